@@ -1,0 +1,1 @@
+"""The engine: Programs, the kernels that run them, and the Traces they leave."""

@@ -1,0 +1,65 @@
+"""The one exception tree of accelsim.
+
+A message says what is wrong, where (file:line or object path), and what would be valid.
+`exit_code` is what the command line returns for that family of errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class AccelsimError(Exception):
+    """Base of every error that accelsim raises on purpose."""
+
+    exit_code = 1
+
+
+class BadInput(AccelsimError):
+    """The user's file, option or value is wrong."""
+
+    exit_code = 2
+
+
+class DoesNotFit(AccelsimError):
+    """A resource is too small; the message names it and the shortfall."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an input: where it stands, what it is, what would be valid."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class SpecError(BadInput):
+    """All problems of one input at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class MappingError(BadInput):
+    """A Mapping that is not well formed, or that its independent replay refutes."""
+
+
+class ProgramError(AccelsimError):
+    """A Program that is not well formed, or that asks the engine for the impossible."""
+
+
+class Deadlock(ProgramError):
+    """Nothing can move and work is left; the message names the cycle of waits."""
+
+
+class TimeOverflow(ProgramError):
+    """Simulated time would leave the range of 64-bit ticks."""

@@ -1,0 +1,1 @@
+"""Machines as YAML, each number with its source beside it."""

@@ -1,0 +1,1 @@
+"""Published systems: one folder each, with specs, a reference table and the runs that give its rows."""

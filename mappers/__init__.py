@@ -1,0 +1,1 @@
+"""Mappers: each turns a Workload and an Architecture into a Mapping."""

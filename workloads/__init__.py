@@ -1,0 +1,1 @@
+"""Importers that turn models into Workloads, and a zoo of models as data."""
