@@ -1,0 +1,1 @@
+"""Generators and checkers shared by tests."""
