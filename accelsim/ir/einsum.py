@@ -1,0 +1,188 @@
+"""Extended Einsums: a value computed at every point of an iteration space, then reduced over some of its ranks.
+
+An Einsum ``O[m,n] = reduce(add over k) of A[m,k] * B[k,n]`` is held as its iteration space (ranks with sizes), its
+accesses (tensors under affine indices, so that a convolution is one Einsum) and an expression tree of map operators
+over those accesses. Operators are named; each has a cost class, which compute units price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An index: the sum of coefficient * rank over `terms`, plus `offset`."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+    offset: int = 0
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        return tuple(r for r, _ in self.terms)
+
+    def extent(self, sizes: Mapping[str, int]) -> int:
+        """Number of different values the index spans over a box of the given rank sizes (its hull, with halo)."""
+        return 1 + sum(abs(c) * (sizes[r] - 1) for r, c in self.terms)
+
+    def __str__(self) -> str:
+        parts = [r if c == 1 else f"{c}*{r}" for r, c in self.terms]
+        if self.offset or not parts:
+            parts.append(str(self.offset))
+        return "+".join(parts).replace("+-", "-")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A tensor read or written at affine indices, one per dimension of the tensor.
+
+    Indices that fall outside the tensor (the padding of a convolution) read `pad`.
+    """
+
+    tensor: str
+    indices: tuple[Affine, ...]
+    pad: float = 0.0
+
+    @property
+    def ranks(self) -> frozenset[str]:
+        return frozenset(r for i in self.indices for r in i.ranks)
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{','.join(str(i) for i in self.indices)}]"
+
+
+@dataclass(frozen=True)
+class Const:
+    """A number in an expression."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Read:
+    """The value of the Einsum's input number `index`."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A map operator (a key of `operators.OPERATORS`) applied to sub-expressions."""
+
+    op: str
+    args: tuple[Expr, ...]
+
+
+Expr: TypeAlias = Const | Read | Apply
+
+
+@dataclass(frozen=True)
+class Einsum:
+    """One extended Einsum.
+
+    Attributes:
+        name: unique in its Workload.
+        output: where the value goes; ranks of `sizes` that it does not carry are reduced by `reduce`.
+        inputs: accesses, in the order `Read` names them.
+        expr: the map expression over the inputs.
+        sizes: the iteration space, rank name to size, in a stable order.
+        reduce: reduction operator (``add``, ``max`` ...); empty when nothing is reduced.
+        kind: what the model called it (``Conv``, ``Softmax.exp`` ...), for the report only.
+        iterative: rank that the Einsum steps along when its output is read back at the previous step
+            (``RM[i+1] = max(RM[i], LM[i])``), or empty.
+    """
+
+    name: str
+    output: Access
+    inputs: tuple[Access, ...]
+    expr: Expr
+    sizes: Mapping[str, int]
+    reduce: str = ""
+    kind: str = ""
+    iterative: str = ""
+
+    @property
+    def points(self) -> int:
+        """Points of the iteration space."""
+        return prod(self.sizes.values())
+
+    @property
+    def reduced_ranks(self) -> tuple[str, ...]:
+        kept = self.output.ranks
+        return tuple(r for r in self.sizes if r not in kept)
+
+    @property
+    def is_contraction(self) -> bool:
+        """True for a sum of products of exactly two inputs: what a MAC array does."""
+        e = self.expr
+        return (
+            self.reduce == "add"
+            and isinstance(e, Apply)
+            and e.op == "mul"
+            and len(self.inputs) == 2
+            and set(e.args) == {Read(0), Read(1)}
+        )
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The ranks of a two-operand contraction sorted as a batched GEMM: O[g,m,n] += A[g,m,k] * B[g,k,n].
+
+    `a` and `b` are positions in `Einsum.inputs`; `b` is the weight when one of them is.
+    """
+
+    a: int
+    b: int
+    g: tuple[str, ...]
+    m: tuple[str, ...]
+    n: tuple[str, ...]
+    k: tuple[str, ...]
+
+
+def contraction(einsum: Einsum, *, weight: int | None = None) -> Contraction | None:
+    """Sort the ranks of a contraction, or None when the Einsum is not one.
+
+    Args:
+        einsum: any Einsum.
+        weight: position of the operand to be called B; default: the second.
+    """
+    if not einsum.is_contraction:
+        return None
+    b = 1 if weight is None else weight
+    a = 1 - b
+    in_a, in_b, out = einsum.inputs[a].ranks, einsum.inputs[b].ranks, einsum.output.ranks
+    g: list[str] = []
+    m: list[str] = []
+    n: list[str] = []
+    k: list[str] = []
+    for r in einsum.sizes:
+        if r not in out:
+            k.append(r)
+        elif r in in_a and r in in_b:
+            g.append(r)
+        elif r in in_b:
+            n.append(r)
+        else:
+            m.append(r)
+    return Contraction(a, b, tuple(g), tuple(m), tuple(n), tuple(k))
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Operation counts by cost class; ``mac`` is a multiply fused with its accumulation."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        return self.counts.get("mac", 0)
+
+    def __add__(self, other: Operations) -> Operations:
+        keys = sorted({*self.counts, *other.counts})
+        return Operations({k: self.counts.get(k, 0) + other.counts.get(k, 0) for k in keys})
+
+    def scaled(self, factor: int) -> Operations:
+        return Operations({k: v * factor for k, v in self.counts.items()})

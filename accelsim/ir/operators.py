@@ -1,0 +1,91 @@
+"""The operators of extended Einsums: what they compute and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .einsum import Apply, Const, Einsum, Expr, Operations, Read
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A map or reduce operator: its number of arguments, numpy semantics, cost class and (for reductions) identity."""
+
+    name: str
+    arity: int
+    apply: Callable[..., Any]
+    cost_class: str
+    identity: float | None = None
+
+
+COST_CLASSES = ("mac", "mul", "add", "max", "exp", "div", "sqrt", "log", "tanh", "erf", "copy")
+"""What compute units price. ``copy`` moves a value unchanged (transpose, concatenation, gather, padding)."""
+
+
+def _erf(x: Any) -> Any:
+    from scipy.special import erf
+
+    return erf(x)
+
+
+OPERATORS: dict[str, Operator] = {
+    op.name: op
+    for op in (
+        Operator("mul", 2, np.multiply, "mul", 1.0),
+        Operator("add", 2, np.add, "add", 0.0),
+        Operator("sub", 2, np.subtract, "add"),
+        Operator("max", 2, np.maximum, "max", -np.inf),
+        Operator("min", 2, np.minimum, "max", np.inf),
+        Operator("div", 2, np.divide, "div"),
+        Operator("pow", 2, np.power, "exp"),
+        Operator("exp", 1, np.exp, "exp"),
+        Operator("log", 1, np.log, "log"),
+        Operator("sqrt", 1, np.sqrt, "sqrt"),
+        Operator("rsqrt", 1, lambda x: 1.0 / np.sqrt(x), "sqrt"),
+        Operator("recip", 1, np.reciprocal, "div"),
+        Operator("tanh", 1, np.tanh, "tanh"),
+        Operator("erf", 1, _erf, "erf"),
+        Operator("sigmoid", 1, lambda x: 1.0 / (1.0 + np.exp(-x)), "exp"),
+        Operator("neg", 1, np.negative, "add"),
+        Operator("abs", 1, np.abs, "max"),
+        Operator("copy", 1, lambda x: x, "copy"),
+    )
+}
+
+
+def count_operations(einsum: Einsum) -> Operations:
+    """Operations of one run of an Einsum, by cost class.
+
+    A map operator costs one operation per point of the ranks its arguments carry, so that a factor shared by many
+    points is computed once; the reduction costs one per point. A product that is summed is one ``mac`` per point.
+    """
+    if einsum.is_contraction:
+        return Operations({"mac": einsum.points})
+    counts: dict[str, int] = {}
+
+    def add(cost_class: str, n: int) -> None:
+        counts[cost_class] = counts.get(cost_class, 0) + n
+
+    def visit(e: Expr) -> frozenset[str]:
+        if isinstance(e, Const):
+            return frozenset()
+        if isinstance(e, Read):
+            return einsum.inputs[e.index].ranks
+        assert isinstance(e, Apply)
+        ranks = frozenset().union(*(visit(arg) for arg in e.args))
+        points = 1
+        for r in ranks:
+            points *= einsum.sizes[r]
+        add(OPERATORS[e.op].cost_class, points)
+        return ranks
+
+    ranks = visit(einsum.expr)
+    if einsum.reduced_ranks:
+        add(OPERATORS[einsum.reduce].cost_class, einsum.points)
+    elif isinstance(einsum.expr, Read) or not ranks:
+        add("copy", einsum.points)
+    return Operations(dict(sorted(counts.items())))

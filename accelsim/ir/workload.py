@@ -1,0 +1,145 @@
+"""Workload: a DAG of extended Einsums over typed tensors, with repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+from typing import TypeAlias
+
+from .einsum import Einsum, Operations
+from .operators import count_operations
+
+
+class Role(StrEnum):
+    """What a tensor is for; decides where it lives before and after the run, and how the report groups it."""
+
+    INPUT = "input"
+    WEIGHT = "weight"
+    ACTIVATION = "activation"
+    OUTPUT = "output"
+    STATE = "state"
+    """Lives from one run to the next, such as a KV cache; it is off chip before and after."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named array of `shape` elements of `bits` bits each."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    bits: int = 16
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, rounded up to whole bytes once for the tensor."""
+        return -(-self.elements * self.bits // 8)
+
+
+@dataclass(frozen=True)
+class View:
+    """`output` is another shape of the bytes of `input`: a reshape, a squeeze, an identity. It costs nothing."""
+
+    output: str
+    input: str
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A body run `count` times, one iteration after the other: the layers of a transformer.
+
+    Every tensor first used inside is one per iteration (each layer has its own weights and state), except those in
+    `shared`. `carried` pairs (a tensor the body produces, the tensor that holds it in the next iteration); the latter
+    is, in the first iteration, whatever stands before the Repeat under that name.
+    """
+
+    name: str
+    count: int
+    body: tuple[Item, ...]
+    carried: tuple[tuple[str, str], ...] = ()
+    shared: frozenset[str] = frozenset()
+
+
+Item: TypeAlias = Einsum | View | Repeat
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Tensors by name, and what is computed, in a valid order."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    body: tuple[Item, ...]
+
+    def einsums(self) -> Iterator[tuple[Einsum, int]]:
+        """Every Einsum with the number of times it runs, in order."""
+        yield from _walk(self.body, 1)
+
+    def operations(self) -> Operations:
+        """Operation counts by cost class over the whole Workload."""
+        total = Operations()
+        for einsum, times in self.einsums():
+            total += count_operations(einsum).scaled(times)
+        return total
+
+    @property
+    def macs(self) -> int:
+        return self.operations().macs
+
+    def storage(self, name: str) -> str:
+        """The tensor whose bytes `name` is a view of: itself, if it is none."""
+        views = {v.output: v.input for v in _views(self.body)}
+        while name in views:
+            name = views[name]
+        return name
+
+    def copies(self) -> dict[str, int]:
+        """How many instances of each stored tensor exist over the run (one per iteration inside a Repeat)."""
+        views = {v.output: v.input for v in _views(self.body)}
+        found: dict[str, int] = {}
+
+        def visit(items: tuple[Item, ...], times: int, shared: frozenset[str]) -> None:
+            for item in items:
+                if isinstance(item, Repeat):
+                    inner_shared = shared | item.shared
+                    visit(item.body, times * item.count, inner_shared)
+                elif isinstance(item, Einsum):
+                    for access in (*item.inputs, item.output):
+                        name = access.tensor
+                        while name in views:
+                            name = views[name]
+                        outer = 1 if name in shared else times
+                        found[name] = min(found.get(name, outer), outer)
+
+        visit(self.body, 1, frozenset())
+        return found
+
+    def bytes_by_role(self) -> dict[Role, int]:
+        """Bytes of all instances of the stored tensors, by role."""
+        total = dict.fromkeys(Role, 0)
+        for name, copies in self.copies().items():
+            tensor = self.tensors[name]
+            total[tensor.role] += tensor.nbytes * copies
+        return total
+
+
+def _walk(items: tuple[Item, ...], times: int) -> Iterator[tuple[Einsum, int]]:
+    for item in items:
+        if isinstance(item, Einsum):
+            yield item, times
+        elif isinstance(item, Repeat):
+            yield from _walk(item.body, times * item.count)
+
+
+def _views(items: tuple[Item, ...]) -> Iterator[View]:
+    for item in items:
+        if isinstance(item, View):
+            yield item
+        elif isinstance(item, Repeat):
+            yield from _views(item.body)
