@@ -14,15 +14,17 @@ One firing, in order:
 2. If the phase takes from a pool, it queues there; the pool grants strictly in order of (request time, actor id), the
    head of the queue blocking those behind it.
 3. It queues at its server, which grants one firing at a time: first come in order of (request time, actor id), or
-   round robin over actor ids, and with a ``burst`` in pieces of at most so much work, the server being arbitrated
-   again after each piece. An actor without a server serves itself, at one unit of work per tick.
+   round robin over actor ids (the next waiting id after the one served last, at first the lowest), and with a
+   ``burst`` in pieces of at most so much work, the server being arbitrated again after each piece. A firing keeps its
+   request time over its pieces, so only round robin interleaves them. An actor without a server serves itself, at one
+   unit of work per tick.
 4. At the grant of the first piece the firing *starts*: each input port's ``take`` tokens leave their FIFO, ``put``
    slots are reserved in each output FIFO. FIFOs with ``space_at_start`` return the freed slots ``credit_latency``
    ticks after the start (at least 1), the others ``credit_latency`` (at least 0) ticks after the end.
 5. Service of a piece of w units at rate num/den units per tick lasts ``max(1, ceil((w*den - credit) / num))`` ticks.
-   ``credit`` is the unused part of the server's last tick (in units/num), kept only when the next piece starts in the
-   very tick in which the last one ended, so that a busy channel loses nothing to rounding. A stateful server asks its
-   ``step(state, work, arg, now)`` instead (at least 1).
+   ``credit`` is the unused part of the server's last tick (in units/den, so at most num), kept only when the next
+   piece starts in the very tick in which the last one ended, so that a busy channel loses nothing to rounding. A
+   stateful server asks its ``step(state, work, arg, now)`` instead, piece by piece (less than 1 counts as 1).
 6. At the *end*, put tokens become visible after the FIFO's ``latency`` (at least 0), pool bytes are given back, and
    the server is free.
 
