@@ -68,6 +68,8 @@ class Server:
     """A resource that serves one firing at a time, at `rate` units of work per tick.
 
     With `step` the service time comes from that function; `rate` is then the peak it can never exceed, for the bounds.
+    A step depends on time through differences alone: shifting `now` and all the words named in `state_times` by the
+    same amount shifts nothing else. A refresh, say, keeps the time of the next one in such a word.
     """
 
     name: str
@@ -76,6 +78,10 @@ class Server:
     burst: int = 0
     step: StepFunction | None = None
     state: tuple[int, ...] = ()
+    state_times: tuple[int, ...] = ()
+    """Indices of the words of `state` that hold absolute times."""
+    state_horizon: int | None = None
+    """Times more than so many ticks before `now` are all alike to `step`; None when no age is old enough."""
 
 
 @dataclass(frozen=True)
