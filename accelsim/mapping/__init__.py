@@ -1,1 +1,1 @@
-
+"""Mappings: the value, its YAML form, its validation and its independent replay."""

@@ -1,0 +1,189 @@
+"""Mapping: every decision of a mapper as a plain value.
+
+A tree says what runs, in which order, in which tiles, on which unit; two tables say where tensors stay and how they
+move. Positions are paths in the tree, never times: the steps from the root, an integer for a child of a Seq, Pipe or
+Par, ``body`` for the body of a Loop or Iterate; the root itself is ``.``. So ``3.body`` is the body of the loop that is
+child 3 of the root.
+
+How a tree runs:
+
+- **Op** runs one Einsum tile on a unit: the extents of its ranks are what the loops around it left.
+- **Loop** cuts the extent of a rank, as it stands there, into tiles (the last one may be ragged) and runs its body once
+  per tile.
+- **Iterate** runs its body once for each of `count` iterations, from `start` on, of a Repeat of the Workload.
+- **Seq** runs its children one after the other: a child begins when everything in the one before it, stores included,
+  has ended, except Moves issued earlier or due later.
+- **Pipe** runs its children as stages that overlap: each time the Pipe is entered, a stage hands its result to the next
+  through a buffer of `depths[i]` such results.
+- **Par** runs its children at once.
+
+Tables:
+
+- **Stay**: the tensor (one iteration's instance, inside an Iterate) is in that memory, at that address, from the start
+  of one position to the end of another. A Stay that begins at the root's start holds data that is there before the run.
+- **Move**: the tensor's tile, as cut by the loops around `due` (a load) or `issue` (a store), goes from `src` to `dst`
+  each time that position is entered (left). A load may be issued from the start of `issue` on, and is limited by its
+  `buffers` at the destination, each of which holds one tile until the position is left. A store leaves through
+  `buffers` of its own and must have ended when `due` ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..errors import MappingError
+
+Position: TypeAlias = tuple[int | str, ...]
+BODY = "body"
+
+
+@dataclass(frozen=True)
+class Op:
+    """Run one tile of the Einsum `einsum` on `unit`, in the way `variant` of the unit's spatial options."""
+
+    einsum: str
+    unit: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Run `body` once per tile of `rank`."""
+
+    rank: str
+    tile: int
+    body: Node
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Run `body` for iterations `start` to `start + count` of the Workload's Repeat `repeat`."""
+
+    repeat: str
+    count: int
+    body: Node
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Seq:
+    """Children one after the other."""
+
+    children: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """Children as overlapping stages; `depths[i]` buffers stand between stage i and i+1."""
+
+    children: tuple[Node, ...]
+    depths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Par:
+    """Children at once."""
+
+    children: tuple[Node, ...]
+
+
+Node: TypeAlias = Op | Loop | Iterate | Seq | Pipe | Par
+
+
+@dataclass(frozen=True)
+class Stay:
+    """`tensor` is in `memory` from the start of `start` to the end of `end`."""
+
+    tensor: str
+    memory: str
+    start: Position
+    end: Position
+    address: int | None = None
+
+
+@dataclass(frozen=True)
+class Move:
+    """`tensor` goes from `src` to `dst`: a load is cut at `due`, a store at `issue`."""
+
+    tensor: str
+    src: str
+    dst: str
+    issue: Position
+    due: Position
+    buffers: int = 2
+    store: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the mapper says of its Mapping, to be re-checked by running it.
+
+    `value` and `bound` are in cycles of the machine's clock for latency, in joules for energy, in joule seconds for
+    edp; `gap` is (value - bound) / value. `complete` is False when the mapper stopped early.
+    """
+
+    objective: str
+    value: float
+    bound: float
+    gap: float
+    seed: int = 0
+    seconds: float = 0.0
+    complete: bool = True
+    mapper: str = ""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Tree, tables and claim. `workload` and `architecture` name what it was made for."""
+
+    workload: str
+    architecture: str
+    root: Node
+    stays: tuple[Stay, ...] = ()
+    moves: tuple[Move, ...] = ()
+    claim: Claim | None = field(default=None, compare=False)
+
+
+def children(node: Node) -> Iterator[tuple[int | str, Node]]:
+    """The steps below a node and the nodes they lead to."""
+    if isinstance(node, Loop | Iterate):
+        yield BODY, node.body
+    elif isinstance(node, Seq | Pipe | Par):
+        yield from enumerate(node.children)
+
+
+def walk(node: Node, at: Position = ()) -> Iterator[tuple[Position, Node]]:
+    """Every node with its position, parents first, in order."""
+    yield at, node
+    for step, child in children(node):
+        yield from walk(child, (*at, step))
+
+
+def find(root: Node, at: Position) -> Node:
+    """The node at a position.
+
+    Raises:
+        MappingError: there is none.
+    """
+    node = root
+    for i, step in enumerate(at):
+        below = dict(children(node))
+        if step not in below:
+            valid = ", ".join(str(s) for s in below) or "nothing"
+            raise MappingError(f"position {format_position(at)}: below {format_position(at[:i])} there is {valid}")
+        node = below[step]
+    return node
+
+
+def format_position(at: Position) -> str:
+    return ".".join(str(s) for s in at) or "."
+
+
+def parse_position(text: str) -> Position:
+    """The inverse of `format_position`; whether it exists is for `find` to say."""
+    text = text.strip()
+    if text in ("", "."):
+        return ()
+    return tuple(int(s) if s.isdigit() else s for s in text.split("."))
