@@ -1,8 +1,11 @@
 """Workloads as cascades of extended Einsums."""
 
+from .build import WorkloadBuilder
+from .builder import RepeatScope, affine
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
-from .workload import Item, Repeat, Role, Tensor, View, Workload
+from .validate import validate
+from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
 __all__ = [
     "COST_CLASSES",
@@ -19,10 +22,15 @@ __all__ = [
     "Operator",
     "Read",
     "Repeat",
+    "RepeatScope",
     "Role",
     "Tensor",
     "View",
     "Workload",
+    "WorkloadBuilder",
+    "affine",
     "contraction",
+    "contraction_of",
     "count_operations",
+    "validate",
 ]

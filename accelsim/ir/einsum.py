@@ -28,6 +28,11 @@ class Affine:
         """Number of different values the index spans over a box of the given rank sizes (its hull, with halo)."""
         return 1 + sum(abs(c) * (sizes[r] - 1) for r, c in self.terms)
 
+    def bounds(self, sizes: Mapping[str, int]) -> tuple[int, int]:
+        """Smallest and largest value of the index over a box of the given rank sizes."""
+        spans = [c * (sizes[r] - 1) for r, c in self.terms]
+        return self.offset + sum(s for s in spans if s < 0), self.offset + sum(s for s in spans if s > 0)
+
     def __str__(self) -> str:
         parts = [r if c == 1 else f"{c}*{r}" for r, c in self.terms]
         if self.offset or not parts:
@@ -39,12 +44,13 @@ class Affine:
 class Access:
     """A tensor read or written at affine indices, one per dimension of the tensor.
 
-    Indices that fall outside the tensor (the padding of a convolution) read `pad`.
+    Indices that fall outside the tensor (the padding of a convolution) read `pad`; where it is None, every index must
+    stay inside the tensor.
     """
 
     tensor: str
     indices: tuple[Affine, ...]
-    pad: float = 0.0
+    pad: float | None = None
 
     @property
     def ranks(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import prod
 from typing import TypeAlias
 
-from .einsum import Einsum, Operations
+from .einsum import Contraction, Einsum, Operations, contraction
 from .operators import count_operations
 
 
@@ -44,10 +44,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class View:
-    """`output` is another shape of the bytes of `input`: a reshape, a squeeze, an identity. It costs nothing."""
+    """`output` is another shape of the bytes of `input`: a reshape, a squeeze, an identity. It costs nothing.
+
+    With `rows`, the name of an integer tensor of shape (..., ), `output` is instead the rows ``input[rows]`` of a table
+    of shape (V, ...): shape ``rows.shape + input.shape[1:]``. Which rows these are is data, so the accesses of Einsums
+    stay affine; `output` is then stored memory of its own name in the count of bytes (what is read of the table), and
+    an Einsum that copies it pays for the look-up.
+    """
 
     output: str
     input: str
+    rows: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,30 +101,32 @@ class Workload:
 
     def storage(self, name: str) -> str:
         """The tensor whose bytes `name` is a view of: itself, if it is none."""
-        views = {v.output: v.input for v in _views(self.body)}
+        views = {v.output: v.input for v in _views(self.body) if not v.rows}
         while name in views:
             name = views[name]
         return name
 
     def copies(self) -> dict[str, int]:
         """How many instances of each stored tensor exist over the run (one per iteration inside a Repeat)."""
-        views = {v.output: v.input for v in _views(self.body)}
+        views = {v.output: v.input for v in _views(self.body) if not v.rows}
         found: dict[str, int] = {}
 
-        def visit(items: tuple[Item, ...], times: int, shared: frozenset[str]) -> None:
+        def visit(items: tuple[Item, ...], times: int, shared: Mapping[str, int]) -> None:
             for item in items:
                 if isinstance(item, Repeat):
-                    inner_shared = shared | item.shared
-                    visit(item.body, times * item.count, inner_shared)
-                elif isinstance(item, Einsum):
-                    for access in (*item.inputs, item.output):
-                        name = access.tensor
-                        while name in views:
-                            name = views[name]
-                        outer = 1 if name in shared else times
-                        found[name] = min(found.get(name, outer), outer)
+                    visit(item.body, times * item.count, {**dict.fromkeys(item.shared, times), **shared})
+                    continue
+                if isinstance(item, Einsum):
+                    used = [access.tensor for access in (*item.inputs, item.output)]
+                else:
+                    used = [item.rows] if item.rows else []
+                for name in used:
+                    while name in views:
+                        name = views[name]
+                    instances = shared.get(name, times)
+                    found[name] = min(found.get(name, instances), instances)
 
-        visit(self.body, 1, frozenset())
+        visit(self.body, 1, {})
         return found
 
     def bytes_by_role(self) -> dict[Role, int]:
@@ -127,6 +136,15 @@ class Workload:
             tensor = self.tensors[name]
             total[tensor.role] += tensor.nbytes * copies
         return total
+
+
+def contraction_of(einsum: Einsum, workload: Workload) -> Contraction | None:
+    """`contraction` of an Einsum, with B the operand that is a weight or a state (the second, if none or both are)."""
+    if not einsum.is_contraction:
+        return None
+    roles = [workload.tensors[access.tensor].role for access in einsum.inputs]
+    resident = [role in (Role.WEIGHT, Role.STATE) for role in roles]
+    return contraction(einsum, weight=0 if resident == [True, False] else 1)
 
 
 def _walk(items: tuple[Item, ...], times: int) -> Iterator[tuple[Einsum, int]]:
