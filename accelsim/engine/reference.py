@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import repeat
 from typing import Any, TypeAlias, cast
 
@@ -18,7 +19,21 @@ import numpy as np
 import simpy
 
 from ..errors import Deadlock, ProgramError, TimeOverflow
-from .program import CAUSES, MAX_TICK, NONE, ROUND_ROBIN, RUN, UNBOUNDED, Fifo, IntArray, Platform, Pool, Program, Server
+from .deadlock import explain
+from .program import (
+    CAUSES,
+    MAX_TICK,
+    NONE,
+    ROUND_ROBIN,
+    RUN,
+    UNBOUNDED,
+    Fifo,
+    IntArray,
+    Platform,
+    Pool,
+    Program,
+    Server,
+)
 from .trace import Slices, Trace
 
 END, READY, POOL, SERVE = range(4)
@@ -51,10 +66,6 @@ class _Clock(simpy.Environment):
         if do is not None and event.callbacks is not None:
             event.callbacks.append(lambda _: do())
         return event
-
-    def next(self) -> tuple[float, int]:
-        """Return the time and stage of the next event."""
-        return self._queue[0][:2] if self._queue else (math.inf, END)
 
 
 class _Fifo:
@@ -310,18 +321,16 @@ class _Fragment:
                 number=i,
                 work=int(p.phase_work[i]),
                 arg=int(p.phase_arg[i]),
-                inputs=[(fifos[f], need, take) for f, need, take in _rows(p.in_ptr, i, p.in_fifo, p.in_need, p.in_take)],
-                outputs=[(fifos[f], need, put) for f, need, put in _rows(p.out_ptr, i, p.out_fifo, p.out_need, p.out_put)],
+                inputs=[(fifos[f], n, m) for f, n, m in _rows(p.in_ptr, i, p.in_fifo, p.in_need, p.in_take)],
+                outputs=[(fifos[f], n, m) for f, n, m in _rows(p.out_ptr, i, p.out_fifo, p.out_need, p.out_put)],
                 take=None if p.take_pool[i] == NONE else (pools[p.take_pool[i]], int(p.take_bytes[i])),
                 gives=[(pools[k], n) for k, n in _rows(p.give_ptr, i, p.give_pool, p.give_bytes)],
             )
             for i in range(p.n_phases)
         ]
-        self.running = set(range(p.n_actors))
 
     def trace(self, record: int) -> Trace:
         p, actors = self.program, self.actors
-        
         served = [[a for a in actors if a.server is s] for s in self.servers]
         return Trace(
             program=p,
@@ -340,6 +349,16 @@ class _Fragment:
             slices=self.slices(record) if record else None,
         )
 
+    def deadlock(self) -> Deadlock:
+        return explain(
+            self.program,
+            fired=_column(len(a.phases) for a in self.actors),
+            tokens=_column(f.tokens for f in self.fifos),
+            slots=_column(min(f.slots, MAX_TICK) for f in self.fifos),
+            pool_free=_column(k.spec.capacity - k.level for k in self.pools),
+            waiting_pool=_column(a.waiting_pool for a in self.actors),
+        )
+
     def slices(self, record: int) -> Slices:
         rows = sorted((s, a.who[1], n, e) for a in self.actors for n, (s, e) in zip(a.phases, a.times, strict=True))
         start, actor, phase, end = np.array(rows[:record], np.int64).reshape(-1, 4).T
@@ -347,19 +366,21 @@ class _Fragment:
 
 
 class ReferenceSession:
-    """The resumable reference kernel; see session.Session.
+    """The resumable reference kernel: a session.Session.
 
     `seed` shuffles the order in which a Program's processes are created, which must not change any result.
     """
 
-    def __init__(self, platform: Platform, *, record: int = 0, seed: int | None = None) -> None:
-        self.platform, self.record = platform, record
-        self._shuffle = random.Random(seed).shuffle if seed is not None else lambda order: None
-        self._clock = _Clock()
-        self._servers = [_Server(self._clock, s) for s in platform.servers]
+    def __init__(
+        self, platform: Platform, tick_hz: Fraction, *, record: int = 0, seed: int | None = None
+    ) -> None:
+        self.platform, self.tick_hz, self.record = platform, tick_hz, record
+        self._random = None if seed is None else random.Random(seed)
+        self._clock = _Clock(initial_time=-1)
+        self._servers = [_Server(self._clock, spec) for spec in platform.servers]
         self._pools = [_Pool(self._clock, k, spec) for k, spec in enumerate(platform.pools)]
         self._fragments: list[_Fragment] = []
-        self._running = 0
+        self._running: set[int] = set()
         self._finished: list[int] = []
 
     @property
@@ -367,50 +388,51 @@ class ReferenceSession:
         return self._clock.now
 
     def submit(self, program: Program, at: int | None = None) -> int:
-        if program.platform != self.platform:
-            raise ProgramError(f"{program.name} was built for another platform than the session's")
-        if at is not None and at < self.now:
-            raise ProgramError(f"{program.name} submitted for tick {at}, now is {self.now}")
+        if program.platform != self.platform or program.tick_hz != self.tick_hz:
+            raise ProgramError(f"program {program.name}: its platform or tick is not the session's")
         number = len(self._fragments)
-        fragment = _Fragment(self._clock, program, number, self._servers, self._pools)
-        self._fragments.append(fragment)
-        self._running += 1
+        self._fragments.append(_Fragment(self._clock, program, number, self._servers, self._pools))
+        self._running.add(number)
+        delay = max(at or 0, self.now + 1) - self.now
         order = list(range(program.n_actors))
-        self._shuffle(order)
-        for a in order:
-            self._clock.process(self._live(fragment, a, self.now if at is None else at))
+        if self._random is not None:
+            self._random.shuffle(order)
+        actors = [self._clock.process(self._live(number, a, delay)) for a in order]
+        self._clock.process(self._complete(number, delay, actors))
         return number
 
-    def _live(self, fragment: _Fragment, a: int, at: int) -> Process:
-        yield self._clock.at(END, at - self.now)
+    def _live(self, number: int, a: int, delay: int) -> Process:
+        yield self._clock.at(END, delay)
+        fragment = self._fragments[number]
         yield from fragment.actors[a].run(fragment.phases[n] for n in _schedule(fragment.program, a))
-        fragment.running.remove(a)
-        if not fragment.running:
-            self._running -= 1
-            self._finished.append(fragment.actors[a].who[0])
+
+    def _complete(self, number: int, delay: int, actors: list[simpy.Process]) -> Process:
+        yield self._clock.at(END, delay)
+        yield simpy.AllOf(self._clock, actors)
+        self._running.remove(number)
+        self._finished.append(number)
 
     def advance(self, until: int | None = None) -> list[tuple[int, int]]:
-        limit: tuple[float, int] = (math.inf if until is None else until, END)
-        while self._running and self._clock.next() <= limit:
+        limit = MAX_TICK if until is None else until
+        while self._running and self._clock.peek() <= limit:
             self._clock.step()
             if self._finished:
-                limit = (self.now, END)
-        finished = sorted(self._finished)
-        self._finished.clear()
-        if not finished and until is None and self._running:
-            raise self._deadlock()
-        if not finished and until is not None and until > self.now:
+                limit = self.now  # no further than the end of this tick
+        if self._finished:
+            finished, self._finished = sorted(self._finished), []
+            return [(n, self.now) for n in finished]
+        pooled = any(k.queue for k in self._pools)
+        if self._running and self._clock.peek() == math.inf and not (pooled and until is not None):
+            raise self._fragments[min(self._running)].deadlock()
+        if until is not None and until > self.now:
             self._clock.at(END, until - self.now)
             self._clock.step()
-        return [(n, self.now) for n in finished]
+        return []
 
     def trace(self, fragment: int) -> Trace:
+        if fragment not in range(len(self._fragments)) or fragment in self._running:
+            raise ProgramError(f"fragment {fragment} is unknown or still running")
         return self._fragments[fragment].trace(self.record)
-
-    def _deadlock(self) -> Deadlock:
-        stuck = [f"{f.program.actor_names[a.who[1]]} after {len(a.phases)} firings"
-                 for f in self._fragments for a in f.actors if a.who[1] in f.running]  # fmt: skip
-        return Deadlock(f"nothing can move at tick {self.now}: {', '.join(stuck)}")
 
 
 def run(program: Program, *, record: int = 0, seed: int | None = None) -> Trace:
@@ -421,7 +443,7 @@ def run(program: Program, *, record: int = 0, seed: int | None = None) -> Trace:
         TimeOverflow: a time would pass MAX_TICK.
         ProgramError: more is given back to a pool than was taken.
     """
-    session = ReferenceSession(program.platform, record=record, seed=seed)
+    session = ReferenceSession(program.platform, program.tick_hz, record=record, seed=seed)
     fragment = session.submit(program)
     session.advance()
     return session.trace(fragment)
