@@ -3,6 +3,7 @@
 from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
+from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
@@ -32,5 +33,6 @@ __all__ = [
     "contraction",
     "contraction_of",
     "count_operations",
+    "evaluate",
     "validate",
 ]

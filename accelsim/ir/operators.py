@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,17 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
-def count_operations(einsum: Einsum) -> Operations:
-    """Operations of one run of an Einsum, by cost class.
+def operation_terms(einsum: Einsum) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What one run of an Einsum computes, as (cost class, ranks): one operation per point of those ranks.
 
     A map operator costs one operation per point of the ranks its arguments carry, so that a factor shared by many
-    points is computed once; the reduction costs one per point. A product that is summed is one ``mac`` per point.
+    points is computed once; the reduction costs one per point. A product that is summed is one ``mac`` per point; a
+    value or a constant that is only written is one ``copy`` per point.
     """
+    everything = tuple(einsum.sizes)
     if einsum.is_contraction:
-        return Operations({"mac": einsum.points})
-    counts: dict[str, int] = {}
-
-    def add(cost_class: str, n: int) -> None:
-        counts[cost_class] = counts.get(cost_class, 0) + n
+        return (("mac", everything),)
+    terms: list[tuple[str, tuple[str, ...]]] = []
 
     def visit(e: Expr) -> frozenset[str]:
         if isinstance(e, Const):
@@ -77,15 +77,20 @@ def count_operations(einsum: Einsum) -> Operations:
             return einsum.inputs[e.index].ranks
         assert isinstance(e, Apply)
         ranks = frozenset().union(*(visit(arg) for arg in e.args))
-        points = 1
-        for r in ranks:
-            points *= einsum.sizes[r]
-        add(OPERATORS[e.op].cost_class, points)
+        terms.append((OPERATORS[e.op].cost_class, tuple(r for r in everything if r in ranks)))
         return ranks
 
-    ranks = visit(einsum.expr)
+    visit(einsum.expr)
     if einsum.reduced_ranks:
-        add(OPERATORS[einsum.reduce].cost_class, einsum.points)
-    elif isinstance(einsum.expr, Read) or not ranks:
-        add("copy", einsum.points)
+        terms.append((OPERATORS[einsum.reduce].cost_class, everything))
+    elif not isinstance(einsum.expr, Apply):
+        terms.append(("copy", everything))
+    return tuple(terms)
+
+
+def count_operations(einsum: Einsum) -> Operations:
+    """Operations of one run of an Einsum, by cost class; see `operation_terms`."""
+    counts: dict[str, int] = {}
+    for cost_class, ranks in operation_terms(einsum):
+        counts[cost_class] = counts.get(cost_class, 0) + prod(einsum.sizes[r] for r in ranks)
     return Operations(dict(sorted(counts.items())))

@@ -48,8 +48,7 @@ class View:
 
     With `rows`, the name of an integer tensor of shape (..., ), `output` is instead the rows ``input[rows]`` of a table
     of shape (V, ...): shape ``rows.shape + input.shape[1:]``. Which rows these are is data, so the accesses of Einsums
-    stay affine; `output` is then stored memory of its own name in the count of bytes (what is read of the table), and
-    an Einsum that copies it pays for the look-up.
+    stay affine; an Einsum that reads `output` reads that many bytes of the table.
     """
 
     output: str
@@ -106,35 +105,50 @@ class Workload:
             name = views[name]
         return name
 
-    def copies(self) -> dict[str, int]:
-        """How many instances of each stored tensor exist over the run (one per iteration inside a Repeat)."""
-        views = {v.output: v.input for v in _views(self.body) if not v.rows}
-        found: dict[str, int] = {}
+    def instances(self) -> dict[str, tuple[int, ...]]:
+        """For each stored tensor, the counts of the Repeats of which it has one instance per iteration.
 
-        def visit(items: tuple[Item, ...], times: int, shared: Mapping[str, int]) -> None:
+        Outermost first. These are the Repeats around all of its uses, up to the first that shares it or hands it on.
+        """
+        views = {v.output: v.input for v in _views(self.body) if not v.rows}
+        found: dict[str, tuple[int, ...]] = {}
+
+        def use(name: str, path: tuple[int, ...], shared: Mapping[str, tuple[int, ...]]) -> None:
+            while name in views:
+                name = views[name]
+            here = shared.get(name, path)
+            found[name] = min(found.get(name, here), here, key=len)
+
+        def visit(items: tuple[Item, ...], path: tuple[int, ...], shared: Mapping[str, tuple[int, ...]]) -> None:
             for item in items:
                 if isinstance(item, Repeat):
-                    visit(item.body, times * item.count, {**dict.fromkeys(item.shared, times), **shared})
-                    continue
-                if isinstance(item, Einsum):
-                    used = [access.tensor for access in (*item.inputs, item.output)]
+                    outside = {*item.shared, *(name for pair in item.carried for name in pair)}
+                    visit(item.body, (*path, item.count), {**dict.fromkeys(outside, path), **shared})
+                elif isinstance(item, View):
+                    for name in (item.rows, item.input, item.output) if item.rows else ():
+                        use(name, path, shared)
                 else:
-                    used = [item.rows] if item.rows else []
-                for name in used:
-                    while name in views:
-                        name = views[name]
-                    instances = shared.get(name, times)
-                    found[name] = min(found.get(name, instances), instances)
+                    for access in (*item.inputs, item.output):
+                        use(access.tensor, path, shared)
 
-        visit(self.body, 1, {})
+        visit(self.body, (), {})
         return found
 
+    def copies(self) -> dict[str, int]:
+        """How many instances of each stored tensor exist over the run (one per iteration inside a Repeat)."""
+        return {name: prod(counts) for name, counts in self.instances().items()}
+
     def bytes_by_role(self) -> dict[Role, int]:
-        """Bytes of all instances of the stored tensors, by role."""
+        """Bytes of all instances of the stored tensors, by role: what has to be held, not what is moved.
+
+        Of a table whose rows are looked up, the table counts, and its rows do not.
+        """
+        rows = {v.output for v in _views(self.body) if v.rows}
         total = dict.fromkeys(Role, 0)
         for name, copies in self.copies().items():
-            tensor = self.tensors[name]
-            total[tensor.role] += tensor.nbytes * copies
+            if name not in rows:
+                tensor = self.tensors[name]
+                total[tensor.role] += tensor.nbytes * copies
         return total
 
 
