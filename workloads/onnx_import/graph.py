@@ -1,0 +1,193 @@
+"""The state of one import: values known so far, the Workload under construction, and the table of operators."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ...errors import BadInput
+from ...ir import Item, Role
+from ...ir.build import WorkloadBuilder
+from .loading import Node, Value, element_bits, is_floating
+
+
+class ImportBuilder(WorkloadBuilder):
+    """A WorkloadBuilder that never invents a name that the file uses, and that remembers what was added."""
+
+    def __init__(self, name: str, reserved: frozenset[str], *, bits: int = 32) -> None:
+        super().__init__(name, bits=bits)
+        self.reserved = reserved
+        self.added: list[Item] = []
+
+    def unique(self, hint: str) -> str:
+        name, i = super().unique(hint), 1
+        while name in self.reserved:
+            i += 1
+            name = super().unique(f"{hint}_{i}")
+        return name
+
+    def add(self, item: Item) -> None:
+        super().add(item)
+        self.added.append(item)
+
+
+class GraphImport:
+    """What an import has found out and emitted so far; handlers of operators read and extend it.
+
+    Attributes:
+        path: of the file, for messages.
+        builder: the Workload under construction. A constant is declared in it when something first uses it.
+        bits: of every floating tensor, instead of what the file says.
+        used: names that a node or an output of the graph reads.
+        values: every ONNX value met, by name.
+    """
+
+    def __init__(self, path: str, builder: ImportBuilder, bits: int | None, used: frozenset[str]) -> None:
+        self.path = path
+        self.builder = builder
+        self.bits = bits
+        self.used = used
+        self.values: dict[str, Value] = {}
+
+    def element_bits(self, elem_type: int, where: str) -> int:
+        """Bits of one element of a tensor, with the user's override for floating types."""
+        bits = element_bits(elem_type, where)
+        return self.bits if self.bits is not None and is_floating(elem_type) else bits
+
+    def maybe(self, node: Node, position: int) -> Value | None:
+        """Input number `position`, or None when the node leaves it out."""
+        if position >= len(node.inputs) or not node.inputs[position]:
+            return None
+        name = node.inputs[position]
+        if name not in self.values:
+            raise BadInput(
+                f"{self.path}: {node}: input '{name}' is produced by no earlier node, input or initializer"
+                f"{_nearest(name, self.values)}"
+            )
+        return self.values[name]
+
+    def value(self, node: Node, position: int) -> Value:
+        found = self.maybe(node, position)
+        if found is None:
+            raise BadInput(f"{self.path}: {node}: input {position} is missing")
+        return found
+
+    def integers(self, node: Node, position: int, attribute: str) -> list[int] | None:
+        """Integers that old opsets give as an attribute and new ones as a constant input; None when not given."""
+        if attribute in node.attributes:
+            given = node.attributes[attribute]
+            return [int(n) for n in given] if isinstance(given, Sequence) else [int(given)]
+        value = self.maybe(node, position)
+        if value is None:
+            return None
+        if value.data is None:
+            raise BadInput(
+                f"{self.path}: {node}: {attribute} '{value.name}' must be known before the run, and is computed from "
+                "the data (make it a constant or an initializer)"
+            )
+        return [int(n) for n in value.data.reshape(-1)]
+
+    def number(self, node: Node, position: int, attribute: str) -> float | None:
+        """One number, an attribute in old opsets and a constant input in new ones; None when not given."""
+        if attribute in node.attributes:
+            return float(node.attributes[attribute])
+        value = self.maybe(node, position)
+        if value is None:
+            return None
+        if value.scalar is None:
+            raise BadInput(f"{self.path}: {node}: {attribute} '{value.name}' must be one number known before the run")
+        return value.scalar
+
+    def wrong(self, node: Node, problem: str) -> BadInput:
+        """The error for a node that makes no sense or asks for what is not supported."""
+        return BadInput(f"{self.path}: {node}: {problem}")
+
+    def tensor(self, value: Value) -> str:
+        """The name of a value's tensor in the Workload, after declaring it there if this is its first use."""
+        if value.name not in self.builder:
+            role = Role.WEIGHT if value.constant else Role.ACTIVATION
+            self.builder.declare(value.name, value.shape, role, self.bits_of(value))
+        return value.name
+
+    def bits_of(self, value: Value) -> int:
+        return self.element_bits(value.elem_type, f"{self.path}: tensor '{value.name}'")
+
+    def result(
+        self, node: Node, shape: Sequence[int], *, elem_type: int | None = None, position: int = 0,
+        constant: bool = False,
+    ) -> Value:
+        """Register output number `position`; its element type is by default that of the first input."""
+        kind = self.value(node, 0).elem_type if elem_type is None else elem_type
+        value = Value(node.outputs[position], tuple(shape), kind, constant)
+        self.values[value.name] = value
+        return value
+
+    def view(self, node: Node, shape: Sequence[int], *, position: int = 0) -> None:
+        """The output is the first input's bytes under another shape; a view of a constant is a constant."""
+        source = self.value(node, 0)
+        output = self.result(node, shape, position=position, constant=source.constant)
+        self.builder.view(self.tensor(source), output.shape, out=output.name)
+
+    def built(self, node: Node, name: str) -> None:
+        """The builder has made the first output under its own name; its element type is that of the first input."""
+        self.result(node, self.builder.shape(name))
+
+    def is_used(self, name: str) -> bool:
+        """Whether a node or an output of the graph reads a value."""
+        return name in self.used
+
+    def uses_more_than_first(self, node: Node) -> bool:
+        """Whether anything reads an output of the node beside its first."""
+        return any(name in self.used for name in node.outputs[1:] if name)
+
+
+Handler: TypeAlias = Callable[[GraphImport, Node], None]
+
+
+@dataclass(frozen=True)
+class OperatorTable:
+    """Handlers by (domain, op_type)."""
+
+    handlers: dict[tuple[str, str], Handler]
+
+    def register(self, *op_types: str, domain: str = "") -> Callable[[Handler], Handler]:
+        """Decorator that makes a function the handler of operators. Raises ValueError when one is taken."""
+
+        def keep(handler: Handler) -> Handler:
+            for op_type in op_types:
+                if (domain, op_type) in self.handlers:
+                    raise ValueError(f"two handlers for {domain or 'ai.onnx'}::{op_type}")
+                self.handlers[domain, op_type] = handler
+            return handler
+
+        return keep
+
+    def handler(self, path: str, node: Node) -> Handler:
+        """The handler of a node. Raises BadInput, with the nearest supported operators, when there is none."""
+        found = self.handlers.get((node.domain, node.op_type))
+        if found is not None:
+            return found
+        if not node.domain and node.op_type in CONTROL_FLOW:
+            raise BadInput(
+                f"{path}: {node}: control flow ({', '.join(CONTROL_FLOW)}) is not supported: what runs would depend on "
+                f"the data (export the model with the branch taken or the loop unrolled)"
+            )
+        supported = [op for domain, op in self.handlers if domain == node.domain] or [op for _, op in self.handlers]
+        raise BadInput(
+            f"{path}: {node}: operator {node.op_type} of domain '{node.domain or 'ai.onnx'}' is not supported"
+            f"{_nearest(node.op_type, supported)}"
+        )
+
+
+CONTROL_FLOW = ("If", "Loop", "Scan")
+
+TABLE = OperatorTable({})
+operator = TABLE.register
+
+
+def _nearest(name: str, valid: Any) -> str:
+    by_lower = {str(v).lower(): str(v) for v in valid}
+    near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    return f" (nearest: {', '.join(near)})" if near else ""

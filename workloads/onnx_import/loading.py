@@ -1,0 +1,236 @@
+"""Reading ONNX files: the model, its opset, and what the nodes say, as plain Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadInput
+
+OLDEST_OPSET = 7
+"""Broadcasting before opset 7 followed other rules (attributes ``axis`` and ``broadcast``)."""
+
+LARGEST_KEPT_INTEGERS = 4096
+"""Elements up to which an integer constant keeps its values: shapes, axes and the like are far below."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One ONNX node with its attributes as Python values. A missing optional input has the name ''."""
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    opset: int
+    domain: str = ""
+
+    def __str__(self) -> str:
+        return f"node '{self.name}' ({self.op_type})"
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of an ONNX value before the run.
+
+    Attributes:
+        shape: elements by dimension.
+        elem_type: a ``TensorProto.DataType``.
+        constant: its elements do not depend on the inputs of the graph.
+        data: the elements themselves, kept for small integers and single numbers only.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    elem_type: int
+    constant: bool = False
+    data: np.ndarray[Any, Any] | None = field(default=None, compare=False)
+
+    @property
+    def scalar(self) -> float | None:
+        """The number itself when the value is one known number."""
+        return float(self.data.reshape(-1)[0]) if self.data is not None and self.data.size == 1 else None
+
+
+@cache
+def _bits_by_type() -> dict[int, tuple[int, bool]]:
+    from onnx import TensorProto
+
+    widths = {
+        "FLOAT": 32, "DOUBLE": 64, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT8E4M3FN": 8, "FLOAT8E4M3FNUZ": 8,
+        "FLOAT8E5M2": 8, "FLOAT8E5M2FNUZ": 8, "FLOAT4E2M1": 4, "BOOL": 8, "INT2": 2, "UINT2": 2, "INT4": 4,
+        "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32, "UINT32": 32, "INT64": 64,
+        "UINT64": 64,
+    }  # fmt: skip
+    return {
+        getattr(TensorProto, name): (bits, "FLOAT" in name or name == "DOUBLE")
+        for name, bits in widths.items()
+        if hasattr(TensorProto, name)
+    }
+
+
+def element_bits(elem_type: int, where: str) -> int:
+    """Bits of one stored element. Raises BadInput for types that are not numbers of fixed width."""
+    if elem_type not in _bits_by_type():
+        raise BadInput(f"{where}: element type {type_name(elem_type)} is not supported (use floats, integers or bool)")
+    return _bits_by_type()[elem_type][0]
+
+
+def is_floating(elem_type: int) -> bool:
+    return _bits_by_type().get(elem_type, (0, False))[1]
+
+
+def type_name(elem_type: int) -> str:
+    from onnx import TensorProto
+
+    try:
+        return str(TensorProto.DataType.Name(elem_type)).lower()
+    except ValueError:
+        return f"number {elem_type}"
+
+
+def numpy_type(elem_type: int) -> np.dtype[Any]:
+    from onnx import helper
+
+    return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def load_model(path: str | Path) -> Any:
+    """The ``onnx.ModelProto`` in a file. External weight files are not read.
+
+    Raises:
+        BadInput: the file is missing, is not an ONNX model, is cut short, or is older than opset 7.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    path = Path(path)
+    if not path.is_file():
+        problem = "is a directory" if path.is_dir() else "no such file"
+        raise BadInput(f"{path}: {problem} (expected an ONNX model, usually *.onnx)")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    except DecodeError as error:
+        raise BadInput(f"{path}: not an ONNX model, or cut short: it does not parse as a ModelProto") from error
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise BadInput(f"{path}: not an ONNX model, or cut short: it holds no graph")
+    if not model.opset_import:
+        raise BadInput(f"{path}: not an ONNX model, or cut short: it names no operator set (opset_import)")
+    if not model.graph.output:
+        raise BadInput(f"{path}: the graph names no output, so nothing in it has to be computed")
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+    opset = model_opset(model)
+    if opset < OLDEST_OPSET:
+        raise BadInput(
+            f"{path}: opset {opset} is too old (opset {OLDEST_OPSET} or later; onnx.version_converter.convert_version "
+            f"raises it)"
+        )
+    return model
+
+
+def model_opset(model: Any) -> int:
+    """Version of the default operator set that the model is written in."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=OLDEST_OPSET)
+
+
+def read_nodes(model: Any) -> list[Node]:
+    """The nodes in file order, each with a unique name (its own, else the operator's with its place in the file)."""
+    from onnx import helper
+
+    opset = model_opset(model)
+    nodes: list[Node] = []
+    taken: set[str] = set()
+    for position, proto in enumerate(model.graph.node):
+        name = proto.name or f"{proto.op_type}_{position}"
+        if name in taken:
+            name = f"{name}_{position}"
+        taken.add(name)
+        attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+        attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        nodes.append(Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, opset, domain))
+    return nodes
+
+
+def tensor_value(name: str, proto: Any) -> Value:
+    """The Value of a TensorProto: values of small integers and of single numbers, the shape alone of all else."""
+    shape = tuple(proto.dims)
+    elements = int(np.prod(shape, dtype=np.int64))
+    keep = elements == 1 or (not is_floating(proto.data_type) and elements <= LARGEST_KEPT_INTEGERS)
+    data = None
+    if keep and proto.data_location == 0:  # 0: held in the file itself, not in an external one
+        from onnx import numpy_helper
+
+        data = numpy_helper.to_array(proto)
+    return Value(name, shape, proto.data_type, constant=True, data=data)
+
+
+def wheel_models() -> dict[str, Path]:
+    """The real models inside the onnx package's test data, by name without the prefix ``light_``.
+
+    Their weights are ConstantOfShape nodes, so that a file of ResNet-50 is 80 kB. A distribution of onnx that leaves
+    its test data out gives an empty dictionary.
+    """
+    import onnx
+
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    return {p.stem.removeprefix("light_"): p for p in sorted(folder.glob("light_*.onnx"))}
+
+
+def graph_inputs(
+    model: Any, path: str | Path, bindings: Mapping[str, int] | None
+) -> list[Value]:
+    """The inputs that the user feeds (no initializer), with every dimension bound.
+
+    Args:
+        model: the ModelProto.
+        path: for messages.
+        bindings: sizes of symbolic dimensions by name; an unnamed one is called ``INPUT:AXIS``.
+
+    Raises:
+        BadInput: a symbolic dimension is unbound, bound to less than one, or a binding fits no dimension.
+    """
+    bindings = dict(bindings or {})
+    held = {i.name for i in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
+    values: list[Value] = []
+    unbound: list[str] = []
+    symbols: list[str] = []
+    for proto in model.graph.input:
+        if proto.name in held:
+            continue
+        kind = proto.type.WhichOneof("value")
+        if kind != "tensor_type" or not proto.type.tensor_type.HasField("shape"):
+            what = "has no shape" if kind == "tensor_type" else f"is a {str(kind).removesuffix('_type')}, not a tensor"
+            raise BadInput(f"{path}: input '{proto.name}' {what} (export the model with the ranks of its inputs)")
+        shape: list[int] = []
+        for axis, dim in enumerate(proto.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0:
+                shape.append(dim.dim_value)
+                continue
+            symbol = dim.dim_param or f"{proto.name}:{axis}"
+            symbols.append(symbol)
+            if symbol not in bindings:
+                unbound.append(f"dimension '{symbol}' (axis {axis} of input '{proto.name}')")
+            shape.append(bindings.get(symbol, 1))
+        values.append(Value(proto.name, tuple(shape), proto.type.tensor_type.elem_type))
+    if unbound:
+        example = ", ".join(f"{s!r}: 1" for s in dict.fromkeys(s for s in symbols if s not in bindings))
+        raise BadInput(f"{path}: symbolic {', '.join(unbound)} has no size (bind it: bindings={{{example}}})")
+    for symbol, size in bindings.items():
+        if symbol not in symbols:
+            valid = ", ".join(f"'{s}'" for s in dict.fromkeys(symbols)) or "none, all sizes are fixed"
+            raise BadInput(f"{path}: binding '{symbol}' fits no symbolic dimension of an input (there are: {valid})")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise BadInput(f"{path}: binding '{symbol}' is {size!r} (a size is a whole number from 1)")
+    return values
