@@ -1,5 +1,6 @@
 """Workloads as cascades of extended Einsums."""
 
+from .activations import ACTIVATIONS, product
 from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
@@ -9,6 +10,7 @@ from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
 __all__ = [
+    "ACTIVATIONS",
     "COST_CLASSES",
     "OPERATORS",
     "Access",
@@ -34,5 +36,6 @@ __all__ = [
     "contraction_of",
     "count_operations",
     "evaluate",
+    "product",
     "validate",
 ]

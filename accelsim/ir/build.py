@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod, sqrt
-
-import numpy as np
+from math import prod
 
 from ..errors import BadInput
+from .activations import ACTIVATIONS, product
 from .builder import Builder, IndexLike, affine
 from .einsum import Access, Affine, Apply, Const, Expr, Read
 from .nn import ConvolutionOps
 from .workload import View
 
 _X = Read(0)
-
-
-def _mul(*args: Expr) -> Expr:
-    tree = args[0]
-    for arg in args[1:]:
-        tree = Apply("mul", (tree, arg))
-    return tree
 
 
 class WorkloadBuilder(ConvolutionOps, Builder):
@@ -84,32 +76,29 @@ class WorkloadBuilder(ConvolutionOps, Builder):
 
     # -- element by element ------------------------------------------------------------------------------------------
 
+    def _activation(self, function: str, x: str, kind: str, name: str, out: str | None) -> str:
+        return self.elementwise(ACTIVATIONS[function], x, kind=kind, name=name, out=out)
+
     def relu(self, x: str, *, kind: str = "Relu", name: str = "relu", out: str | None = None) -> str:
-        return self.elementwise(Apply("max", (_X, Const(0.0))), x, kind=kind, name=name, out=out)
+        return self._activation("relu", x, kind, name, out)
 
     def sigmoid(self, x: str, *, kind: str = "Sigmoid", name: str = "sigmoid", out: str | None = None) -> str:
-        return self.elementwise("sigmoid", x, kind=kind, name=name, out=out)
+        return self._activation("sigmoid", x, kind, name, out)
 
     def tanh(self, x: str, *, kind: str = "Tanh", name: str = "tanh", out: str | None = None) -> str:
-        return self.elementwise("tanh", x, kind=kind, name=name, out=out)
+        return self._activation("tanh", x, kind, name, out)
 
     def silu(self, x: str, *, kind: str = "Silu", name: str = "silu", out: str | None = None) -> str:
         """``x * sigmoid(x)``."""
-        return self.elementwise(_mul(_X, Apply("sigmoid", (_X,))), x, kind=kind, name=name, out=out)
+        return self._activation("silu", x, kind, name, out)
 
     def gelu(
         self, x: str, *, approximate: str = "none", kind: str = "Gelu", name: str = "gelu", out: str | None = None
     ) -> str:
-        """GELU (Hendrycks and Gimpel, arXiv:1606.08415), by erf (`approximate` "none") or by tanh ("tanh")."""
-        if approximate == "none":
-            inner: Expr = Apply("erf", (_mul(_X, Const(1 / sqrt(2))),))
-        elif approximate == "tanh":
-            cubic = Apply("add", (Const(1.0), _mul(_X, _X, Const(0.044715))))
-            inner = Apply("tanh", (_mul(_X, cubic, Const(sqrt(2 / np.pi))),))
-        else:
+        """GELU by erf (`approximate` "none") or by tanh ("tanh"), as the ONNX operator names them."""
+        if approximate not in ("none", "tanh"):
             raise BadInput(f"{self.name}: '{name}': gelu approximate='{approximate}' (one of none, tanh)")
-        expr = _mul(_X, Apply("add", (inner, Const(1.0))), Const(0.5))
-        return self.elementwise(expr, x, kind=kind, name=name, out=out)
+        return self._activation("gelu" if approximate == "none" else "gelu_tanh", x, kind, name, out)
 
     def clip(
         self, x: str, low: float | None = None, high: float | None = None, *, kind: str = "Clip", name: str = "clip",
@@ -152,7 +141,7 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         total = self.compute(expr or _X, inputs, indices, sizes, reduce="add", kind=f"{kind}.sum", name=f"{hint}.sum",
                              bits=bits)
         share = Const(1 / prod(shape[d] for d in gone))
-        return self.elementwise(_mul(_X, share), total, kind=f"{kind}.mean", name=f"{hint}.mean", out=out, bits=bits)
+        return self.elementwise(product(_X, share), total, kind=f"{kind}.mean", name=f"{hint}.mean", out=out, bits=bits)
 
     def softmax(
         self, x: str, axis: int = -1, *, kind: str = "Softmax", name: str = "softmax", out: str | None = None
@@ -167,7 +156,7 @@ class WorkloadBuilder(ConvolutionOps, Builder):
     def _scaled(
         self, x: str, inverse: str, scale: str | None, bias: str | None, kind: str, name: str, out: str | None
     ) -> str:
-        expr, tensors = _mul(Read(0), Read(1)), [x, inverse]
+        expr, tensors = product(Read(0), Read(1)), [x, inverse]
         for op, tensor in (("mul", scale), ("add", bias)):
             if tensor is not None:
                 expr = Apply(op, (expr, Read(len(tensors))))
@@ -175,8 +164,8 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         return self.elementwise(expr, *tensors, kind=f"{kind}.scale", name=f"{name}.scale", out=out)
 
     def _inverse_norm(self, x: str, axes: tuple[int, ...], eps: float, kind: str, name: str) -> str:
-        square = self.reduce(x, "add", axes, True, expr=_mul(_X, _X), kind=f"{kind}.square", name=f"{name}.square")
-        mean = _mul(_X, Const(1 / prod(self.shape(x)[d] for d in axes)))
+        square = self.reduce(x, "add", axes, True, expr=product(_X, _X), kind=f"{kind}.square", name=f"{name}.square")
+        mean = product(_X, Const(1 / prod(self.shape(x)[d] for d in axes)))
         inverse = Apply("rsqrt", (Apply("add", (mean, Const(eps))),))
         return self.elementwise(inverse, square, kind=f"{kind}.rsqrt", name=f"{name}.rsqrt")
 

@@ -222,16 +222,22 @@ class _Checker:
 
 
 def _disjoint(one: Einsum, other: Einsum) -> bool:
-    """True if some dimension separates what the two write: by range, or by remainder (interleaved)."""
+    """True if some dimension separates what the two write: by range, or by ranges of remainders (interleaved)."""
     for a, b in zip(one.output.indices, other.output.indices, strict=True):
         (low_a, high_a), (low_b, high_b) = a.bounds(one.sizes), b.bounds(other.sizes)
         if high_a < low_b or high_b < low_a:
             return True
-        stride = gcd(_stride(a, one.sizes), _stride(b, other.sizes))
-        if stride > 1 and (a.offset - b.offset) % stride:
-            return True
+        strides = {abs(c) for _, c in (*a.terms, *b.terms)}
+        for modulus in {*strides, gcd(*strides)} - {0, 1}:
+            (low_a, high_a), (low_b, high_b) = _remainders(a, one, modulus), _remainders(b, other, modulus)
+            # On a circle of `modulus` places: b starts after a ends, and ends before a starts again.
+            gap = (low_b - low_a) % modulus
+            if gap > high_a - low_a and gap + high_b - low_b < modulus:
+                return True
     return False
 
 
-def _stride(index: Affine, sizes: Mapping[str, int]) -> int:
-    return gcd(*(c for rank, c in index.terms if sizes[rank] > 1))
+def _remainders(index: Affine, einsum: Einsum, modulus: int) -> tuple[int, int]:
+    """Range of an index without the terms that `modulus` divides."""
+    rest = Affine(tuple((r, c) for r, c in index.terms if c % modulus), index.offset)
+    return rest.bounds(einsum.sizes)
