@@ -118,12 +118,13 @@ class _Layers:
     def embed(self) -> str:
         b, model = self.b, self.model
         ids = b.input("tokens", (self.batch, self.tokens), 32)
-        x = b.gather(self.weight("embedding", model.vocabulary, model.hidden), ids, kind="Embedding", name="embed")
+        table = self.weight("embedding", model.vocabulary, model.hidden)
+        x = b.gather(table, ids, kind="Embedding", name="embed", bits=self.bits.activation)
         if model.positions is None:
             return x
-        table = self.weight("positions", model.positions, model.hidden)
+        learned = self.weight("positions", model.positions, model.hidden)
         sizes = {"b": self.batch, "s": self.tokens, "k": model.hidden}
-        position = Access(table, (Affine((("s", 1),), self.past), affine("k")))
+        position = Access(learned, (Affine((("s", 1),), self.past), affine("k")))
         inputs = [Access(x, tuple(map(affine, sizes))), position]
         return b.compute("add", inputs, list(sizes), sizes, kind="Embedding.position", name="embed.position")
 

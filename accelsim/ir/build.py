@@ -229,7 +229,8 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         return self.compute(Read(0), [source], indices, sizes, kind=kind, name=name, out=out, bits=bits)
 
     def gather(
-        self, table: str, rows: str, *, kind: str = "Gather", name: str = "gather", out: str | None = None
+        self, table: str, rows: str, *, kind: str = "Gather", name: str = "gather", out: str | None = None,
+        bits: int | None = None,
     ) -> str:
         """Rows of a table (V, ...) chosen by an integer tensor: a View of those rows, and their copy; see `View`."""
         source = self.tensor(table)
@@ -238,7 +239,7 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         shape = self.shape(rows) + source.shape[1:]
         chosen = self.declare(self.unique(f"{name}.rows"), shape, source.role, source.bits)
         self.add(View(chosen, table, rows))
-        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=source.bits)
+        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=bits or source.bits)
 
     def reshape(self, x: str, shape: Sequence[int], *, out: str | None = None) -> str:
         """Another shape of the same elements, as a View; one dimension may be -1."""
