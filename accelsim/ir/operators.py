@@ -53,6 +53,12 @@ OPERATORS: dict[str, Operator] = {
         Operator("sigmoid", 1, lambda x: 1.0 / (1.0 + np.exp(-x)), "exp"),
         Operator("neg", 1, np.negative, "add"),
         Operator("abs", 1, np.abs, "max"),
+        Operator("floor", 1, np.floor, "max"),
+        Operator("less", 2, lambda a, b: np.less(a, b).astype(float), "max"),
+        Operator("equal", 2, lambda a, b: np.equal(a, b).astype(float), "max"),
+        Operator("select", 3, lambda c, a, b: np.where(np.not_equal(c, 0), a, b), "max"),
+        Operator("sin", 1, np.sin, "tanh"),
+        Operator("cos", 1, np.cos, "tanh"),
         Operator("copy", 1, lambda x: x, "copy"),
     )
 }
