@@ -180,7 +180,10 @@ def _import_constant(graph: GraphImport, node: Node) -> Fate:
 
 
 def _fate(builder: ImportBuilder, before: int) -> Fate:
-    return "einsums" if any(isinstance(item, Einsum) for item in builder.added[before:]) else "view"
+    added = builder.added[before:]
+    if not added:
+        return "folded"
+    return "einsums" if any(isinstance(item, Einsum) for item in added) else "view"
 
 
 def _finish(graph: GraphImport, outputs: list[str]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import pi, sqrt
 
 import numpy as np
 
-from ...ir import Apply, Const, Expr, Read
+from ...ir import ACTIVATIONS, Apply, Const, Expr, Read
+from .folding import keep_small
 from .graph import GraphImport, operator
-from .loading import Node, Value, is_floating
+from .loading import Node, Value, is_floating, numpy_type
 
 X = Read(0)
 
@@ -71,10 +71,12 @@ def _hard_sigmoid(alpha: float, beta: float) -> Expr:
 
 
 def _gelu(node: Node) -> Expr:
-    if node.attributes.get("approximate", "none") == "tanh":
-        inner = mul(add(X, mul(mul(mul(X, X), X), 0.044715)), sqrt(2 / pi))
-        return mul(mul(X, 0.5), add(apply("tanh", inner), 1.0))
-    return mul(mul(X, 0.5), add(apply("erf", mul(X, 1 / sqrt(2))), 1.0))
+    return ACTIVATIONS["gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "gelu"]
+
+
+def _swish(node: Node) -> Expr:
+    alpha = _attribute(node, "alpha", 1.0)
+    return ACTIVATIONS["silu"] if alpha == 1.0 else mul(X, apply("sigmoid", mul(X, alpha)))
 
 
 def _attribute(node: Node, name: str, default: float) -> float:
@@ -89,18 +91,29 @@ UNARY: dict[str, Callable[[Node], Expr]] = {
     "Neg": lambda _: apply("neg", X),
     "Abs": lambda _: apply("abs", X),
     "Erf": lambda _: apply("erf", X),
-    "Tanh": lambda _: apply("tanh", X),
-    "Sigmoid": lambda _: apply("sigmoid", X),
-    "Relu": lambda _: maximum(X, 0.0),
+    "Floor": lambda _: apply("floor", X),
+    "Ceil": lambda _: apply("neg", apply("floor", apply("neg", X))),
+    "Sin": lambda _: apply("sin", X),
+    "Cos": lambda _: apply("cos", X),
+    "Tanh": lambda _: ACTIVATIONS["tanh"],
+    "Sigmoid": lambda _: ACTIVATIONS["sigmoid"],
+    "Relu": lambda _: ACTIVATIONS["relu"],
     "LeakyRelu": _leaky_relu,
     "Elu": lambda n: _elu(_attribute(n, "alpha", 1.0)),
+    "Celu": lambda n: add(
+        maximum(X, 0.0),
+        mul(sub(apply("exp", div(minimum(X, 0.0), _attribute(n, "alpha", 1.0))), 1.0), _attribute(n, "alpha", 1.0)),
+    ),
     "Selu": lambda n: _elu(_attribute(n, "alpha", 1.6732631921768188), _attribute(n, "gamma", 1.0507010221481323)),
+    "ThresholdedRelu": lambda n: Apply(
+        "select", (Apply("less", (Const(_attribute(n, "alpha", 1.0)), X)), X, Const(0.0))
+    ),
     "Softplus": lambda _: _softplus(X),
     "Softsign": lambda _: div(X, add(apply("abs", X), 1.0)),
     "HardSigmoid": lambda n: _hard_sigmoid(_attribute(n, "alpha", 0.2), _attribute(n, "beta", 0.5)),
     "HardSwish": lambda _: mul(X, _hard_sigmoid(1 / 6, 0.5)),
     "Gelu": _gelu,
-    "Swish": lambda n: mul(X, apply("sigmoid", mul(X, _attribute(n, "alpha", 1.0)))),
+    "Swish": _swish,
     "Mish": lambda _: mul(X, apply("tanh", _softplus(X))),
 }
 """Expressions over `X`, from the definitions in the ONNX operator reference."""
@@ -118,24 +131,14 @@ def map_one(g: GraphImport, node: Node, expr: Expr, *, elem_type: int | None = N
     g.builder.elementwise(expr, g.tensor(x), kind=node.op_type, name=node.name, out=out.name, bits=g.bits_of(out))
 
 
-@operator("Clip")
-def clip(g: GraphImport, node: Node) -> None:
-    low, high = g.number(node, 1, "min"), g.number(node, 2, "max")
-    expr: Expr = X
-    if low is not None:
-        expr = maximum(expr, low)
-    if high is not None:
-        expr = minimum(expr, high)
-    if expr is X:
-        g.view(node, g.value(node, 0).shape)
-    else:
-        map_one(g, node, expr)
-
-
 @operator("Cast", "CastLike")
 def cast(g: GraphImport, node: Node) -> None:
     """Another name for the same bits where the type stays; a converting copy where its width or kind changes."""
     x = g.value(node, 0)
+    if x.data is not None:  # CastLike a value that depends on the data: its type alone counts
+        to_type = numpy_type(g.value(node, 1).elem_type)
+        g.values[node.outputs[0]] = keep_small(node.outputs[0], x.data.astype(to_type))
+        return
     to = int(node.attributes["to"]) if node.op_type == "Cast" else g.value(node, 1).elem_type
     same_width = g.element_bits(to, str(node)) == g.element_bits(x.elem_type, str(node))
     if same_width and is_floating(to) == is_floating(x.elem_type):
@@ -148,8 +151,14 @@ def cast(g: GraphImport, node: Node) -> None:
 # -- several tensors -----------------------------------------------------------------------------------------------
 
 
-def combine(g: GraphImport, node: Node, values: Sequence[Value], expr: Callable[[list[Expr]], Expr]) -> None:
-    """The output is `expr` of the broadcast values; a single known number stands in the expression itself."""
+def combine(
+    g: GraphImport, node: Node, values: Sequence[Value], expr: Callable[[list[Expr]], Expr],
+    elem_type: int | None = None,
+) -> None:
+    """The output is `expr` of the broadcast values; a single known number stands in the expression itself.
+
+    Its element type is that of the first value, unless `elem_type` is given.
+    """
     try:
         shape = np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
@@ -166,7 +175,10 @@ def combine(g: GraphImport, node: Node, values: Sequence[Value], expr: Callable[
         else:
             terms.append(Read(len(tensors)))
             tensors.append(g.tensor(value))
-    g.built(node, g.builder.elementwise(expr(terms), *tensors, kind=node.op_type, name=node.name, out=node.outputs[0]))
+    out = g.result(node, shape, elem_type=values[0].elem_type if elem_type is None else elem_type)
+    g.builder.elementwise(
+        expr(terms), *tensors, kind=node.op_type, name=node.name, out=out.name, bits=g.bits_of(out)
+    )  # fmt: skip
 
 
 def _inputs(g: GraphImport, node: Node) -> list[Value]:
@@ -225,3 +237,67 @@ def power(g: GraphImport, node: Node) -> None:
 @operator("PRelu")
 def prelu(g: GraphImport, node: Node) -> None:
     combine(g, node, _inputs(g, node), lambda t: add(maximum(t[0], 0.0), mul(minimum(t[0], 0.0), t[1])))
+
+
+@operator("Clip")
+def clip(g: GraphImport, node: Node) -> None:
+    """``min(max(x, low), high)``; the bounds are attributes before opset 11, then optional inputs."""
+    values, steps = [g.value(node, 0)], []
+    fixed: list[tuple[str, float]] = []
+    for position, (bound, op) in enumerate((("min", "max"), ("max", "min")), start=1):
+        value = g.maybe(node, position)
+        if bound in node.attributes:
+            fixed.append((op, float(node.attributes[bound])))
+        elif value is not None:
+            steps.append(op)
+            values.append(value)
+
+    def expr(terms: list[Expr]) -> Expr:
+        tree = terms[0]
+        for op, term in [*zip(steps, terms[1:], strict=True), *((op, Const(v)) for op, v in fixed)]:
+            tree = Apply(op, (tree, term))
+        return tree
+
+    if steps or fixed:
+        combine(g, node, values, expr)
+    else:
+        g.view(node, values[0].shape)
+
+
+# -- comparisons and choices ---------------------------------------------------------------------------------------
+
+
+def _not(a: Expr) -> Expr:
+    return Apply("sub", (Const(1.0), a))
+
+
+def _less(a: Expr, b: Expr) -> Expr:
+    return Apply("less", (a, b))
+
+
+COMPARISONS: dict[str, Callable[[list[Expr]], Expr]] = {
+    "Less": lambda t: _less(t[0], t[1]),
+    "Greater": lambda t: _less(t[1], t[0]),
+    "LessOrEqual": lambda t: _not(_less(t[1], t[0])),
+    "GreaterOrEqual": lambda t: _not(_less(t[0], t[1])),
+    "Equal": lambda t: Apply("equal", (t[0], t[1])),
+    "And": lambda t: minimum(t[0], t[1]),
+    "Or": lambda t: maximum(t[0], t[1]),
+    "Xor": lambda t: _not(Apply("equal", (t[0], t[1]))),
+    "Not": lambda t: _not(t[0]),
+    "IsNaN": lambda t: _not(Apply("equal", (t[0], t[0]))),
+}
+"""Truth is 1 and 0; a number equals itself unless it is NaN."""
+
+
+@operator(*COMPARISONS)
+def comparison(g: GraphImport, node: Node) -> None:
+    from onnx import TensorProto
+
+    combine(g, node, _inputs(g, node), COMPARISONS[node.op_type], elem_type=TensorProto.BOOL)
+
+
+@operator("Where")
+def where(g: GraphImport, node: Node) -> None:
+    kind = g.value(node, 1).elem_type
+    combine(g, node, _inputs(g, node), lambda t: Apply("select", (t[0], t[1], t[2])), elem_type=kind)

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput
-from .loading import LARGEST_KEPT_INTEGERS, Node, Value, is_floating, tensor_value
+from .loading import LARGEST_KEPT_INTEGERS, Node, Value, is_floating, keeps_values, tensor_value
 
 GROWING = {"Expand": 1, "Tile": 1}
 """Operators whose output can be far larger than their inputs, with the position of the shape or the repeats."""
+
+RENAMING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+"""Left to their handlers when they rename a weight (of more than one float), so that it keeps its name and bytes."""
 
 
 def keep_small(name: str, array: np.ndarray[Any, Any], elem_type: int | None = None) -> Value:
@@ -22,8 +25,8 @@ def keep_small(name: str, array: np.ndarray[Any, Any], elem_type: int | None = N
     from onnx import helper
 
     kind = helper.np_dtype_to_tensor_dtype(array.dtype) if elem_type is None else elem_type
-    keep = array.size == 1 or (not is_floating(kind) and array.size <= LARGEST_KEPT_INTEGERS)
-    return Value(name, tuple(array.shape), kind, constant=True, data=array if keep else None)
+    data = array if keeps_values(array.size, kind) else None
+    return Value(name, tuple(array.shape), kind, constant=True, data=data)
 
 
 def fold(node: Node, inputs: list[Value | None]) -> list[Value] | None:
@@ -42,6 +45,8 @@ def fold(node: Node, inputs: list[Value | None]) -> list[Value] | None:
     if node.op_type in ("Shape", "Size") and present:
         return [_shape(node, present[0])]
     if not present or any(v.data is None for v in present):
+        return None
+    if node.op_type in RENAMING and is_floating(present[0].elem_type) and prod(present[0].shape) > 1:
         return None
     if node.op_type in GROWING:
         by = present[GROWING[node.op_type]].data
@@ -75,7 +80,7 @@ def _constant_of_shape(node: Node, inputs: list[Value | None]) -> Value:
     fill = node.attributes.get("value")
     kind = TensorProto.FLOAT if fill is None else int(fill.data_type)
     array = np.zeros((1,), np.float32) if fill is None else numpy_helper.to_array(fill)
-    if prod(shape) == 1 or (not is_floating(kind) and prod(shape) <= LARGEST_KEPT_INTEGERS):
+    if keeps_values(prod(shape), kind):
         return Value(node.outputs[0], shape, kind, constant=True, data=np.full(shape, array.reshape(-1)[0]))
     return Value(node.outputs[0], shape, kind, constant=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ...errors import BadInput
@@ -124,10 +124,12 @@ class GraphImport:
         self.values[value.name] = value
         return value
 
-    def view(self, node: Node, shape: Sequence[int], *, position: int = 0) -> None:
-        """The output is the first input's bytes under another shape; a view of a constant is a constant."""
-        source = self.value(node, 0)
-        output = self.result(node, shape, position=position, constant=source.constant)
+    def view(self, node: Node, shape: Sequence[int], *, source: Value | None = None) -> None:
+        """The output is the bytes of `source` (the first input) under another shape; of a constant, a constant."""
+        source = self.value(node, 0) if source is None else source
+        output = self.result(node, shape, constant=source.constant)
+        if source.data is not None:
+            self.values[output.name] = replace(output, data=source.data.reshape(output.shape))
         self.builder.view(self.tensor(source), output.shape, out=output.name)
 
     def built(self, node: Node, name: str) -> None:

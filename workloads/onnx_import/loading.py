@@ -18,6 +18,14 @@ OLDEST_OPSET = 7
 LARGEST_KEPT_INTEGERS = 4096
 """Elements up to which an integer constant keeps its values: shapes, axes and the like are far below."""
 
+LARGEST_KEPT_FLOATS = 8
+"""The same for floats: single numbers, and the scales of a Resize."""
+
+
+def keeps_values(elements: int, elem_type: int) -> bool:
+    """Whether a constant of that many elements keeps its values, and not its shape alone."""
+    return elements <= (LARGEST_KEPT_FLOATS if is_floating(elem_type) else LARGEST_KEPT_INTEGERS)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -43,7 +51,7 @@ class Value:
         shape: elements by dimension.
         elem_type: a ``TensorProto.DataType``.
         constant: its elements do not depend on the inputs of the graph.
-        data: the elements themselves, kept for small integers and single numbers only.
+        data: the elements themselves, kept for small constants only.
     """
 
     name: str
@@ -167,9 +175,8 @@ def tensor_value(name: str, proto: Any) -> Value:
     """The Value of a TensorProto: values of small integers and of single numbers, the shape alone of all else."""
     shape = tuple(proto.dims)
     elements = int(np.prod(shape, dtype=np.int64))
-    keep = elements == 1 or (not is_floating(proto.data_type) and elements <= LARGEST_KEPT_INTEGERS)
     data = None
-    if keep and proto.data_location == 0:  # 0: held in the file itself, not in an external one
+    if keeps_values(elements, proto.data_type) and proto.data_location == 0:  # 0: in the file, not in an external one
         from onnx import numpy_helper
 
         data = numpy_helper.to_array(proto)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...ir import Expr, Read
+from ...ir import Access, Expr, Read, affine
 from .elementwise import X, add, mul
 from .graph import GraphImport, operator
 from .loading import Node
@@ -42,3 +42,31 @@ def gemm(g: GraphImport, node: Node) -> None:
     step = "bias" if len(tensors) > 1 else "scale"
     g.built(node, g.builder.elementwise(expr, *tensors, kind=f"Gemm.{step}", name=f"{node.name}.{step}",
                                         out=node.outputs[0], bits=g.bits_of(a)))  # fmt: skip
+
+
+@operator("Einsum")
+def einsum(g: GraphImport, node: Node) -> None:
+    """One or two operands, letters alone: ``bhqd,bhkd->bhqk``."""
+    text = str(node.attributes.get("equation", "")).replace(" ", "")
+    operands = [g.value(node, i) for i in range(len(node.inputs))]
+    left, arrow, right = text.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        right = "".join(sorted(r for r in set(left) - {","} if left.count(r) == 1))
+    letters = all(term.isalpha() or not term for term in (*terms, right))
+    if not letters or len(terms) != len(operands) or len(operands) > 2 or len(set(right)) < len(right):
+        raise g.wrong(node, f"equation '{text}' of {len(operands)} operands (one or two operands, letters, no '...')")
+    sizes: dict[str, int] = {}
+    for value, term in zip(operands, terms, strict=True):
+        pairs = list(zip(term, value.shape, strict=False))
+        if len(term) != len(value.shape) or any(sizes.setdefault(r, n) != n for r, n in pairs):
+            raise g.wrong(node, f"equation '{text}' does not fit '{value.name}' {value.shape}")
+    if not set(right) <= set(sizes):
+        raise g.wrong(node, f"equation '{text}' has ranks in its output that no operand has")
+    inputs = [Access(g.tensor(v), tuple(affine(r) for r in term)) for v, term in zip(operands, terms, strict=True)]
+    order = {r: sizes[r] for r in (*right, *(r for r in sizes if r not in right))}
+    out = g.builder.compute(
+        "mul" if len(inputs) == 2 else X, inputs, list(right), order, reduce="add" if len(order) > len(right) else "",
+        kind=node.op_type, name=node.name, out=node.outputs[0], bits=g.bits_of(operands[0]),
+    )  # fmt: skip
+    g.built(node, out)

@@ -71,6 +71,7 @@ REDUCTIONS: dict[str, tuple[str, Expr, Expr | None]] = {
     "ReduceL2": ("add", SQUARE, apply("sqrt", X)),
     "ReduceSumSquare": ("add", SQUARE, None),
     "ReduceLogSum": ("add", X, apply("log", X)),
+    "ReduceLogSumExp": ("add", apply("exp", X), apply("log", X)),
 }
 """By operator: what reduces, the expression of what is reduced, and what is done to the result."""
 

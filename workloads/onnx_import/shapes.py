@@ -109,15 +109,19 @@ def concat(g: GraphImport, node: Node) -> None:
     parts = [g.value(node, i) for i in range(len(node.inputs))]
     if "axis" not in node.attributes:
         raise g.wrong(node, "axis is missing")
-    if len(parts) == 1:
-        g.view(node, parts[0].shape)
+    filled = [p for p in parts if 0 not in p.shape] or parts[:1]
+    if len(filled) == 1:
+        g.view(node, filled[0].shape, source=filled[0])
         return
-    names = [g.tensor(p) for p in parts]
+    names = [g.tensor(p) for p in filled]
     g.built(node, g.builder.concat(names, int(node.attributes["axis"]), name=node.name, out=node.outputs[0]))
 
 
 def _slice(g: GraphImport, node: Node, x: Value, box: Sequence[tuple[int, int, int]], position: int = 0) -> None:
     """Output number `position` is a copy of the box given by (first, number, step) per dimension."""
+    if any(n == 0 for _, n, _ in box):
+        g.result(node, [n for _, n, _ in box], position=position)
+        return
     starts, sizes, steps = (list(column) for column in zip(*box, strict=True))
     out = g.builder.slice(
         g.tensor(x), starts, sizes, steps, kind=node.op_type, name=node.name, out=node.outputs[position]
@@ -137,8 +141,6 @@ def slice_(g: GraphImport, node: Node) -> None:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         d = _axis(g, node, axis, len(x.shape))
         taken = range(x.shape[d])[slice(start, end, step)]
-        if not taken:
-            raise g.wrong(node, f"{start}:{end}:{step} along axis {axis} of '{x.name}' {x.shape} holds no element")
         box[d] = (taken.start, len(taken), taken.step)
     if all(n == size for (_, n, _), size in zip(box, x.shape, strict=True)) and all(step > 0 for _, _, step in box):
         g.view(node, x.shape)
@@ -155,7 +157,7 @@ def split(g: GraphImport, node: Node) -> None:
     if sizes is None:
         part = -(-x.shape[axis] // len(node.outputs))
         sizes = [min(part, x.shape[axis] - i * part) for i in range(len(node.outputs))]
-    if sum(sizes) != x.shape[axis] or len(sizes) != len(node.outputs) or min(sizes) < 1:
+    if sum(sizes) != x.shape[axis] or len(sizes) != len(node.outputs) or min(sizes) < 0:
         raise g.wrong(node, f"split {sizes} of axis {axis} of '{x.name}' {x.shape} into {len(node.outputs)} outputs")
     start = 0
     for position, size in enumerate(sizes):
@@ -184,8 +186,43 @@ def gather(g: GraphImport, node: Node) -> None:
         g.built(node, g.builder.view(part, shape, out=node.outputs[0]))
         return
     if axis != 0:
-        raise g.wrong(node, f"gathers several positions along axis {axis} (only axis 0, rows of a table, is supported)")
+        _gather_known(g, node, x, rows, axis)
+        return
     g.built(node, g.builder.gather(g.tensor(x), g.tensor(rows), name=node.name, out=node.outputs[0]))
+
+
+def _gather_known(g: GraphImport, node: Node, x: Value, rows: Value, axis: int) -> None:
+    """Known positions along an inner axis: copies of slices, one per run of equally spaced positions."""
+    if rows.data is None:
+        raise g.wrong(node, f"the data choose positions along axis {axis} (supported along axis 0, rows of a table)")
+    size = x.shape[axis]
+    positions = [int(p) + (size if p < 0 else 0) for p in rows.data.reshape(-1)]
+    if not positions or not all(0 <= p < size for p in positions):
+        raise g.wrong(node, f"positions {positions} along axis {axis} of '{x.name}' {x.shape}")
+    parts = []
+    for first, count, step in _runs(positions):
+        starts = [first if d == axis else 0 for d in range(len(x.shape))]
+        sizes = [count if d == axis else n for d, n in enumerate(x.shape)]
+        steps = [step if d == axis else 1 for d in range(len(x.shape))]
+        parts.append((starts, sizes, steps))
+    b = g.builder
+    names = [b.slice(g.tensor(x), *part, kind=node.op_type, name=node.name) for part in parts]
+    whole = names[0] if len(names) == 1 else b.concat(names, axis, kind=node.op_type, name=node.name)
+    g.built(node, b.view(whole, (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]), out=node.outputs[0]))
+
+
+def _runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(first, count, step) of equally spaced runs, taken greedily; a step of 0 is never taken."""
+    runs: list[tuple[int, int, int]] = []
+    i = 0
+    while i < len(positions):
+        step = positions[i + 1] - positions[i] if i + 1 < len(positions) else 0
+        j = i + 1
+        while step and j < len(positions) and positions[j] - positions[j - 1] == step:
+            j += 1
+        runs.append((positions[i], j - i, step or 1))
+        i = j
+    return runs
 
 
 @operator("Pad")
@@ -218,33 +255,85 @@ def expand(g: GraphImport, node: Node) -> None:
         g.built(node, g.builder.expand(g.tensor(x), shape, name=node.name, out=node.outputs[0]))
 
 
+@operator("Tile")
+def tile(g: GraphImport, node: Node) -> None:
+    """Each dimension repeated whole: a broadcast along a new dimension before it, written out."""
+    x, repeats = g.value(node, 0), _needed(g, node, 1, "repeats")
+    if len(repeats) != len(x.shape) or min(repeats, default=1) < 1:
+        raise g.wrong(node, f"repeats {repeats} of '{x.name}' {x.shape} (one number from 1 per dimension)")
+    if all(r == 1 for r in repeats):
+        g.view(node, x.shape)
+        return
+    b = g.builder
+    apart = b.view(g.tensor(x), [n for size in x.shape for n in (1, size)])
+    copies = [n for size, r in zip(x.shape, repeats, strict=True) for n in (r, size)]
+    whole = b.expand(apart, copies, kind=node.op_type, name=node.name)
+    shape = [size * r for size, r in zip(x.shape, repeats, strict=True)]
+    g.built(node, b.view(whole, shape, out=node.outputs[0]))
+
+
+@operator("Trilu", "Range", "CumSum", "EyeLike", "OneHot", "Sign", "Round", "Mod")
+def known_only(g: GraphImport, node: Node) -> None:
+    """Operators that make masks and positions before the run: of small constants folded, of large ones their shape."""
+    x = g.value(node, 0)
+    if node.op_type not in ("Trilu", "CumSum", "Sign", "Round") or not x.constant:
+        raise g.wrong(node, "is supported for values known before the run only")
+    g.built(node, g.builder.elementwise("copy", g.tensor(x), kind=node.op_type, name=node.name, out=node.outputs[0]))
+
+
 @operator("Upsample", "Resize")
 def resize(g: GraphImport, node: Node) -> None:
-    """Nearest neighbour by whole factors."""
+    """Nearest neighbour by whole factors, where every element becomes a block of equal ones."""
     x = g.value(node, 0)
     mode = node.attributes.get("mode", "nearest")
     factors = _factors(g, node, x)
-    if mode != "nearest" or any(f != int(f) or f < 1 for f in factors):
-        raise g.wrong(node, f"mode '{mode}' by factors {factors} (nearest by whole factors is supported)")
     if all(f == 1 for f in factors):
         g.view(node, x.shape)
         return
+    if mode != "nearest" or not _repeats_elements(node) or any(f != int(f) or f < 1 for f in factors):
+        raise g.wrong(
+            node, f"mode '{mode}' by factors {factors} is not supported (supported: nearest by whole factors, with "
+            "half-pixel coordinates and rounding, or asymmetric ones and floor)"
+        )  # fmt: skip
     whole = [int(f) for f in factors]
     out = g.builder.upsample(g.tensor(x), whole, kind=node.op_type, name=node.name, out=node.outputs[0])
     g.built(node, out)
 
 
+def _repeats_elements(node: Node) -> bool:
+    """Whether upsampling by a whole factor f takes element i to elements i*f .. i*f + f-1."""
+    if node.op_type == "Upsample" or node.opset < 11:
+        return True
+    coordinates = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
+    if coordinates in ("asymmetric", "tf_half_pixel_for_nn"):
+        return bool(rounding == "floor")
+    return coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
+
+
 def _factors(g: GraphImport, node: Node, x: Value) -> list[float]:
-    if "scales" in node.attributes:
-        return [float(f) for f in node.attributes["scales"]]
+    """One factor per dimension, from scales or from sizes, of all dimensions or of `axes`."""
+    if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise g.wrong(node, "keep_aspect_ratio_policy is not supported (stretch)")
     old = node.op_type == "Upsample" or node.opset < 11
     scales = g.maybe(node, 1 if old else 2)
-    if scales is not None and 0 not in scales.shape:
+    rank = len(x.shape)
+    axes = [_axis(g, node, int(a), rank) for a in node.attributes.get("axes", range(rank))]
+    if "scales" in node.attributes:
+        given = [float(f) for f in node.attributes["scales"]]
+    elif scales is not None and 0 not in scales.shape:
         if scales.data is None:
             raise g.wrong(node, f"scales '{scales.name}' must be known before the run")
-        return [float(f) for f in scales.data.reshape(-1)]
-    sizes = _needed(g, node, 3, "sizes")
-    return [to / n for to, n in zip(sizes, x.shape, strict=True)]
+        given = [float(f) for f in scales.data.reshape(-1)]
+    else:
+        sizes = _needed(g, node, 3, "sizes")
+        given = [to / x.shape[a] for to, a in zip(sizes, axes, strict=False)]
+    if len(given) != len(axes):
+        raise g.wrong(node, f"{len(given)} factors for {len(axes)} dimensions of '{x.name}' {x.shape}")
+    factors = [1.0] * rank
+    for axis, factor in zip(axes, given, strict=True):
+        factors[axis] = factor
+    return factors
 
 
 @operator("DepthToSpace", "SpaceToDepth")
@@ -256,10 +345,12 @@ def depth_to_space(g: GraphImport, node: Node) -> None:
         raise g.wrong(node, f"blocksize {block} of '{x.name}' {x.shape} (an image N, C, H, W and a size from 1)")
     n, c, h, w = x.shape
     b = g.builder
+    depth_first = node.attributes.get("mode", "DCR") == "DCR"
     if node.op_type == "SpaceToDepth":
         inner = b.view(g.tensor(x), (n, c, h // block, block, w // block, block))
-        perm, shape = (0, 3, 5, 1, 2, 4), (n, c * block * block, h // block, w // block)
-    elif node.attributes.get("mode", "DCR") == "DCR":
+        perm = (0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4)
+        shape = (n, c * block * block, h // block, w // block)
+    elif depth_first:
         inner = b.view(g.tensor(x), (n, block, block, c // block**2, h, w))
         perm, shape = (0, 3, 4, 1, 5, 2), (n, c // block**2, h * block, w * block)
     else:
