@@ -1,0 +1,167 @@
+"""The machine bound: cycles and joules below which no Mapping of a Workload onto a machine can come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import combinations
+
+from ..arch.architecture import Architecture
+from ..arch.component import Direction, Memory
+from ..ir import Workload, count_operations
+from .compulsory import CompulsoryTraffic, compulsory_traffic
+
+_ROUNDING = 1 - 1e-12
+"""Keeps the sums of floating-point terms on the safe side."""
+
+
+@dataclass(frozen=True)
+class MachineBound:
+    """Lower bounds that hold for every Mapping.
+
+    Attributes:
+        cycles: of the machine's clock; the larger of the next two.
+        compute_cycles: for the operations, spread over the units as well as can be.
+        traffic_cycles: for the compulsory traffic at the bandwidth of the memories outside the chip.
+        energy_J: operations at their cheapest unit, compulsory bytes at the cheapest memory outside the chip.
+        traffic: the compulsory traffic.
+        limit: ``compute`` or ``off-chip traffic``: which of the two decides.
+    """
+
+    cycles: float
+    compute_cycles: float
+    traffic_cycles: float
+    energy_J: float  # noqa: N815
+    traffic: CompulsoryTraffic
+    limit: str
+
+
+def machine_bound(workload: Workload, arch: Architecture, *, resident: Collection[str] = ()) -> MachineBound:
+    """Bound the cycles and the energy of every Mapping of `workload` onto `arch` from below.
+
+    The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes; a
+    unit serves one Einsum at a time, but is not assumed to serve one class at a time. The traffic bound is, over the
+    sets of memories outside the chip, the compulsory bytes that exceed the capacity of the other memories, over the
+    set's bandwidth. More bandwidth, capacity or speed never raises a bound.
+
+    Args:
+        workload: what is computed.
+        arch: the machine.
+        resident: stored tensors that the Mappings considered hold on the chip before and after the run.
+    """
+    traffic = compulsory_traffic(workload, resident=resident)
+    compute = _compute_cycles(workload, arch) * _ROUNDING
+    moving = _traffic_cycles(traffic, arch) * _ROUNDING
+    energy = (_compute_energy(workload, arch) + _traffic_energy(traffic, arch)) * _ROUNDING
+    limit = "compute" if compute >= moving else "off-chip traffic"
+    return MachineBound(max(compute, moving), compute, moving, energy, traffic, limit)
+
+
+def _compute_cycles(workload: Workload, arch: Architecture) -> float:
+    """Cycles that the units need, by linear programming: minimise the longest unit over all ways to share the work.
+
+    Any prices w of the units that sum to one give a lower bound, the sum over Einsums of the least w·cycles of a unit
+    (weak duality); so the solver decides how good the bound is, not whether it holds.
+    """
+    units = list(arch.units.values())
+    rows: dict[tuple[float, ...], float] = {}
+    """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
+    for einsum, times in workload.einsums():
+        counts = count_operations(einsum).counts
+        cycles = []
+        for unit in units:
+            rates = unit.peak_rates()
+            able = all(rates.get(c, 0) > 0 for c in counts)
+            scale = float(arch.clock) / unit.clock_hz
+            cycles.append(max((n / rates[c] * scale for c, n in counts.items()), default=0.0) if able else math.inf)
+        least = min(cycles, default=math.inf)
+        if 0 < least < math.inf:
+            key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
+            rows[key] = rows.get(key, 0.0) + least * times
+    prices = _prices(rows, len(units))
+    return sum(
+        total * min(w * c for w, c in zip(prices, ratios, strict=True) if c < math.inf)
+        for ratios, total in rows.items()
+    )
+
+
+def _prices(rows: dict[tuple[float, ...], float], units: int) -> list[float]:
+    if units < 2 or not rows:
+        return [1.0] * units
+    from scipy.optimize import linprog
+
+    largest = max(rows.values())
+    a_ub, b_ub = [], []
+    for i, ratios in enumerate(rows):
+        for u, c in enumerate(ratios):
+            if c < math.inf:
+                line = [0.0] * (units + len(rows))
+                line[u], line[units + i] = -c, 1.0
+                a_ub.append(line)
+                b_ub.append(0.0)
+    result = linprog(
+        [0.0] * units + [-total / largest for total in rows.values()],
+        A_ub=a_ub,
+        b_ub=b_ub,
+        A_eq=[[1.0] * units + [0.0] * len(rows)],
+        b_eq=[1.0],
+        method="highs",
+    )
+    found = [max(0.0, float(w)) for w in result.x[:units]] if result.x is not None else [1.0] * units
+    return [w / sum(found) for w in found]
+
+
+def _outside(arch: Architecture) -> list[Memory]:
+    return [m for m in arch.memories.values() if not m.on_chip]
+
+
+def _bandwidth(memories: Collection[Memory], arch: Architecture, direction: Direction | None) -> float:
+    """Bytes per cycle in one direction, or in both together. Units that compute inside a memory read it unseen."""
+    if any(unit.memory == m.name for unit in arch.units.values() for m in memories):
+        return math.inf
+    total = 0.0
+    for memory in memories:
+        read, write = memory.port("read"), memory.port("write")
+        if direction is None:
+            shared = read is not None and read == write
+            total += math.inf if read is None or write is None else read[1] if shared else read[1] + write[1]
+        else:
+            port = read if direction == "read" else write
+            total += math.inf if port is None else port[1]
+    return total / float(arch.clock)
+
+
+def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
+    outside = _outside(arch)
+    longest = 0.0
+    for size in range(1, len(outside) + 1):
+        for chosen in combinations(outside, size):
+            room = sum(m.capacity for m in outside if m not in chosen)
+            reads, writes = max(0, traffic.read_bytes - room), max(0, traffic.write_bytes - room)
+            for amount, direction in ((reads, "read"), (writes, "write"), (reads + writes, None)):
+                longest = max(longest, amount / _bandwidth(chosen, arch, direction))  # type: ignore[arg-type]
+    return longest
+
+
+def _compute_energy(workload: Workload, arch: Architecture) -> float:
+    units = [(u.peak_rates(), u.action_energy()) for u in arch.units.values()]
+    total = 0.0
+    for einsum, times in workload.einsums():
+        counts = count_operations(einsum).counts
+        able = [e for rates, e in units if all(rates.get(c, 0) > 0 for c in counts)]
+        total += times * min((sum(n * e.get(c, 0.0) for c, n in counts.items()) for e in able), default=0.0)
+    return total
+
+
+def _traffic_energy(traffic: CompulsoryTraffic, arch: Architecture) -> float:
+    """Bytes fill the cheapest memory first; what a unit computes inside a memory may cost nothing there."""
+    fed = {unit.memory for unit in arch.units.values()}
+    total = 0.0
+    for action, amount in (("read", traffic.read_bytes), ("write", traffic.write_bytes)):
+        prices = [(0.0 if m.name in fed else m.action_energy().get(action, 0.0), m.capacity) for m in _outside(arch)]
+        for price, capacity in sorted(prices):
+            taken = min(amount, capacity)
+            total += taken * price
+            amount -= taken
+    return total
