@@ -1,0 +1,349 @@
+"""Machines from YAML: every problem at once, each with file, line, path and what would be valid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from ..errors import BadInput, Problem, SpecError
+from .architecture import Architecture, _nearest, structure_faults
+from .component import Component
+from .document import Document, Keys, Position, is_preset, parse, preset_names, read, resolve
+from .registry import component_kind, component_kinds, kind_names
+from .units import FREQUENCY, Frequency, Node, quantity_of
+
+__all__ = ["RawSpec", "json_schema", "load_architecture", "load_spec", "loads_architecture", "preset_names"]
+
+SECTIONS = {"memories": "memory", "units": "unit", "links": "link"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
+_SET = "value set"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Head(BaseModel):
+    """The keys of a machine file beside its components."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, description="What reports call it; the file's name unless given.")]
+    description: Annotated[str, Field(description="Free text.")] = ""
+    source: Annotated[str | None, Field(description="Where the numbers come from as a whole.")] = None
+    clock: Annotated[Frequency, Field(description="The reference clock; what `cycle` means in units.")]
+    technology: Annotated[Node | None, Field(description="Node, for energies that are not given.")] = None
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """A machine file with its bases merged in, not yet validated: what a sweep varies.
+
+    Attributes:
+        name: the file's name without suffix, or the preset's.
+        document: keys and values as they stand, with the line of each.
+    """
+
+    name: str
+    document: Document
+
+    def with_values(self, values: Mapping[str, Any]) -> RawSpec:
+        """Return a spec with some values replaced, such as ``{"memories.sram.capacity": "1 MiB"}``.
+
+        A path names a key that the spec has, or that the component's kind allows.
+
+        Raises:
+            BadInput: no such path; the message has the nearest one.
+        """
+        document = Document(_copy(self.document.data), dict(self.document.positions))
+        for dotted, value in values.items():
+            path = tuple(dotted.split("."))
+            if not self._settable(path):
+                near = get_close_matches(dotted, self.paths(), 1)
+                hint = f"did you mean `{near[0]}`?" if near else f"has: {', '.join(self.paths()[:8])} ..."
+                raise BadInput(f"{self.name}: no value at `{dotted}` ({hint})")
+            into = document.data
+            for key in path[:-1]:
+                into = into.setdefault(key, {})
+            into[path[-1]] = value
+            for known in [p for p in document.positions if p[: len(path)] == path]:
+                del document.positions[known]
+            document.positions[path] = Position(_SET, 0)
+        return RawSpec(self.name, document)
+
+    def paths(self) -> list[str]:
+        """Every path that `with_values` takes, sorted; keys inside a mapping only where the spec has them."""
+        found = set(Head.model_fields)
+        for section in SECTIONS:
+            components = self.document.data.get(section)
+            for name, spec in (components if isinstance(components, dict) else {}).items():
+                if isinstance(spec, dict):
+                    keys = {*spec, *_fields(spec.get("kind"))}
+                    found |= {f"{section}.{name}.{key}" for key in keys}
+                    found |= {f"{section}.{name}.{k}.{i}" for k, v in spec.items() if isinstance(v, dict) for i in v}
+        return sorted(found)
+
+    def _settable(self, path: Keys) -> bool:
+        if len(path) == 1:
+            return path[0] in Head.model_fields
+        spec: Any = self.document.data.get(path[0]) if path[0] in SECTIONS and len(path) in (3, 4) else None
+        spec = spec.get(path[1]) if isinstance(spec, dict) else None
+        if not isinstance(spec, dict):
+            return False
+        fields = _fields(spec.get("kind"))
+        if len(path) == 3:
+            return path[2] in spec or path[2] in fields
+        inner = spec.get(path[2])
+        return isinstance(inner, dict) or (inner is None and path[2] in fields and _is_mapping(fields[path[2]]))
+
+    def build(self) -> Architecture:
+        """Validate.
+
+        Raises:
+            SpecError: with every problem of the spec.
+        """
+        return _Builder(self).build()
+
+
+def load_spec(ref: str | Path) -> RawSpec:
+    """Read a machine without validating it.
+
+    Args:
+        ref: a preset's name (see `preset_names`), or the path of a YAML file.
+
+    Raises:
+        SpecError: no such preset or file, not YAML, duplicate keys, a wrong `extends`.
+    """
+    name = str(ref) if is_preset(ref) else Path(ref).stem
+    return RawSpec(name, read(ref))
+
+
+def load_architecture(ref: str | Path) -> Architecture:
+    """Load and validate a machine.
+
+    Args:
+        ref: a preset's name (see `preset_names`), or the path of a YAML file.
+
+    Raises:
+        SpecError: with every problem of the file, each with its line.
+    """
+    return load_spec(ref).build()
+
+
+def loads_architecture(text: str, name: str = "machine", folder: Path | None = None) -> Architecture:
+    """Load and validate a machine from YAML text.
+
+    Args:
+        text: one YAML document.
+        name: what messages call the text, and the machine's name unless the text has one.
+        folder: what a path in `extends` is relative to.
+
+    Raises:
+        SpecError: with every problem of the text, each with its line.
+    """
+    return RawSpec(name, resolve(parse(text, name), folder, (name,))).build()
+
+
+class _Builder:
+    """One validation of a spec."""
+
+    def __init__(self, spec: RawSpec) -> None:
+        self.spec = spec
+        self.data, self.positions = spec.document.data, spec.document.positions
+        self.problems: list[tuple[Position, Problem]] = []
+
+    def report(self, path: Keys, what: str, hint: str = "") -> None:
+        known = path
+        while known not in self.positions:
+            known = known[:-1]
+        position = self.positions[known]
+        self.problems.append((position, Problem(position.at(path), what, hint)))
+
+    def build(self) -> Architecture:
+        head = self.head()
+        sections = {section: self.section(section, head) for section in SECTIONS}
+        self.structure(sections)
+        if self.problems or head is None:
+            self.problems.sort(key=lambda p: p[0])
+            raise SpecError([problem for _, problem in self.problems])
+        return Architecture(
+            name=head.name,
+            description=head.description,
+            source=head.source,
+            clock=head.clock,
+            technology_nm=head.technology,
+            **{s: {n: c for n, c in found.items() if c is not None} for s, found in sections.items()},  # type: ignore[arg-type]
+        )
+
+    def head(self) -> Head | None:
+        values = {k: v for k, v in self.data.items() if k not in SECTIONS and v is not None}
+        values.setdefault("name", self.spec.name)
+        return self.validate(Head, values, (), None)
+
+    def section(self, section: str, head: Head | None) -> dict[str, Component | None]:
+        """Components of a section by name, None where one is wrong."""
+        specs = self.data.get(section)
+        if specs is None:
+            return {}
+        if not isinstance(specs, dict):
+            self.report((section,), "must be a mapping of names to components", "such as `sram: {kind: buffer, ...}`")
+            return {}
+        found = {}
+        for name, spec in specs.items():
+            path = (section, name)
+            if not _NAME.fullmatch(name):
+                self.report(path, f"`{name[:40]}` cannot be a name", "letters, digits, _ and -, a letter first")
+            found[name] = self.component(path, spec, head)
+        return found
+
+    def component(self, path: Keys, spec: Any, head: Head | None) -> Component | None:
+        if not isinstance(spec, dict):
+            self.report(path, "must be a mapping with a `kind`", "such as `{kind: buffer, capacity: 16 MiB, ...}`")
+            return None
+        name = spec.get("kind")
+        if name is None:
+            self.report(path, "missing key `kind`", _kinds_of(SECTIONS[path[0]]))
+            return None
+        if not isinstance(name, str) or name not in kind_names():
+            close = get_close_matches(str(name), kind_names(), 1)
+            hint = f"did you mean `{close[0]}`?" if close else _kinds_of(SECTIONS[path[0]])
+            self.report((*path, "kind"), f"unknown kind `{str(name)[:40]}`", hint)
+            return None
+        kind = component_kind(name)
+        if kind.category != SECTIONS[path[0]]:
+            home = next(s for s, category in SECTIONS.items() if category == kind.category)
+            self.report((*path, "kind"), f"kind `{name}` is a {kind.category}",
+                        f"it belongs under `{home}`; here {_kinds_of(SECTIONS[path[0]])}")  # fmt: skip
+            return None
+        values = {k: v for k, v in spec.items() if v is not None}
+        component = self.validate(kind, values, path, self.clock(values, head))
+        return None if component is None else component.model_copy(update={"name": path[1]})
+
+    def clock(self, values: Mapping[str, Any], head: Head | None) -> Fraction | None:
+        """The clock that cycles in the units of a component refer to: its own, else the machine's."""
+        try:
+            return Fraction(FREQUENCY.to_si(str(values["clock"])))
+        except (KeyError, ValueError):
+            return None if head is None else Fraction(head.clock)
+
+    def validate(self, model: type[M], values: dict[str, Any], path: Keys, clock: Fraction | None) -> M | None:
+        fields = {k: info for k, info in model.model_fields.items() if not path or k != "name"}
+        wrong = set()
+        for key, value in values.items():
+            if key not in fields:
+                known = [*fields, *(() if path else ("extends", *SECTIONS))]
+                self.report((*path, key), f"unknown key `{key[:60]}`", _nearest(key, known))
+            elif isinstance(value, bool) and bool not in (fields[key].annotation, *get_args(fields[key].annotation)):
+                self.report((*path, key), f"must not be {str(value).lower()}", _example(fields[key]))
+            else:
+                continue
+            wrong.add(key)
+        good = {k: v for k, v in values.items() if k not in wrong}
+        try:
+            valid = model.model_validate(good, context={"clock": clock})
+        except ValidationError as error:
+            self.translate(error, fields, path, wrong)
+            return None
+        return None if wrong else valid
+
+    def translate(self, error: ValidationError, fields: Mapping[str, FieldInfo], path: Keys, done: set[str]) -> None:
+        """Report in our own words what pydantic found, except at the keys `done`."""
+        for item in error.errors(include_url=False):
+            here = (*path, *(str(part) for part in item["loc"]))
+            key = str(item["loc"][0]) if item["loc"] else ""
+            if key in done:
+                continue
+            context = item.get("ctx", {})
+            hint = _example(fields[key]) if key in fields else ""
+            match item["type"]:
+                case "quantity":
+                    self.report(here, context["what"], context["hint"])
+                case "missing":
+                    self.report(here[:-1], f"missing key `{here[-1]}`", hint)
+                case "value_error":
+                    self.report(here, str(context["error"]))
+                case "literal_error":
+                    given = str(item["input"])[:40]
+                    self.report(here, f"`{given}` is not valid", f"one of {context['expected']}")
+                case _:
+                    given = str(item["input"])[:40]
+                    self.report(here, f"`{given}`: {item['msg'][0].lower()}{item['msg'][1:]}", hint)
+
+    def structure(self, sections: Mapping[str, Mapping[str, Component | None]]) -> None:
+        """Check references by what the spec says, so that they are reported even where a component is wrong."""
+        specs = {section: self.data.get(section) or {} for section in SECTIONS}
+        if not all(isinstance(s, dict) for s in specs.values()):
+            return
+        said = {s: {n: c if isinstance(c, dict) else {} for n, c in specs[s].items()} for s in SECTIONS}
+        parents = {n: c.get("parent") for n, c in said["memories"].items()}
+        fed_by = {n: c.get("memory") for n, c in said["units"].items()}
+        joins = {n: c.get("between") for n, c in said["links"].items()}
+        unclear = {n for n, p in parents.items() if not isinstance(p, str | None) or not specs["memories"][n]}
+        faults = structure_faults(
+            {n: None if n in unclear else p for n, p in parents.items()},
+            {n: m if isinstance(m, str) else None for n, m in fed_by.items()},
+            {n: b if isinstance(b, list) and all(isinstance(x, str) for x in b) else () for n, b in joins.items()},
+        )
+        for fault in faults:
+            if not unclear or fault.path[0] != "memories" or len(fault.path) != 2:
+                self.report(fault.path, fault.what, fault.hint)
+
+
+def _kinds_of(category: str) -> str:
+    return "one of " + ", ".join(name for name, kind in component_kinds().items() if kind.category == category)
+
+
+def _fields(kind: Any) -> Mapping[str, FieldInfo]:
+    if not isinstance(kind, str) or kind not in kind_names():
+        return {}
+    return {k: info for k, info in component_kind(kind).model_fields.items() if k not in ("kind", "name")}
+
+
+def _is_mapping(info: FieldInfo) -> bool:
+    return getattr(info.annotation, "__origin__", None) is Mapping
+
+
+def _example(info: FieldInfo) -> str:
+    """What would be a valid value of a key."""
+    quantity = quantity_of(info)
+    return quantity.hint if quantity is not None else info.description or ""
+
+
+def _copy(value: Any) -> Any:
+    return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a machine file, over all installed kinds, for editors."""
+    head = Head.model_json_schema()
+    properties: dict[str, Any] = {
+        "extends": {"type": "string", "description": "A preset's name or a path that this file changes."},
+        **head["properties"],
+    }
+    definitions: dict[str, Any] = head.get("$defs", {})
+    for section, category in SECTIONS.items():
+        refs = []
+        for name, kind in component_kinds().items():
+            if kind.category != category:
+                continue
+            schema = kind.model_json_schema(ref_template="#/$defs/{model}")
+            definitions |= schema.pop("$defs", {})
+            schema["properties"].pop("name", None)
+            schema["properties"]["kind"] = {"const": name}
+            schema["required"] = sorted({*schema.get("required", []), "kind"})
+            definitions[name] = schema
+            refs.append({"$ref": f"#/$defs/{name}"})
+        properties[section] = {"type": "object", "additionalProperties": {"anyOf": refs}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "accelsim machine",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "$defs": definitions,
+    }

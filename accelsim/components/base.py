@@ -1,0 +1,113 @@
+"""What components offer to mappers and lowering: which Einsums they can run, how, at what cost, and their servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arch.component import Direction, Memory, UnitBase
+from ..arch.units import rate_fraction
+from ..engine.program import Server
+from ..ir import Einsum
+
+IntArray = NDArray[np.int64]
+Extents = Mapping[str, IntArray]
+"""Rank name to tile extents, one per candidate (arrays broadcast together)."""
+
+_FEED_LIMIT = 2**24 - 1
+"""Largest term of bytes per cycle, so that bytes of a tile up to 2**39 times it stay inside int64."""
+
+
+@dataclass(frozen=True)
+class SpatialOption:
+    """One way to lay an Einsum over a unit.
+
+    `variant` names it for a Mapping file (a systolic array's dataflow, ``simd`` on a vector unit); `spatial` says which
+    ranks run along which dimension of the unit, the others run over time.
+    """
+
+    variant: str
+    spatial: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of running tiles, one entry per candidate.
+
+    Attributes:
+        cycles: service time of one tile in cycles of the unit's clock, its operands being in the unit's memory, with
+            that memory's bandwidth to the unit taken into account by `bytes over bandwidth` (at least 1).
+        latency: further cycles until the result is visible, while the next tile may already be served.
+        reads: bytes read from the unit's memory, per position in `Einsum.inputs`.
+        writes: bytes of results written to the unit's memory, partial ones included.
+        partial_reads: bytes of partial results read back from it.
+        actions: counts of the unit's own actions (``mac``, ``exp``, ``register_read`` ...).
+    """
+
+    cycles: IntArray
+    latency: IntArray
+    reads: tuple[IntArray, ...]
+    writes: IntArray
+    partial_reads: IntArray
+    actions: Mapping[str, IntArray]
+
+
+class ComputeUnit(UnitBase):
+    """Base class of the kinds that compute."""
+
+    def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
+        """Every way this unit can run the Einsum, best guess first; empty when it cannot."""
+        raise NotImplementedError
+
+    def cost(self, einsum: Einsum, option: SpatialOption, extents: Extents, bits: Sequence[int]) -> Cost:
+        """Cost of tiles of the given extents.
+
+        Args:
+            einsum: what is computed.
+            option: one of `spatial_options(einsum)`.
+            extents: tile size of every rank of the Einsum, one per candidate.
+            bits: bits per element of each input and, last, of the output.
+        """
+        raise NotImplementedError
+
+    def server(self, tick_hz: Fraction) -> Server:
+        """The unit as a server; one unit of work is one cycle of its clock."""
+        return Server(self.name, rate_fraction(Fraction(self.clock_hz) / tick_hz))
+
+    def feed_cycles(self, reads: IntArray, writes: IntArray) -> IntArray:
+        """Cycles that the ports of the unit's memory need for so many bytes, at least 1.
+
+        Reads and writes through one port add up, through two they overlap. A unit that stands in no machine is fed
+        without limit.
+        """
+        memory = self._surroundings.memory
+        if memory is None:
+            return np.ones_like(reads + writes)
+        read, write = memory.port("read"), memory.port("write")
+        if read is not None and read == write:
+            return np.maximum(1, self._through(read[1], reads + writes))
+        cycles = np.ones_like(reads + writes)
+        for port, amount in ((read, reads), (write, writes)):
+            if port is not None:
+                cycles = np.maximum(cycles, self._through(port[1], amount))
+        return cycles
+
+    def _through(self, bandwidth: float, amount: IntArray) -> IntArray:
+        per_cycle = rate_fraction(Fraction(bandwidth) / Fraction(self.clock_hz), _FEED_LIMIT)
+        cycles: IntArray = -(-amount * per_cycle.denominator // per_cycle.numerator)
+        return cycles
+
+
+def port_server(memory: Memory, direction: Direction, tick_hz: Fraction) -> Server | None:
+    """The port of a memory without state as a server; one unit of work is one byte."""
+    port = memory.port(direction)
+    return None if port is None else Server(port[0], rate_fraction(Fraction(port[1]) / tick_hz))
+
+
+def bytes_of(elements: IntArray, bits: int) -> IntArray:
+    """Bytes of so many elements, rounded up once."""
+    return elements if bits == 8 else -(-elements * bits // 8)

@@ -1,0 +1,128 @@
+"""A DRAM channel whose time depends on which rows are open."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..arch.component import Direction
+from ..arch.units import Bytes, Time, rate_fraction
+from ..engine.program import IntArray, Server
+from .dram import DramBase
+
+RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE, REFRESH_EVERY, REFRESH_FOR, OPEN = range(11)
+"""Words of the state: bytes per tick as a fraction; the unused part of the last tick in units of 1/den byte; bytes of
+a burst and of a row; banks; ticks; then the open row of each bank, -1 if none."""
+_TERM_LIMIT = 2**20
+
+
+def step(state: IntArray, work: int, arg: int, now: int) -> int:
+    """Ticks to move `work` bytes from byte address `arg` on, in order; a `StepFunction` of the engine.
+
+    Rows lie one after the other over the banks. Data moves in whole bursts at the pins' rate. A row that is not open
+    costs an activation, after a precharge if its bank has another one open; within a transfer, the next row's bank
+    prepares while the data of the row before it moves, unless it is the same bank. A refresh ends each interval of
+    REFRESH_EVERY ticks, stops the channel for REFRESH_FOR ticks and closes all rows: one that falls into a transfer
+    costs its time and an activation, and leaves only the last row open. Refreshes while the channel idles are not
+    seen. `now` matters only modulo REFRESH_EVERY, and no word of the state is a time.
+    """
+    num, den, row_bytes, banks = state[RATE_NUM], state[RATE_DEN], state[ROW], state[BANKS]
+    burst = state[BURST]
+    begin = arg - arg % burst
+    end = arg + work + (-(arg + work)) % burst
+    first, last = begin // row_bytes, (end - 1) // row_bytes
+    ticks = 0
+    hidden = 0
+    looked = min(last - first + 1, banks)
+    for i in range(looked):
+        chunk = first + i
+        bank, row = chunk % banks, chunk // banks
+        wait = 0
+        if state[OPEN + bank] != row:
+            wait = state[ACTIVATE] + (state[PRECHARGE] if state[OPEN + bank] >= 0 else 0)
+            state[OPEN + bank] = row
+        ticks += max(0, wait - hidden)
+        moved = min(end, (chunk + 1) * row_bytes) - max(begin, chunk * row_bytes)
+        hidden = moved * den // num if banks > 1 else 0
+    further = last - first + 1 - looked
+    if further > 0:  # every bank now has another row of this transfer open
+        ticks += further * max(0, state[ACTIVATE] + state[PRECHARGE] - hidden)
+        for i in range(min(further, banks)):
+            state[OPEN + (last - i) % banks] = (last - i) // banks
+    owed = (end - begin) * den - state[CREDIT]
+    data = max(0, -(-owed // num))
+    state[CREDIT] = data * num - owed
+    ticks += data
+    if ticks < 1:
+        ticks = 1
+        state[CREDIT] += num
+    every = state[REFRESH_EVERY]
+    if every > 0:
+        phase = now % every
+        pause = state[REFRESH_FOR]
+        left = every - pause - phase
+        if left < 0:  # begins within a refresh
+            ticks += every - phase
+            left += every
+        if ticks > left:
+            between = every - pause - state[ACTIVATE]
+            met = 1 + (ticks - left - 1) // between
+            ticks += met * (pause + state[ACTIVATE])
+            for bank in range(banks):
+                state[OPEN + bank] = -1
+            state[OPEN + last % banks] = last // banks
+    return int(ticks)
+
+
+class OpenRowDram(DramBase):
+    """A DRAM channel with banks and open rows (see `step`); several `channels` move every burst in lockstep."""
+
+    kind: Literal["open_row_dram"] = "open_row_dram"
+    channels: Annotated[int, Field(ge=1, le=4096, description="Channels in lockstep; `bandwidth` is of all.")] = 1
+    banks: Annotated[int, Field(ge=1, le=4096, description="Banks of a channel.")] = 8
+    row: Annotated[Bytes, Field(description="Bytes of a row of one channel.")]
+    burst: Annotated[Bytes, Field(description="Bytes that one channel moves at least.")]
+    activate: Annotated[Time, Field(description="tRCD: from opening a row to its data.")]
+    precharge: Annotated[Time, Field(description="tRP: to close a row.")]
+    refresh_interval: Annotated[Time | None, Field(description="tREFI; no refresh without it.")] = None
+    refresh_time: Annotated[Time | None, Field(description="tRFC: how long a refresh stops the channel.")] = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.bandwidth is None or math.isinf(self.bandwidth):
+            raise ValueError("needs a finite `bandwidth`, shared by reads and writes")
+        if self.row % self.burst:
+            raise ValueError(f"a row of {self.row} bytes is not a whole number of bursts of {self.burst}")
+        if (self.refresh_interval is None) != (self.refresh_time is None):
+            raise ValueError("give both refresh_interval and refresh_time, or neither")
+        if self.refresh_interval and self.refresh_interval <= 2 * ((self.refresh_time or 0) + self.activate):
+            raise ValueError("refresh_interval must be more than twice refresh_time and activate together")
+        return self
+
+    def server(self, direction: Direction, tick_hz: Fraction) -> Server:
+        """The channel as a stateful server; work is bytes, the argument of a phase the byte address it starts at.
+
+        Times are rounded up to whole ticks.
+        """
+        assert self.bandwidth is not None
+        rate = rate_fraction(Fraction(self.bandwidth) / tick_hz, _TERM_LIMIT)
+
+        def ticks(seconds: float | None) -> int:
+            return 0 if not seconds else math.ceil(Fraction(f"{seconds:.12g}") * tick_hz)
+
+        words = (
+            rate.numerator,
+            rate.denominator,
+            0,
+            self.burst * self.channels,
+            self.row * self.channels,
+            self.banks,
+            ticks(self.activate),
+            ticks(self.precharge),
+            ticks(self.refresh_interval),
+            ticks(self.refresh_time),
+        )
+        return Server(self.name, rate, step=step, state=words + (-1,) * self.banks)

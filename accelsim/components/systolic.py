@@ -1,0 +1,186 @@
+"""Systolic arrays: output-, weight- and input-stationary, with SCALE-Sim's closed forms of their cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ..arch.energy import DEFAULT_NODE_NM, Arithmetic, Figure, operation, register
+from ..arch.units import Bytes, Energy, EnergyPerByte
+from ..errors import BadInput
+from ..ir import Contraction, Einsum, contraction
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
+
+Dataflow = Literal["os", "ws", "is"]
+
+
+class SystolicArray(ComputeUnit):
+    """One or more equal arrays of rows × cols MACs that compute contractions as O[g,m,n] = sum(k) A[g,m,k] * B[g,k,n].
+
+    A is the Einsum's first input and B its second. A convolution runs as im2col: m is the product of all its ranks that
+    B does not carry, k of all that are reduced. Each g (a head, a group, a channel of a depthwise convolution) is a
+    product of its own.
+
+    Cycles, with M, N, K of the tile, are folds times cycles per fold (Samajdar et al., "A systematic methodology for
+    characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020, equations 3-6):
+
+    ========  =======================  ==================
+    dataflow  folds                    cycles per fold
+    ========  =======================  ==================
+    os        ceil(M/rows)·ceil(N/cols)  K + rows + cols - 2
+    ws        ceil(K/rows)·ceil(N/cols)  M + 2·rows + cols - 2
+    is        ceil(K/rows)·ceil(M/cols)  N + 2·rows + cols - 2
+    ========  =======================  ==================
+
+    or the bytes that the folds move over the bandwidth of the unit's memory, when that takes longer. With `overlap`,
+    the next fold's fill hides behind the current one (stationary operands and results have shadow registers): a fold
+    then takes max(streamed length, rows), and the rest of the first one is latency.
+
+    With several `arrays`, the folds are dealt out to them and the one with most decides. If there are fewer folds than
+    arrays, the streamed rank of ws and is is cut into as many equal parts as arrays are free for a fold, each part
+    with its own copy of the stationary operand.
+
+    Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) products each
+    (Sharma et al., "Bit Fusion", ISCA 2018), as if K were so much longer. Narrower ones are no faster.
+    """
+
+    kind: Literal["systolic"] = "systolic"
+    rows: Annotated[int, Field(ge=1, le=2**20, description="Processing elements per column.")]
+    cols: Annotated[int, Field(ge=1, le=2**20, description="Processing elements per row.")]
+    arrays: Annotated[int, Field(ge=1, le=2**20, description="Equal arrays that share the work.")] = 1
+    dataflows: Annotated[
+        tuple[Dataflow, ...],
+        Field(min_length=1, description="What may be stationary: outputs (os), second operand (ws), first operand (is)."),
+    ] = ("os", "ws", "is")
+    overlap: Annotated[bool, Field(description="Fill and drain hide behind the neighbouring folds.")] = False
+    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
+    mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 8
+    accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of partial sums.")] = 32
+    accumulators: Annotated[
+        Bytes | None, Field(description="Memory for partial sums beside each array; those that fit stay there.")
+    ] = None
+    mac_energy: Annotated[Energy | None, Field(description="Of one multiply-accumulate.")] = None
+    register_energy: Annotated[
+        EnergyPerByte | None, Field(description="Of the registers between processing elements, per byte passed on.")
+    ] = None
+
+    @field_validator("dataflows")
+    @classmethod
+    def _distinct(cls, value: tuple[Dataflow, ...]) -> tuple[Dataflow, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a dataflow is named twice")
+        return value
+
+    def peak_rates(self) -> Mapping[str, float]:
+        return {"mac": float(self.rows * self.cols * self.arrays)}
+
+    def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
+        """The array's dataflows, fewest cycles for the whole Einsum first; none if it is not a contraction."""
+        c = contraction(einsum)
+        if c is None:
+            return ()
+        g, m, n, k = (np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k))
+        cycles = {d: int(sum(self._timing(d, g, m, n, k)[:2])) for d in self.dataflows}
+        return tuple(_option(d, c) for d in sorted(self.dataflows, key=lambda d: cycles[d]))
+
+    def cost(self, einsum: Einsum, option: SpatialOption, extents: Extents, bits: Sequence[int]) -> Cost:
+        """Cost of tiles, see the class; ``mac`` and ``register`` (bytes passed between elements) are counted.
+
+        Raises:
+            BadInput: the Einsum is not a contraction, or the array does not have the dataflow.
+        """
+        c = contraction(einsum)
+        dataflow = option.variant
+        if c is None or dataflow not in self.dataflows:
+            able = ", ".join(self.dataflows) if c is not None else "none: it is not a sum of products of two inputs"
+            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{dataflow}` (can: {able})")
+        one = np.ones(np.broadcast_shapes(*(np.shape(extents[r]) for r in einsum.sizes)), np.int64)
+        g, m, n, k = (_product(one, extents, ranks) for ranks in (c.g, c.m, c.n, c.k))
+        a_bits, b_bits, out_bits = bits[0], bits[1], bits[-1]
+        a_slices, b_slices = -(-a_bits // self.mac_bits), -(-b_bits // self.mac_bits)
+        macs = g * m * n * k * (a_slices * b_slices)
+        service, latency, copies, row_folds, col_folds, part = self._timing(
+            dataflow, g, m, n, k * (a_slices * b_slices)
+        )
+        if dataflow == "os":
+            a_words, b_words, out_folds = g * m * k * col_folds, g * k * n * row_folds, one
+        else:
+            a_words = g * m * k * (col_folds if dataflow == "ws" else copies)
+            b_words = g * k * n * (copies if dataflow == "ws" else col_folds)
+            held = part * np.minimum(n if dataflow == "ws" else m, self.cols) * self.accumulator_bits
+            out_folds = np.where(held <= 8 * (self.accumulators or 0), 1, row_folds)
+        reads = (bytes_of(a_words * b_slices, a_bits), bytes_of(b_words * a_slices, b_bits))
+        results = g * m * n
+        partial = bytes_of(results * (out_folds - 1), self.accumulator_bits)
+        writes = bytes_of(results, out_bits) + partial
+        fed = self.feed_cycles(reads[0] + reads[1] + partial, writes)
+        word_bits = -(-a_bits // a_slices) + -(-b_bits // b_slices) + self.accumulator_bits
+        return Cost(
+            cycles=np.maximum(service, fed),
+            latency=latency,
+            reads=reads,
+            writes=writes,
+            partial_reads=partial,
+            actions={"mac": macs, "register": bytes_of(macs, word_bits)},
+        )
+
+    def _timing(
+        self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]:
+        """Cycles, latency, copies of the stationary operand, folds along rows and columns, streamed length."""
+        along_rows, along_cols, stream = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[dataflow]
+        row_folds = -(-along_rows // self.rows)
+        col_folds = -(-along_cols // self.cols)
+        folds = g * row_folds * col_folds
+        copies = np.ones_like(folds)
+        if self.arrays > 1:
+            if dataflow != "os":
+                stream = -(-stream // np.clip(self.arrays // folds, 1, stream))
+                copies = -(-(m if dataflow == "ws" else n) // stream)
+            rounds = -(-folds * copies // self.arrays)
+        else:
+            rounds = folds
+        fill = (1 if dataflow == "os" else 2) * self.rows + self.cols - 2
+        if not self.overlap:
+            return rounds * (stream + fill), np.zeros_like(folds), copies, row_folds, col_folds, stream
+        interval = np.maximum(stream, self.rows)
+        return rounds * interval, stream + fill - interval, copies, row_folds, col_folds, stream
+
+    def action_energy(self) -> Mapping[str, float]:
+        mac, passing = self._default_figures()
+        return {
+            "mac": mac.joules if self.mac_energy is None else self.mac_energy,
+            "register": passing.joules if self.register_energy is None else self.register_energy,
+        }
+
+    def _default_figures(self) -> tuple[Figure, Figure]:
+        return (
+            operation("mac", self.arithmetic, self.mac_bits, self.technology_nm),
+            register(self.mac_bits, self.technology_nm),
+        )
+
+    def defaults_used(self) -> Mapping[str, str]:
+        mac, passing = self._default_figures()
+        node = "" if self.technology_nm else f"; no technology given, {DEFAULT_NODE_NM:g} nm taken"
+        used = {}
+        if self.mac_energy is None:
+            used["mac_energy"] = f"{mac.joules * 1e12:.4g} pJ ({mac.source}{node})"
+        if self.register_energy is None:
+            used["register_energy"] = f"{passing.joules * 1e12:.4g} pJ/byte ({passing.source}{node})"
+        return used
+
+
+def _option(dataflow: Dataflow, c: Contraction) -> SpatialOption:
+    rows, cols = {"os": (c.m, c.n), "ws": (c.k, c.n), "is": (c.k, c.m)}[dataflow]
+    return SpatialOption(dataflow, dict.fromkeys(rows, "rows") | dict.fromkeys(cols, "columns"))
+
+
+def _product(one: IntArray, extents: Extents, ranks: Sequence[str]) -> IntArray:
+    result = one
+    for r in ranks:
+        result = result * extents[r]
+    return result
