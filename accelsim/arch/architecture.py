@@ -194,7 +194,7 @@ class Architecture:
 
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
-        yaml.sort_base_mapping_type_on_output = False
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
         yaml.width = 120
         out = io.StringIO()
         yaml.dump(self.to_dict(), out)
