@@ -85,7 +85,7 @@ class _Run:
             return self.held[name]
         if name in self.views:
             return self.value(self.views[name]).reshape(self.workload.tensors[name].shape)
-        one: Array = self.memory[name][tuple(self.iteration[: self.depth[name]])]
+        one: Array = self.memory[name][(*self.iteration[: self.depth[name]], ...)]
         return one
 
     def items(self, items: tuple[Item, ...]) -> None:
