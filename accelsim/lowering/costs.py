@@ -1,0 +1,74 @@
+"""What one firing of an Op costs, remembered per tile shape."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..components.base import ComputeUnit, SpatialOption
+from ..engine.labels import Action
+from ..errors import MappingError
+from ..ir import Einsum
+from .parts import Names
+
+
+def option_of(unit: ComputeUnit, einsum: Einsum, variant: str, where: str) -> SpatialOption:
+    """The unit's option of that name.
+
+    Raises:
+        MappingError: the unit cannot run the Einsum, or not so; the message lists what it can.
+    """
+    options = unit.spatial_options(einsum)
+    for option in options:
+        if option.variant == variant:
+            return option
+    can = ", ".join(o.variant for o in options) or "nothing of the kind"
+    raise MappingError(f"position {where}: {unit.name} cannot run {einsum.name} as {variant!r}; it can as {can}")
+
+
+@dataclass(frozen=True)
+class TileCost:
+    """Cycles of service, and counted actions, of one tile."""
+
+    cycles: int
+    actions: Mapping[Hashable, int]
+
+
+class OpCosts:
+    """Costs of the tiles of one Op."""
+
+    def __init__(
+        self, unit: ComputeUnit, einsum: Einsum, option: SpatialOption, bits: Sequence[int], names: Names
+    ) -> None:
+        self._unit, self._einsum, self._option, self._bits, self._names = unit, einsum, option, bits, names
+        self._known: dict[tuple[tuple[str, int], ...], TileCost] = {}
+        self.latency = 0
+        """Most cycles from the end of service to the result being there, over the tiles seen; set by the whole tile."""
+        self.latency = int(self._cost(tuple(sorted(einsum.sizes.items())))[0])
+
+    def at(self, extents: tuple[tuple[str, int], ...]) -> TileCost:
+        """Cost of a tile of these extents (rank, size), sorted by rank."""
+        if extents not in self._known:
+            self._known[extents] = self._cost(extents)[1]
+        return self._known[extents]
+
+    def _cost(self, extents: tuple[tuple[str, int], ...]) -> tuple[int, TileCost]:
+        arrays = {r: np.array([e], np.int64) for r, e in extents}
+        cost = self._unit.cost(self._einsum, self._option, arrays, self._bits)
+        name, memory = self._einsum.name, self._unit.memory
+        actions: dict[Hashable, int] = {}
+
+        def count(component: str, action: str, tensor: str, n: int) -> None:
+            key = Action(component, action, name, tensor)
+            actions[key] = actions.get(key, 0) + n
+
+        for action, n in cost.actions.items():
+            count(self._unit.name, action, "", int(n[0]))
+        for access, n in zip(self._einsum.inputs, cost.reads, strict=True):
+            count(memory, "read", self._names.storage(access.tensor), int(n[0]))
+        out = self._names.storage(self._einsum.output.tensor)
+        count(memory, "write", out, int(cost.writes[0]))
+        count(memory, "read", out, int(cost.partial_reads[0]))
+        return int(cost.latency[0]), TileCost(int(cost.cycles[0]), actions)

@@ -1,0 +1,406 @@
+"""Lowering: the only maker of Programs from Mappings.
+
+Every Op becomes an actor on its unit that fires once per tile; every Move becomes one actor per port it passes, that
+fires once per tile moved. A buffer is a FIFO as deep as it has slots: its token is a tile, which the using Op needs at
+every firing and takes at its last one inside the body where the tile is cut. Seqs become gate tokens. A transfer over
+ports without bandwidth limit takes no time and becomes no actor; its bytes are counted on the Op it serves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+from ..arch.architecture import Architecture
+from ..components.base import ComputeUnit, SpatialOption
+from ..engine.builder import Phase, ProgramBuilder, Repeat, Run, gather_actions
+from ..engine.labels import Action, ActorLabel
+from ..engine.program import NONE, UNBOUNDED, Program
+from ..errors import MappingError
+from ..ir import Workload
+from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
+from .costs import OpCosts, option_of
+from .order import Gate, gates, last_ops, segment_key, tied_children, within
+from .parts import Leaf, Names, Part, leaves_of, parts_of
+from .ports import Port, ServerSet, ports_between
+from .schedule import Block, Place, nest_schedule
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An input or output of an actor and when its phases use it.
+
+    A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`. A gate
+    moves its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate
+    only where that body is not also the first (last) one of the loop around. `partial` restricts a port to firings that
+    resume (inputs) or leave unfinished (outputs) a partial result.
+    """
+
+    fifo: int
+    depth: int
+    gate: bool = False
+    back: bool = False
+    partial: bool = False
+
+
+@dataclass
+class Actor:
+    """An actor while it is put together."""
+
+    index: int
+    leaf: Leaf
+    depth: int
+    segment: int
+    inputs: list[Wait] = field(default_factory=list)
+    outputs: list[Wait] = field(default_factory=list)
+    port: Port | None = None
+    part: Part | None = None
+    extra: dict[Hashable, int] = field(default_factory=dict)
+    """Actions counted at its very first firing, on behalf of transfers that take no time."""
+    reload: bool = False
+
+
+def lower(arch: Architecture, workload: Workload, mapping: Mapping) -> Program:
+    """Make the Program that carries out a Mapping.
+
+    Args:
+        arch: the machine.
+        workload: what is computed.
+        mapping: a Mapping of `workload` onto `arch`.
+
+    Returns:
+        A Program whose tick is a cycle of the machine's clock.
+
+    Raises:
+        MappingError: the Mapping names things that are not there, or asks a unit for what it cannot do.
+    """
+    return _Lowering(arch, workload, mapping).program()
+
+
+class _Lowering:
+    def __init__(self, arch: Architecture, workload: Workload, mapping: Mapping) -> None:
+        self.arch, self.workload, self.mapping = arch, workload, mapping
+        self.names = Names(workload)
+        self.leaves = leaves_of(mapping, self.names)
+        self.parts = parts_of(mapping, self.leaves, self.names)
+        self.builder = ProgramBuilder(f"{workload.name} on {arch.name}", tick_hz=Fraction(arch.clock))
+        self.servers = ServerSet(self.builder, arch)
+        self.tied = tied_children(mapping)
+        self.segments: dict[Position, int] = {}
+        self.actors: list[Actor] = []
+        self.op_actor: dict[Position, Actor] = {}
+        self.chain: dict[int, list[Actor]] = {}
+        """Index of a part to the actors of its transfer, in order; empty when it takes no time."""
+        self.costs: dict[Position, OpCosts] = {}
+        self.ends: dict[tuple[Position, int], list[Actor]] = {}
+
+    def program(self) -> Program:
+        for leaf in self.leaves:
+            self._op_actor(leaf)
+        for i, part in enumerate(self.parts):
+            self._transfer(i, part)
+        for i, part in enumerate(self.parts):
+            if part.move.store:
+                self._drain(i, part)
+            else:
+                self._feed(i, part)
+        self._stages()
+        self._gates()
+        for actor in self.actors:
+            self.builder.schedule(actor.index, self._schedule(actor))
+        return self.builder.build()
+
+    # Actors
+
+    def _segment(self, at: Position) -> int:
+        key = segment_key(self.mapping.root, self.tied, at)
+        return self.segments.setdefault(key, len(self.segments))
+
+    def _add(self, name: str, label: ActorLabel, server: int, leaf: Leaf, depth: int, at: Position) -> Actor:
+        index = self.builder.actor(name, server=server, label=label)
+        actor = Actor(index, leaf, depth, self._segment(at))
+        self.actors.append(actor)
+        return actor
+
+    def _op_actor(self, leaf: Leaf) -> None:
+        unit = self.arch.units.get(leaf.op.unit)
+        where = format_position(leaf.at)
+        if not isinstance(unit, ComputeUnit):
+            raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
+        option: SpatialOption = option_of(unit, leaf.einsum, leaf.op.variant, where)
+        bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
+        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names)
+        label = ActorLabel(leaf.einsum.name, unit.name, "compute")
+        server = self.servers.unit(unit)
+        self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
+
+    def _transfer(self, i: int, part: Part, *, reload: bool = False) -> list[Actor]:
+        """One actor per port that the Move passes, joined by single buffers."""
+        move = part.move
+        src, dst = (move.dst, move.src) if reload else (move.src, move.dst)
+        role = "load" if reload or not move.store else "store"
+        chain: list[Actor] = []
+        for port in ports_between(self.arch, src, dst):
+            label = ActorLabel(part.leaf.einsum.name, port.component, role, move.tensor)
+            verb = "reload" if reload else role
+            actor = self._add(
+                f"{verb} {move.tensor} for {part.leaf.einsum.name} ({port.name})",
+                label,
+                self.servers.port(port),
+                part.leaf,
+                part.depth,
+                part.cut,
+            )
+            actor.port, actor.part, actor.reload = port, part, reload
+            if chain:
+                self._join(chain[-1], actor, depth=1, at=part.depth, latency=0)
+            chain.append(actor)
+        if not reload:
+            self.chain[i] = chain
+        return chain
+
+    # FIFOs
+
+    def _join(
+        self, src: Actor, dst: Actor, *, depth: int, at: int, latency: int, name: str | None = None, partial: bool = False
+    ) -> None:
+        """A buffer of `depth` tiles, cut at loop depth `at`, from one actor to another."""
+        fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=name)
+        src.outputs.append(Wait(fifo, at))
+        dst.inputs.append(Wait(fifo, at, partial=partial))
+
+    def _latency(self, part: Part) -> int:
+        """Ticks from the end of a transfer to its last byte being there: access latencies on the way."""
+        seconds = self.arch.memories[part.move.src].latency if not part.move.store else 0.0
+        seconds += sum(link.latency for link in self.arch.links.values() if {*link.between} == {part.move.src, part.move.dst})
+        return ceil(Fraction(seconds).limit_denominator(10**12) * Fraction(self.arch.clock))
+
+    def _feed(self, i: int, part: Part) -> None:
+        """Join a load to what uses its tiles: a further Move that takes the tensor on, or Ops."""
+        move = part.move
+        onward = [
+            j
+            for j, p in enumerate(self.parts)
+            if not p.move.store and p.move.tensor == move.tensor and p.move.src == move.dst and within(p.cut, part.cut)
+        ]
+        users = [self.chain[j][0] for j in onward if self.chain[j]]
+        direct = [x for j in onward if not self.chain[j] for x in self.parts[j].users] if onward else part.users
+        users += [self.op_actor[x.at] for x in direct if onward or self.arch.units[x.op.unit].memory == move.dst]
+        if not users:
+            raise MappingError(f"move of {move.tensor} into {move.dst} at {format_position(part.cut)}: nothing uses it there")
+        chain = self.chain[i]
+        if not chain:
+            self._count_free(part, users[0])
+            return
+        for user in users:
+            name = f"{move.tensor} in {move.dst} for {user.leaf.einsum.name}"
+            self._join(chain[-1], user, depth=move.buffers, at=part.depth, latency=self._latency(part), name=name)
+
+    def _drain(self, i: int, part: Part) -> None:
+        """Join what makes a tile to the store that takes it away, and its way back while it is partial."""
+        move = part.move
+        earlier = [
+            j
+            for j, p in enumerate(self.parts)
+            if p.move.store and p.move.tensor == move.tensor and p.move.dst == move.src and within(p.cut, part.cut)
+        ]
+        maker = self.chain[earlier[0]][-1] if earlier and self.chain[earlier[0]] else self.op_actor[part.leaf.at]
+        chain = self.chain[i]
+        if not chain:
+            self._count_free(part, maker)
+            return
+        latency = self.costs[part.leaf.at].latency
+        name = f"{move.tensor} in {move.src}"
+        self._join(maker, chain[0], depth=move.buffers, at=part.depth, latency=latency, name=name)
+        if self._reducing(part.leaf, part.depth):
+            back = self._transfer(i, part, reload=True)
+            fifo = self.builder.fifo(chain[-1].index, back[0].index, depth=UNBOUNDED, name=f"partial {move.tensor}")
+            chain[-1].outputs.append(Wait(fifo, part.depth, partial=True))
+            back[0].inputs.append(Wait(fifo, part.depth, partial=True))
+            self._join(
+                back[-1],
+                self.op_actor[part.leaf.at],
+                depth=move.buffers,
+                at=part.depth,
+                latency=self._latency(part),
+                name=f"partial {move.tensor} in {move.src}",
+                partial=True,
+            )
+
+    def _count_free(self, part: Part, actor: Actor) -> None:
+        """Count the bytes of a transfer that takes no time on the actor it serves."""
+        probe = Actor(NONE, part.leaf, part.depth, 0, part=part)
+        for action, count in _total(self._schedule(probe)).items():
+            actor.extra[action] = actor.extra.get(action, 0) + count
+        if part.move.store and self._reducing(part.leaf, part.depth):
+            probe.reload = True
+            for action, count in _total(self._schedule(probe)).items():
+                actor.extra[action] = actor.extra.get(action, 0) + count
+
+    def _stages(self) -> None:
+        """Buffers between the stages of every Pipe."""
+        for consumer in self.leaves:
+            for i in range(len(consumer.at)):
+                pipe = find(self.mapping.root, consumer.at[:i])
+                if not isinstance(pipe, Pipe):
+                    continue
+                depth = len(levels(self.mapping.root, consumer.at[: i + 1]))
+                for producer in self.leaves:
+                    stages = producer.at[i : i + 1], consumer.at[i : i + 1]
+                    handed = self.names.storage(producer.einsum.output.tensor)
+                    if not (within(producer.at, consumer.at[:i]) and stages[0] < stages[1]):
+                        continue
+                    if not self.names.reads(consumer.einsum, handed):
+                        continue
+                    self._join(
+                        self.op_actor[producer.at],
+                        self.op_actor[consumer.at],
+                        depth=pipe.depths[int(stages[1][0]) - 1],
+                        at=depth,
+                        latency=self.costs[producer.at].latency,
+                        name=f"{handed} from {producer.einsum.name} to {consumer.einsum.name}",
+                    )
+
+    # Gates
+
+    def _gates(self) -> None:
+        joined: set[tuple[int, int, int, bool]] = set()
+        for i, part in enumerate(self.parts):
+            if self.chain[i] and not part.move.store:
+                for gate in gates(self.mapping.root, part.move.issue):
+                    self._gate(gate, self.chain[i][0], part.depth, joined)
+        loads: dict[Position, list[Part]] = defaultdict(list)
+        for i, part in enumerate(self.parts):
+            if self.chain[i] and not part.move.store:
+                for user in part.users:
+                    loads[user.at].append(part)
+        for leaf in self.leaves:
+            mine = gates(self.mapping.root, leaf.at)
+            held = [gates(self.mapping.root, p.move.issue) for p in loads[leaf.at]]
+            if mine not in held:  # otherwise the tile that it waits for has waited
+                for gate in mine:
+                    self._gate(gate, self.op_actor[leaf.at], len(leaf.levels), joined)
+
+    def _gate(self, gate: Gate, waiting: Actor, depth: int, joined: set[tuple[int, int, int, bool]]) -> None:
+        if depth < gate.depth:
+            where = format_position(waiting.leaf.at)
+            raise MappingError(f"a move for {where} is issued inside a loop outside of which it is due")
+        for ending in self._ends(gate.after, gate.depth):
+            key = (ending.index, waiting.index, gate.depth, gate.back)
+            if key in joined:
+                continue
+            joined.add(key)
+            fifo = self.builder.fifo(ending.index, waiting.index, depth=UNBOUNDED, name=f"end of {format_position(gate.after)}")
+            ending.outputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
+            waiting.inputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
+
+    def _ends(self, at: Position, depth: int) -> list[Actor]:
+        """The actors with whose last firings the node at `at` ends, seen from loop depth `depth`."""
+        if (at, depth) not in self.ends:
+            last = last_ops(self.mapping.root, at)
+            found: list[Actor] = []
+            stored: set[Position] = set()
+            for i, part in enumerate(self.parts):
+                due = part.move.due
+                if not (part.move.store and self.chain[i] and within(due, at) and part.depth >= depth):
+                    continue
+                if any(within(x, due) for x in last):  # otherwise a gate inside has waited for it
+                    stored.add(part.leaf.at)
+                    found.append(self.chain[i][-1])
+            found += [self.op_actor[x] for x in last if x not in stored]
+            self.ends[at, depth] = found
+        return self.ends[at, depth]
+
+    # Schedules
+
+    def _reducing(self, leaf: Leaf, depth: int) -> frozenset[int]:
+        """Loop depths above `depth` whose loops cut a rank that the Einsum reduces."""
+        ranks = leaf.einsum.reduced_ranks
+        return frozenset(d for d in range(depth) if any(leaf.cuts(d, r) for r in ranks))
+
+    def _schedule(self, actor: Actor) -> Block:
+        leaf = actor.leaf
+        depth = actor.depth
+        store_depths = [p.depth for p in self.parts if p.move.store and p.leaf.at == leaf.at]
+        cut = actor.part.depth if actor.part else min(store_depths, default=0)
+        stored = actor.part is None or actor.part.move.store
+        return nest_schedule(
+            leaf.levels[:depth],
+            leaf.einsum.sizes,
+            lambda place: self._phase(actor, place),
+            reducing=self._reducing(leaf, cut) if stored and store_depths else frozenset(),
+            rename=leaf.rename,
+            trips=leaf.trips,
+        )
+
+    def _phase(self, actor: Actor, place: Place) -> Phase | None:
+        if actor.reload and not place.resumed:
+            return None
+        if actor.part is not None:
+            work, actions = self._move_work(actor, place)
+        else:
+            costs = self.costs[actor.leaf.at].at(place.extents)
+            work, actions = costs.cycles, dict(costs.actions)
+        if actor.extra and place.first == 0:
+            for action, count in actor.extra.items():
+                actions[action] = actions.get(action, 0) + count
+        return Phase(
+            work=max(1, work),
+            inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := _in_tokens(w, place)) is not None),
+            outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := _out_tokens(w, place)) is not None),
+            actions=gather_actions(actions),
+            segment=actor.segment,
+        )
+
+    def _move_work(self, actor: Actor, place: Place) -> tuple[int, dict[Hashable, int]]:
+        part = actor.part
+        assert part is not None
+        move, operator = part.move, part.leaf.einsum.name
+        accesses = [a for x in part.users for a in self.names.accesses(x.einsum, move.tensor)]
+        nbytes = self.names.tile_bytes(accesses, dict(place.extents))
+        src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
+        actions: dict[Hashable, int] = {}
+        if actor.port is None or actor.port.first:
+            actions[Action(src, "read", operator, move.tensor)] = nbytes
+            actions[Action(dst, "write", operator, move.tensor)] = nbytes
+            for link in self.arch.links.values():
+                if {*link.between} == {src, dst}:
+                    actions[Action(link.name, "transfer", operator, move.tensor)] = nbytes
+        return nbytes, actions
+
+
+def _in_tokens(wait: Wait, place: Place) -> int | None:
+    if wait.partial and not place.resumed:
+        return None
+    if wait.gate:
+        here = place.first == wait.depth if wait.back else place.first <= wait.depth
+        return 1 if here else None
+    return 1 if place.last <= wait.depth else 0
+
+
+def _out_tokens(wait: Wait, place: Place) -> int | None:
+    if wait.partial and not place.unfinished:
+        return None
+    if wait.gate:
+        here = place.last == wait.depth if wait.back else place.last <= wait.depth
+        return 1 if here else None
+    return 1 if place.last <= wait.depth else 0
+
+
+def _total(block: Block) -> dict[Hashable, int]:
+    """Actions of a schedule, summed."""
+    total: dict[Hashable, int] = defaultdict(int)
+
+    def visit(items: tuple[Run | Repeat, ...], times: int) -> None:
+        for item in items:
+            if isinstance(item, Run):
+                for action, count in item.phase.actions:
+                    total[action] += count * item.count * times
+            else:
+                visit(item.body, times * item.count)
+
+    visit(block, 1)
+    return dict(total)

@@ -1,0 +1,108 @@
+"""Who waits for whom: the gates that Seqs and sequential loops put between the parts of a Mapping's tree.
+
+A gate at loop depth d passes one token per run of the body at that depth: from the last firing there of an actor of the
+part before, to the first firing of an actor of the part after. A back gate does so from one iteration of a loop to the
+next; it stands at the depth of the loop's body and skips the first (for the waiting side) and last iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..mapping.tree import Iterate, Loop, Mapping, Node, Par, Pipe, Position, Seq, children, find, levels, walk
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Wait for the end of the node at `after`, at loop depth `depth`."""
+
+    after: Position
+    depth: int
+    back: bool = False
+
+
+def sequential(node: Node) -> bool:
+    """Whether the iterations of a loop with this body run one after the other."""
+    return isinstance(node, Seq | Iterate) or (isinstance(node, Loop) and sequential(node.body))
+
+
+def gates(root: Node, at: Position) -> tuple[Gate, ...]:
+    """What must have ended before the node at `at` may begin."""
+    found: list[Gate] = []
+    for i in range(len(at) - 1, -1, -1):
+        parent = find(root, at[:i])
+        depth = len(levels(root, at[: i + 1]))
+        if isinstance(parent, Seq):
+            step = at[i]
+            if isinstance(step, int) and step > 0:
+                found.append(Gate((*at[:i], step - 1), depth))
+                break
+        elif isinstance(parent, Iterate) or (isinstance(parent, Loop) and sequential(parent.body)):
+            found.append(Gate(at[: i + 1], depth, back=True))
+    return tuple(found)
+
+
+def last_ops(root: Node, at: Position) -> list[Position]:
+    """Positions of the Ops with which the node at `at` ends."""
+    node = find(root, at)
+    below = list(children(node))
+    if not below:
+        return [at]
+    if isinstance(node, Seq):
+        below = below[-1:]
+    return [p for step, _ in below for p in last_ops(root, (*at, step))]
+
+
+def within(at: Position, outer: Position) -> bool:
+    """Whether `at` is the node at `outer` or below it."""
+    return at[: len(outer)] == outer
+
+
+def tied_children(mapping: Mapping) -> dict[Position, tuple[bool, ...]]:
+    """For every Seq, which boundaries between child b and b + 1 a Move crosses.
+
+    A Move that is issued before the Seq, or due after it, crosses them all.
+    """
+    seqs = {at: len(node.children) for at, node in walk(mapping.root) if isinstance(node, Seq)}
+    tied = {at: [False] * max(0, n - 1) for at, n in seqs.items()}
+    for move in mapping.moves:
+        inside, other = (move.issue, move.due) if move.store else (move.due, move.issue)
+        for i in range(len(inside)):
+            if inside[:i] not in tied:
+                continue
+            row = tied[inside[:i]]
+            if not within(other, inside[:i]) or len(other) == i:
+                row[:] = [True] * len(row)
+                continue
+            here, there = inside[i], other[i]
+            assert isinstance(here, int) and isinstance(there, int)
+            early, late = (here, there) if move.store else (there, here)
+            if early > late:  # reaches into another iteration of the loop around
+                row[:] = [True] * len(row)
+            row[early:late] = [True] * (late - early)
+    return {at: tuple(row) for at, row in tied.items()}
+
+
+def segment_key(root: Node, tied: dict[Position, tuple[bool, ...]], at: Position) -> Position:
+    """Names the stretch between two barriers in which the node at `at` runs.
+
+    The children of a Seq are such stretches where no Move crosses the boundary between them: then everything before it
+    has ended when anything after it begins, so that their bounds add up.
+    """
+    key: list[int | str] = []
+    node = root
+    for i, step in enumerate(at):
+        if isinstance(node, Pipe | Par):
+            break
+        if isinstance(node, Seq) and isinstance(step, int):
+            row = tied[at[:i]]
+            first = last = step
+            while first > 0 and row[first - 1]:
+                first -= 1
+            while last < len(row) and row[last]:
+                last += 1
+            key += [*at[:i], first]
+            if last > first:
+                break
+        node = dict(children(node))[step]
+    return tuple(key)

@@ -1,0 +1,68 @@
+"""The ports a transfer passes, and the servers they and the units are in a Program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..arch.architecture import Architecture
+from ..components.base import ComputeUnit
+from ..engine.builder import ProgramBuilder
+from ..engine.program import Server
+from ..errors import MappingError
+
+
+@dataclass(frozen=True)
+class Port:
+    """One server that a transfer occupies; `first` is the one that counts its bytes."""
+
+    name: str
+    component: str
+    server: Server
+    first: bool
+
+
+def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
+    """The servers that a transfer from one memory to another occupies one after the other, tile by tile.
+
+    The port of an on-chip buffer that is no slower than another server on the way hides behind that one: bytes are
+    written as they come (cut-through), through a port of its own beside the one that feeds the units.
+    """
+    for name in (src, dst):
+        if name not in arch.memories:
+            raise MappingError(f"the machine has no memory {name!r}; it has {', '.join(arch.memories)}")
+    tick_hz = Fraction(arch.clock)
+    source, target = arch.memories[src], arch.memories[dst]
+    found: list[tuple[str, Server, bool]] = []
+    for component, server, hides in (
+        (src, source.server("read", tick_hz), source.on_chip),
+        *((link.name, link.server(tick_hz), False) for link in arch.links.values() if {*link.between} == {src, dst}),
+        (dst, target.server("write", tick_hz), target.on_chip),
+    ):
+        if server is not None:
+            found.append((component, server, hides))
+    slow = [
+        (component, server)
+        for i, (component, server, hides) in enumerate(found)
+        if not hides or all(server.rate < other.rate for j, (_, other, _) in enumerate(found) if j != i)
+    ] or [(component, server) for component, server, _ in found[:1]]
+    return tuple(Port(server.name, component, server, i == 0) for i, (component, server) in enumerate(slow))
+
+
+class ServerSet:
+    """Servers of a Program, each made when first asked for."""
+
+    def __init__(self, builder: ProgramBuilder, arch: Architecture) -> None:
+        self._builder, self._tick_hz = builder, Fraction(arch.clock)
+        self._index: dict[str, int] = {}
+
+    def port(self, port: Port) -> int:
+        return self._get(port.server)
+
+    def unit(self, unit: ComputeUnit) -> int:
+        return self._get(unit.server(self._tick_hz))
+
+    def _get(self, server: Server) -> int:
+        if server.name not in self._index:
+            self._index[server.name] = self._builder.server(server)
+        return self._index[server.name]

@@ -1,0 +1,105 @@
+"""The whole path in one call: Architecture and Workload to Report."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .arch.architecture import Architecture
+from .errors import BadInput
+from .ir import Workload
+from .mapping.constraints import Constraints
+from .mapping.tree import Mapping
+
+if TYPE_CHECKING:
+    from .engine.program import Program
+    from .engine.trace import Trace
+    from .report import Report
+
+MAPPER_GROUP = "accelsim.mappers"
+Kernel = Literal["compiled", "reference"]
+
+
+class Mapper(Protocol):
+    """What a mapper is: a function registered under the entry-point group ``accelsim.mappers``."""
+
+    def __call__(
+        self,
+        workload: Workload,
+        arch: Architecture,
+        *,
+        objective: str = "latency",
+        seed: int = 0,
+        constraints: Constraints | None = None,
+    ) -> Mapping: ...
+
+
+def mapper_names() -> list[str]:
+    """Names of the registered mappers, sorted."""
+    return sorted({e.name for e in entry_points(group=MAPPER_GROUP)})
+
+
+def load_mapper(name: str) -> Mapper:
+    """The mapper of that name; ``auto`` is the tile mapper.
+
+    Raises:
+        BadInput: there is none.
+    """
+    wanted = "tile" if name == "auto" else name
+    for entry in entry_points(group=MAPPER_GROUP):
+        if entry.name == wanted:
+            mapper: Mapper = entry.load()
+            return mapper
+    raise BadInput(f"no mapper {name!r}; there are auto, {', '.join(mapper_names())}")
+
+
+def run_program(program: Program, *, kernel: Kernel = "compiled", record: int = 0) -> Trace:
+    """Run a Program on the compiled or the reference kernel, recording up to `record` firings."""
+    if kernel == "compiled":
+        from .engine import compiled
+
+        return compiled.run(program, record=record)
+    from .engine import reference
+
+    return reference.run(program, record=record)
+
+
+def simulate(
+    arch: Architecture,
+    workload: Workload,
+    *,
+    mapper: str = "auto",
+    objective: str = "latency",
+    mapping: Mapping | None = None,
+    constraints: Constraints | None = None,
+    kernel: Kernel = "compiled",
+    record: int = 0,
+    seed: int = 0,
+) -> Report:
+    """Map a Workload onto a machine, run it, and report.
+
+    Args:
+        arch: the machine.
+        workload: the model.
+        mapper: name of a registered mapper.
+        objective: ``latency``, ``energy`` or ``edp``.
+        mapping: replay this one instead of calling a mapper.
+        constraints: what the mapper must keep to.
+        kernel: ``compiled`` or ``reference``.
+        record: firings to list in the Trace, for time lines.
+        seed: for mappers that choose at random.
+
+    Raises:
+        DoesNotFit: a memory is too small.
+        MappingError: the Mapping is wrong, or constraints cannot be honoured.
+    """
+    from .lowering import lower
+    from .mapping.replay import replay
+    from .report import make_report
+
+    if mapping is None:
+        mapping = load_mapper(mapper)(workload, arch, objective=objective, seed=seed, constraints=constraints)
+    replay(mapping, workload, arch)
+    program = lower(arch, workload, mapping)
+    trace = run_program(program, kernel=kernel, record=record)
+    return make_report(arch, workload, mapping, program, trace)

@@ -1,0 +1,71 @@
+"""The tile mapper: loop nests, one Einsum after the other.
+
+Every Einsum gets the best tiling of its own (`search`); activations that fit stay in the buffer between Einsums
+(`residency`); the others, and all weights, live in the off-chip tiers (`tiers`); weights of the next Einsum are loaded
+during the one before where there is room.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ...arch.architecture import Architecture
+from ...ir import Workload
+from ...mapping.constraints import Constraints
+from ...mapping.machine_bound import machine_bound
+from ...mapping.tree import Claim, Mapping
+from .network import Network
+
+OBJECTIVES = ("latency", "energy", "edp")
+
+
+def map_workload(
+    workload: Workload,
+    arch: Architecture,
+    *,
+    objective: str = "latency",
+    seed: int = 0,
+    constraints: Constraints | None = None,
+) -> Mapping:
+    """Map a Workload with loop nests.
+
+    Args:
+        workload: what to run.
+        arch: a machine whose units share one on-chip buffer.
+        objective: ``latency``, ``energy`` or ``edp``.
+        seed: recorded in the Claim; the mapper makes no random choice.
+        constraints: what the user has fixed.
+
+    Returns:
+        The Mapping with its Claim: the value the mapper expects, the machine bound and the gap between them.
+
+    Raises:
+        DoesNotFit: a memory is too small, even for the smallest tiles.
+        MappingError: no unit can run an Einsum, or a constraint cannot be honoured.
+    """
+    started = time.perf_counter()
+    network = Network(workload, arch, objective, constraints or Constraints())
+    mapping = network.mapping()
+    bound = machine_bound(workload, arch)
+    least = {
+        "latency": bound.cycles,
+        "energy": bound.energy_J,
+        "edp": bound.cycles / float(arch.clock) * bound.energy_J,
+    }[objective]
+    value = network.value()
+    return Mapping(
+        mapping.workload,
+        mapping.architecture,
+        mapping.root,
+        mapping.stays,
+        mapping.moves,
+        Claim(
+            objective,
+            value,
+            float(least),
+            (value - float(least)) / value if value else 0.0,
+            seed,
+            time.perf_counter() - started,
+            mapper="tile",
+        ),
+    )

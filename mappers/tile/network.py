@@ -1,0 +1,282 @@
+"""From the best tiling of each Einsum to the Mapping of the whole Workload."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from ...arch.architecture import Architecture
+from ...components.base import ComputeUnit
+from ...errors import BadInput, DoesNotFit, MappingError
+from ...ir import Einsum, Repeat, Role, Workload
+from ...mapping.constraints import Constraints
+from ...mapping.tree import BODY, Iterate, Loop, Mapping, Move, Node, Op, Position, Seq, Stay
+from .flow import Flow
+from .residency import stays_on_chip
+from .search import Operand, Plan, Shortfall, Site, best_plan
+from .tiers import STAGING_BUFFERS, place, streams
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Child:
+    """A node of the tree that stands for an item of a scope."""
+
+    at: Position
+    item: int
+
+
+class Network:
+    """The tile mapper at work on one Workload and one machine."""
+
+    def __init__(self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> None:
+        self.workload, self.arch = workload, arch
+        self.objective, self.constraints = objective, constraints
+        self.flow = Flow(workload)
+        self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
+        self.buffer = self._buffer()
+        near = arch.memories[self.buffer].parent
+        if near is None or arch.memories[near].on_chip:
+            raise BadInput(f"machine {arch.name}: the tile mapper needs an off-chip memory behind {self.buffer}")
+        self.tiers = place(self.flow, arch, near)
+        self._known: dict[Hashable, Plan | Shortfall] = {}
+        self.plans: dict[tuple[Path, int], Plan] = {}
+        self.addresses = self._settle()
+        self.stays: list[Stay] = []
+        self.moves: list[Move] = []
+
+    def _buffer(self) -> str:
+        buffers = sorted({u.memory for u in self.units})
+        if len(buffers) != 1:
+            raise BadInput(
+                f"machine {self.arch.name}: the tile mapper needs all units on one buffer, found {', '.join(buffers) or 'none'}"
+            )
+        return buffers[0]
+
+    # Plans
+
+    def _settle(self) -> dict[str, int]:
+        """Plan every Einsum; give up staying tensors where the tiles of an Einsum would not fit beside them."""
+        refused: set[str] = {n for n in self.flow.lives if self.constraints.memory_of(n) not in (None, self.buffer)}
+        while True:
+            addresses = stays_on_chip(self.flow, self.arch.memories[self.buffer].capacity, frozenset(refused))
+            self._check_kept(addresses)
+            crowded = self._plan_all(addresses)
+            if not crowded:
+                return addresses
+            refused |= crowded
+
+    def _check_kept(self, addresses: dict[str, int]) -> None:
+        for name in self.flow.lives:
+            if self.constraints.memory_of(name) == self.buffer and name not in addresses:
+                raise MappingError(f"constraint: {name} cannot stay in {self.buffer} between its uses")
+
+    def _plan_all(self, addresses: dict[str, int]) -> set[str]:
+        capacity = self.arch.memories[self.buffer].capacity
+        crowded: set[str] = set()
+        for scope in self.flow.scopes.values():
+            for i, item in enumerate(scope.items):
+                if isinstance(item, Repeat):
+                    continue
+                here = self._staying(scope.path, i, addresses)
+                budget = capacity - max((addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
+                plan = self._plan(item, budget, frozenset(here))
+                if isinstance(plan, Plan):
+                    self.plans[scope.path, i] = plan
+                elif here:
+                    crowded.add(max(here, key=lambda n: (self.flow.lives[n].tensor.nbytes, n)))
+                else:
+                    self._refuse(item, plan, budget)
+        return crowded
+
+    def _refuse(self, einsum: Einsum, plan: Shortfall, budget: int) -> None:
+        if not plan.needed:
+            raise MappingError(f"no unit of {self.arch.name} can run {einsum.name} ({einsum.kind or 'Einsum'}) as asked")
+        raise DoesNotFit(
+            f"buffer {self.buffer}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
+            f"{budget:,}, {plan.needed - budget:,} too few"
+        )
+
+    def _staying(self, path: Path, i: int, addresses: dict[str, int]) -> list[str]:
+        """Tensors that stay in the buffer while item i of a scope runs."""
+        found = []
+        for name in addresses:
+            life = self.flow.lives[name]
+            if life.scope == path and min(life.makers + life.users) <= i <= max(life.makers + life.users):
+                found.append(name)
+        return found
+
+    def _operands(self, einsum: Einsum, staying: frozenset[str]) -> list[Operand]:
+        found: dict[str, list[int]] = {}
+        accesses = (*einsum.inputs, einsum.output)
+        for j, access in enumerate(accesses):
+            found.setdefault(self.flow.storage(access.tensor), []).append(j)
+        return [
+            Operand(
+                name,
+                tuple(accesses[j] for j in which),
+                tuple(self.workload.tensors[accesses[j].tensor].shape for j in which),
+                self.workload.tensors[accesses[which[0]].tensor].bits,
+                len(accesses) - 1 in which,
+                None if name in staying else self.tiers.near,
+            )
+            for name, which in found.items()
+        ]
+
+    def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
+        operands = self._operands(einsum, staying)
+        constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
+        key = (_signature(einsum), tuple((o.shapes, o.bits, o.is_output, o.home) for o in operands), budget, constraint)
+        if key not in self._known:
+            self._known[key] = best_plan(einsum, operands, self._sites(budget), self.objective, constraint)
+        plan = self._known[key]
+        if isinstance(plan, Shortfall):
+            return plan
+        # The plan may have been made for an equal Einsum over other tensors.
+        names = dict(zip(plan.depth, (o.tensor for o in operands if o.home is not None), strict=True))
+        renamed = lambda table: {names[t]: v for t, v in table.items()}  # noqa: E731
+        return Plan(
+            plan.unit, plan.variant, plan.loops, renamed(plan.depth), renamed(plan.buffers), renamed(plan.tile_bytes),
+            plan.cycles, plan.energy, plan.traffic, plan.working_set,
+        )  # fmt: skip
+
+    def _sites(self, budget: int) -> list[Site]:
+        arch = self.arch
+        return [
+            Site(
+                unit,
+                arch.memories[self.buffer],
+                budget,
+                {self.tiers.near: arch.memories[self.tiers.near]},
+                float(arch.clock),
+                float(arch.clock) / float(unit.clock_hz),
+            )
+            for unit in self.units
+        ]
+
+    def value(self) -> float:
+        """The objective as the mapper expects it over the whole run."""
+        counts = {path: scope.count for path, scope in self.flow.scopes.items()}
+        cycles = sum(plan.cycles * counts[path] for (path, _), plan in self.plans.items())
+        joules = sum(plan.energy * counts[path] for (path, _), plan in self.plans.items())
+        return {"latency": cycles, "energy": joules, "edp": cycles / float(self.arch.clock) * joules}[self.objective]
+
+    # Tree and tables
+
+    def mapping(self) -> Mapping:
+        """The Mapping, without its Claim."""
+        self._home_stays()
+        root = self._seq((), (), streaming=False)
+        return Mapping(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
+
+    def _home_stays(self) -> None:
+        """Tensors that are off chip throughout, in the tiers where they live."""
+        for name, life in self.flow.lives.items():
+            if not (life.made_before or life.tensor.role is Role.OUTPUT or life.carried):
+                continue
+            memory = self.tiers.far if name in self.tiers.streamed else self.tiers.near
+            near = self.tiers.split.get(life.scope) if streams(self.flow, life) else None
+            if near is None:
+                self.stays.append(Stay(name, memory, (), ()))
+                continue
+            if near:
+                self.stays.append(Stay(name, self.tiers.near, (), (), iterations=(0, near)))
+            if near < life.copies:
+                self.stays.append(Stay(name, self.tiers.far, (), (), iterations=(near, life.copies - near)))
+
+    def _seq(self, path: Path, at: Position, *, streaming: bool) -> Seq:
+        """The Seq of a scope; `streaming` when its weights come from the far tier."""
+        scope = self.flow.scopes[path]
+        nodes: list[Node] = []
+        children: list[Child] = []
+        for i, item in enumerate(scope.items):
+            if isinstance(item, Einsum):
+                children.append(Child((*at, len(nodes)), i))
+                nodes.append(_nest(item, self.plans[path, i]))
+                continue
+            inner = (*path, item.name)
+            near = self.tiers.split.get(inner, item.count)
+            for start, count, far in ((0, near, False), (near, item.count - near, True)):
+                if count:
+                    here = (*at, len(nodes))
+                    children.append(Child(here, i))
+                    body = self._seq(inner, (*here, BODY), streaming=far)
+                    nodes.append(Iterate(item.name, count, body, start))
+                    if far:
+                        self._stream(inner, here)
+        self._scope_stays(path, children)
+        for k, child in enumerate(children):
+            item = scope.items[child.item]
+            if isinstance(item, Einsum):
+                self._op_moves(path, item, child, children[k - 1] if k else None)
+        return Seq(tuple(nodes))
+
+    def _stream(self, path: Path, iterate: Position) -> None:
+        """Bring each iteration's weights into the near tier, as far ahead as its buffers allow."""
+        for name, life in self.flow.lives.items():
+            if life.scope == path and streams(self.flow, life):
+                self.moves.append(
+                    Move(name, self.tiers.far, self.tiers.near, iterate, (*iterate, BODY), STAGING_BUFFERS)
+                )
+
+    def _scope_stays(self, path: Path, children: list[Child]) -> None:
+        """Activations of a scope: in the buffer, or off chip from the first maker to the last user."""
+        for name, life in self.flow.lives.items():
+            if life.scope != path or life.made_before or life.carried or life.tensor.role is Role.OUTPUT:
+                continue
+            uses = [*life.makers, *life.users]
+            first = next(c.at for c in children if c.item == min(uses))
+            last = next(c.at for c in reversed(children) if c.item == max(uses))
+            memory = self.buffer if name in self.addresses else self.tiers.near
+            self.stays.append(Stay(name, memory, first, last, self.addresses.get(name)))
+
+    def _op_moves(self, path: Path, einsum: Einsum, child: Child, before: Child | None) -> None:
+        plan = self.plans[path, child.item]
+        near = self.tiers.near
+        room = self._room_before(path, before)
+        for name in dict.fromkeys(self.flow.storage(a.tensor) for a in einsum.inputs):
+            if name not in plan.depth:
+                continue
+            issue = child.at
+            if name in self.tiers.streamed:
+                self.moves.append(Move(name, self.tiers.far, near, child.at, child.at, 1))
+            elif before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
+                ahead = plan.buffers[name] * plan.tile_bytes[name]
+                if ahead <= room:
+                    room -= ahead
+                    issue = before.at
+            due = child.at + (BODY,) * plan.depth[name]
+            self.moves.append(Move(name, near, self.buffer, issue, due, plan.buffers[name]))
+        out = self.flow.storage(einsum.output.tensor)
+        if out in plan.depth:
+            issue = child.at + (BODY,) * plan.depth[out]
+            self.moves.append(Move(out, self.buffer, near, issue, child.at, plan.buffers[out], store=True))
+
+    def _room_before(self, path: Path, before: Child | None) -> int:
+        """Bytes of the buffer free while the child before runs, for weights loaded ahead."""
+        if before is None or (path, before.item) not in self.plans:
+            return -1
+        here = self._staying(path, before.item, self.addresses)
+        top = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
+        return self.arch.memories[self.buffer].capacity - top - self.plans[path, before.item].working_set
+
+
+def _nest(einsum: Einsum, plan: Plan) -> Node:
+    node: Node = Op(einsum.name, plan.unit, plan.variant)
+    for rank, tile in reversed(plan.loops):
+        node = Loop(rank, tile, node)
+    return node
+
+
+def _signature(einsum: Einsum) -> Hashable:
+    """What of an Einsum matters to its plan: all but its name and those of its tensors."""
+    return (
+        tuple(einsum.sizes.items()),
+        tuple(a.indices for a in einsum.inputs),
+        einsum.output.indices,
+        einsum.expr,
+        einsum.reduce,
+        einsum.iterative,
+        tuple(einsum.inputs.index(a) for a in einsum.inputs),
+    )
