@@ -85,7 +85,8 @@ class _Run:
             return self.held[name]
         if name in self.views:
             return self.value(self.views[name]).reshape(self.workload.tensors[name].shape)
-        one: Array = self.memory[name][(*self.iteration[: self.depth[name]], ...)]
+        here: tuple[Any, ...] = (*self.iteration[: self.depth[name]], ...)  # with the ellipsis a scalar is an array too
+        one: Array = self.memory[name][here]
         return one
 
     def items(self, items: tuple[Item, ...]) -> None:
