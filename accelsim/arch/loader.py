@@ -224,12 +224,15 @@ class _Builder:
         component = self.validate(kind, values, path, self.clock(values, head))
         return None if component is None else component.model_copy(update={"name": path[1]})
 
-    def clock(self, values: Mapping[str, Any], head: Head | None) -> Fraction | None:
-        """The clock that cycles in the units of a component refer to: its own, else the machine's."""
+    def clock(self, values: Mapping[str, Any], head: Head | None) -> Fraction:
+        """The clock that cycles in the units of a component refer to: its own, else the machine's.
+
+        Where the latter is wrong, which is reported, any will do.
+        """
         try:
             return Fraction(FREQUENCY.to_si(str(values["clock"])))
         except (KeyError, ValueError):
-            return None if head is None else Fraction(head.clock)
+            return Fraction(1 if head is None else head.clock)
 
     def validate(self, model: type[M], values: dict[str, Any], path: Keys, clock: Fraction | None) -> M | None:
         fields = {k: info for k, info in model.model_fields.items() if not path or k != "name"}

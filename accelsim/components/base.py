@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..arch.component import Direction, Memory, UnitBase
 from ..arch.units import rate_fraction
 from ..engine.program import Server
+from ..errors import BadInput
 from ..ir import Einsum
 
 IntArray = NDArray[np.int64]
@@ -89,17 +91,37 @@ class ComputeUnit(UnitBase):
             return np.ones_like(reads + writes)
         read, write = memory.port("read"), memory.port("write")
         if read is not None and read == write:
-            return np.maximum(1, self._through(read[1], reads + writes))
+            return np.maximum(1, _cycles(reads + writes, read[1], self.clock_hz))
         cycles = np.ones_like(reads + writes)
         for port, amount in ((read, reads), (write, writes)):
             if port is not None:
-                cycles = np.maximum(cycles, self._through(port[1], amount))
+                cycles = np.maximum(cycles, _cycles(amount, port[1], self.clock_hz))
         return cycles
 
-    def _through(self, bandwidth: float, amount: IntArray) -> IntArray:
-        per_cycle = rate_fraction(Fraction(bandwidth) / Fraction(self.clock_hz), _FEED_LIMIT)
-        cycles: IntArray = -(-amount * per_cycle.denominator // per_cycle.numerator)
-        return cycles
+
+def tile_shape(einsum: Einsum, extents: Extents) -> IntArray:
+    """Ones in the shape of the candidates.
+
+    Raises:
+        BadInput: a rank of the Einsum has no extent.
+    """
+    try:
+        arrays = [np.asarray(extents[r]) for r in einsum.sizes]
+    except KeyError as missing:
+        raise BadInput(f"{einsum.name}: no tile extent for rank {missing} (needs {', '.join(einsum.sizes)})") from None
+    shapes = {a.shape for a in arrays}
+    return np.ones(shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes), np.int64)
+
+
+@lru_cache(maxsize=256)
+def _per_cycle(bandwidth: float, clock: float) -> tuple[int, int]:
+    return rate_fraction(Fraction(bandwidth) / Fraction(clock), _FEED_LIMIT).as_integer_ratio()
+
+
+def _cycles(amount: IntArray, bandwidth: float, clock: float) -> IntArray:
+    num, den = _per_cycle(bandwidth, clock)
+    cycles: IntArray = -(-amount * den // num)
+    return cycles
 
 
 def port_server(memory: Memory, direction: Direction, tick_hz: Fraction) -> Server | None:

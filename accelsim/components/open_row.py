@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from ..arch.component import Direction
 from ..arch.units import Bytes, Time, rate_fraction
 from ..engine.program import IntArray, Server
+from ..errors import BadInput
 from .dram import DramBase
 
 RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE, REFRESH_EVERY, REFRESH_FOR, OPEN = range(11)
@@ -29,8 +30,17 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
     costs its time and an activation, and leaves only the last row open. Refreshes while the channel idles are not
     seen. `now` matters only modulo REFRESH_EVERY, and no word of the state is a time.
     """
-    num, den, row_bytes, banks = state[RATE_NUM], state[RATE_DEN], state[ROW], state[BANKS]
-    burst = state[BURST]
+    num, den, burst, row_bytes, banks = state[RATE_NUM], state[RATE_DEN], state[BURST], state[ROW], state[BANKS]
+    every, pause = state[REFRESH_EVERY], state[REFRESH_FOR]
+    idle = 0
+    until_refresh = 0
+    if every > 0:
+        until_refresh = every - pause - now % every
+        if until_refresh <= 0:  # begins within a refresh
+            idle = pause + until_refresh
+            until_refresh = every - pause
+            for bank in range(banks):
+                state[OPEN + bank] = -1
     begin = arg - arg % burst
     end = arg + work + (-(arg + work)) % burst
     first, last = begin // row_bytes, (end - 1) // row_bytes
@@ -59,22 +69,13 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
     if ticks < 1:
         ticks = 1
         state[CREDIT] += num
-    every = state[REFRESH_EVERY]
-    if every > 0:
-        phase = now % every
-        pause = state[REFRESH_FOR]
-        left = every - pause - phase
-        if left < 0:  # begins within a refresh
-            ticks += every - phase
-            left += every
-        if ticks > left:
-            between = every - pause - state[ACTIVATE]
-            met = 1 + (ticks - left - 1) // between
-            ticks += met * (pause + state[ACTIVATE])
-            for bank in range(banks):
-                state[OPEN + bank] = -1
-            state[OPEN + last % banks] = last // banks
-    return int(ticks)
+    if every > 0 and ticks > until_refresh:
+        met = 1 + (ticks - until_refresh - 1) // (every - pause - state[ACTIVATE])
+        ticks += met * (pause + state[ACTIVATE])
+        for bank in range(banks):
+            state[OPEN + bank] = -1
+        state[OPEN + last % banks] = last // banks
+    return int(idle + ticks)
 
 
 class OpenRowDram(DramBase):
@@ -113,6 +114,10 @@ class OpenRowDram(DramBase):
         def ticks(seconds: float | None) -> int:
             return 0 if not seconds else math.ceil(Fraction(f"{seconds:.12g}") * tick_hz)
 
+        every, pause = ticks(self.refresh_interval), ticks(self.refresh_time)
+        if every and every <= pause + ticks(self.activate):
+            raise BadInput(f"{self.name}: a tick of {1 / float(tick_hz):g} s is too long for its refresh "
+                           "(raise the machine's clock)")  # fmt: skip
         words = (
             rate.numerator,
             rate.denominator,
@@ -122,7 +127,7 @@ class OpenRowDram(DramBase):
             self.banks,
             ticks(self.activate),
             ticks(self.precharge),
-            ticks(self.refresh_interval),
-            ticks(self.refresh_time),
+            every,
+            pause,
         )
         return Server(self.name, rate, step=step, state=words + (-1,) * self.banks)

@@ -13,7 +13,7 @@ from ..arch.energy import DEFAULT_NODE_NM, Arithmetic, Figure, operation, regist
 from ..arch.units import Bytes, Energy, EnergyPerByte
 from ..errors import BadInput
 from ..ir import Contraction, Einsum, contraction
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
 
 Dataflow = Literal["os", "ws", "is"]
 
@@ -98,7 +98,7 @@ class SystolicArray(ComputeUnit):
         if c is None or dataflow not in self.dataflows:
             able = ", ".join(self.dataflows) if c is not None else "none: it is not a sum of products of two inputs"
             raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{dataflow}` (can: {able})")
-        one = np.ones(np.broadcast_shapes(*(np.shape(extents[r]) for r in einsum.sizes)), np.int64)
+        one = tile_shape(einsum, extents)
         g, m, n, k = (_product(one, extents, ranks) for ranks in (c.g, c.m, c.n, c.k))
         a_bits, b_bits, out_bits = bits[0], bits[1], bits[-1]
         a_slices, b_slices = -(-a_bits // self.mac_bits), -(-b_bits // self.mac_bits)

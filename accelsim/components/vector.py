@@ -14,7 +14,7 @@ from ..arch.units import Energy, rate_fraction
 from ..errors import BadInput
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
 
 _RATE_LIMIT = 2**20
 _HINT = "a number of operations per lane and cycle, such as 1, 0.5 or `1/6`"
@@ -92,7 +92,7 @@ class VectorUnit(ComputeUnit):
         if unable or option.variant != "simd":
             why = f"its rate of {', '.join(unable)} is 0" if unable else f"no option `{option.variant}` (has: simd)"
             raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name}: {why}")
-        one = np.ones(np.broadcast_shapes(*(np.shape(extents[r]) for r in einsum.sizes)), np.int64)
+        one = tile_shape(einsum, extents)
         points: dict[frozenset[str], IntArray] = {}
 
         def count(ranks: frozenset[str]) -> IntArray:
@@ -110,8 +110,8 @@ class VectorUnit(ComputeUnit):
             actions[cost_class] = actions[cost_class] + n if cost_class in actions else n
         cycles = np.zeros_like(one)
         for cost_class, n in actions.items():
-            rate = self.lanes * self.rate(cost_class)
-            cycles = cycles - (-n * rate.denominator // rate.numerator)
+            rate = self.rate(cost_class)
+            cycles = cycles - (-n * rate.denominator // (self.lanes * rate.numerator))
         reads = tuple(bytes_of(count(a.ranks), b) for a, b in zip(einsum.inputs, bits[:-1], strict=True))
         writes = bytes_of(count(einsum.output.ranks), bits[-1])
         fed = self.feed_cycles(sum(reads, np.zeros_like(one)), writes)
