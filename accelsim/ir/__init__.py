@@ -3,6 +3,7 @@
 from .activations import ACTIVATIONS, product
 from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
+from .cascade import format_cascade, parse_cascade
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
@@ -36,6 +37,8 @@ __all__ = [
     "contraction_of",
     "count_operations",
     "evaluate",
+    "format_cascade",
+    "parse_cascade",
     "product",
     "validate",
 ]

@@ -223,7 +223,7 @@ class Builder:
             tree = chain(expr, len(inputs))
         else:
             tree = expr
-        tree = _renumber(tree, position)
+        tree = renumber(tree, position)
         indices = tuple(affine(i) for i in out_indices)
         shape = [1 + i.bounds(sizes)[1] for i in indices]
         einsum_name = self.unique(name) if out is None else self._einsum_name(name)
@@ -286,9 +286,10 @@ def chain(op: str, count: int) -> Expr:
     return tree
 
 
-def _renumber(expr: Expr, position: Sequence[int]) -> Expr:
+def renumber(expr: Expr, position: Sequence[int]) -> Expr:
+    """The expression with input i read as input ``position[i]``."""
     if isinstance(expr, Read):
         return Read(position[expr.index])
     if isinstance(expr, Const):
         return expr
-    return Apply(expr.op, tuple(_renumber(arg, position) for arg in expr.args))
+    return Apply(expr.op, tuple(renumber(arg, position) for arg in expr.args))

@@ -7,10 +7,18 @@ over those accesses. Operators are named; each has a cost class, which compute u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def quoted(name: str) -> str:
+    """A name as the cascade notation writes it: in quotes, if it is no identifier."""
+    return name if _PLAIN_NAME.fullmatch(name) else f"'{name}'"
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,8 @@ class Access:
         return frozenset(r for i in self.indices for r in i.ranks)
 
     def __str__(self) -> str:
-        return f"{self.tensor}[{','.join(str(i) for i in self.indices)}]"
+        text = f"{quoted(self.tensor)}[{','.join(str(i) for i in self.indices)}]"
+        return text if self.pad is None else f"pad({text}, {self.pad!r})"
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,30 @@ class Einsum:
             and len(self.inputs) == 2
             and set(e.args) == {Read(0), Read(1)}
         )
+
+    def __str__(self) -> str:
+        """The Einsum in the cascade notation, without its sizes: ``GM[p] = max(m) QK[m,p]``."""
+        reduced = self.reduced_ranks
+        plain_sum = self.reduce == "add" or not reduced
+        reduction = "" if plain_sum else f"{self.reduce}({','.join(reduced)}) "
+        return f"{self.output} = {reduction}{_format(self.expr, self.inputs, 0)}"
+
+
+_INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
+
+
+def _format(expr: Expr, inputs: tuple[Access, ...], level: int) -> str:
+    """An expression, in parentheses if it binds less tightly than `level`."""
+    if isinstance(expr, Const):
+        return repr(expr.value)
+    if isinstance(expr, Read):
+        return str(inputs[expr.index])
+    if expr.op not in _INFIX:
+        return f"{expr.op}({', '.join(_format(arg, inputs, 0) for arg in expr.args)})"
+    symbol, own = _INFIX[expr.op]
+    left, right = expr.args
+    text = f"{_format(left, inputs, own)} {symbol} {_format(right, inputs, own + 1)}"
+    return f"({text})" if own < level else text
 
 
 @dataclass(frozen=True)
