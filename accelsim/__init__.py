@@ -1,4 +1,4 @@
-"""accelsim: how long a model takes on a machine, what energy and traffic it costs, what limits it, what to build instead.
+"""accelsim: how long a model takes on a machine, what energy and traffic it costs, what limits it, what to build.
 
     >>> import accelsim
     >>> report = accelsim.simulate(accelsim.load_architecture("tpu_like"), accelsim.load_model("gpt2", seq=128))

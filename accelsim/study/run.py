@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import BadInput
+from ..files import writable_folder
 from .outcome import Evaluate, Outcome, Status, evaluated, failure
 from .pool import WorkerDied, WorkerPool
 from .store import FILE, Store
@@ -75,19 +76,6 @@ def run_sweep(
     finally:
         store.close()
     return Study.load(where)
-
-
-def writable_folder(folder: str | Path) -> Path:
-    """The folder, made if need be. Raises BadInput if it cannot be made or written."""
-    where = Path(folder)
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-        probe = where / ".write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise BadInput(f"{where}: cannot write here ({error.strerror}); give another output folder") from error
-    return where
 
 
 Finished: TypeAlias = Sequence[tuple[str, Outcome]]

@@ -93,7 +93,8 @@ def read(path: Path) -> tuple[Sweep, list[Row]]:
     if not file.is_file():
         raise BadInput(f"{path}: no study here (a folder that `accelsim sweep --out` has written)")
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        # Not read-only: after a writer was killed, the first reader has to roll its last transaction back.
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as db:
             meta = dict(db.execute("SELECT name, value FROM meta"))
             if meta.get("format") != str(FORMAT):
                 raise BadInput(f"{file}: a study of format {meta.get('format')}, this accelsim reads {FORMAT}")

@@ -14,6 +14,7 @@ Scalar: TypeAlias = str | int | float | bool
 
 MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits")
 """What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""
+OPTION_FORMS = f"{', '.join(MODEL_OPTIONS)}, bind.<name>"
 PLAIN_AXES = ("arch", "model", "mapper", "objective", "seed")
 AXIS_FORMS = "arch, arch.<path in the machine>, model, model.<option>, model.bind.<name>, mapper, objective or seed"
 
@@ -173,7 +174,7 @@ class Sweep:
             found.append(Problem(where, "no model", "give one under 'models', or an axis 'model'"))
         for model in self.models:
             found += [
-                Problem(where, f"model '{model.ref}' has no option '{name}'", f"{', '.join(MODEL_OPTIONS)}, bind.<name>")
+                Problem(where, f"model '{model.ref}' has no option '{name}'", OPTION_FORMS)
                 for name, _ in model.options
                 if not _is_model_option(name)
             ]

@@ -1,0 +1,5 @@
+"""``python -m accelsim``."""
+
+from .cli import main
+
+main()

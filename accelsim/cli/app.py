@@ -1,0 +1,45 @@
+"""The commands together, and what happens to their errors."""
+
+from __future__ import annotations
+
+import typer
+
+from . import listing, reproduce, run, sweep, validate
+from .errors import guarded
+
+app = typer.Typer(
+    name="accelsim",
+    help="How long a model takes on a machine, what energy and traffic it costs, what limits it, what to build.",
+    epilog="Exit codes: 0 done, 1 a comparison or constraint failed, 2 bad input, 3 does not fit, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"accelsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options of accelsim itself."""
+
+
+app.command("run")(guarded(run.run))
+app.command("sweep")(guarded(sweep.sweep))
+app.command("validate")(guarded(validate.validate))
+app.command("list")(guarded(listing.list_all))
+app.command("reproduce")(guarded(reproduce.reproduce))
+
+
+def main() -> None:
+    """Entry point of the ``accelsim`` command."""
+    app()

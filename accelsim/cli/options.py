@@ -1,0 +1,55 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from ..errors import BadInput
+from ..study.sweep import Scalar, parse_scalar
+
+Arch = Annotated[str, typer.Argument(metavar="ARCH", help="A machine: a preset's name or a YAML file.")]
+ModelRef = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo.")
+]
+Phase = Annotated[str | None, typer.Option(help="prefill or decode.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Sequences.")]
+Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence in prefill.")]
+Context = Annotated[int | None, typer.Option(min=1, help="Tokens that a decoded token attends to.")]
+Bits = Annotated[int | None, typer.Option(min=1, help="Bits per element.")]
+Bind = Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Size of a free dimension of an ONNX file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change the machine, such as memories.sram.capacity='1 MiB'."),
+]
+Mapper = Annotated[str, typer.Option(help="Which mapper; see `accelsim list`.")]
+Objective = Annotated[str, typer.Option(help="latency, energy or edp.")]
+Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
+
+
+def model_options(
+    phase: str | None, batch: int | None, seq: int | None, context: int | None, bits: int | None, bind: list[str] | None
+) -> tuple[tuple[str, Scalar], ...]:
+    """What was given, under the names of axes (``seq``, ``bind.N``). Raises BadInput for a binding that is none."""
+    given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits}
+    options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
+    options.update((f"bind.{name}", value) for name, value in pairs("--bind", bind or []))
+    return tuple(options.items())
+
+
+def machine_values(settings: list[str] | None) -> tuple[tuple[str, Scalar], ...]:
+    """Paths and values of ``--set``; a leading ``arch.``, as axes have it, may be there or not."""
+    return tuple((name.removeprefix("arch."), value) for name, value in pairs("--set", settings or []))
+
+
+def pairs(option: str, texts: Iterable[str]) -> list[tuple[str, Scalar]]:
+    """``NAME=VALUE`` texts as pairs. Raises BadInput."""
+    found = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name.strip() or not equals or not value.strip():
+            raise BadInput(f"{option} {text}: write NAME=VALUE")
+        found.append((name.strip(), parse_scalar(value)))
+    return found

@@ -1,0 +1,62 @@
+"""``accelsim reproduce``: published figures beside accelsim's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..experiments.loader import Comparison
+
+
+def reproduce(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The experiment.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Name all experiments.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run an experiment and print published figure, accelsim's figure and error; exit 1 if one misses its tolerance."""
+    from ..experiments.loader import load_experiment, summaries
+
+    if list_:
+        for experiment, summary in summaries().items():
+            typer.echo(f"{experiment}: {summary}")
+        return
+    if name is None:
+        raise BadInput("give the name of an experiment (--list names all)")
+    comparison = load_experiment(name).run()
+    if json_:
+        typer.echo(json.dumps(comparison.to_json(), indent=2))
+    else:
+        _print(comparison)
+    if not comparison.ok:
+        raise typer.Exit(1)
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=comparison.experiment)
+    for heading in ("quantity", "where", "published", "accelsim", "unit", "error", "tolerance", ""):
+        table.add_column(heading, justify="right" if heading in ("published", "accelsim", "error") else "left")
+    for row in comparison.rows:
+        error = "" if row.error is None else f"{row.error:+.2%}"
+        tolerance = "unreachable" if row.tolerance is None else f"{row.tolerance:.2%}"
+        verdict = "" if row.ok is None else "ok" if row.ok else "MISSED"
+        table.add_row(row.quantity, row.where, _figure(row.published), _figure(row.accelsim), row.unit, error,
+                      tolerance, verdict)
+    Console().print(table)
+    judged = [row for row in comparison.rows if row.ok is not None]
+    missed = sum(not row.ok for row in judged)
+    typer.echo(f"{len(judged) - missed} of {len(judged)} rows within tolerance, "
+               f"{len(comparison.rows) - len(judged)} without one, {comparison.seconds:.1f} s")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"

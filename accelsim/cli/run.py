@@ -1,0 +1,78 @@
+"""``accelsim run``: one model on one machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+RECORDED = 200_000
+"""Firings that a time line for Perfetto lists at most."""
+
+
+def run(
+    arch: options.Arch,
+    model: options.ModelRef,
+    phase: options.Phase = None,
+    batch: options.Batch = None,
+    seq: options.Seq = None,
+    context: options.Context = None,
+    bits: options.Bits = None,
+    bind: options.Bind = None,
+    set_: options.Set = None,
+    mapper: options.Mapper = "auto",
+    objective: options.Objective = "latency",
+    seed: options.Seed = 0,
+    mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
+    constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
+    save_mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the mapping as YAML.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page.")] = None,
+    perfetto: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a time line for Perfetto.")] = None,
+) -> None:
+    """Simulate one model on one machine, and say what it costs and what limits it."""
+    from ..files import replacing, writable_file, write_text
+    from ..study.evaluation import machine
+    from ..study.evaluation import model as workload_of
+
+    for output in (save_mapping, html, perfetto):
+        if output is not None:
+            writable_file(output)
+    built = machine(arch, options.machine_values(set_))
+    workload = workload_of(model, options.model_options(phase, batch, seq, context, bits, bind))
+
+    from ..mapping import load_constraints, load_mapping
+    from ..simulate import simulate
+
+    report = simulate(
+        built,
+        workload,
+        mapper=mapper,
+        objective=objective,
+        mapping=load_mapping(mapping) if mapping is not None else None,
+        constraints=load_constraints(constraints) if constraints is not None else None,
+        record=RECORDED if perfetto is not None else 0,
+        seed=seed,
+    )
+    if save_mapping is not None:
+        write_text(save_mapping, report.mapping.to_yaml())
+    if html is not None:
+        with replacing(html) as temporary:
+            report.to_html(temporary)
+    if perfetto is not None:
+        from ..report import write_perfetto
+
+        with replacing(perfetto) as temporary:
+            write_perfetto(report.trace, temporary)
+    if json_:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        from rich.console import Console
+
+        from ..report import print_report
+
+        print_report(report, Console())

@@ -1,0 +1,57 @@
+"""``accelsim validate``: are these files well formed?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import BadInput
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings or sweeps in YAML.")],
+) -> None:
+    """Check machine, mapping and sweep files, and list everything that is wrong with them."""
+    wrong = 0
+    for file in files:
+        try:
+            typer.echo(f"{file}: {_check(file)}")
+        except BadInput as error:
+            wrong += 1
+            typer.echo(f"error: {error}", err=True)
+    if wrong:
+        raise typer.Exit(BadInput.exit_code)
+
+
+def _check(file: str) -> str:
+    """What the file holds, in words. Raises BadInput."""
+    from ..arch.document import is_preset, parse
+    from ..arch.loader import load_architecture
+
+    keys = set() if is_preset(file) else set(parse(_text(file), file).data)
+    if "root" in keys:
+        from ..mapping import load_mapping
+
+        load_mapping(Path(file))
+        return "a mapping, well formed"
+    if keys & {"axes", "models"}:
+        from ..study.sweep_file import load_sweep
+
+        return f"a sweep of {len(load_sweep(file).points())} points"
+    arch = load_architecture(file)
+    parts = (("memories", arch.memories), ("units", arch.units), ("links", arch.links))
+    told = ", ".join(f"{len(part)} {name if len(part) != 1 else _one(name)}" for name, part in parts if part)
+    return f"machine '{arch.name}' with {told}"
+
+
+def _one(name: str) -> str:
+    return "memory" if name == "memories" else name.removesuffix("s")
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: cannot read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from None

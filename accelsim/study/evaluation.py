@@ -1,0 +1,153 @@
+"""What a sweep does at a point by default: load, simulate, and keep the figures of the report by column."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput
+from .sweep import Point, Scalar
+
+if TYPE_CHECKING:
+    from ..arch.architecture import Architecture
+    from ..arch.loader import RawSpec
+    from ..ir import Workload
+
+Options = tuple[tuple[str, Scalar], ...]
+
+NOT_RESULTS = ("cli", "study", "experiments", "workloads", "arch_specs", "__pycache__")
+"""Parts of the package that no result depends on: machines and workloads enter the key of a point by their content."""
+ONNX_FIXES = ("phase", "batch", "seq", "context")
+COUNTS = ("batch", "seq", "context", "bits")
+
+
+def simulate_point(point: Point) -> dict[str, Scalar]:
+    """Simulate a point; the numbers and words of its report under dotted column names.
+
+    Raises:
+        AccelsimError: whatever loading, mapping or simulating raises.
+    """
+    from ..simulate import simulate
+
+    report = simulate(
+        machine(point.arch, point.arch_values),
+        model(point.model, point.model_options),
+        mapper=point.mapper,
+        objective=point.objective,
+        seed=point.seed,
+    )
+    return dict(columns(report.to_json()))
+
+
+def columns(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
+    """The scalars of a nested report under dotted names; lists and the provenance are left out."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and name != "provenance":
+            yield from columns(value, f"{prefix}{name}.")
+        elif isinstance(value, str | int | float | bool):
+            yield prefix + name, value
+
+
+def machine(ref: str, values: Options = ()) -> Architecture:
+    """A machine with some values replaced, by their paths in its file. Raises SpecError and BadInput."""
+    return _spec(ref).with_values(dict(values)).build()
+
+
+@lru_cache(maxsize=16)
+def _spec(ref: str) -> RawSpec:
+    from ..arch.loader import load_spec
+
+    return load_spec(ref)
+
+
+@lru_cache(maxsize=16)
+def model(ref: str, options: Options = ()) -> Workload:
+    """A model loaded with options under their axis names (``seq``, ``bind.N``).
+
+    Raises:
+        BadInput: no such model, or an option that it does not take.
+    """
+    from ..workloads import load_model
+
+    keywords: dict[str, Any] = {}
+    bindings: dict[str, int] = {}
+    onnx = ref.startswith("onnx:") or ref.endswith(".onnx")
+    for name, value in options:
+        if onnx and name in ONNX_FIXES:
+            raise BadInput(f"model '{ref}': an ONNX file has no option '{name}' (bind.<dimension> sets a free one)")
+        if not onnx and name.startswith("bind."):
+            raise BadInput(f"model '{ref}': '{name}' is for ONNX files (options here: {', '.join(ONNX_FIXES)}, bits)")
+        if (name in COUNTS or name.startswith("bind.")) and (isinstance(value, bool) or not isinstance(value, int)):
+            raise BadInput(f"model '{ref}': {name}={value!r} (a whole number)")
+        if name.startswith("bind."):
+            bindings[name.removeprefix("bind.")] = int(value)
+        else:
+            keywords[name] = value
+    return load_model(ref, **keywords, bindings=bindings or None)
+
+
+class Identity:
+    """Content keys of points: equal for equal machines, workloads, choices and simulator, wherever files lie."""
+
+    def __init__(self) -> None:
+        self._code = code_hash()
+        self._machines: dict[tuple[str, Options], str] = {}
+        self._models: dict[tuple[str, Options], str] = {}
+
+    def __call__(self, point: Point) -> str:
+        """The key. Raises AccelsimError for a machine that is not valid or a model that cannot be loaded."""
+        here = (point.arch, point.arch_values)
+        if here not in self._machines:
+            self._machines[here] = machine(*here).spec_hash
+        what = (point.model, point.model_options)
+        if what not in self._models:
+            self._models[what] = content_hash(model(*what))
+        choices = [point.mapper, point.objective, point.seed]
+        parts = [self._code, self._machines[here], self._models[what], *choices]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 over a tree of dataclasses, mappings, sequences, sets and plain values, independent of hash seeds."""
+    return hashlib.sha256(json.dumps(_plain(value)).encode()).hexdigest()
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+    if isinstance(value, Mapping):
+        return [[_plain(k), _plain(v)] for k, v in sorted(value.items(), key=lambda item: str(item[0]))]
+    if isinstance(value, set | frozenset):
+        return sorted(json.dumps(_plain(v)) for v in value)
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"no content hash for {type(value).__name__}")
+
+
+def code_hash() -> str:
+    """SHA-256 over version and sources of the parts of accelsim that results depend on."""
+    from .. import __version__
+
+    digest = hashlib.sha256(__version__.encode())
+    for name, file in _sources(resources.files("accelsim")):
+        digest.update(name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(folder: Traversable, prefix: str = "") -> Iterable[tuple[str, Traversable]]:
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        if entry.is_dir() and entry.name not in NOT_RESULTS:
+            yield from _sources(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith((".py", ".csv")):
+            yield prefix + entry.name, entry

@@ -1,0 +1,147 @@
+"""Sweeps as YAML files.
+
+.. code-block:: yaml
+
+    name: array and buffer
+    arch: edge_npu                 # a machine or a list; a relative path is relative to this file
+    models:                        # a name, or a mapping of `ref` and the model's options
+    - onnx:resnet50
+    - {ref: gpt2, seq: 128}
+    axes:                          # one entry per axis; the keys of an entry move together
+    - {arch.units.array.rows: [16, 32], arch.units.array.columns: [16, 32]}
+    - arch.memories.sram.capacity: [256 KiB, 1 MiB]
+    objective: latency             # also mapper, seed
+    pareto: [latency_s, energy_J]  # a leading minus sign: larger is better
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..arch.document import Document, Position, parse
+from ..errors import Problem, SpecError
+from .sweep import Axis, Model, Sweep
+
+KEYS = ("name", "arch", "models", "axes", "mapper", "objective", "seed", "pareto")
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        SpecError: it cannot be read, or with everything wrong in it, each with its line.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SpecError([Problem(str(path), f"cannot read the sweep: {reason}")]) from None
+    return _Reader(parse(text, str(path)), file).read()
+
+
+class _Reader:
+    def __init__(self, document: Document, file: Path) -> None:
+        self.data, self.positions = document.data, document.positions
+        self.file = file
+        self.problems: list[Problem] = []
+
+    def report(self, path: tuple[str, ...], what: str, hint: str = "") -> None:
+        known = path
+        while known not in self.positions:
+            known = known[:-1]
+        position: Position = self.positions[known]
+        self.problems.append(Problem(position.at(path), what, hint))
+
+    def read(self) -> Sweep:
+        for key in self.data:
+            if key not in KEYS:
+                near = get_close_matches(key, KEYS, 1)
+                self.report((key,), f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else ", ".join(KEYS))
+        sweep = Sweep(
+            archs=tuple(self.reference(a) for a in self.strings("arch")),
+            models=tuple(m for m in map(self.model, *self.numbered("models")) if m),
+            axes=tuple(a for a in map(self.axis, *self.numbered("axes")) if a),
+            name=self.plain("name", self.file.stem),
+            mapper=self.plain("mapper", "auto"),
+            objective=self.plain("objective", "latency"),
+            seed=self.whole("seed"),
+            pareto=self.strings("pareto") or Sweep.pareto,
+        )
+        if self.problems:
+            raise SpecError(self.problems)
+        sweep.check(str(self.file))
+        return sweep
+
+    def plain(self, key: str, default: str) -> str:
+        value = self.data.get(key, default)
+        if isinstance(value, str):
+            return value
+        self.report((key,), "must be text")
+        return default
+
+    def whole(self, key: str) -> int:
+        value = self.data.get(key, 0)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        self.report((key,), "must be a whole number")
+        return 0
+
+    def items(self, key: str) -> list[Any]:
+        value = self.data.get(key)
+        if value is None:
+            return []
+        return value if isinstance(value, list) else [value]
+
+    def numbered(self, key: str) -> tuple[list[tuple[str, str]], list[Any]]:
+        items = self.items(key)
+        return [(key, str(i)) for i in range(len(items))], items
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        items = self.items(key)
+        if not all(isinstance(item, str) for item in items):
+            self.report((key,), "must be a name or a list of names")
+            return ()
+        return tuple(items)
+
+    def reference(self, ref: str) -> str:
+        """A machine or model: a file beside the sweep, if there is one of that name, else as it stands."""
+        beside = self.file.parent / ref
+        return str(beside) if beside.is_file() else ref
+
+    def model(self, path: tuple[str, str], value: Any) -> Model | None:
+        if isinstance(value, str):
+            return Model(self.reference(value))
+        if not isinstance(value, dict) or not isinstance(value.get("ref"), str):
+            self.report(path, "a model is a name, or a mapping with `ref`", "such as {ref: gpt2, seq: 128}")
+            return None
+        options = {k: v for k, v in value.items() if k != "ref"}
+        bind = options.pop("bind", {})
+        if not isinstance(bind, dict) or not all(_is_scalar(v) for v in (*options.values(), *bind.values())):
+            self.report(path, "options of a model are plain values", "such as {ref: model.onnx, bind: {N: 1}}")
+            return None
+        flat = {**options, **{f"bind.{k}": v for k, v in bind.items()}}
+        return Model(self.reference(value["ref"]), tuple(flat.items()))
+
+    def axis(self, path: tuple[str, str], value: Any) -> Axis | None:
+        if not isinstance(value, dict) or not value:
+            self.report(path, "an axis is a mapping of names to lists", "such as {arch.clock: [1 GHz, 2 GHz]}")
+            return None
+        for name, values in value.items():
+            if not isinstance(values, list) or not values or not all(_is_scalar(v) for v in values):
+                self.report((*path, name), "must be a list of plain values", "such as [64 KiB, 128 KiB]")
+                return None
+        try:
+            axis = Axis.tied(value)
+        except SpecError as error:
+            self.report(path, error.problems[0].what, error.problems[0].hint)
+            return None
+        for problem in axis.problems(""):
+            self.report(path, problem.what, problem.hint)
+        return axis
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool)

@@ -1,0 +1,1 @@
+"""Systolic arrays without stalls, against SCALE-Sim."""
