@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .errors import BadInput as BadInput
     from .errors import DoesNotFit as DoesNotFit
     from .report import Report as Report
-    from .simulate import simulate as simulate
+    from .simulation import simulate as simulate
     from .study import Axis as Axis
     from .study import Study as Study
     from .study import Sweep as Sweep
@@ -37,7 +37,7 @@ _HOME = {
     "load_architecture": "arch.loader",
     "load_model": "workloads",
     "run_sweep": "study",
-    "simulate": "simulate",
+    "simulate": "simulation",
 }
 
 __all__ = sorted(_HOME)

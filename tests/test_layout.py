@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"errors", "ir", "arch", "engine", "mapping"},
 }
 """What each part may import of accelsim, beside itself. Parts not listed (study, cli, experiments ...) sit on top."""
-ON_TOP = {"__init__", "__main__", "files", "simulate", "study", "cli", "experiments"}
+ON_TOP = {"__init__", "__main__", "files", "simulation", "study", "cli", "experiments"}
 
 
 def part_files(part: str) -> Iterator[Path]:

@@ -41,7 +41,7 @@ def _names(section: str) -> list[str]:
 
         return [*zoo.names(), *(f"onnx:{name}" for name in sorted(wheel_models()))]
     if section == "mappers":
-        from ..simulate import mapper_names
+        from ..simulation import mapper_names
 
         return ["auto", *mapper_names()]
     if section == "components":

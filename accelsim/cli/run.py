@@ -46,7 +46,7 @@ def run(
     workload = workload_of(model, options.model_options(phase, batch, seq, context, bits, bind))
 
     from ..mapping import load_constraints, load_mapping
-    from ..simulate import simulate
+    from ..simulation import simulate
 
     report = simulate(
         built,

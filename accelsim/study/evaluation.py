@@ -34,7 +34,7 @@ def simulate_point(point: Point) -> dict[str, Scalar]:
     Raises:
         AccelsimError: whatever loading, mapping or simulating raises.
     """
-    from ..simulate import simulate
+    from ..simulation import simulate
 
     report = simulate(
         machine(point.arch, point.arch_values),
