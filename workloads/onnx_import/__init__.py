@@ -6,7 +6,7 @@ Each operator is a handler in one of the modules of its group, registered in `gr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -154,7 +154,7 @@ def _import_node(graph: GraphImport, node: Node) -> Fate:
         return _import_constant(graph, node)
     before = len(builder.added)
     handler(graph, node)
-    return _fate(builder, before)
+    return "einsums" if any(isinstance(item, Einsum) for item in builder.added[before:]) else "view"
 
 
 def _import_constant(graph: GraphImport, node: Node) -> Fate:
@@ -167,23 +167,11 @@ def _import_constant(graph: GraphImport, node: Node) -> Fate:
         TABLE.handler(graph.path, node)(graph, node)
     finally:
         graph.builder = real
-    if _fate(trial, 0) == "view":
-        for name in node.outputs:
-            graph.values.pop(name, None)
-        TABLE.handler(graph.path, node)(graph, node)
+    made = [graph.values[name] for name in node.outputs if name in graph.values]
+    if any(value.view_of for value in made):
         return "view"
-    for name in node.outputs:
-        if name in graph.values:
-            value = graph.values[name]
-            graph.values[name] = Value(value.name, value.shape, value.elem_type, constant=True)
+    graph.values.update((v.name, replace(v, constant=True)) for v in made)
     return "folded"
-
-
-def _fate(builder: ImportBuilder, before: int) -> Fate:
-    added = builder.added[before:]
-    if not added:
-        return "folded"
-    return "einsums" if any(isinstance(item, Einsum) for item in added) else "view"
 
 
 def _finish(graph: GraphImport, outputs: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def cast(g: GraphImport, node: Node) -> None:
     same_width = g.element_bits(to, str(node)) == g.element_bits(x.elem_type, str(node))
     if same_width and is_floating(to) == is_floating(x.elem_type):
         g.view(node, x.shape)
-        g.values[node.outputs[0]] = Value(node.outputs[0], x.shape, to, x.constant)
+        g.values[node.outputs[0]] = replace(g.values[node.outputs[0]], elem_type=to)
     else:
         map_one(g, node, X, elem_type=to)
 

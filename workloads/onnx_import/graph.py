@@ -106,7 +106,11 @@ class GraphImport:
 
     def tensor(self, value: Value) -> str:
         """The name of a value's tensor in the Workload, after declaring it there if this is its first use."""
-        if value.name not in self.builder:
+        if value.name in self.builder:
+            return value.name
+        if value.view_of:
+            self.builder.view(self.tensor(self.values[value.view_of]), value.shape, out=value.name)
+        else:
             role = Role.WEIGHT if value.constant else Role.ACTIVATION
             self.builder.declare(value.name, value.shape, role, self.bits_of(value))
         return value.name
@@ -128,9 +132,11 @@ class GraphImport:
         """The output is the bytes of `source` (the first input) under another shape; of a constant, a constant."""
         source = self.value(node, 0) if source is None else source
         output = self.result(node, shape, constant=source.constant)
-        if source.data is not None:
-            self.values[output.name] = replace(output, data=source.data.reshape(output.shape))
-        self.builder.view(self.tensor(source), output.shape, out=output.name)
+        if source.constant:
+            data = None if source.data is None else source.data.reshape(output.shape)
+            self.values[output.name] = replace(output, data=data, view_of=source.name)
+        else:
+            self.builder.view(self.tensor(source), output.shape, out=output.name)
 
     def built(self, node: Node, name: str) -> None:
         """The builder has made the first output under its own name; its element type is that of the first input."""

@@ -52,6 +52,7 @@ class Value:
         elem_type: a ``TensorProto.DataType``.
         constant: its elements do not depend on the inputs of the graph.
         data: the elements themselves, kept for small constants only.
+        view_of: the constant that this one is another shape of; its view is emitted when something uses it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Value:
     elem_type: int
     constant: bool = False
     data: np.ndarray[Any, Any] | None = field(default=None, compare=False)
+    view_of: str = ""
 
     @property
     def scalar(self) -> float | None:

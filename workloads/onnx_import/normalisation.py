@@ -14,7 +14,7 @@ from .loading import Node, Value
 def batch_normalization(g: GraphImport, node: Node) -> None:
     """Inference: ``x * s + (bias - mean * s)`` with ``s = scale / sqrt(variance + epsilon)``, per channel.
 
-    What depends on the channel alone is computed once per channel; every element takes one product and one sum.
+    What depends on the channel alone is computed per channel (s twice); every element takes one product and one sum.
     """
     if node.attributes.get("training_mode", 0) or g.uses_more_than_first(node):
         raise g.wrong(node, "training is not supported (export the model for inference)")
