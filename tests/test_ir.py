@@ -363,6 +363,7 @@ def test_repeat_has_weights_and_states_per_iteration_and_carries() -> None:
     b, out = layers()
     x, w, shared = random(2, 4), random(3, 4, 4), random(4)
     b.output(out)
+    after = b.output(b.elementwise("copy", "start", name="after"))
     built = b.build()
     got = evaluate(built, {"x": x, "w": w, "shared": shared})
     value, caches = np.maximum(x, 0), []
@@ -371,9 +372,10 @@ def test_repeat_has_weights_and_states_per_iteration_and_carries() -> None:
         value = caches[-1] + shared
     close(got["cache"], np.array(caches))
     close(got[out], value * shared)
+    close(got[after], np.maximum(x, 0))  # outside the Repeat, the name means what it meant before
     assert built.macs == 3 * 2 * 4 * 4
     assert built.instances()["w"] == (3,)
-    assert built.copies() == {"x": 1, "start": 1, "w": 3, "cache": 3, "shared": 1, "next": 1, out: 1}
+    assert built.copies() == {"x": 1, "start": 1, "w": 3, "cache": 3, "shared": 1, "next": 1, out: 1, after: 1}
 
 
 def test_nested_repeats_multiply() -> None:
@@ -458,6 +460,33 @@ def test_interleaved_boxes_are_disjoint() -> None:
     validate(workload(even, odd))
     with pytest.raises(SpecError, match="disjoint"):
         validate(workload(even, einsum("G", Access("O", IJ), sizes={"i": 2, "j": 3})))
+
+
+@st.composite
+def output_indices(draw: Any) -> tuple[Affine, dict[str, int]]:
+    """A one-to-one index over two ranks, such as 4*a+b+1, and their sizes."""
+    small, large = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    inner = draw(st.integers(1, 3))
+    outer = inner * (small - 1) + draw(st.integers(1, 4))
+    return Affine((("a", outer), ("b", inner)), draw(st.integers(0, 6))), {"a": large, "b": small}
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(output_indices(), output_indices())
+def test_boxes_that_overlap_are_never_called_disjoint(
+    one: tuple[Affine, dict[str, int]], other: tuple[Affine, dict[str, int]]
+) -> None:
+    written = [{index.offset + sum(c * at[r] for r, c in index.terms)
+                for at in (dict(zip(sizes, p, strict=True)) for p in product(*map(range, sizes.values())))}
+               for index, sizes in (one, other)]
+    state = Tensor("O", (64,), Role.STATE)
+    both = workload(*(Einsum(n, Access("O", (index,)), (), Const(0.0), sizes)
+                      for n, (index, sizes) in zip("EF", (one, other), strict=True)), tensors=(state,))
+    if written[0] & written[1]:
+        with pytest.raises(SpecError, match="disjoint"):
+            validate(both)
+    elif max(written[0]) < min(written[1]):
+        validate(both)
 
 
 def test_builder_refuses_early() -> None:

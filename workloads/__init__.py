@@ -60,11 +60,12 @@ def _transformer(
     model: HFModel, phase: str, batch: int, seq: int | None, context: int | None, bits: int | None
 ) -> Workload:
     default = min(DEFAULT_SEQ, model.shape.positions or DEFAULT_SEQ)
+    width = 16 if bits is None else bits
     if phase == "prefill":
-        return model.prefill(batch, default if seq is None else seq, bits=bits or 16)
+        return model.prefill(batch, default if seq is None else seq, bits=width)
     if phase == "decode":
         length = seq if context is None else context
-        return model.decode(batch, default if length is None else length, bits=bits or 16)
+        return model.decode(batch, default if length is None else length, bits=width)
     raise BadInput(f"{model.name}: phase '{phase}' (one of prefill, decode)")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
@@ -62,7 +63,7 @@ class Repeat:
 
     Every tensor first used inside is one per iteration (each layer has its own weights and state), except those in
     `shared`. `carried` pairs (a tensor the body produces, the tensor that holds it in the next iteration); the latter
-    is, in the first iteration, whatever stands before the Repeat under that name.
+    is, in the first iteration and after the Repeat, whatever stands before the Repeat under that name.
     """
 
     name: str
@@ -100,22 +101,23 @@ class Workload:
 
     def storage(self, name: str) -> str:
         """The tensor whose bytes `name` is a view of: itself, if it is none."""
-        views = {v.output: v.input for v in _views(self.body) if not v.rows}
-        while name in views:
-            name = views[name]
+        while name in self._sources:
+            name = self._sources[name]
         return name
+
+    @cached_property
+    def _sources(self) -> Mapping[str, str]:
+        return {v.output: v.input for v in _views(self.body) if not v.rows}
 
     def instances(self) -> dict[str, tuple[int, ...]]:
         """For each stored tensor, the counts of the Repeats of which it has one instance per iteration.
 
         Outermost first. These are the Repeats around all of its uses, up to the first that shares it or hands it on.
         """
-        views = {v.output: v.input for v in _views(self.body) if not v.rows}
         found: dict[str, tuple[int, ...]] = {}
 
         def use(name: str, path: tuple[int, ...], shared: Mapping[str, tuple[int, ...]]) -> None:
-            while name in views:
-                name = views[name]
+            name = self.storage(name)
             here = shared.get(name, path)
             found[name] = min(found.get(name, here), here, key=len)
 
