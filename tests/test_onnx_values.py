@@ -395,7 +395,7 @@ NOT_COMPARED = {
 }
 
 SUPPORTED_CASES = 500
-"""A floor under the number of cases that are compared (825 with onnx 1.23), so that refusals cannot pass for agreement."""
+"""A floor under the number of cases compared (825 with onnx 1.23), so that refusals cannot pass for agreement."""
 
 KNOWN_ONLY = {"Mod", "Round", "Sign", "EyeLike", "OneHot", "Trilu", "CumSum"}
 """Supported where their inputs are known before the run, which those of the cases are not."""
