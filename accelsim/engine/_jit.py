@@ -1,0 +1,51 @@
+"""Compilation of the kernel: numba with a disk cache that knows all of the kernel's files."""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba as nb
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KERNEL_FILES = ("program", "columns", "queues", "private", "timed", "jump", "kernel", "_jit")
+
+
+def _digest() -> str:
+    text = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in KERNEL_FILES)
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest()
+
+
+_DIGEST = _digest()
+
+
+def jit(function: F) -> F:
+    """Compile a function when it is first called, and keep the code on disk until any kernel file changes.
+
+    numba's own stamp covers the file of the function alone, not those of its callees.
+    """
+    compiled = nb.njit(cache=True)(function)
+    compiled._cache._cache_file._source_stamp = _DIGEST
+    return cast(F, compiled)
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a compiled function as plain Python, and with it everything compiled that it calls."""
+    done: dict[int, Callable[..., Any]] = {}
+
+    def plain(compiled: Any) -> Callable[..., Any]:
+        if id(compiled) not in done:
+            source: types.FunctionType = compiled.py_func
+            names = dict(source.__globals__)
+            copy = types.FunctionType(source.__code__, names, source.__name__, source.__defaults__)
+            done[id(compiled)] = copy
+            for name in source.__code__.co_names:
+                if hasattr(names.get(name), "py_func"):
+                    names[name] = plain(names[name])
+        return done[id(compiled)]
+
+    return plain(function)
