@@ -20,10 +20,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 _NUMBER = re.compile(
-    r"\s*([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,2})?)(?!\d)\s*(\S.*?)?\s*", re.ASCII
+    r"\s*([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE]([-+]?\d{1,30}))?)(?!\d)\s*(\S.*?)?\s*", re.ASCII
 )
 _PER_BITS = re.compile(r"(\w+)\s*/\s*(?:(\d{1,9})\s*)?(\w+)")
-_LARGEST = Fraction(10) ** 40
+_LARGEST_POWER = 40
+_LARGEST = Fraction(10) ** _LARGEST_POWER
 
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
@@ -88,7 +89,9 @@ class Quantity:
         match = _NUMBER.fullmatch(text)
         if match is None:
             raise QuantityError(f"`{_short(text)}` is not a {self.name}", self.hint)
-        number, unit = Fraction(match[1]), match[2]
+        if abs(int(match[2] or 0)) > _LARGEST_POWER:
+            raise QuantityError(f"`{_short(text)}` is out of range", self.hint)
+        number, unit = Fraction(match[1]), match[3]
         if unit is None:
             if number == 0 and not self.positive:
                 return number
@@ -141,9 +144,10 @@ class Quantity:
         si = self.display[-1]
         found = [f"{value!r} {si}" if not float(value).is_integer() else f"{int(value)} {si}"]
         for unit in self.display[:-1]:
-            scaled = exact / self._factor(unit, None)
-            number = f"{float(scaled):.12g}"
-            if 1 <= scaled < 10**6 and "e" not in number and self.to_si(f"{number} {unit}") == value:
+            factor = self._factor(unit, None)
+            number = f"{float(exact / factor):.12g}"
+            read_back = Fraction(number) * factor
+            if 1 <= read_back / factor < 10**6 and (read_back == exact if self.integer else float(read_back) == value):
                 found.append(f"{number} {unit}")
         return min(found, key=len)
 

@@ -54,7 +54,7 @@ class SystolicArray(ComputeUnit):
     arrays: Annotated[int, Field(ge=1, le=2**20, description="Equal arrays that share the work.")] = 1
     dataflows: Annotated[
         tuple[Dataflow, ...],
-        Field(min_length=1, description="What may be stationary: outputs (os), second (ws) or first (is) operand."),
+        Field(description="What may be stationary: outputs (os), second (ws) or first (is) operand."),
     ] = ("os", "ws", "is")
     overlap: Annotated[bool, Field(description="Fill and drain hide behind the neighbouring folds.")] = False
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
@@ -71,8 +71,8 @@ class SystolicArray(ComputeUnit):
     @field_validator("dataflows")
     @classmethod
     def _distinct(cls, value: tuple[Dataflow, ...]) -> tuple[Dataflow, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("a dataflow is named twice")
+        if not value or len(set(value)) != len(value):
+            raise ValueError("name at least one dataflow, none twice (os, ws, is)")
         return value
 
     def peak_rates(self) -> Mapping[str, float]:
