@@ -210,9 +210,9 @@ class Tables:
         actors[private, c.A_QUEUED] = actors[timed, c.A_QUEUED] = 1
         size = len(mine) + int(row[c.X_FIFOS_END] - row[c.X_FIFOS])
         left = actors[mine, c.A_TOTAL].astype(float).sum()
-        g[c.G_JUMP] = self.jump and left > 8 * size + 1024
+        g[c.G_JUMP] = self.jump and left > 16 * size
         g[c.G_SCOPE], g[c.G_ANCHOR], g[c.G_CUT], g[c.G_LAST_CUT] = scope, -1, 0, g[c.G_FIRED]
-        g[c.G_SPACING] = g[c.G_LEAST_SPACING] = 256 + 2 * size
+        g[c.G_SPACING] = g[c.G_LEAST_SPACING] = 8 + size
         net.levels[:] = 0
 
     def go(self, until: int) -> int:
