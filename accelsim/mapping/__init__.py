@@ -1,1 +1,54 @@
-"""Mappings: the value, its YAML form, its validation and its independent replay."""
+"""Mappings: the value, its YAML form, what a user fixes of it, its validation and its independent replay."""
+
+from .constraints import Constraints, OpConstraint
+from .constraints import dumps as dumps_constraints
+from .constraints import load as load_constraints
+from .constraints import loads as loads_constraints
+from .constraints import save as save_constraints
+from .tree import (
+    Claim,
+    Iterate,
+    Loop,
+    Mapping,
+    Move,
+    Node,
+    Op,
+    Par,
+    Pipe,
+    Position,
+    Seq,
+    Stay,
+    format_position,
+    parse_position,
+)
+from .yaml_form import dumps as dumps_mapping
+from .yaml_form import load as load_mapping
+from .yaml_form import loads as loads_mapping
+from .yaml_form import save as save_mapping
+
+__all__ = [
+    "Claim",
+    "Constraints",
+    "Iterate",
+    "Loop",
+    "Mapping",
+    "Move",
+    "Node",
+    "Op",
+    "OpConstraint",
+    "Par",
+    "Pipe",
+    "Position",
+    "Seq",
+    "Stay",
+    "dumps_constraints",
+    "dumps_mapping",
+    "format_position",
+    "load_constraints",
+    "load_mapping",
+    "loads_constraints",
+    "loads_mapping",
+    "parse_position",
+    "save_constraints",
+    "save_mapping",
+]

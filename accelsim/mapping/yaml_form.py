@@ -1,0 +1,368 @@
+"""The YAML form of a Mapping: what it looks like, and how it is read.
+
+::
+
+    workload: resnet50
+    architecture: edge
+    root:
+      seq:
+      - loop: {rank: m, tile: 64}
+        body:
+          loop: {rank: n, tile: 32}
+          body: {op: conv1, unit: array, variant: os}
+      - iterate: {repeat: layer, count: 12}
+        body:
+          pipe:
+            depths: [2]
+            stages:
+            - {op: QK, unit: array, variant: os}
+            - {op: softmax, unit: vector, variant: simd}
+    stays:
+    - {tensor: w1, memory: dram}
+    - {tensor: a1, memory: sram, from: "0", to: "1", address: 0}
+    moves:
+    - {tensor: w1, from: dram, to: sram, issue: "0", due: 0.body}
+    - {tensor: y, from: sram, to: dram, issue: "1", due: "1", buffers: 1, store: true}
+    claim: {objective: latency, value: 1892352.0, bound: 1683456.0, gap: 0.11, mapper: tile}
+
+Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .document import Node as YamlNode
+from .document import Items, Reader, Scalar, Table, nearest, parse, quoted, read_text, write_text
+from .tree import (
+    BODY,
+    Claim,
+    Iterate,
+    Loop,
+    Mapping,
+    Move,
+    Node,
+    Op,
+    Par,
+    Pipe,
+    Position,
+    Seq,
+    Stay,
+    format_position,
+    parse_position,
+)
+
+_KINDS = {
+    "op": "{op: conv1, unit: array, variant: os}",
+    "loop": "{loop: {rank: m, tile: 64}, body: ...}",
+    "iterate": "{iterate: {repeat: layer, count: 12}, body: ...}",
+    "seq": "{seq: [...]}",
+    "pipe": "{pipe: {depths: [2], stages: [...]}}",
+    "par": "{par: [...]}",
+}
+_MAPPING = "{workload: resnet50, architecture: edge, root: {seq: [...]}}"
+_STAY = '{tensor: w1, memory: sram, from: "0", to: "3", address: 0}'
+_MOVE = '{tensor: w1, from: dram, to: sram, issue: "0", due: "0.body"}'
+_CLAIM = "{objective: latency, value: 1000.0, bound: 900.0, gap: 0.1}"
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def dumps(mapping: Mapping) -> str:
+    """The YAML form; `loads` reads it back to an equal Mapping, and equal Mappings have equal texts but for claims."""
+    lines = [f"workload: {quoted(mapping.workload)}", f"architecture: {quoted(mapping.architecture)}", "root:"]
+    _write(mapping.root, 2, lines)
+    if mapping.stays:
+        lines.append("stays:")
+        lines += [f"- {{{_stay(s)}}}" for s in mapping.stays]
+    if mapping.moves:
+        lines.append("moves:")
+        lines += [f"- {{{_move(m)}}}" for m in mapping.moves]
+    if mapping.claim is not None:
+        lines.append(f"claim: {{{_claim(mapping.claim)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _write(node: Node, indent: int, lines: list[str]) -> None:
+    """Append the lines of a node, all indented by so many blanks."""
+    pad = " " * indent
+    match node:
+        case Op():
+            op = f"op: {quoted(node.einsum)}, unit: {quoted(node.unit)}, variant: {quoted(node.variant)}"
+            lines.append(f"{pad}{{{op}}}")
+        case Loop():
+            lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}}}")
+            _write_body(node.body, indent, lines)
+        case Iterate():
+            start = f", start: {node.start}" if node.start else ""
+            lines.append(f"{pad}iterate: {{repeat: {quoted(node.repeat)}, count: {node.count}{start}}}")
+            _write_body(node.body, indent, lines)
+        case Seq() | Par():
+            _write_list("seq" if isinstance(node, Seq) else "par", node.children, indent, lines)
+        case Pipe():
+            lines.append(f"{pad}pipe:")
+            if node.depths:
+                lines.append(f"{pad}  depths: [{', '.join(map(str, node.depths))}]")
+            _write_list("stages", node.children, indent + 2, lines)
+
+
+def _write_body(body: Node, indent: int, lines: list[str]) -> None:
+    lines.append(f"{' ' * indent}body:")
+    _write(body, indent + 2, lines)
+    if isinstance(body, Op):
+        value = lines.pop().strip()
+        lines[-1] += f" {value}"
+
+
+def _write_list(key: str, children: tuple[Node, ...], indent: int, lines: list[str]) -> None:
+    pad = " " * indent
+    lines.append(f"{pad}{key}:" if children else f"{pad}{key}: []")
+    for child in children:
+        first = len(lines)
+        _write(child, indent + 2, lines)
+        lines[first] = f"{pad}- {lines[first].lstrip()}"
+
+
+def _at(position: Position) -> str:
+    """A position, in quotes where YAML might take it for a number."""
+    text = format_position(position)
+    return text if position and position[-1] == BODY else f'"{text}"'
+
+
+def _stay(stay: Stay) -> str:
+    parts = [f"tensor: {quoted(stay.tensor)}", f"memory: {quoted(stay.memory)}"]
+    parts += [f"{key}: {_at(p)}" for key, p in (("from", stay.start), ("to", stay.end)) if p]
+    if stay.address is not None:
+        parts.append(f"address: {stay.address}")
+    if stay.iterations is not None:
+        parts.append(f"iterations: [{stay.iterations[0]}, {stay.iterations[1]}]")
+    return ", ".join(parts)
+
+
+def _move(move: Move) -> str:
+    parts = [
+        f"tensor: {quoted(move.tensor)}",
+        f"from: {quoted(move.src)}",
+        f"to: {quoted(move.dst)}",
+        f"issue: {_at(move.issue)}",
+        f"due: {_at(move.due)}",
+    ]
+    if move.buffers != 2:
+        parts.append(f"buffers: {move.buffers}")
+    if move.store:
+        parts.append("store: true")
+    return ", ".join(parts)
+
+
+def _claim(claim: Claim) -> str:
+    parts = [f"objective: {quoted(claim.objective)}"]
+    parts += [f"{key}: {_number(getattr(claim, key))}" for key in ("value", "bound", "gap")]
+    if claim.seed:
+        parts.append(f"seed: {claim.seed}")
+    if claim.seconds:
+        parts.append(f"seconds: {_number(claim.seconds)}")
+    if not claim.complete:
+        parts.append("complete: false")
+    if claim.mapper:
+        parts.append(f"mapper: {quoted(claim.mapper)}")
+    return ", ".join(parts)
+
+
+def _number(value: float) -> str:
+    return repr(float(value)).replace("inf", ".inf").replace("nan", ".nan")
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def loads(text: str, name: str = "mapping") -> Mapping:
+    """Read a Mapping from YAML text.
+
+    Args:
+        text: one YAML document.
+        name: what messages call it.
+
+    Raises:
+        SpecError: with everything that is wrong, each with its line and the nearest valid key.
+    """
+    reader = Reader(name)
+    optional = ("stays", "moves", "claim")
+    top = reader.table(parse(text, name), "", ("workload", "architecture", "root"), optional, _MAPPING)
+    mapping = Mapping(
+        reader.text(top.get("workload"), "workload"),
+        reader.text(top.get("architecture"), "architecture"),
+        _node(reader, top["root"], ()) if "root" in top else Seq(()),
+        tuple(_read_stay(reader, n, f"stays[{i}]") for i, n in enumerate(reader.items(top.get("stays"), "stays"))),
+        tuple(_read_move(reader, n, f"moves[{i}]") for i, n in enumerate(reader.items(top.get("moves"), "moves"))),
+        _read_claim(reader, top["claim"]) if "claim" in top else None,
+    )
+    reader.finish()
+    return mapping
+
+
+def _path(at: Position) -> str:
+    return ".".join(("root", *map(str, at)))
+
+
+def _node(reader: Reader, node: YamlNode, at: Position) -> Node:
+    """A node of the tree; what is wrong with it is reported, and an empty Seq takes its place."""
+    path = _path(at)
+    keys = [key for key, _, _ in node.entries] if isinstance(node, Table) else []
+    kinds = [key for key in _KINDS if key in keys]
+    if len(kinds) != 1:
+        near = {nearest(k, _KINDS) for k in keys if nearest(k, _KINDS).startswith("did")} if not kinds else set()
+        hint = near.pop() if len(near) == 1 else "such as " + _KINDS[kinds[0] if kinds else "op"]
+        what = f"is {' and '.join(kinds)} at once" if kinds else f"must have one of the keys {', '.join(_KINDS)}"
+        reader.problem(node.line, path, what, hint)
+        return Seq(())
+    return _READERS[kinds[0]](reader, node, at)
+
+
+def _read_op(reader: Reader, node: YamlNode, at: Position) -> Node:
+    path = _path(at)
+    found = reader.table(node, path, ("op", "unit", "variant"), (), _KINDS["op"])
+    einsum, unit, variant = (reader.text(found.get(key), f"{path}.{key}") for key in ("op", "unit", "variant"))
+    return Op(einsum, unit, variant)
+
+
+def _read_loop(reader: Reader, node: YamlNode, at: Position) -> Node:
+    path = _path(at)
+    found = reader.table(node, path, ("loop", BODY), (), _KINDS["loop"])
+    head: dict[str, YamlNode] = {}
+    if "loop" in found:
+        head = reader.table(found["loop"], f"{path}.loop", ("rank", "tile"), (), "{rank: m, tile: 64}")
+    return Loop(
+        reader.text(head.get("rank"), f"{path}.loop.rank"),
+        reader.integer(head.get("tile"), f"{path}.loop.tile", least=1),
+        _node(reader, found[BODY], (*at, BODY)) if BODY in found else Seq(()),
+    )
+
+
+def _read_iterate(reader: Reader, node: YamlNode, at: Position) -> Node:
+    path = _path(at)
+    found = reader.table(node, path, ("iterate", BODY), (), _KINDS["iterate"])
+    head: dict[str, YamlNode] = {}
+    if "iterate" in found:
+        example = "{repeat: layer, count: 12}"
+        head = reader.table(found["iterate"], f"{path}.iterate", ("repeat", "count"), ("start",), example)
+    return Iterate(
+        reader.text(head.get("repeat"), f"{path}.iterate.repeat"),
+        reader.integer(head.get("count"), f"{path}.iterate.count", least=1),
+        _node(reader, found[BODY], (*at, BODY)) if BODY in found else Seq(()),
+        reader.integer(head.get("start"), f"{path}.iterate.start", least=0),
+    )
+
+
+def _children(reader: Reader, node: YamlNode | None, path: str, at: Position) -> tuple[Node, ...]:
+    return tuple(_node(reader, item, (*at, i)) for i, item in enumerate(reader.items(node, path)))
+
+
+def _read_seq(reader: Reader, node: YamlNode, at: Position) -> Node:
+    found = reader.table(node, _path(at), ("seq",), (), _KINDS["seq"])
+    return Seq(_children(reader, found.get("seq"), f"{_path(at)}.seq", at))
+
+
+def _read_par(reader: Reader, node: YamlNode, at: Position) -> Node:
+    found = reader.table(node, _path(at), ("par",), (), _KINDS["par"])
+    return Par(_children(reader, found.get("par"), f"{_path(at)}.par", at))
+
+
+def _read_pipe(reader: Reader, node: YamlNode, at: Position) -> Node:
+    path = f"{_path(at)}.pipe"
+    found = reader.table(node, _path(at), ("pipe",), (), _KINDS["pipe"])
+    if "pipe" not in found:
+        return Seq(())
+    head = reader.table(found["pipe"], path, ("stages",), ("depths",), "{depths: [2], stages: [...]}")
+    stages = _children(reader, head.get("stages"), f"{path}.stages", at)
+    items = reader.items(head.get("depths"), f"{path}.depths")
+    depths = tuple(reader.integer(n, f"{path}.depths[{i}]", least=1) for i, n in enumerate(items))
+    if len(depths) != max(0, len(stages) - 1) and "stages" in head:
+        line = head["depths"].line if "depths" in head else found["pipe"].line
+        reader.problem(line, f"{path}.depths", f"{len(depths)} depths between {len(stages)} stages",
+                       "one for each stage but the first")  # fmt: skip
+    return Pipe(stages, depths)
+
+
+_READERS: dict[str, Callable[[Reader, YamlNode, Position], Node]] = {
+    "op": _read_op,
+    "loop": _read_loop,
+    "iterate": _read_iterate,
+    "seq": _read_seq,
+    "pipe": _read_pipe,
+    "par": _read_par,
+}
+
+
+def _position(reader: Reader, node: YamlNode | None, path: str) -> Position:
+    if node is None:
+        return ()
+    if isinstance(node, Scalar):
+        at = parse_position(node.text)
+        if all(isinstance(step, int) or step == BODY for step in at):
+            return at
+    shown = f"`{node.text[:40]}` is not a position" if isinstance(node, Scalar) else "must be a position"
+    reader.problem(node.line, path, shown, f"numbers of children and `{BODY}`, such as \"3.{BODY}\"; the root is \".\"")
+    return ()
+
+
+def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
+    found = reader.table(node, path, ("tensor", "memory"), ("from", "to", "address", "iterations"), _STAY)
+    iterations: tuple[int, int] | None = None
+    if "iterations" in found:
+        items = reader.items(found["iterations"], f"{path}.iterations")
+        if len(items) == 2:
+            first = reader.integer(items[0], f"{path}.iterations", least=0)
+            iterations = first, reader.integer(items[1], f"{path}.iterations", least=1)
+        elif isinstance(found["iterations"], Items):
+            reader.problem(found["iterations"].line, f"{path}.iterations", "must be [first, number]", "such as [0, 4]")
+    return Stay(
+        reader.text(found.get("tensor"), f"{path}.tensor"),
+        reader.text(found.get("memory"), f"{path}.memory"),
+        _position(reader, found.get("from"), f"{path}.from"),
+        _position(reader, found.get("to"), f"{path}.to"),
+        reader.integer(found["address"], f"{path}.address", least=0) if "address" in found else None,
+        iterations,
+    )
+
+
+def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
+    found = reader.table(node, path, ("tensor", "from", "to", "issue", "due"), ("buffers", "store"), _MOVE)
+    return Move(
+        reader.text(found.get("tensor"), f"{path}.tensor"),
+        reader.text(found.get("from"), f"{path}.from"),
+        reader.text(found.get("to"), f"{path}.to"),
+        _position(reader, found.get("issue"), f"{path}.issue"),
+        _position(reader, found.get("due"), f"{path}.due"),
+        reader.integer(found.get("buffers"), f"{path}.buffers", least=1, default=2),
+        reader.boolean(found.get("store"), f"{path}.store", False),
+    )
+
+
+def _read_claim(reader: Reader, node: YamlNode) -> Claim:
+    required = ("objective", "value", "bound", "gap")
+    found = reader.table(node, "claim", required, ("seed", "seconds", "complete", "mapper"), _CLAIM)
+    value, bound, gap, seconds = (
+        reader.number(found.get(key), f"claim.{key}") for key in ("value", "bound", "gap", "seconds")
+    )
+    return Claim(
+        reader.text(found.get("objective"), "claim.objective"),
+        value,
+        bound,
+        gap,
+        reader.integer(found.get("seed"), "claim.seed", least=0),
+        seconds,
+        reader.boolean(found.get("complete"), "claim.complete", True),
+        reader.text(found.get("mapper"), "claim.mapper") if "mapper" in found else "",
+    )
+
+
+def load(path: str | Path) -> Mapping:
+    """Read a Mapping file. Raises SpecError with everything that is wrong."""
+    return loads(read_text(path), str(path))
+
+
+def save(mapping: Mapping, path: str | Path) -> None:
+    """Write a Mapping file whole or not at all. Raises BadInput if it cannot be written."""
+    write_text(path, dumps(mapping))
