@@ -35,8 +35,9 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: palettes[theme],
       margin: { l: 8, r: narrow ? 8 : 16, t: 8, b: 8 }, hovermode: "closest", autosize: true,
-      legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: ink.muted, activecolor: ink.text },
       ...layout,
+      legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, traceorder: "normal", ...(layout.legend ?? {}) },
       font: { color: ink.text, size: narrow ? 11 : 12.5, family: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif" },
       hoverlabel: { bgcolor: ink.surface, bordercolor: ink.grid, font: { color: ink.text } },
     };
@@ -47,7 +48,8 @@
     figures.forEach((figure, i) => {
       const node = document.getElementById("chart" + i);
       Plotly.react(node, coloured(figure.data, theme), layoutOf(figure, theme, node.clientWidth < 480),
-        { responsive: true, displaylogo: false, displayModeBar: node.clientWidth < 480 ? false : "hover" });
+        { responsive: true, displaylogo: false, displayModeBar: node.clientWidth < 480 ? false : "hover",
+          modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
     });
   }
 

@@ -104,10 +104,13 @@ class Page:
             f"<tbody>{''.join(lines)}</tbody></table></div></div>"
         )
 
-    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Names and values, one a line."""
+    def facts(self, facts: Sequence[tuple[str, str]], *, folded: str = "") -> None:
+        """Names and values, one a line; behind the heading `folded`, if given, until it is clicked."""
         lines = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts)
-        self._body.append(f'<div class="card"><dl>{lines}</dl></div>')
+        inside = f"<dl>{lines}</dl>"
+        if folded:
+            inside = f"<details><summary>{html.escape(folded)}</summary>{inside}</details>"
+        self._body.append(f'<div class="card">{inside}</div>')
 
     def render(self) -> str:
         links = "".join(f'<a href="#{anchor}">{html.escape(title)}</a>' for anchor, title in self._nav)

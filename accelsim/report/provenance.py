@@ -1,0 +1,66 @@
+"""Where a Report comes from: everything needed to make it again, and nothing of the machine it was made on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping as MappingABC
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..arch.architecture import Architecture
+from ..ir import Workload
+from ..mapping.tree import Mapping
+
+PACKAGES = ("numpy", "scipy", "numba", "pandas", "plotly", "pydantic", "ruamel.yaml", "onnx", "pulp", "simpy")
+
+
+def value_hash(value: Any) -> str:
+    """SHA-256 of a value made of dataclasses, mappings, sequences, sets and scalars; order of keys does not matter."""
+    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def provenance(
+    arch: Architecture, workload: Workload, mapping: Mapping | None, unpriced: tuple[str, ...], notes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Hashes of the specs, versions, seed, the mapper's claim (less its wall time), and defaults that stood in."""
+    claim = mapping.claim if mapping is not None else None
+    return {
+        "accelsim": _version("accelsim"),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "architecture": {"name": arch.name, "hash": arch.spec_hash},
+        "workload": {"name": workload.name, "hash": value_hash(workload)},
+        "mapping": None if mapping is None else {"hash": value_hash((mapping.root, mapping.stays, mapping.moves))},
+        "seed": claim.seed if claim is not None else 0,
+        "claim": None if claim is None else {k: v for k, v in _plain(claim).items() if k not in ("seconds", "type")},
+        "defaults_used": arch.defaults_used(),
+        "actions_without_energy": list(unpriced),
+        "notes": list(notes),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.compare}
+        return {"type": type(value).__name__, **named}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, MappingABC):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, AbstractSet):
+        return sorted((_plain(v) for v in value), key=repr)
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -1,0 +1,371 @@
+"""Report: how long, at what energy and traffic, and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..arch.architecture import Architecture
+from ..arch.component import Component, Memory, UnitBase
+from ..engine.bounds import program_bound
+from ..engine.program import Program
+from ..engine.trace import Trace
+from ..ir import Workload, count_operations
+from ..mapping.compulsory import CompulsoryTraffic
+from ..mapping.machine_bound import MachineBound, machine_bound
+from ..mapping.tree import Mapping
+from .bottleneck import bottleneck
+from .counts import count_rows, joules, total
+from .provenance import provenance
+from .rows import ComponentRow, CountRow, OperatorRow, StallRow, TensorRow, TierRow
+from .times import Activity, activities, stall_rows
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lower bounds in cycles of the machine's clock, never mixed.
+
+    Attributes:
+        machine: holds for every Mapping of the Workload onto the machine.
+        program: holds for this Mapping; never above the result.
+        machine_limit: what decides the machine bound.
+        energy_J: of every Mapping.
+        traffic: what every Mapping moves over the chip's edge.
+    """
+
+    machine: float
+    program: float
+    machine_limit: str = ""
+    energy_J: float = 0.0  # noqa: N815
+    traffic: CompulsoryTraffic = field(default_factory=CompulsoryTraffic)
+
+    @staticmethod
+    def of(machine: MachineBound, program_ticks: Fraction, cycles_per_tick: Fraction = Fraction(1)) -> Bounds:
+        """Bounds from a machine bound and a program bound in ticks."""
+        program = float(program_ticks * cycles_per_tick)
+        return Bounds(machine.cycles, program, machine.limit, machine.energy_J, machine.traffic)
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """Peaks for the roofline: units in operations per second, memories outside the chip in bytes per second."""
+
+    peaks: MappingABC[str, float]
+    macs: MappingABC[str, float]
+    bandwidths: MappingABC[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run on a machine costs, and why. A value: nothing in it is computed later.
+
+    Attributes:
+        name: workload and machine.
+        cycles: latency in cycles of the machine's clock; whole when the Program's tick is one cycle.
+        latency_s: latency in seconds.
+        energy_J: dynamic energy, every counted action at its component's price.
+        macs: multiply-accumulates of the Workload.
+        traffic_bytes: memory to bytes by ``read`` and ``write``.
+        utilization: unit to ``busy`` (part of the latency in service) and ``mac`` (macs done over its peak).
+        bounds: machine and program bound.
+        bottleneck: what limits, in words.
+        operators: Einsums in the order of the Workload.
+        components: memories, units and links.
+        tiers: memories, outermost first.
+        tensors: stored tensors.
+        stalls: by operator, component, role and tensor.
+        energy: by component, action, operator and tensor.
+        roofs: peaks of the machine.
+        provenance: hashes, versions, seed, claim, defaults.
+        trace: what the Report was made from.
+    """
+
+    name: str
+    cycles: int | float
+    latency_s: float
+    energy_J: float  # noqa: N815
+    macs: int
+    traffic_bytes: MappingABC[str, MappingABC[str, int]]
+    utilization: MappingABC[str, MappingABC[str, float]]
+    bounds: Bounds
+    bottleneck: str
+    operators: tuple[OperatorRow, ...]
+    components: tuple[ComponentRow, ...]
+    tiers: tuple[TierRow, ...]
+    tensors: tuple[TensorRow, ...]
+    stalls: tuple[StallRow, ...]
+    energy: tuple[CountRow, ...]
+    roofs: Roofs
+    provenance: MappingABC[str, Any]
+    trace: Trace = field(repr=False, compare=False)
+
+    def to_dataframe(self, kind: str = "operators") -> pandas.DataFrame:
+        """A table: ``operators``, ``components``, ``tensors``, ``tiers``, ``stalls`` or ``energy``.
+
+        Raises:
+            BadInput: no such table.
+        """
+        from .tables import to_dataframe
+
+        return to_dataframe(self, kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """The Report as plain values for ``json.dumps``; its form is fixed by ``report.schema.json``."""
+        from .contract import to_json
+
+        return to_json(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page and return its path."""
+        from .html import report_html
+
+        target = Path(path)
+        target.write_text(report_html(self), encoding="utf-8")
+        return target
+
+    def print(self, console: Console | None = None) -> None:
+        """Print the Report to a terminal."""
+        from .terminal import print_report
+
+        print_report(self, console)
+
+
+def make_report(
+    arch: Architecture,
+    workload: Workload,
+    mapping: Mapping | None,
+    program: Program,
+    trace: Trace,
+    *,
+    bounds: Bounds | None = None,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Sum up a Trace.
+
+    Args:
+        arch: the machine.
+        workload: what was computed.
+        mapping: how; its claim goes into the provenance. None for a Program made by hand.
+        program: what was run.
+        trace: what happened.
+        bounds: if known; computed otherwise.
+        notes: sentences for the provenance.
+    """
+    if bounds is None:
+        scale = Fraction(arch.clock) / program.tick_hz
+        bounds = Bounds.of(machine_bound(workload, arch), program_bound(program), scale)
+    return _Maker(arch, workload, trace, bounds).report(mapping, notes)
+
+
+class _Maker:
+    """The steps of `make_report`, and what they share."""
+
+    def __init__(self, arch: Architecture, workload: Workload, trace: Trace, bounds: Bounds) -> None:
+        self.arch, self.workload, self.trace, self.bounds = arch, workload, trace, bounds
+        self.counts, self.unpriced = count_rows(arch, workload, trace)
+        self.scale = Fraction(arch.clock) / trace.program.tick_hz
+        self.cycles = trace.finish * self.scale
+        self.latency_s = float(trace.finish / trace.program.tick_hz)
+        self.activities = activities(trace)
+        self.stalls = stall_rows(trace, self.activities, float(self.scale))
+        self.off_chip = {m.name for m in arch.off_chip}
+        servers = trace.program.platform.servers
+        self.server_busy = {s.name: int(t) for s, t in zip(servers, trace.server_busy, strict=True)}
+        self.by_component: dict[str, list[CountRow]] = defaultdict(list)
+        self.by_operator: dict[str, list[CountRow]] = defaultdict(list)
+        self.by_tensor: dict[str, list[CountRow]] = defaultdict(list)
+        for row in self.counts:
+            self.by_component[row.component].append(row)
+            self.by_operator[row.operator].append(row)
+            self.by_tensor[row.tensor].append(row)
+
+    def report(self, mapping: Mapping | None, notes: tuple[str, ...]) -> Report:
+        components = tuple(self.component(c) for c in self.arch.components())
+        cycles = int(self.cycles) if self.cycles.denominator == 1 else float(self.cycles)
+        operators = self.operators()
+        return Report(
+            name=f"{self.workload.name} on {self.arch.name}",
+            cycles=cycles,
+            latency_s=self.latency_s,
+            energy_J=joules(self.counts),
+            macs=self.workload.macs,
+            traffic_bytes={
+                m.name: {d: self.bytes(m.name, d) for d in ("read", "write")} for m in self.arch.tiers()
+            },
+            utilization={name: self.utilization(unit) for name, unit in sorted(self.arch.units.items())},
+            bounds=self.bounds,
+            bottleneck=bottleneck(
+                components, float(cycles), self.bounds.machine, self.bounds.program, self.bounds.machine_limit
+            ),
+            operators=operators,
+            components=components,
+            tiers=tuple(self.tier(m) for m in self.arch.tiers()),
+            tensors=self.tensors(),
+            stalls=self.stalls,
+            energy=self.counts,
+            roofs=self.roofs(),
+            provenance=provenance(self.arch, self.workload, mapping, self.unpriced, notes),
+            trace=self.trace,
+        )
+
+    # Components
+
+    def bytes(self, memory: str, action: str) -> int:
+        return total(r for r in self.by_component[memory] if r.action == action)
+
+    def busy(self, part: Component) -> int:
+        """Ticks of its busiest server."""
+        names = {part.name}
+        if isinstance(part, Memory):
+            names |= {port[0] for d in ("read", "write") if (port := part.port(d)) is not None}
+        return max((self.server_busy.get(n, 0) for n in names), default=0)
+
+    def share(self, ticks: int) -> float:
+        return ticks / self.trace.finish if self.trace.finish else 0.0
+
+    def macs_on(self, unit: str) -> int:
+        """Counted on the unit; where it counts none, those of the operators that ran on it alone."""
+        counted = total(r for r in self.by_component[unit] if r.action == "mac")
+        if counted:
+            return counted
+        alone = {o for o, a in self.activities.items() if set(a.compute) == {unit}}
+        return sum(count_operations(e).macs * times for e, times in self.workload.einsums() if e.name in alone)
+
+    def mac_peak(self, unit: UnitBase) -> float:
+        """Macs per second."""
+        return unit.peak_rates().get("mac", 0.0) * unit.clock_hz
+
+    def utilization(self, unit: UnitBase) -> dict[str, float]:
+        peak = self.mac_peak(unit) * self.latency_s
+        return {"busy": self.share(self.busy(unit)), "mac": self.macs_on(unit.name) / peak if peak else 0.0}
+
+    def component(self, part: Component) -> ComponentRow:
+        rows = self.by_component[part.name]
+        busy = self.busy(part)
+        waits = {
+            cause: sum(getattr(s, cause) for s in self.stalls if s.component == part.name)
+            for cause in ("data", "space", "pool")
+        }
+        longest = max(waits, key=lambda cause: waits[cause])
+        return ComponentRow(
+            name=part.name,
+            category=part.category,
+            busy_cycles=float(busy * self.scale),
+            busy=self.share(busy),
+            idle=longest if waits[longest] > 0 else "",
+            macs=self.macs_on(part.name) if part.category == "unit" else 0,
+            read_bytes=self.bytes(part.name, "read") if part.category == "memory" else 0,
+            write_bytes=self.bytes(part.name, "write") if part.category == "memory" else 0,
+            transfer_bytes=self.bytes(part.name, "transfer") if part.category == "link" else 0,
+            energy_J=joules(rows),
+        )
+
+    def tier(self, memory: Memory) -> TierRow:
+        pools = self.trace.program.platform.pools
+        peaks = [int(n) for p, n in zip(pools, self.trace.pool_peak, strict=True) if p.name == memory.name]
+        read, write = self.bytes(memory.name, "read"), self.bytes(memory.name, "write")
+        return TierRow(
+            memory=memory.name,
+            on_chip=memory.on_chip,
+            capacity_bytes=int(memory.capacity),
+            peak_bytes=peaks[0] if peaks else None,
+            read_bytes=read,
+            write_bytes=write,
+            bytes_per_s=(read + write) / self.latency_s if self.latency_s else 0.0,
+            busy=self.share(self.busy(memory)),
+            energy_J=joules(self.by_component[memory.name]),
+        )
+
+    def roofs(self) -> Roofs:
+        units = sorted(self.arch.units.items())
+        bandwidths = {}
+        for memory in self.arch.off_chip:
+            ports = {port for d in ("read", "write") if (port := memory.port(d)) is not None}
+            if ports:
+                bandwidths[memory.name] = float(sum(rate for _, rate in ports))
+        return Roofs(
+            peaks={name: max(u.peak_rates().values(), default=0.0) * u.clock_hz for name, u in units},
+            macs={name: self.mac_peak(u) for name, u in units},
+            bandwidths=bandwidths,
+        )
+
+    # Operators and tensors
+
+    def operators(self) -> tuple[OperatorRow, ...]:
+        rows = []
+        for einsum, runs in self.workload.einsums():
+            operations = count_operations(einsum).scaled(runs)
+            rows.append(self.operator(einsum.name, einsum.kind, runs, operations.macs, sum(operations.counts.values())))
+        named = {row.name for row in rows}
+        rows += [self.operator(name, "", 1, 0, 0) for name in self.activities if name not in named]
+        return tuple(rows)
+
+    def operator(self, name: str, kind: str, runs: int, macs: int, operations: int) -> OperatorRow:
+        activity = self.activities.get(name, Activity(0, 0))
+        cycles = activity.share * float(self.scale)
+        rows = self.by_operator[name]
+        read = total(r for r in rows if r.component in self.off_chip and r.action == "read")
+        write = total(r for r in rows if r.component in self.off_chip and r.action == "write")
+        units = sorted(u for u in activity.compute if u in self.arch.units)
+        peak = sum(self.mac_peak(self.arch.units[u]) for u in units) / float(self.arch.clock)
+        limit, limit_ticks = activity.limit
+        waits = {w: ticks * float(self.scale) for w, ticks in activity.waited().items()}
+        return OperatorRow(
+            name=name,
+            kind=kind,
+            runs=runs,
+            unit="+".join(units),
+            cycles=cycles,
+            busy_cycles=float(activity.computed * self.scale),
+            start_cycle=float(activity.start * self.scale),
+            end_cycle=float(activity.end * self.scale),
+            macs=macs,
+            operations=operations,
+            energy_J=joules(rows),
+            off_chip_read_bytes=read,
+            off_chip_write_bytes=write,
+            intensity=operations / (read + write) if read + write else None,
+            utilization=macs / (peak * cycles) if peak * cycles else None,
+            limit=limit,
+            limit_cycles=float(limit_ticks * self.scale),
+            wait_data=waits["data"],
+            wait_space=waits["space"],
+            wait_pool=waits["pool"],
+            wait_server=waits["server"],
+            wait_drain=waits["drain"],
+        )
+
+    def tensors(self) -> tuple[TensorRow, ...]:
+        copies = self.workload.copies()
+        names = [*copies, *sorted(t for t in self.by_tensor if t and t not in copies)]
+        rows = []
+        for name in names:
+            counted = [r for r in self.by_tensor[name] if r.category == "memory"]
+
+            def moved(action: str, off_chip: bool, counted: list[CountRow] = counted) -> int:
+                return total(r for r in counted if r.action == action and (r.component in self.off_chip) == off_chip)
+
+            tensor = self.workload.tensors.get(name)
+            compulsory = self.bounds.traffic
+            rows.append(
+                TensorRow(
+                    tensor=name,
+                    role=str(tensor.role) if tensor is not None else "",
+                    bytes=tensor.nbytes * copies.get(name, 1) if tensor is not None else 0,
+                    compulsory_bytes=compulsory.reads.get(name, 0) + compulsory.writes.get(name, 0),
+                    off_chip_read_bytes=moved("read", True),
+                    off_chip_write_bytes=moved("write", True),
+                    on_chip_read_bytes=moved("read", False),
+                    on_chip_write_bytes=moved("write", False),
+                    energy_J=joules(self.by_tensor[name]),
+                )
+            )
+        return tuple(rows)
