@@ -184,10 +184,11 @@ def test_wheel_holds_code_and_data(wheel: Path) -> None:
     assert "accelsim/py.typed" in inside
     top = {name.split("/")[0] for name in inside}
     assert {name for name in top if not name.endswith(".dist-info")} == {"accelsim"}
-    for name in LINKED:
-        for file in (ROOT / name).rglob("*"):
-            if file.suffix in {".py", ".yaml", ".csv", ".md", ".json"} and "__pycache__" not in file.parts:
-                assert f"accelsim/{file.relative_to(ROOT).as_posix()}" in inside
+    folders = {**{name: ROOT / name for name in LINKED}, "": PACKAGE}
+    for name, folder in folders.items():
+        for file in folder.rglob("*"):
+            if file.is_file() and not file.is_symlink() and "__pycache__" not in file.parts:
+                assert (Path("accelsim") / name / file.relative_to(folder)).as_posix() in inside
 
 
 def test_wheel_installs_and_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def run(
     built = machine(arch, options.machine_values(set_))
     workload = workload_of(model, options.model_options(phase, batch, seq, context, bits, bind))
 
-    from ..mapping import load_constraints, load_mapping
+    from ..mapping import dumps_mapping, load_constraints, load_mapping
     from ..simulation import simulate
 
     report = simulate(
@@ -59,7 +59,7 @@ def run(
         seed=seed,
     )
     if save_mapping is not None:
-        write_text(save_mapping, report.mapping.to_yaml())
+        write_text(save_mapping, dumps_mapping(report.mapping))
     if html is not None:
         with replacing(html) as temporary:
             report.to_html(temporary)

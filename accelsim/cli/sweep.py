@@ -88,16 +88,20 @@ def _bar(shown: bool) -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[failed]}"))
-    with Bar(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("points", total=None, failed="")
-        failed = 0
+    bar = Bar(*columns, console=Console(stderr=True), disable=not shown)
+    task = bar.add_task("points", failed="")
+    failed = 0
 
-        def step(done: int, total: int, outcome: Outcome | None) -> None:
-            nonlocal failed
-            failed += outcome is not None and outcome.status.value != "done"
-            bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
+    def step(done: int, total: int, outcome: Outcome | None) -> None:
+        nonlocal failed
+        bar.start()
+        failed += outcome is not None and outcome.status.value != "done"
+        bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
 
+    try:
         yield step
+    finally:
+        bar.stop()
 
 
 def _kept(out: Path) -> str:
@@ -135,7 +139,8 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
         for name in names:
             shown.add_column(name, justify="right" if name in objectives else "left")
         for position in front[:SHOWN]:
-            shown.add_row(*(_cell(table[position].get(name, "")) for name in names))
+            told = {**table[position], "bottleneck": str(table[position].get("bottleneck", "")).partition(":")[0]}
+            shown.add_row(*(_cell(told.get(name, "")) for name in names))
         console.print(shown)
         if len(front) > SHOWN:
             console.print(f"... and {len(front) - SHOWN} more in the report")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -103,36 +101,17 @@ class Identity:
 
     def __call__(self, point: Point) -> str:
         """The key. Raises AccelsimError for a machine that is not valid or a model that cannot be loaded."""
+        from ..report.provenance import value_hash
+
         here = (point.arch, point.arch_values)
         if here not in self._machines:
             self._machines[here] = machine(*here).spec_hash
         what = (point.model, point.model_options)
         if what not in self._models:
-            self._models[what] = content_hash(model(*what))
+            self._models[what] = value_hash(model(*what))
         choices = [point.mapper, point.objective, point.seed]
         parts = [self._code, self._machines[here], self._models[what], *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def content_hash(value: object) -> str:
-    """SHA-256 over a tree of dataclasses, mappings, sequences, sets and plain values, independent of hash seeds."""
-    return hashlib.sha256(json.dumps(_plain(value)).encode()).hexdigest()
-
-
-def _plain(value: object) -> Any:
-    if is_dataclass(value):
-        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
-    if isinstance(value, Mapping):
-        return [[_plain(k), _plain(v)] for k, v in sorted(value.items(), key=lambda item: str(item[0]))]
-    if isinstance(value, set | frozenset):
-        return sorted(json.dumps(_plain(v)) for v in value)
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"no content hash for {type(value).__name__}")
 
 
 def code_hash() -> str:

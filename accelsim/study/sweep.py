@@ -15,8 +15,9 @@ Scalar: TypeAlias = str | int | float | bool
 MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits")
 """What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""
 OPTION_FORMS = f"{', '.join(MODEL_OPTIONS)}, bind.<name>"
+_OF_MODELS = ", ".join(f"model.{name}" for name in (*MODEL_OPTIONS, "bind.<name>"))
 PLAIN_AXES = ("arch", "model", "mapper", "objective", "seed")
-AXIS_FORMS = "arch, arch.<path in the machine>, model, model.<option>, model.bind.<name>, mapper, objective or seed"
+AXIS_FORMS = f"arch, arch.<path in the machine>, model, {_OF_MODELS}, mapper, objective or seed"
 
 
 @dataclass(frozen=True)
