@@ -166,6 +166,17 @@ def test_an_output_that_only_renames_is_still_written(tmp_path: Path) -> None:
     assert (held[Role.INPUT], held[Role.OUTPUT]) == (24, 24)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 64])
+def test_a_renamed_weight_keeps_its_name(tmp_path: Path, channels: int) -> None:
+    model = graph(
+        [node("Unsqueeze", ["w", "axes"], ["v"]), node("Mul", ["x", "v"], ["y"])], {"x": (channels, 3)}, ["y"],
+        {"w": np.ones(channels, np.float32), "axes": np.array([1])},
+    )  # fmt: skip
+    imported = import_model(save(model, tmp_path))
+    assert [n.became for n in imported.nodes] == ["view", "einsums"]
+    assert imported.workload.storage("v") == "w"
+
+
 def test_unused_nodes_cost_nothing(tmp_path: Path) -> None:
     model = graph(
         [node("Relu", ["x"], ["y"]), node("NonMaxSuppression", ["x", "x"], ["dead"]), node("Exp", ["dead"], ["dead2"])],
