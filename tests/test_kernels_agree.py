@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from dataclasses import replace
 from fractions import Fraction
@@ -188,11 +189,12 @@ REFERENCE_FAULTS = [
 
 
 @pytest.mark.parametrize(("sound", "faulty"), REFERENCE_FAULTS)
-def test_fault_in_the_reference_kernel_is_caught(sound: str, faulty: str) -> None:
+def test_fault_in_the_reference_kernel_is_caught(sound: str, faulty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = inspect.getsource(reference)
     assert source.count(sound) == 1
     module = types.ModuleType("accelsim.engine.faulty")
     module.__package__ = "accelsim.engine"
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(source.replace(sound, faulty), module.__dict__)
     assert any(
         differences(outcome(module.run, random_program(seed)), outcome(compiled.run, random_program(seed)))

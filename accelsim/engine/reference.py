@@ -382,6 +382,7 @@ class ReferenceSession:
         self._fragments: list[_Fragment] = []
         self._running: set[int] = set()
         self._finished: list[int] = []
+        self._traces: dict[int, Trace] = {}
 
     @property
     def now(self) -> int:
@@ -420,19 +421,21 @@ class ReferenceSession:
                 limit = self.now  # no further than the end of this tick
         if self._finished:
             finished, self._finished = sorted(self._finished), []
+            self._traces |= {n: self._fragments[n].trace(self.record) for n in finished}
             return [(n, self.now) for n in finished]
         pooled = any(k.queue for k in self._pools)
         if self._running and self._clock.peek() == math.inf and not (pooled and until is not None):
             raise self._fragments[min(self._running)].deadlock()
         if until is not None and until > self.now:
             self._clock.at(END, until - self.now)
-            self._clock.step()
+            while self.now < until:
+                self._clock.step()
         return []
 
     def trace(self, fragment: int) -> Trace:
-        if fragment not in range(len(self._fragments)) or fragment in self._running:
+        if fragment not in self._traces:
             raise ProgramError(f"fragment {fragment} is unknown or still running")
-        return self._fragments[fragment].trace(self.record)
+        return self._traces[fragment]
 
 
 def run(program: Program, *, record: int = 0, seed: int | None = None) -> Trace:
