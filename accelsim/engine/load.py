@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numba as nb
 import numpy as np
+from numba.core.errors import NumbaExperimentalFeatureWarning
 
 from ..errors import ProgramError
 from . import columns as c
@@ -230,10 +232,12 @@ def compiled_step(step: StepFunction) -> Any:
     """Return a step function as a first-class compiled function; each is compiled once."""
     if step not in _steps:
         source: Callable[..., Any] = getattr(step, "py_func", step)
-        try:
-            _steps[step] = nb.njit(STEP_SIGNATURE, cache=True)(source)
-        except RuntimeError:  # numba finds no file to keep the code of functions made on the fly
-            _steps[step] = nb.njit(STEP_SIGNATURE)(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
+            try:
+                _steps[step] = nb.njit(STEP_SIGNATURE, cache=True)(source)
+            except RuntimeError:  # numba finds no file to keep the code of functions made on the fly
+                _steps[step] = nb.njit(STEP_SIGNATURE)(source)
     return _steps[step]
 
 

@@ -47,7 +47,8 @@ class Session(Protocol):
         """
 
     def trace(self, fragment: int) -> Trace:
-        """What a completed fragment did: absolute times, its own share of servers, `pool_peak` of the session so far.
+        """What a completed fragment did: absolute times, its own share of servers, and the `pool_peak` of the session
+        up to its completion.
 
         Raises:
             ProgramError: the fragment is unknown or still running.

@@ -301,6 +301,10 @@ class Tables:
             waiting_pool=np.where(in_pool, net.phases[phase, c.P_POOL], NONE),
         )
 
+    def pool_peak(self) -> IntArray:
+        """[k] most bytes taken at once so far."""
+        return self.net.pools[:, c.K_CAPACITY] - self.net.pools[:, c.K_LEAST]
+
     def trace(self, live: Live) -> Trace:
         """Read out a Program that has run to its end."""
         net, program = self.net, live.part.program
@@ -338,7 +342,7 @@ class Tables:
             fifo_space_stall=fifos[:, c.F_SPACE].copy(),
             server_busy=server_busy,
             server_work=server_work,
-            pool_peak=net.pools[:, c.K_CAPACITY] - net.pools[:, c.K_LEAST],
+            pool_peak=self.pool_peak(),
             slices=slices,
             jumps=int(g[c.G_JUMPS]),
             jumped_firings=int(g[c.G_JUMPED]),
