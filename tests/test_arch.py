@@ -415,6 +415,8 @@ def test_presets_load_round_trip_and_pickle(name: str) -> None:
         assert all(e >= 0 for e in component.action_energy().values())
     with pytest.raises(AttributeError):
         arch.clock = 1.0  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        del arch.units["array"]  # type: ignore[attr-defined]
 
 
 def test_presets_have_the_published_peaks() -> None:

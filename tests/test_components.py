@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 from math import ceil, prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from accelsim.arch import Architecture, LinkBase, Memory, component_kinds, load_architecture, preset_names
 from accelsim.components import ComputeUnit, Cost, compute_units
+from accelsim.components.base import bytes_of
 from accelsim.components.buffer import Buffer
 from accelsim.components.dram import Dram
 from accelsim.components.link import Link
@@ -147,9 +149,12 @@ def test_a_convolution_is_its_im2col(c: int, f: int, side: int, window: int, dat
 
 
 @given(
-    st.sampled_from(["os", "ws", "is"]), st.integers(1, 12), st.booleans(), st.tuples(*[st.integers(1, 40)] * 4)
+    st.sampled_from(["os", "ws", "is"]),
+    st.integers(1, 30),
+    st.booleans(),
+    st.tuples(st.integers(1, 3), *[st.integers(1, 14)] * 3),
 )
-@SMALL
+@settings(SMALL, max_examples=400)
 def test_several_arrays_deal_out_the_folds(dataflow: str, arrays: int, overlap: bool, gmnk: tuple[int, ...]) -> None:
     g, m, n, k = gmnk
     one = SystolicArray(memory="s", rows=4, cols=5, overlap=overlap)
@@ -301,7 +306,9 @@ def test_units_conform(preset: str) -> None:
             for option in unit.spatial_options(einsum):
                 cost = unit.cost(einsum, option, extents, bits)
                 own = (cost.cycles, cost.latency, cost.writes, cost.partial_reads)
-                assert all(p.shape == (200,) and p.dtype == np.int64 for p in (*own, *cost.reads, *cost.actions.values()))
+                for part in (*own, *cost.reads, *cost.actions.values()):
+                    assert part.shape == (200,)
+                    assert part.dtype == np.int64
                 assert (cost.cycles >= 1).all()
                 assert len(cost.reads) == len(einsum.inputs)
                 assert set(cost.actions) <= set(unit.action_energy())
@@ -343,6 +350,12 @@ def test_servers_carry_rates_as_fractions() -> None:
             for server in servers:
                 assert server.name.split(".")[0] == component.name
                 assert max(server.rate.numerator, server.rate.denominator) < 2**31
+
+
+@given(st.integers(0, 2**50), st.integers(1, 64))
+@SMALL
+def test_bytes_are_rounded_up_once(elements: int, bits: int) -> None:
+    assert bytes_of(np.array([elements]), bits)[0] == ceil(Fraction(elements * bits, 8))
 
 
 class SlowDram:
@@ -455,7 +468,7 @@ def test_open_row_dram_as_a_server() -> None:
 def test_step_compiles() -> None:
     import numba
 
-    compiled = numba.njit(step)
+    compiled: Any = numba.njit(step)
     rng = np.random.default_rng(1)
     base = np.array([7, 3, 0, 16, 64, 3, 11, 5, 200, 20, -1, -1, -1], np.int64)
     ours, theirs = base.copy(), base.copy()

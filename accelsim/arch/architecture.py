@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import BadInput, Problem, SpecError
@@ -205,11 +206,11 @@ class Architecture:
                               self.description, self.technology_nm, self.source)  # fmt: skip
 
 
-def _bind(components: Mapping[str, C], surroundings: Mapping[str, Surroundings]) -> dict[str, C]:
+def _bind(components: Mapping[str, C], surroundings: Mapping[str, Surroundings]) -> Mapping[str, C]:
     bound = {}
     for name, component in components.items():
         bound[name] = component.model_copy(update={"name": name}).bound(surroundings[name])
-    return bound
+    return MappingProxyType(bound)
 
 
 def _spec(component: Component) -> dict[str, Any]:

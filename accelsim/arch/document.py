@@ -245,13 +245,11 @@ def _merge(
                 what = "null removes a key, but the base has none such"
                 problems.append(Problem(child.positions[here].at(here), what, _nearest(key, into)))
             into.pop(key, None)
-            _forget(merged.positions, here)
         elif isinstance(value, dict) and isinstance(old, dict):
             into[key] = dict(old)
             _merge(into[key], value, here, merged, child, problems)
         else:
             into[key] = _without_nulls(value)
-            _forget(merged.positions, here)
             merged.positions.update({p: at for p, at in child.positions.items() if p[: len(here)] == here})
 
 
@@ -259,11 +257,6 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     return value
-
-
-def _forget(positions: dict[Keys, Position], path: Keys) -> None:
-    for known in [p for p in positions if p[: len(path)] == path]:
-        del positions[known]
 
 
 def _text(ref: str | Path, folder: Path | None, where: str) -> tuple[str, str, Path | None]:

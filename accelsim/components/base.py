@@ -131,5 +131,8 @@ def port_server(memory: Memory, direction: Direction, tick_hz: Fraction) -> Serv
 
 
 def bytes_of(elements: IntArray, bits: int) -> IntArray:
-    """Bytes of so many elements, rounded up once."""
-    return elements if bits == 8 else -(-elements * bits // 8)
+    """Bytes of so many elements, rounded up once; no intermediate value is larger than the result."""
+    if bits % 8 == 0:
+        return elements * (bits // 8)
+    whole, rest = elements >> 3, elements & 7
+    return whole * bits - (-rest * bits >> 3)

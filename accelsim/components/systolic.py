@@ -137,13 +137,10 @@ class SystolicArray(ComputeUnit):
         col_folds = -(-along_cols // self.cols)
         folds = g * row_folds * col_folds
         copies = np.ones_like(folds)
-        if self.arrays > 1:
-            if dataflow != "os":
-                stream = -(-stream // np.clip(self.arrays // folds, 1, stream))
-                copies = -(-(m if dataflow == "ws" else n) // stream)
-            rounds = -(-folds * copies // self.arrays)
-        else:
-            rounds = folds
+        if self.arrays > 1 and dataflow != "os":
+            stream = -(-stream // np.clip(self.arrays // folds, 1, stream))
+            copies = -(-(m if dataflow == "ws" else n) // stream)
+        rounds = -(-folds // self.arrays)  # with more than one part, all parts of all folds run at once
         fill = (1 if dataflow == "os" else 2) * self.rows + self.cols - 2
         if not self.overlap:
             return rounds * (stream + fill), np.zeros_like(folds), copies, row_folds, col_folds, stream
