@@ -375,3 +375,27 @@ def test_nothing_ran(run: Sample) -> None:
     assert (report.cycles, report.energy_J, report.bottleneck) == (0, 0.0, "Nothing ran.")
     jsonschema.validate(report.to_json(), schema())
     print_report(report, Console(file=io.StringIO()))
+
+
+def test_trace_tables(run: Sample) -> None:
+    actors = run.trace.to_dataframe()
+    assert list(actors["actor"]) == list(run.program.actor_names)
+    assert list(actors.loc[actors["actor"] == "store y", ["operator", "component", "role", "tensor"]].iloc[0]) == [
+        "act<1>", "dram", "store", "y",
+    ]  # fmt: skip
+    waited = actors[["busy", "stall_data", "stall_space", "stall_pool", "stall_server"]].sum(axis=1)
+    assert list(waited) == list(actors["end"])
+    servers = run.trace.to_dataframe("servers").set_index("server")
+    assert servers.loc["array", "busy"] == LAYERS * MATMUL_CYCLES
+    assert servers.loc["dram", "work"] == INPUT_BYTES + LAYERS * WEIGHT_BYTES + OUTPUT_BYTES
+    slices = run.trace.to_dataframe("slices")
+    assert (slices["end"] - slices["start"]).groupby(slices["actor"]).sum()["act"] == LAYERS * EXP_CYCLES
+    assert len(run.trace.to_dataframe("fifos")) == len(run.program.fifos)
+    assert run.trace.to_dataframe("pools")["peak"].iloc[0] == run.trace.pool_peak[0]
+
+
+def test_trace_tables_say_what_there_is(run: Sample) -> None:
+    with pytest.raises(BadInput, match="has: actors, servers"):
+        run.trace.to_dataframe("weather")
+    with pytest.raises(BadInput, match="record=N"):
+        replace(run.trace, slices=None).to_dataframe("slices")

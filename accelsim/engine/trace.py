@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .program import IntArray, Program
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class Slices:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Times in ticks, bytes in bytes, work in units of the server. Equal for both kernels, with and without the jump."""
+    """Times in ticks, bytes in bytes, work in units of the server. The same from both kernels, with or without jumps."""
 
     program: Program
     finish: int
@@ -68,8 +72,18 @@ class Trace:
 
     def differences(self, other: Trace) -> list[str]:
         """Names of the fields in which two Traces of one Program differ; empty when they agree to the tick."""
-        names = (
-            "finish firings phase_firings start end busy stall fifo_data_stall fifo_space_stall "
-            "server_busy server_work pool_peak"
-        ).split()
+        names = [
+            "finish", "firings", "phase_firings", "start", "end", "busy", "stall", "fifo_data_stall",
+            "fifo_space_stall", "server_busy", "server_work", "pool_peak",
+        ]  # fmt: skip
         return [n for n in names if not np.array_equal(getattr(self, n), getattr(other, n))]
+
+    def to_dataframe(self, kind: str = "actors") -> pandas.DataFrame:
+        """A table, times in ticks: ``actors``, ``servers``, ``fifos``, ``pools`` or ``slices``.
+
+        Raises:
+            BadInput: no such table, or slices of a Trace that recorded none.
+        """
+        from .frames import to_dataframe
+
+        return to_dataframe(self, kind)

@@ -85,6 +85,7 @@ class Report:
         energy: by component, action, operator and tensor.
         roofs: peaks of the machine.
         provenance: hashes, versions, seed, claim, defaults.
+        mapping: how the Workload was carried out; None for a Program made by hand.
         trace: what the Report was made from.
     """
 
@@ -105,6 +106,7 @@ class Report:
     energy: tuple[CountRow, ...]
     roofs: Roofs
     provenance: MappingABC[str, Any]
+    mapping: Mapping | None = field(repr=False)
     trace: Trace = field(repr=False, compare=False)
 
     def to_dataframe(self, kind: str = "operators") -> pandas.DataFrame:
@@ -213,6 +215,7 @@ class _Maker:
             energy=self.counts,
             roofs=self.roofs(),
             provenance=provenance(self.arch, self.workload, mapping, self.unpriced, notes),
+            mapping=mapping,
             trace=self.trace,
         )
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 400
 """Points drawn in the chart of parallel coordinates; the front is always among them."""
+MAX_STEPS = 12
+"""Values of a numeric parameter that are drawn at equal distances."""
 MAX_ROWS = 1000
 """Rows of the table; the front is always among them."""
 
@@ -83,7 +85,8 @@ def _charts(
     if len(objectives) > 1:
         page.section("Trade-offs")
         for other in objectives[1:]:
-            page.figure(_scatter(table, parameters, objectives[0], other, pareto), title=f"{objectives[0]} and {other}")
+            figure = _scatter(table, parameters, objectives[0], other, pareto, stairs=len(objectives) == 2)
+            page.figure(figure, title=f"{objectives[0]} and {other}")
     axes = [*parameters, *objectives]
     if len(axes) > 1:
         page.section("Parallel coordinates", "One line per point, each axis from its lowest value to its highest.")
@@ -99,19 +102,23 @@ def _points(
     page: Page, table: pandas.DataFrame, parameters: list[str], objectives: list[str], pareto: list[int]
 ) -> None:
     front = set(pareto)
-    shown = sorted([*pareto, *[i for i in range(len(table)) if i not in front][: max(0, MAX_ROWS - len(pareto))]])
+    best = sorted(front, key=lambda i: [_float(table[o].iloc[i]) for o in objectives])
+    shown = [*best, *[i for i in range(len(table)) if i not in front][: max(0, MAX_ROWS - len(best))]]
     first = [*objectives, *parameters]
     columns = [*first, *[c for c in table.columns if c not in first]]
-    page.section("Points", "The Pareto front stands out." + _missing(len(shown), len(table)))
-    marked = frozenset(at for at, i in enumerate(shown) if i in front)
-    page.table([Column(str(c)) for c in columns], _cells(table.iloc[shown], columns), marked=marked)
+    page.section("Points", "The Pareto front comes first." + _missing(len(shown), len(table)))
+    rows = _cells(table.iloc[shown], columns)
+    page.table([Column(str(c)) for c in columns], rows, marked=frozenset(range(len(best))))
 
 
 def _missing(shown: int, of: int) -> str:
     return f" {shown} of {of} points are listed." if shown < of else ""
 
 
-def _scatter(table: pandas.DataFrame, parameters: list[str], x: str, y: str, pareto: list[int]) -> Figure:
+def _scatter(
+    table: pandas.DataFrame, parameters: list[str], x: str, y: str, pareto: list[int], *, stairs: bool
+) -> Figure:
+    """One objective against another; `stairs` joins the front, which only two objectives order."""
     front = sorted(pareto, key=lambda i: _float(table[x].iloc[i]))
     rest = sorted(set(range(len(table))) - set(pareto))
     hover = [_hover(table, i, [*parameters, x, y]) for i in range(len(table))]
@@ -127,7 +134,7 @@ def _scatter(table: pandas.DataFrame, parameters: list[str], x: str, y: str, par
 
     others = {**points(rest), "mode": "markers", "name": "other points",
               "marker": {"color": "$muted", "size": 6, "opacity": 0.5}}
-    best = {**points(front), "mode": "lines+markers", "name": "Pareto front",
+    best = {**points(front), "mode": "lines+markers" if stairs else "markers", "name": "Pareto front",
             "marker": {"color": "$1", "size": 10, "line": {"color": "$surface", "width": 1.5}},
             "line": {"color": "$1", "width": 1.5, "shape": "hv", "dash": "dot"}}
     return {"data": [others, best], "layout": {"xaxis": _axis(table[x], x), "yaxis": _axis(table[y], y)}}
@@ -192,12 +199,22 @@ class _Scale:
 
 
 def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: list[int]) -> Figure:
+    """An objective against a parameter: every point, and the median at each value.
+
+    Up to MAX_STEPS different values stand at equal distances, more of them at their size.
+    """
     front = set(pareto)
     known = [i for i in range(len(table)) if math.isfinite(_float(table[objective].iloc[i]))]
     numeric = _is_number(table[parameter])
+    values = sorted(_finite(table[parameter])) if numeric else sorted({str(v) for v in table[parameter]})
+    steps = not numeric or len(set(values)) <= MAX_STEPS
+    names = list(dict.fromkeys(number(v) if isinstance(v, float) else v for v in values))
 
     def place(i: int) -> float | str | None:
-        return _plain(table[parameter].iloc[i]) if numeric else str(table[parameter].iloc[i])
+        value = table[parameter].iloc[i]
+        if not numeric:
+            return str(value)
+        return number(_float(value)) if steps else _plain(value)
 
     def group(rows: list[int], name: str, marker: dict[str, Any]) -> dict[str, Any]:
         return {"type": "scatter", "mode": "markers", "name": name, "marker": marker, "x": [place(i) for i in rows],
@@ -206,18 +223,18 @@ def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: lis
     by_value: dict[Any, list[float]] = {}
     for i in known:
         by_value.setdefault(place(i), []).append(_float(table[objective].iloc[i]))
-    keys = sorted((k for k in by_value if k is not None), key=lambda k: (isinstance(k, str), k))
-    median = {"type": "scatter", "mode": "lines+markers", "name": "median", "line": {"color": "$0", "width": 2},
-              "marker": {"size": 6}, "x": keys, "y": [_median(by_value[k]) for k in keys],
-              "hovertemplate": "median at %{x}: %{y}<extra></extra>"}
-    layout: dict[str, Any] = {"showlegend": False, "yaxis": _axis(table[objective], ""),
-                              "xaxis": _axis(table[parameter], "")}
-    if not numeric:
-        layout["xaxis"]["type"] = "category"
+    order = [n for n in names if n in by_value] if steps else sorted(k for k in by_value if k is not None)
+    median = {"type": "scatter", "mode": "lines+markers" if numeric else "markers", "name": "median",
+              "line": {"color": "$0", "width": 2}, "marker": {"color": "$0", "size": 8, "symbol": "diamond"},
+              "x": order, "y": [_median(by_value[k]) for k in order],
+              "hovertemplate": "median at %{x}: %{y}<extra></extra>"}  # fmt: skip
+    across = _axis(table[parameter], "")
+    if steps:
+        across = {"type": "category", "categoryorder": "array", "categoryarray": names}
     dots = {"color": "$muted", "size": 5, "opacity": 0.45}
     return {"data": [group([i for i in known if i not in front], "points", dots),
-                     group([i for i in known if i in front], "Pareto front", {"color": "$1", "size": 7}), median],
-            "layout": layout}  # fmt: skip
+                     group([i for i in known if i in front], "Pareto front", {"color": "$1", "size": 6}), median],
+            "layout": {"showlegend": False, "yaxis": _axis(table[objective], ""), "xaxis": across}}  # fmt: skip
 
 
 def _median(values: list[float]) -> float:
