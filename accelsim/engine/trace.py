@@ -30,7 +30,7 @@ class Slices:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Times in ticks, bytes in bytes, work in units of the server. The same from both kernels, with or without jumps."""
+    """Times in ticks, bytes in bytes, work in units of the server. Equal for both kernels, with and without jumps."""
 
     program: Program
     finish: int
