@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from math import ceil
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PrivateAttr
 
-from ..arch.component import Direction, Memory, UnitBase
+from ..arch.component import Direction, Memory, Surroundings, UnitBase
 from ..arch.units import rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
@@ -58,8 +60,19 @@ class Cost:
     actions: Mapping[str, IntArray]
 
 
+@dataclass(frozen=True)
+class _Feed:
+    """Bytes per cycle of a unit's memory, as fractions: of one port shared by both directions, or of each."""
+
+    shared: tuple[int, int] | None = None
+    read: tuple[int, int] | None = None
+    write: tuple[int, int] | None = None
+
+
 class ComputeUnit(UnitBase):
     """Base class of the kinds that compute."""
+
+    _feed: _Feed = PrivateAttr(default_factory=_Feed)
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Every way this unit can run the Einsum, best guess first; empty when it cannot."""
@@ -80,23 +93,39 @@ class ComputeUnit(UnitBase):
         """The unit as a server; one unit of work is one cycle of its clock."""
         return Server(self.name, rate_fraction(Fraction(self.clock_hz) / tick_hz))
 
+    def bound(self, surroundings: Surroundings) -> Self:
+        copy = super().bound(surroundings)
+        copy._feed = _feed(surroundings.memory, copy.clock_hz) if surroundings.memory is not None else _Feed()
+        return copy
+
     def feed_cycles(self, reads: IntArray, writes: IntArray) -> IntArray:
         """Cycles that the ports of the unit's memory need for so many bytes, at least 1.
 
         Reads and writes through one port add up, through two they overlap. A unit that stands in no machine is fed
         without limit.
         """
-        memory = self._surroundings.memory
-        if memory is None:
-            return np.ones_like(reads + writes)
-        read, write = memory.port("read"), memory.port("write")
-        if read is not None and read == write:
-            return np.maximum(1, _cycles(reads + writes, read[1], self.clock_hz))
-        cycles = np.ones_like(reads + writes)
-        for port, amount in ((read, reads), (write, writes)):
-            if port is not None:
-                cycles = np.maximum(cycles, _cycles(amount, port[1], self.clock_hz))
+        feed = self._feed
+        if feed.shared is not None:
+            together: IntArray = -(-(reads + writes) * feed.shared[1] // feed.shared[0])
+            return np.maximum(1, together)
+        cycles = np.ones_like(reads)
+        for rate, amount in ((feed.read, reads), (feed.write, writes)):
+            if rate is not None:
+                cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
         return cycles
+
+
+def _feed(memory: Memory, clock: float) -> _Feed:
+    def per_cycle(port: tuple[str, float] | None) -> tuple[int, int] | None:
+        if port is None:
+            return None
+        rate = Fraction(port[1]) / Fraction(clock)
+        return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate))).as_integer_ratio()
+
+    read, write = memory.port("read"), memory.port("write")
+    if read == write:
+        return _Feed(shared=per_cycle(read))
+    return _Feed(read=per_cycle(read), write=per_cycle(write))
 
 
 def tile_shape(einsum: Einsum, extents: Extents) -> IntArray:
@@ -111,17 +140,6 @@ def tile_shape(einsum: Einsum, extents: Extents) -> IntArray:
         raise BadInput(f"{einsum.name}: no tile extent for rank {missing} (needs {', '.join(einsum.sizes)})") from None
     shapes = {a.shape for a in arrays}
     return np.ones(shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes), np.int64)
-
-
-@lru_cache(maxsize=256)
-def _per_cycle(bandwidth: float, clock: float) -> tuple[int, int]:
-    return rate_fraction(Fraction(bandwidth) / Fraction(clock), _FEED_LIMIT).as_integer_ratio()
-
-
-def _cycles(amount: IntArray, bandwidth: float, clock: float) -> IntArray:
-    num, den = _per_cycle(bandwidth, clock)
-    cycles: IntArray = -(-amount * den // num)
-    return cycles
 
 
 def port_server(memory: Memory, direction: Direction, tick_hz: Fraction) -> Server | None:
