@@ -156,7 +156,6 @@ class ProgramBuilder:
         outs = _ragged([p.outputs for p in phases], 3)
         gives = _ragged([p.gives for p in phases], 2)
         acts = _ragged([tuple((actions[n], c) for n, c in p.actions) for p in phases], 2)
-        column = lambda values: np.array(values, np.int64)  # noqa: E731
         return Program(
             name=self.name,
             tick_hz=self.tick_hz,
@@ -164,14 +163,14 @@ class ProgramBuilder:
             fifos=tuple(self._fifos),
             actor_names=tuple(n for n, _, _ in self._actors),
             actor_labels=tuple(label for _, _, label in self._actors),
-            actor_server=column([s for _, s, _ in self._actors]),
-            code_ptr=column(code_ptr),
+            actor_server=_column([s for _, s, _ in self._actors]),
+            code_ptr=_column(code_ptr),
             code_op=code[:, 0].copy(),
             code_arg=code[:, 1].copy(),
             code_count=code[:, 2].copy(),
-            phase_work=column([p.work for p in phases]),
-            phase_arg=column([p.arg for p in phases]),
-            phase_segment=column([p.segment for p in phases]),
+            phase_work=_column([p.work for p in phases]),
+            phase_arg=_column([p.arg for p in phases]),
+            phase_segment=_column([p.segment for p in phases]),
             in_ptr=ins[0],
             in_fifo=ins[1][:, 0].copy(),
             in_need=ins[1][:, 1].copy(),
@@ -180,8 +179,8 @@ class ProgramBuilder:
             out_fifo=outs[1][:, 0].copy(),
             out_need=outs[1][:, 1].copy(),
             out_put=outs[1][:, 2].copy(),
-            take_pool=column([p.take[0] if p.take else NONE for p in phases]),
-            take_bytes=column([p.take[1] if p.take else 0 for p in phases]),
+            take_pool=_column([p.take[0] if p.take else NONE for p in phases]),
+            take_bytes=_column([p.take[1] if p.take else 0 for p in phases]),
             give_ptr=gives[0],
             give_pool=gives[1][:, 0].copy(),
             give_bytes=gives[1][:, 1].copy(),
@@ -198,7 +197,7 @@ def check_platform(servers: Sequence[Server], pools: Sequence[Pool]) -> None:
         if s.rate <= 0 or s.burst < 0:
             raise ProgramError(f"server {s.name}: rate {s.rate} must be positive and burst {s.burst} not negative")
         if max(s.rate.numerator, s.rate.denominator) >= 2**31:
-            raise ProgramError(f"server {s.name}: rate {s.rate} needs terms below 2^31; round it with limit_denominator")
+            raise ProgramError(f"server {s.name}: terms of rate {s.rate} must be below 2^31; use limit_denominator")
     for k in pools:
         if not 0 <= k.used <= k.capacity < MAX_TICK:
             raise ProgramError(f"pool {k.name}: {k.used} bytes used of {k.capacity}")
@@ -248,6 +247,10 @@ def _flatten(
                 ops[first] = (RUN, ops[first][1], ops[first][2] * item.count)
             elif len(ops) > first:
                 ops.append((REPEAT, first, item.count))
+
+
+def _column(values: Sequence[int]) -> IntArray:
+    return np.array(values, np.int64)
 
 
 def _ragged(rows: Sequence[Sequence[tuple[int, ...]]], width: int) -> tuple[IntArray, IntArray]:

@@ -24,7 +24,7 @@ from ..ir import Workload
 from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
 from .costs import OpCosts, option_of
 from .order import Gate, gates, last_ops, segment_key, tied_children, within
-from .parts import Leaf, Names, Part, leaves_of, parts_of
+from .parts import Leaf, Names, Part, leaves_of, parts_of, pipes_around
 from .ports import Port, ServerSet, ports_between
 from .schedule import Block, Place, nest_schedule
 
@@ -86,6 +86,17 @@ class _Lowering:
         self.names = Names(workload)
         self.leaves = leaves_of(mapping, self.names)
         self.parts = parts_of(mapping, self.leaves, self.names)
+        self.by_tensor: dict[str, list[int]] = defaultdict(list)
+        self.stores_of: dict[Position, list[Part]] = defaultdict(list)
+        """Stores by the position of the Op that makes what they take away."""
+        self.ending_below: dict[Position, list[int]] = defaultdict(list)
+        """Stores that must have ended when the node at a position ends: those due at or below it."""
+        for i, part in enumerate(self.parts):
+            self.by_tensor[part.move.tensor].append(i)
+            if part.move.store:
+                self.stores_of[part.leaf.at].append(part)
+                for n in range(len(part.move.due) + 1):
+                    self.ending_below[part.move.due[:n]].append(i)
         self.builder = ProgramBuilder(f"{workload.name} on {arch.name}", tick_hz=Fraction(arch.clock))
         self.servers = ServerSet(self.builder, arch)
         self.tied = tied_children(mapping)
@@ -165,7 +176,15 @@ class _Lowering:
     # FIFOs
 
     def _join(
-        self, src: Actor, dst: Actor, *, depth: int, at: int, latency: int, name: str | None = None, partial: bool = False
+        self,
+        src: Actor,
+        dst: Actor,
+        *,
+        depth: int,
+        at: int,
+        latency: int,
+        name: str | None = None,
+        partial: bool = False,
     ) -> None:
         """A buffer of `depth` tiles, cut at loop depth `at`, from one actor to another."""
         fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=name)
@@ -175,22 +194,23 @@ class _Lowering:
     def _latency(self, part: Part) -> int:
         """Ticks from the end of a transfer to its last byte being there: access latencies on the way."""
         seconds = self.arch.memories[part.move.src].latency if not part.move.store else 0.0
-        seconds += sum(link.latency for link in self.arch.links.values() if {*link.between} == {part.move.src, part.move.dst})
+        seconds += sum(
+            link.latency for link in self.arch.links.values() if {*link.between} == {part.move.src, part.move.dst}
+        )
         return ceil(Fraction(seconds).limit_denominator(10**12) * Fraction(self.arch.clock))
 
     def _feed(self, i: int, part: Part) -> None:
         """Join a load to what uses its tiles: a further Move that takes the tensor on, or Ops."""
         move = part.move
-        onward = [
-            j
-            for j, p in enumerate(self.parts)
-            if not p.move.store and p.move.tensor == move.tensor and p.move.src == move.dst and within(p.cut, part.cut)
-        ]
+        same = [(j, self.parts[j]) for j in self.by_tensor[move.tensor]]
+        onward = [j for j, p in same if not p.move.store and p.move.src == move.dst and within(p.cut, part.cut)]
         users = [self.chain[j][0] for j in onward if self.chain[j]]
         direct = [x for j in onward if not self.chain[j] for x in self.parts[j].users] if onward else part.users
         users += [self.op_actor[x.at] for x in direct if onward or self.arch.units[x.op.unit].memory == move.dst]
         if not users:
-            raise MappingError(f"move of {move.tensor} into {move.dst} at {format_position(part.cut)}: nothing uses it there")
+            raise MappingError(
+                f"move of {move.tensor} into {move.dst} at {format_position(part.cut)}: nothing uses it there"
+            )
         chain = self.chain[i]
         if not chain:
             self._count_free(part, users[0])
@@ -202,11 +222,8 @@ class _Lowering:
     def _drain(self, i: int, part: Part) -> None:
         """Join what makes a tile to the store that takes it away, and its way back while it is partial."""
         move = part.move
-        earlier = [
-            j
-            for j, p in enumerate(self.parts)
-            if p.move.store and p.move.tensor == move.tensor and p.move.dst == move.src and within(p.cut, part.cut)
-        ]
+        same = [(j, self.parts[j]) for j in self.by_tensor[move.tensor]]
+        earlier = [j for j, p in same if p.move.store and p.move.dst == move.src and within(p.cut, part.cut)]
         maker = self.chain[earlier[0]][-1] if earlier and self.chain[earlier[0]] else self.op_actor[part.leaf.at]
         chain = self.chain[i]
         if not chain:
@@ -243,26 +260,24 @@ class _Lowering:
     def _stages(self) -> None:
         """Buffers between the stages of every Pipe."""
         for consumer in self.leaves:
-            for i in range(len(consumer.at)):
-                pipe = find(self.mapping.root, consumer.at[:i])
-                if not isinstance(pipe, Pipe):
-                    continue
+            for i in pipes_around(self.mapping, consumer.at):
+                pipe, stage = find(self.mapping.root, consumer.at[:i]), consumer.at[i]
+                assert isinstance(pipe, Pipe) and isinstance(stage, int)
                 depth = len(levels(self.mapping.root, consumer.at[: i + 1]))
                 for producer in self.leaves:
-                    stages = producer.at[i : i + 1], consumer.at[i : i + 1]
                     handed = self.names.storage(producer.einsum.output.tensor)
-                    if not (within(producer.at, consumer.at[:i]) and stages[0] < stages[1]):
+                    if not within(producer.at, consumer.at[:i]) or not self.names.reads(consumer.einsum, handed):
                         continue
-                    if not self.names.reads(consumer.einsum, handed):
-                        continue
-                    self._join(
-                        self.op_actor[producer.at],
-                        self.op_actor[consumer.at],
-                        depth=pipe.depths[int(stages[1][0]) - 1],
-                        at=depth,
-                        latency=self.costs[producer.at].latency,
-                        name=f"{handed} from {producer.einsum.name} to {consumer.einsum.name}",
-                    )
+                    earlier = producer.at[i]
+                    if isinstance(earlier, int) and earlier < stage:
+                        self._join(
+                            self.op_actor[producer.at],
+                            self.op_actor[consumer.at],
+                            depth=pipe.depths[stage - 1],
+                            at=depth,
+                            latency=self.costs[producer.at].latency,
+                            name=f"{handed} from {producer.einsum.name} to {consumer.einsum.name}",
+                        )
 
     # Gates
 
@@ -293,7 +308,9 @@ class _Lowering:
             if key in joined:
                 continue
             joined.add(key)
-            fifo = self.builder.fifo(ending.index, waiting.index, depth=UNBOUNDED, name=f"end of {format_position(gate.after)}")
+            fifo = self.builder.fifo(
+                ending.index, waiting.index, depth=UNBOUNDED, name=f"end of {format_position(gate.after)}"
+            )
             ending.outputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
             waiting.inputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
 
@@ -303,11 +320,11 @@ class _Lowering:
             last = last_ops(self.mapping.root, at)
             found: list[Actor] = []
             stored: set[Position] = set()
-            for i, part in enumerate(self.parts):
-                due = part.move.due
-                if not (part.move.store and self.chain[i] and within(due, at) and part.depth >= depth):
+            for i in self.ending_below[at]:
+                part = self.parts[i]
+                if not self.chain[i] or part.depth < depth:
                     continue
-                if any(within(x, due) for x in last):  # otherwise a gate inside has waited for it
+                if any(within(x, part.move.due) for x in last):  # otherwise a gate inside has waited for it
                     stored.add(part.leaf.at)
                     found.append(self.chain[i][-1])
             found += [self.op_actor[x] for x in last if x not in stored]
@@ -324,7 +341,7 @@ class _Lowering:
     def _schedule(self, actor: Actor) -> Block:
         leaf = actor.leaf
         depth = actor.depth
-        store_depths = [p.depth for p in self.parts if p.move.store and p.leaf.at == leaf.at]
+        store_depths = [p.depth for p in self.stores_of[leaf.at]]
         cut = actor.part.depth if actor.part else min(store_depths, default=0)
         stored = actor.part is None or actor.part.move.store
         return nest_schedule(

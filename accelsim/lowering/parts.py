@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from math import prod
@@ -17,6 +18,7 @@ from ..mapping.tree import (
     Op,
     Pipe,
     Position,
+    children,
     find,
     format_position,
     levels,
@@ -92,9 +94,7 @@ class Names:
         best = 0
         for access in accesses:
             shape = self.workload.tensors[access.tensor].shape
-            elements = prod(
-                min(index.extent(extents), size) for index, size in zip(access.indices, shape, strict=True)
-            )
+            elements = prod(min(index.extent(extents), size) for index, size in zip(access.indices, shape, strict=True))
             best = max(best, -(-elements * self.bits(access.tensor) // 8))
         return best
 
@@ -117,13 +117,21 @@ def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
     return [_with_trips(leaf, named, mapping) for leaf in named]
 
 
+def pipes_around(mapping: Mapping, at: Position) -> list[int]:
+    """Lengths of the prefixes of a position at which Pipes stand."""
+    found: list[int] = []
+    node = mapping.root
+    for i, step in enumerate(at):
+        if isinstance(node, Pipe):
+            found.append(i)
+        node = dict(children(node))[step]
+    return found
+
+
 def _renamed(leaf: Leaf, leaves: list[Leaf], mapping: Mapping, names: Names) -> Leaf:
     """Follow the tensors that Pipe stages hand on, so that loops around the Pipe cut every stage alike."""
     rename: dict[str, str] = {}
-    for i in range(len(leaf.at)):
-        pipe = find(mapping.root, leaf.at[:i])
-        if not isinstance(pipe, Pipe):
-            continue
+    for i in pipes_around(mapping, leaf.at):
         for other in leaves:
             same = within(other.at, leaf.at[:i]) and other.at[i] != leaf.at[i] and other.at < leaf.at
             handed = names.storage(other.einsum.output.tensor)
@@ -152,7 +160,11 @@ def _with_trips(leaf: Leaf, leaves: list[Leaf], mapping: Mapping) -> Leaf:
                 if rank in other.einsum.sizes:
                     extent = min(
                         [other.einsum.sizes[rank]]
-                        + [n.tile for d, n in enumerate(other.levels[:depth]) if isinstance(n, Loop) and other.cuts(d, rank)]
+                        + [
+                            n.tile
+                            for d, n in enumerate(other.levels[:depth])
+                            if isinstance(n, Loop) and other.cuts(d, rank)
+                        ]
                     )
                     trips[depth] = -(-extent // level.tile)
                     break
@@ -192,11 +204,16 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
     Raises:
         MappingError: a Move serves no Op at or below the position where it is cut.
     """
+    below: dict[Position, list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        for i in range(len(leaf.at) + 1):
+            below[leaf.at[:i]].append(leaf)
     parts: list[Part] = []
     for move in mapping.moves:
         cut = move.issue if move.store else move.due
         serves = names.writes if move.store else names.reads
-        users = tuple(x for x in leaves if within(x.at, cut) and serves(x.einsum, move.tensor))
+        find(mapping.root, cut)
+        users = tuple(x for x in below[cut] if serves(x.einsum, move.tensor))
         if not users:
             verb = "makes" if move.store else "uses"
             raise MappingError(f"move of {move.tensor} at {format_position(cut)}: no Op there {verb} it")

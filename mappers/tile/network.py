@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from math import inf
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
@@ -50,7 +51,8 @@ class Network:
         buffers = sorted({u.memory for u in self.units})
         if len(buffers) != 1:
             raise BadInput(
-                f"machine {self.arch.name}: the tile mapper needs all units on one buffer, found {', '.join(buffers) or 'none'}"
+                f"machine {self.arch.name}: the tile mapper needs all units on one buffer, "
+                f"found {', '.join(buffers) or 'none'}"
             )
         return buffers[0]
 
@@ -92,7 +94,9 @@ class Network:
 
     def _refuse(self, einsum: Einsum, plan: Shortfall, budget: int) -> None:
         if not plan.needed:
-            raise MappingError(f"no unit of {self.arch.name} can run {einsum.name} ({einsum.kind or 'Einsum'}) as asked")
+            raise MappingError(
+                f"no unit of {self.arch.name} can run {einsum.name} ({einsum.kind or 'Einsum'}) as asked"
+            )
         raise DoesNotFit(
             f"buffer {self.buffer}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
             f"{budget:,}, {plan.needed - budget:,} too few"
@@ -135,11 +139,18 @@ class Network:
             return plan
         # The plan may have been made for an equal Einsum over other tensors.
         names = dict(zip(plan.depth, (o.tensor for o in operands if o.home is not None), strict=True))
-        renamed = lambda table: {names[t]: v for t, v in table.items()}  # noqa: E731
         return Plan(
-            plan.unit, plan.variant, plan.loops, renamed(plan.depth), renamed(plan.buffers), renamed(plan.tile_bytes),
-            plan.cycles, plan.energy, plan.traffic, plan.working_set,
-        )  # fmt: skip
+            plan.unit,
+            plan.variant,
+            plan.loops,
+            {names[t]: v for t, v in plan.depth.items()},
+            {names[t]: v for t, v in plan.buffers.items()},
+            {names[t]: v for t, v in plan.tile_bytes.items()},
+            plan.cycles,
+            plan.energy,
+            plan.traffic,
+            plan.working_set,
+        )
 
     def _sites(self, budget: int) -> list[Site]:
         arch = self.arch
@@ -157,10 +168,35 @@ class Network:
 
     def value(self) -> float:
         """The objective as the mapper expects it over the whole run."""
-        counts = {path: scope.count for path, scope in self.flow.scopes.items()}
-        cycles = sum(plan.cycles * counts[path] for (path, _), plan in self.plans.items())
-        joules = sum(plan.energy * counts[path] for (path, _), plan in self.plans.items())
+        cycles, joules = self._expected(())
         return {"latency": cycles, "energy": joules, "edp": cycles / float(self.arch.clock) * joules}[self.objective]
+
+    def _expected(self, path: Path) -> tuple[float, float]:
+        """Cycles and joules of one run of a scope; streaming overlaps with the iterations it feeds."""
+        cycles = joules = 0.0
+        for i, item in enumerate(self.flow.scopes[path].items):
+            if isinstance(item, Einsum):
+                plan = self.plans[path, i]
+                cycles, joules = cycles + plan.cycles, joules + plan.energy
+                continue
+            inner = (*path, item.name)
+            near = self.tiers.split.get(inner, item.count)
+            once, energy = self._expected(inner)
+            streaming, extra = self._streaming(inner) if near < item.count else (0.0, 0.0)
+            cycles += near * once + (item.count - near) * max(once, streaming)
+            joules += item.count * energy + (item.count - near) * extra
+        return cycles, joules
+
+    def _streaming(self, path: Path) -> tuple[float, float]:
+        """Cycles and joules to bring one iteration's weights from the far tier to the near one."""
+        nbytes = sum(x.tensor.nbytes for x in self.flow.lives.values() if x.scope == path and streams(self.flow, x))
+        far, near = self.arch.memories[self.tiers.far], self.arch.memories[self.tiers.near]
+        links = [x for x in self.arch.links.values() if {*x.between} == {far.name, near.name}]
+        ports = [p for p in (far.port("read"), near.port("write")) if p]
+        rates = [rate for _, rate in ports] + [x.bandwidth for x in links if x.bandwidth]
+        energy = far.action_energy()["read"] + near.action_energy()["write"]
+        energy += sum(x.action_energy()["transfer"] for x in links)
+        return nbytes / min(rates, default=inf) * float(self.arch.clock), nbytes * energy
 
     # Tree and tables
 

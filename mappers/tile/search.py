@@ -5,8 +5,9 @@ that all operands carry (groups, heads, batch) run outermost, since their order 
 inside its innermost loop that matters to it, so that loops that do not matter re-use it. Loads and stores are double
 buffered unless there is a single tile.
 
-Latency is estimated as the largest of compute and transfer time over each port, plus the first load and the last store
-(the classic double-buffer model); energy is exact: counted actions times their energies.
+Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
+two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
+first load and the last store; energy is exact: counted actions times their energies.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _better(a: tuple[float, int], b: tuple[float, int]) -> bool:
 
 
 def tile_sizes(size: int, limit: int = SIZES_PER_RANK) -> list[int]:
-    """Candidate tiles of a rank, largest first: whole, equal parts and powers of two, thinned evenly in the logarithm."""
+    """Candidate tiles of a rank, largest first: whole, equal parts and powers of two, thinned evenly in logarithm."""
     sizes = {-(-size // n) for n in (1, 2, 3, 4, 6, 8)} | {2**i for i in range(size.bit_length()) if 2**i < size}
     ordered = sorted(sizes, reverse=True)
     if len(ordered) <= limit:
@@ -160,7 +161,8 @@ class _Space:
         lists = [
             [constraint.tiles[r]] if r in constraint.tiles else tile_sizes(einsum.sizes[r], limit) for r in self.ranks
         ]
-        grid = np.array(list(product(*lists)), np.int64).reshape(-1, len(self.ranks))
+        rows = list(product(*lists))
+        grid = np.array(rows, np.int64).reshape(len(rows), len(self.ranks))
         self.tile = {r: grid[:, i] for i, r in enumerate(self.ranks)}
         self.fixed = {r: s for r, s in einsum.sizes.items() if r not in self.tile}
         self.n = len(grid)
@@ -181,7 +183,11 @@ class _Space:
         shared = [r for r in able if all(r in o.ranks for o in self.operands)]
         parts = contraction(self.einsum)
         if parts:
-            keep = [max(group, key=lambda r: sizes[r]) for g in (parts.m, parts.n, parts.k) if (group := [r for r in g if r in able])]
+            keep = [
+                max(group, key=lambda r: sizes[r])
+                for g in (parts.m, parts.n, parts.k)
+                if (group := [r for r in g if r in able])
+            ]
             more = [r for r in parts.m if r in able and r not in keep]
             inner = keep
             outer = sorted({*(r for r in parts.g if r in able), *more}, key=lambda r: -sizes[r])
@@ -215,12 +221,12 @@ class _Space:
         swept = {o.tensor: self._swept_bytes(o, trips) for o in self.moved}
         best: tuple[tuple[float, int], int, tuple[str, ...], float, float, int] | None = None
         for order in self.orders:
-            cycles, joules, traffic = self._transfers(order, trips, tiles, swept)
-            latency = np.maximum(compute, cycles[0]) + cycles[1]
+            (busiest, round_trips, edge), joules, traffic, tiles_moved = self._transfers(order, trips, tiles, swept)
+            latency = np.maximum(np.maximum(compute, busiest), (compute + round_trips) / 2) + edge
             total = energy + joules
             value = {"latency": latency, "energy": total, "edp": latency / self.site.clock * total}[objective]
             near = np.flatnonzero(value <= value.min() * (1 + TIE))
-            i = int(near[np.lexsort((need[near], traffic[near]))[0]])
+            i = int(near[np.lexsort((tiles_moved[near], traffic[near]))[0]])
             key = (float(value[i]), int(traffic[i]))
             if best is None or _better(key, best[0]):
                 best = (key, i, order, float(latency[i]), float(total[i]), int(traffic[i]))
@@ -250,7 +256,7 @@ class _Space:
         self.n = len(rows)
 
     def _extents(self, tile: Mapping[str, Array]) -> dict[str, Array]:
-        return {**{r: np.int64(s) for r, s in self.fixed.items()}, **tile}  # type: ignore[dict-item]
+        return {**{r: np.array(s, np.int64) for r, s in self.fixed.items()}, **tile}
 
     def _hull_bytes(self, operand: Operand, extents: Mapping[str, Array]) -> Array:
         """Bytes of the hull of an operand's accesses over tiles."""
@@ -317,9 +323,13 @@ class _Space:
 
     def _transfers(
         self, order: Sequence[str], trips: Mapping[str, Array], tiles: Mapping[str, Array], swept: Mapping[str, Array]
-    ) -> tuple[tuple[Floats, Floats], Floats, Array]:
-        """((cycles of the busiest port, cycles of first load and last store), joules, bytes moved)."""
+    ) -> tuple[tuple[Floats, Floats, Floats], Floats, Array, Array]:
+        """((cycles of the busiest port, of the slowest tensor's tiles one by one, of the first load and last store),
+        joules, bytes moved, tiles moved).
+        """
         busy: dict[str, Floats] = {}
+        round_trips = np.zeros(self.n, np.float64)
+        tiles_moved = np.zeros(self.n, np.int64)
         edge = np.zeros(self.n, np.float64)
         joules = np.zeros(self.n, np.float64)
         traffic = np.zeros(self.n, np.int64)
@@ -349,12 +359,13 @@ class _Space:
                 if port and rate != inf:
                     busy[port[0]] = busy.get(port[0], np.zeros(self.n)) + amount * (self.site.clock / rate)
             port = home.port("write" if o.is_output else "read")
-            if port and port[1] != inf:
-                edge += tiles[o.tensor] * (self.site.clock / port[1])
-        edge += max((m.latency for m in self.site.homes.values()), default=0.0) * self.site.clock
+            cycles = tiles[o.tensor] * (self.site.clock / port[1]) if port and port[1] != inf else np.zeros(self.n)
+            instances = visits * np.prod([trips[r] for r in self.ranks if r in o.ranks], axis=0, dtype=np.int64)
+            wait = 0.0 if o.is_output else home.latency * self.site.clock
+            round_trips = np.maximum(round_trips, np.where(instances > 1, instances * (cycles + wait), 0.0))
+            edge += cycles + wait
+            tiles_moved += instances
         busiest = np.zeros(self.n)
-        for cycles in busy.values():
-            busiest = np.maximum(busiest, cycles)
-        return (busiest, edge), joules, traffic
-
-
+        for port_cycles in busy.values():
+            busiest = np.maximum(busiest, port_cycles)
+        return (busiest, round_trips, edge), joules, traffic, tiles_moved

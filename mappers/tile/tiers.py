@@ -122,6 +122,7 @@ def _short(memory: str, needed: int, capacity: int, largest: Life) -> DoesNotFit
     tensor = largest.tensor
     times = f" x {largest.copies}" if largest.copies > 1 else ""
     return DoesNotFit(
-        f"memory {memory}: {needed:,} bytes are needed at once and it holds {capacity:,}, {needed - capacity:,} too few; "
+        f"memory {memory}: {needed:,} bytes are needed at once and it holds {capacity:,}, "
+        f"{needed - capacity:,} too few; "
         f"the largest tensor is {tensor.name} with {tensor.nbytes:,} bytes{times}"
     )
