@@ -1,1 +1,21 @@
+"""Serving: Scenarios, the Drivers that decide while time passes, and the loop that runs them on a Session."""
 
+from .driver import Driver, Request, Submission
+from .loop import Served, ServeLog, serve
+from .scenario import Listed, Poisson, Scenario
+from .tiered import AtOnce, TieredCache, TieredState
+
+__all__ = [
+    "AtOnce",
+    "Driver",
+    "Listed",
+    "Poisson",
+    "Request",
+    "Scenario",
+    "ServeLog",
+    "Served",
+    "Submission",
+    "TieredCache",
+    "TieredState",
+    "serve",
+]
