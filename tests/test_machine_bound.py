@@ -275,3 +275,25 @@ def test_more_never_raises_the_bound(
     assert large.cycles <= small.cycles * (1 + 1e-7)
     if key in ("bandwidth", "lanes", "rows"):
         assert large.energy_J <= small.energy_J * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("bandwidth", [1e9, 1e12])
+@pytest.mark.parametrize("shape", [(64, 32, 16), (200, 7, 33), (1, 128, 128)])
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+def test_no_run_is_below_the_bound(bandwidth: float, shape: tuple[int, int, int], objective: str) -> None:
+    from accelsim.engine import compiled
+    from accelsim.lowering import lower
+    from accelsim.report import make_report
+    from accelsim.simulation import load_mapper
+
+    arch, model = machine(bandwidth=bandwidth), gemm(*shape)
+    mapping = load_mapper("auto")(model, arch, objective=objective)
+    program = lower(arch, model, mapping)
+    report = make_report(arch, model, mapping, program, compiled.run(program))
+    bound = machine_bound(model, arch)
+    assert 0 < bound.cycles <= report.cycles
+    assert 0 < report.bounds.program <= report.cycles
+    assert 0 < bound.energy_J <= report.energy_J
+    moved = [report.traffic_bytes["dram"][d] for d in ("read", "write")]
+    assert moved[0] >= bound.traffic.read_bytes
+    assert moved[1] >= bound.traffic.write_bytes

@@ -44,9 +44,11 @@ def roofline(report: Report) -> Figure:
     top = sum(peaks.values())
     for k, (name, band) in enumerate(sorted(report.roofs.bandwidths.items())):
         ridge = min(max(top / band, low), high) if top else high
+        middle = (low * ridge) ** 0.5
         data.append({"type": "scatter", "mode": "lines+text", "name": name, "hoverinfo": "name", "showlegend": False,
-                     "x": [low, ridge], "y": [low * band, ridge * band], "text": ["", f"{name} {si(band, 'B/s', 3)}"],
-                     "textposition": "bottom right", "textfont": {"color": "$muted"},
+                     "x": [low, middle, ridge], "y": [low * band, middle * band, ridge * band],
+                     "text": ["", f"{name} {si(band, 'B/s', 3)}", ""], "textposition": "bottom right",
+                     "textfont": {"color": "$muted"},
                      "line": {"color": "$muted", "width": 1.5, "dash": ("solid", "dot", "dash")[k % 3]}})  # fmt: skip
     for name, rate in sorted(peaks.items()):
         data.append({"type": "scatter", "mode": "lines+text", "name": name, "hoverinfo": "name", "showlegend": False,
@@ -134,7 +136,7 @@ def energy(report: Report) -> Figure:
          "hovertemplate": "%{x}<br>%{y:.4s}J<extra>%{fullData.name}</extra>"}
         for role in order
     ]  # fmt: skip
-    return {"data": data, "layout": _bars("stack", {"title": "energy / J", "exponentformat": "SI"})}
+    return {"data": data, "layout": _bars("stack", {"tickformat": "~s", "ticksuffix": "J"})}
 
 
 def traffic(report: Report) -> Figure:
@@ -198,7 +200,7 @@ def timeline(trace: Trace, slices: Slices) -> Figure:
         "data": data,
         "layout": {
             "barmode": "overlay",
-            "xaxis": {"title": "time", "exponentformat": "SI", "ticksuffix": "s"},
+            "xaxis": {"tickformat": "~s", "ticksuffix": "s"},
             "yaxis": {"type": "category", "categoryorder": "category descending", "showgrid": False},
         },
     }

@@ -81,7 +81,7 @@ def _breakdown(page: Page, report: Report) -> None:
         [Column("component"), Column("kind"), Column("busy", share=True), Column("waits mostly for"), Column("MACs"),
          Column("read", unit="B"), Column("written", unit="B"), Column("transferred", unit="B"),
          Column("energy", unit="J")],
-        [[c.name, c.category, c.busy, c.idle, c.macs or None, c.read_bytes or None, c.write_bytes or None,
+        [[c.name, c.category, c.busy or None, c.idle, c.macs or None, c.read_bytes or None, c.write_bytes or None,
           c.transfer_bytes or None, c.energy_J] for c in report.components],
     )  # fmt: skip
     page.table(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arch.architecture import Architecture
-from ..arch.component import Component, Memory, UnitBase
+from ..arch.component import Component, Direction, Memory, UnitBase
 from ..engine.bounds import program_bound
 from ..engine.program import Program
 from ..engine.trace import Trace
@@ -27,6 +27,8 @@ from .times import Activity, activities, stall_rows
 if TYPE_CHECKING:
     import pandas
     from rich.console import Console
+
+_DIRECTIONS: tuple[Direction, ...] = ("read", "write")
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class _Maker:
             energy_J=joules(self.counts),
             macs=self.workload.macs,
             traffic_bytes={
-                m.name: {d: self.bytes(m.name, d) for d in ("read", "write")} for m in self.arch.tiers()
+                m.name: {d: self.bytes(m.name, d) for d in _DIRECTIONS} for m in self.arch.tiers()
             },
             utilization={name: self.utilization(unit) for name, unit in sorted(self.arch.units.items())},
             bounds=self.bounds,
@@ -224,12 +226,16 @@ class _Maker:
     def bytes(self, memory: str, action: str) -> int:
         return total(r for r in self.by_component[memory] if r.action == action)
 
-    def busy(self, part: Component) -> int:
-        """Ticks of its busiest server."""
+    def servers(self, part: Component) -> list[int]:
+        """Busy ticks of its servers."""
         names = {part.name}
         if isinstance(part, Memory):
-            names |= {port[0] for d in ("read", "write") if (port := part.port(d)) is not None}
-        return max((self.server_busy.get(n, 0) for n in names), default=0)
+            names |= {port[0] for d in _DIRECTIONS if (port := part.port(d)) is not None}
+        return [self.server_busy[n] for n in sorted(names) if n in self.server_busy]
+
+    def busy(self, part: Component) -> int:
+        """Ticks of its busiest server."""
+        return max(self.servers(part), default=0)
 
     def share(self, ticks: int) -> float:
         return ticks / self.trace.finish if self.trace.finish else 0.0
@@ -283,7 +289,7 @@ class _Maker:
             read_bytes=read,
             write_bytes=write,
             bytes_per_s=(read + write) / self.latency_s if self.latency_s else 0.0,
-            busy=self.share(self.busy(memory)),
+            busy=self.share(self.busy(memory)) if self.servers(memory) else None,
             energy_J=joules(self.by_component[memory.name]),
         )
 
@@ -291,7 +297,7 @@ class _Maker:
         units = sorted(self.arch.units.items())
         bandwidths = {}
         for memory in self.arch.off_chip:
-            ports = {port for d in ("read", "write") if (port := memory.port(d)) is not None}
+            ports = {port for d in _DIRECTIONS if (port := memory.port(d)) is not None}
             if ports:
                 bandwidths[memory.name] = float(sum(rate for _, rate in ports))
         return Roofs(

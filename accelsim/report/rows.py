@@ -126,7 +126,11 @@ class ComponentRow:
 
 @dataclass(frozen=True)
 class TierRow:
-    """A memory, outermost first. `peak_bytes` is the most held at once, where the Program has a pool for it."""
+    """A memory, outermost first.
+
+    `peak_bytes` is the most held at once, where the Program has a pool for it; `busy` the part of the latency in which
+    its busiest port served, where it has a server (the ports of a buffer may hide behind what they feed).
+    """
 
     memory: str
     on_chip: bool
@@ -135,7 +139,7 @@ class TierRow:
     read_bytes: int
     write_bytes: int
     bytes_per_s: float
-    busy: float
+    busy: float | None
     energy_J: float  # noqa: N815
 
 

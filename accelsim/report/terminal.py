@@ -39,7 +39,8 @@ def _grid(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=i > 0, min_width=None if i else 9)
+        table.add_column(column, justify="right" if i else "left", no_wrap=i > 0, overflow="ellipsis" if i else "fold",
+                         min_width=None if i else 9)  # fmt: skip
     return table
 
 
@@ -95,8 +96,9 @@ def _operators(report: Report, top: int) -> Table:
 def _tiers(report: Report) -> Table:
     table = _grid("Traffic by tier", "memory", "capacity", "read", "written", "rate", "port busy", "energy")
     for row in report.tiers:
+        busy = "–" if row.busy is None else f"{100 * row.busy:.1f} %"
         table.add_row(row.memory, si(row.capacity_bytes, "B"), si(row.read_bytes, "B"), si(row.write_bytes, "B"),
-                      si(row.bytes_per_s, "B/s"), f"{100 * row.busy:.1f} %", si(row.energy_J, "J"))  # fmt: skip
+                      si(row.bytes_per_s, "B/s"), busy, si(row.energy_J, "J"))  # fmt: skip
     return table
 
 
