@@ -1,0 +1,257 @@
+"""What lies in each memory at each step of a Mapping: whether it fits, and whether addresses collide."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..arch.architecture import Architecture
+from .counting import Tally, Use, tile_bytes
+from .scope import Place, Scope, within
+from .tree import Move, Par, Pipe, Position, Stay, format_position
+
+SHOWN = 6
+"""Contents of a memory that a message lists, largest first."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Something that takes up `nbytes` of a memory from step `first` to step `last`."""
+
+    what: str
+    nbytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most bytes that a memory holds, the first position at which it holds them, and what they are."""
+
+    nbytes: int = 0
+    position: Position = ()
+    contents: tuple[Content, ...] = ()
+
+    def __str__(self) -> str:
+        largest = sorted(self.contents, key=lambda c: (-c.nbytes, c.what))
+        shown = ", ".join(f"{c.what} {c.nbytes:,}" for c in largest[:SHOWN])
+        rest = len(largest) - SHOWN
+        return shown + (f", and {rest} more" if rest > 0 else "")
+
+
+def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict[str, list[Content]]:
+    """Everything that lies in each memory.
+
+    A Stay takes its tensor's bytes, for every instance that it holds. A Move takes `buffers` times its largest tile: a
+    load at its destination from the start of `issue` to the end of the child of a Seq in which it is due, a store at
+    its source from the start of the child of a Seq in which it is issued to the end of `due`; neither where the tensor
+    stays there. A Pipe takes `depths` times the tile that one stage hands to another.
+    """
+    found: dict[str, list[Content]] = {name: [] for name in arch.memories}
+    for stay in scope.mapping.stays:
+        first, last = scope.tree.first[stay.start], scope.tree.last[stay.end]
+        found[stay.memory].append(Content(stay.tensor, scope.stay_bytes(stay), first, last))
+    for move, counted in zip(scope.mapping.moves, tallies, strict=True):
+        memory = move.src if move.store else move.dst
+        if stays_at(scope, move.tensor, memory, move.issue if move.store else move.due):
+            continue
+        begin, end = buffer_life(scope, move)
+        what = f"{move.buffers} buffers of {move.tensor}" if move.buffers > 1 else f"a buffer of {move.tensor}"
+        life = scope.tree.first[begin], scope.tree.last[end]
+        found[memory].append(Content(what, move.buffers * counted.largest, *life))
+    for pipe, memory, tensor, depth, nbytes in _handed(scope, arch):
+        if not stays_at(scope, tensor, memory, pipe):
+            what = f"{depth} results of {tensor} between stages"
+            life = scope.tree.first[pipe], scope.tree.last[pipe]
+            found[memory].append(Content(what, depth * nbytes, *life))
+    return found
+
+
+def stays_at(scope: Scope, tensor: str, memory: str, at: Position) -> bool:
+    """Whether a tensor stays in a memory all through a position."""
+    return any(s.memory == memory and scope.tree.covers(s, at) for s in scope.stays.get(tensor, ()))
+
+
+def buffer_life(scope: Scope, move: Move) -> tuple[Position, Position]:
+    """The positions from whose start to whose end the buffers of a Move are taken."""
+    tree = scope.tree
+    if move.store:
+        return tree.child_of_seq(move.issue, tree.loops[move.due]), move.due
+    begin = tree.child_of_seq(move.issue)
+    return begin, tree.child_of_seq(move.due, tree.loops[begin])
+
+
+def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, int, int]]:
+    """(Pipe, memory, tensor, depth, bytes of a tile) of what the stages of Pipes hand on."""
+    found: dict[tuple[Position, str, str], tuple[int, int]] = {}
+    for maker in scope.places:
+        tensor = scope.names.stored(maker.einsum.output.tensor)
+        for reader in scope.readers.get(tensor, ()):
+            at = scope.handed(maker, reader)
+            if at is None:
+                continue
+            pipe, stage = scope.tree.nodes[at], reader.at[len(at)]
+            assert isinstance(pipe, Pipe) and isinstance(stage, int)
+            key = at, arch.units[reader.op.unit].memory, tensor
+            depth, size = found.get(key, (0, 0))
+            made = _made(scope, maker, len(scope.tree.loops[at]))
+            found[key] = max(depth, pipe.depths[stage - 1]), max(size, made)
+    return [(*key, depth, size) for key, (depth, size) in found.items()]
+
+
+def _made(scope: Scope, maker: Place, depth: int) -> int:
+    use = Use(maker, maker.levels[:depth], (maker.einsum.output,))
+    return tile_bytes(scope, [use], [maker.extents(depth)])
+
+
+# -- peaks -----------------------------------------------------------------------------------------------------------
+
+
+def peaks(scope: Scope, found: Mapping[str, Sequence[Content]]) -> dict[str, Peak]:
+    """The peak of each memory. Of Seqs that run at once, in Pipes and Pars, the peaks add up."""
+    return {
+        memory: _peak(scope, list(items), 0, scope.tree.end, scope.tree.blocks) for memory, items in found.items()
+    }
+
+
+def _peak(scope: Scope, items: list[Content], first: int, last: int, blocks: Sequence[Position]) -> Peak:
+    """The peak from step `first` to step `last`."""
+    tree = scope.tree
+    while blocks:
+        block, rest = blocks[0], blocks[1:]
+        inner = [b for b in rest if within(b, block)]
+        items = _folded(scope, items, block, inner)
+        blocks = [b for b in rest if not within(b, block)]
+    change: dict[int, int] = {}
+    for item in items:
+        change[item.first] = change.get(item.first, 0) + item.nbytes
+        change[item.last + 1] = change.get(item.last + 1, 0) - item.nbytes
+    most = level = 0
+    where = first
+    for step in sorted(change):
+        level += change[step]
+        if level > most and first <= step <= last:
+            most, where = level, step
+    live = tuple(item for item in items if item.first <= where <= item.last and item.nbytes)
+    return Peak(most, tree.steps[where], live)
+
+
+def _folded(scope: Scope, items: list[Content], block: Position, inner: Sequence[Position]) -> list[Content]:
+    """The items with those inside one child of a Pipe or Par replaced by the peak of that child.
+
+    What reaches from one child into another, or out of the block, is taken to last throughout the block.
+    """
+    tree = scope.tree
+    first, last = tree.first[block], tree.last[block]
+    node = tree.nodes[block]
+    assert isinstance(node, Pipe | Par)
+    spans = [(*block, i) for i in range(len(node.children))]
+    own: dict[Position, list[Content]] = {child: [] for child in spans}
+    outside: list[Content] = []
+    for item in items:
+        child = next((c for c in spans if tree.first[c] <= item.first and item.last <= tree.last[c]), None)
+        if child is not None:
+            own[child].append(item)
+        elif item.last < first or last < item.first:
+            outside.append(item)
+        else:
+            outside.append(Content(item.what, item.nbytes, min(item.first, first), max(item.last, last)))
+    for child, mine in own.items():
+        peak = _peak(scope, mine, tree.first[child], tree.last[child], [b for b in inner if within(b, child)])
+        if peak.nbytes:
+            what = f"child {format_position(child)} at its peak ({peak})"
+            outside.append(Content(what, peak.nbytes, first, last))
+    return outside
+
+
+def overfull(arch: Architecture, found: Mapping[str, Peak]) -> list[str]:
+    """A line for each memory that holds more than it can."""
+    return [
+        f"memory {name} is overfull at position {format_position(peak.position)}: {peak.nbytes:,} bytes, "
+        f"{peak.nbytes - arch.memories[name].capacity:,} more than it has ({arch.memories[name].capacity:,}); "
+        f"it holds {peak}"
+        for name, peak in found.items()
+        if peak.nbytes > arch.memories[name].capacity
+    ]
+
+
+# -- addresses -------------------------------------------------------------------------------------------------------
+
+
+def collisions(scope: Scope, arch: Architecture) -> list[str]:
+    """A line for each Stay whose addresses lie beyond its memory, or in use by another Stay at the same time."""
+    found: list[str] = []
+    by_memory: dict[str, list[Stay]] = {}
+    for stay in scope.mapping.stays:
+        if stay.address is None:
+            continue
+        end = stay.address + scope.stay_bytes(stay)
+        if end > arch.memories[stay.memory].capacity:
+            found.append(
+                f"{_shown(scope, stay)} ends {end - arch.memories[stay.memory].capacity:,} bytes beyond {stay.memory} "
+                f"({arch.memories[stay.memory].capacity:,} bytes)"
+            )
+        by_memory.setdefault(stay.memory, []).append(stay)
+    for stays in by_memory.values():
+        spans = [(s, scope.tree.first[s.start], scope.tree.last[s.end]) for s in stays]
+        pairs = _colliding(scope, spans)
+        for block in scope.tree.blocks:
+            pairs += _colliding_across(scope, block, spans)
+        for a, b in dict.fromkeys(pairs):
+            common = sorted((_range(scope, a), _range(scope, b)))
+            overlap = min(common[0][1], common[1][1]) - common[1][0]
+            found.append(
+                f"{_shown(scope, a)} and {_shown(scope, b)} lie in the same {overlap:,} bytes of {a.memory} "
+                f"from {common[1][0]:,} on at the same time"
+            )
+    return found
+
+
+def _range(scope: Scope, stay: Stay) -> tuple[int, int]:
+    assert stay.address is not None
+    return stay.address, stay.address + scope.stay_bytes(stay)
+
+
+def _shown(scope: Scope, stay: Stay) -> str:
+    low, high = _range(scope, stay)
+    life = f"{format_position(stay.start)} to {format_position(stay.end)}"
+    return f"stay of {stay.tensor} at {low:,}-{high:,} (from {life})"
+
+
+def _colliding(scope: Scope, spans: Sequence[tuple[Stay, int, int]]) -> list[tuple[Stay, Stay]]:
+    """Pairs of Stays that share addresses and steps: a sweep over steps, with what is live sorted by address."""
+    events = sorted(
+        [(first, 1, i) for i, (_, first, _) in enumerate(spans)]
+        + [(last + 1, 0, i) for i, (_, _, last) in enumerate(spans)]
+    )
+    live: list[tuple[int, int, int]] = []
+    found: list[tuple[Stay, Stay]] = []
+    for _, begins, i in events:
+        low, high = _range(scope, spans[i][0])
+        entry = (low, high, i)
+        at = bisect_left(live, entry)
+        if not begins:
+            if at < len(live) and live[at] == entry:
+                del live[at]
+            continue
+        clash = next((e for e in (live[at - 1 : at] + live[at : at + 1]) if e[0] < high and low < e[1]), None)
+        if clash is not None:
+            found.append((spans[clash[2]][0], spans[i][0]))
+        else:
+            insort(live, entry)
+    return found
+
+
+def _colliding_across(
+    scope: Scope, block: Position, spans: Sequence[tuple[Stay, int, int]]
+) -> list[tuple[Stay, Stay]]:
+    """Pairs of Stays in different children of a Pipe or Par, which run at once, that share addresses."""
+    inside = [(s, s.start[len(block)]) for s, _, _ in spans if within(s.start, block) and len(s.start) > len(block)]
+    found: list[tuple[Stay, Stay]] = []
+    for i, (a, child) in enumerate(inside):
+        for b, other in inside[i + 1 :]:
+            (low, high), (start, end) = _range(scope, a), _range(scope, b)
+            if child != other and low < end and start < high:
+                found.append((a, b))
+    return found

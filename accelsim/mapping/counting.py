@@ -1,0 +1,200 @@
+"""How many tiles a Move moves and how many bytes, from the loops around it, in closed form.
+
+The size of a tile is that of the box that holds everything its Einsum touches: along each dimension of the tensor the
+span of the index over the tile's ranks, at most the dimension. Several accesses to one tensor that the loops shift
+alike share a box where that is smaller; others add up. A tile never has more bytes than its tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from ..ir import Access
+from .scope import Level, Place, Scope
+from .tree import Iterate, Move
+
+Spread = dict[int, int]
+"""Extent of a rank to the number of tiles that have it."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a Move moves over the whole run.
+
+    Attributes:
+        tiles: how often the position at which it is cut is entered.
+        nbytes: bytes of all these tiles.
+        largest: bytes of the largest tile.
+        reloads: of a store, tiles that come back because they were partial results.
+        reload_bytes: bytes of these.
+    """
+
+    tiles: int
+    nbytes: int
+    largest: int
+    reloads: int = 0
+    reload_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Use:
+    """An Op with its accesses to the tensor of a Move, and the levels around the position where that is cut."""
+
+    place: Place
+    levels: tuple[Level, ...]
+    accesses: tuple[Access, ...]
+
+
+def tally(scope: Scope, move: Move) -> Tally:
+    """Count the tiles and bytes of a Move that serves at least one Op.
+
+    A store inside loops over ranks that its Einsum reduces stores a partial result in every visit but the last to a
+    tile, and reloads it in every visit but the first.
+    """
+    cut = move.issue if move.store else move.due
+    depth = len(scope.tree.loops[cut])
+    uses = [
+        Use(place, place.levels[:depth], tuple(scope.accesses(place, move.tensor, store=move.store)))
+        for place in scope.served(move.tensor, cut, store=move.store)
+    ]
+    tiles = nbytes = largest = 0
+    for extents, count in _tiles(scope, uses):
+        size = tile_bytes(scope, uses, extents)
+        tiles += count
+        nbytes += count * size
+        largest = max(largest, size)
+    if not move.store:
+        return Tally(tiles, nbytes, largest)
+    visits = max(_visits(use) for use in uses)
+    once = visits - 1
+    return Tally(tiles, nbytes, largest, tiles // visits * once, nbytes // visits * once)
+
+
+def _tiles(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dict[str, int]], int]]:
+    """The extents of the ranks of each use, and how many tiles have them."""
+    if len(uses) == 1 and all(level.rank or isinstance(level.node, Iterate) for level in uses[0].levels):
+        yield from _tiles_of_one(uses[0])
+    else:
+        yield from _tiles_of_many(scope, uses)
+
+
+def _cut_spread(spread: Spread, tile: int) -> Spread:
+    found: Spread = {}
+    for extent, count in spread.items():
+        whole, rest = divmod(extent, min(tile, extent))
+        found[min(tile, extent)] = found.get(min(tile, extent), 0) + whole * count
+        if rest:
+            found[rest] = found.get(rest, 0) + count
+    return found
+
+
+def _spreads(use: Use) -> tuple[dict[str, Spread], int]:
+    """The tiles of every rank that is cut, each on its own, and the number of iterations of Repeats."""
+    spreads: dict[str, Spread] = {}
+    times = 1
+    for level in use.levels:
+        if isinstance(level.node, Iterate):
+            times *= level.node.count
+        elif level.rank:
+            before = spreads.get(level.rank, {use.place.einsum.sizes[level.rank]: 1})
+            spreads[level.rank] = _cut_spread(before, level.node.tile)
+    return spreads, times
+
+
+def _tiles_of_one(use: Use) -> Iterator[tuple[list[dict[str, int]], int]]:
+    """Where every loop cuts a rank of the one Op, ranks are cut independently."""
+    spreads, times = _spreads(use)
+    carried = {rank for access in use.accesses for rank in access.ranks}
+    shaping = [rank for rank in spreads if rank in carried]
+    times *= prod(sum(spread.values()) for rank, spread in spreads.items() if rank not in carried)
+    for choice in product(*(spreads[rank].items() for rank in shaping)):
+        extents = {**use.place.einsum.sizes, **{r: e for r, (e, _) in zip(shaping, choice, strict=True)}}
+        yield [extents], times * prod(count for _, count in choice)
+
+
+def _tiles_of_many(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dict[str, int]], int]]:
+    """Walk down the loops with all extents side by side: loops may cut some Ops and not others."""
+    places = [use.place for use in uses]
+    cutters: list[list[tuple[Place, str]]] = []
+    for depth, level in enumerate(uses[0].levels):
+        found = [(p, p.levels[depth].rank) for p in places if p.levels[depth].rank]
+        if not found and not isinstance(level.node, Iterate):
+            other = next(p for p in scope.below[level.at] if p.levels[depth].rank)
+            found = [(other, other.levels[depth].rank)]
+        cutters.append(found)
+    columns = {key: i for i, key in enumerate(dict.fromkeys((p.at, rank) for row in cutters for p, rank in row))}
+    sizes = {(p.at, rank): p.einsum.sizes[rank] for row in cutters for p, rank in row}
+    states: dict[tuple[int, ...], int] = {tuple(sizes[key] for key in columns): 1}
+    for level, row in zip(uses[0].levels, cutters, strict=True):
+        if isinstance(level.node, Iterate):
+            states = {state: count * level.node.count for state, count in states.items()}
+            continue
+        cut = [columns[p.at, rank] for p, rank in row]
+        after: dict[tuple[int, ...], int] = {}
+        for state, count in states.items():
+            extent = state[cut[0]]
+            for tile, number in _cut_spread({extent: 1}, level.node.tile).items():
+                new = tuple(min(e, tile) if i in cut else e for i, e in enumerate(state))
+                after[new] = after.get(new, 0) + count * number
+        states = after
+    for state, count in states.items():
+        yield [
+            {r: state[columns[p.at, r]] if (p.at, r) in columns else e for r, e in p.einsum.sizes.items()}
+            for p in places
+        ], count
+
+
+def _visits(use: Use) -> int:
+    """How often the loops over reduced ranks come to one and the same tile of the result."""
+    reduced = use.place.einsum.reduced_ranks
+    spreads, _ = _spreads(use)
+    return prod(sum(spread.values()) for rank, spread in spreads.items() if rank in reduced)
+
+
+def tile_bytes(scope: Scope, uses: Sequence[Use], extents: Sequence[Mapping[str, int]]) -> int:
+    """Bytes of what several uses touch of one tensor over tiles of the given extents, one mapping per use."""
+    boxes: dict[object, list[tuple[Access, Mapping[str, int]]]] = {}
+    for use, sizes in zip(uses, extents, strict=True):
+        for access in use.accesses:
+            boxes.setdefault(_motion(access, use.levels), []).append((access, sizes))
+    total = 0
+    for members in boxes.values():
+        one_by_one = sum(access_bytes(scope, access, sizes) for access, sizes in members)
+        total += min(one_by_one, _common_box(scope, members)) if len(members) > 1 else one_by_one
+    if len(boxes) == 1 and len(next(iter(boxes.values()))) == 1:
+        return total
+    whole = max(scope.workload.tensors[a.tensor].nbytes for use in uses for a in use.accesses)
+    return min(total, whole)
+
+
+def access_bytes(scope: Scope, access: Access, extents: Mapping[str, int]) -> int:
+    """Bytes of the box of one access over a tile."""
+    shape = scope.workload.tensors[access.tensor].shape
+    spans = (min(index.extent(extents), size) for index, size in zip(access.indices, shape, strict=True))
+    return scope.names.bytes_of(access, prod(spans))
+
+
+def _motion(access: Access, levels: tuple[Level, ...]) -> object:
+    """How the box of an access shifts from one iteration of each loop to the next; equal for boxes that keep step."""
+    shifts = []
+    for index in access.indices:
+        coefficients = dict.fromkeys(range(len(levels)), 0)
+        for rank, coefficient in index.terms:
+            for depth, level in enumerate(levels):
+                if level.rank == rank:
+                    coefficients[depth] += coefficient
+        shifts.append(tuple(coefficients.values()))
+    return access.tensor, tuple(shifts)
+
+
+def _common_box(scope: Scope, members: Sequence[tuple[Access, Mapping[str, int]]]) -> int:
+    """Bytes of the smallest box around boxes that keep step."""
+    first = members[0][0]
+    spans = []
+    for dim, size in enumerate(scope.workload.tensors[first.tensor].shape):
+        bounds = [access.indices[dim].bounds(sizes) for access, sizes in members]
+        spans.append(min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds)))
+    return scope.names.bytes_of(first, prod(spans))

@@ -1,0 +1,96 @@
+"""Independent replay of a Mapping: recounts bytes, capacities, collisions and use before load, without lowering it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..arch.architecture import Architecture
+from ..errors import DoesNotFit, MappingError
+from ..ir import Workload
+from .capacity import Peak, collisions, contents, overfull, peaks
+from .counting import Tally, tally
+from .presence import Presence
+from .scope import Scope
+from .tree import Mapping as MappingValue
+from .tree import Move
+from .validate import structure_problems
+
+SHOWN = 20
+"""Lines of a message."""
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What a Mapping moves and holds.
+
+    Attributes:
+        traffic_bytes: bytes that Moves read and write, by (memory, ``read`` or ``write``), and by (link, ``transfer``).
+            What compute units read and write in their own memory is not part of it.
+        tensor_bytes: the same by (tensor, memory or link, direction).
+        peaks: the most bytes that each memory holds, and where.
+        transfers: tiles moved, by loads, stores and reloads of partial results.
+    """
+
+    traffic_bytes: Mapping[tuple[str, str], int]
+    tensor_bytes: Mapping[tuple[str, str, str], int]
+    peaks: Mapping[str, Peak]
+    transfers: int
+
+
+def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> ReplayResult:
+    """Check a Mapping and count what it moves and holds.
+
+    Args:
+        mapping: a Mapping of `workload` onto `arch`.
+        workload: what is computed.
+        arch: the machine.
+
+    Returns:
+        Traffic, peaks and tiles moved over the whole run.
+
+    Raises:
+        MappingError: the Mapping is not well formed; a tensor is not where it is read from, or a result does not get to
+            where it must be; two Stays lie at the same addresses at the same time. The message lists all of them.
+        DoesNotFit: a memory holds more than it can; the message says which, where, what and by how much.
+    """
+    scope = Scope(mapping, workload)
+    _raise([str(problem) for problem in structure_problems(scope, arch)])
+    _raise(Presence(scope, arch).check())
+    tallies = [tally(scope, move) for move in mapping.moves]
+    highest = peaks(scope, contents(scope, arch, tallies))
+    full = overfull(arch, highest)
+    if full:
+        raise DoesNotFit("\n".join(full))
+    _raise(collisions(scope, arch))
+    return _result(arch, mapping.moves, tallies, highest)
+
+
+def _raise(lines: Sequence[str]) -> None:
+    if lines:
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        raise MappingError("\n".join([*lines[:SHOWN], *more]))
+
+
+def _result(
+    arch: Architecture, moves: Sequence[Move], tallies: Sequence[Tally], highest: Mapping[str, Peak]
+) -> ReplayResult:
+    by_tensor: dict[tuple[str, str, str], int] = {}
+
+    def count(tensor: str, component: str, direction: str, nbytes: int) -> None:
+        key = tensor, component, direction
+        by_tensor[key] = by_tensor.get(key, 0) + nbytes
+
+    links = {frozenset(link.between): name for name, link in arch.links.items()}
+    for move, counted in zip(moves, tallies, strict=True):
+        for src, dst, nbytes in ((move.src, move.dst, counted.nbytes), (move.dst, move.src, counted.reload_bytes)):
+            if nbytes:
+                count(move.tensor, src, "read", nbytes)
+                count(move.tensor, dst, "write", nbytes)
+                link = links.get(frozenset((src, dst)))
+                if link is not None:
+                    count(move.tensor, link, "transfer", nbytes)
+    traffic: dict[tuple[str, str], int] = {}
+    for (_, component, direction), nbytes in by_tensor.items():
+        traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
+    return ReplayResult(traffic, by_tensor, highest, sum(t.tiles + t.reloads for t in tallies))

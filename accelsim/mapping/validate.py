@@ -1,0 +1,353 @@
+"""Structural checks of a Mapping: everything that it names is there, and every Einsum is run exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import prod
+from typing import Protocol, cast
+
+from ..arch.architecture import Architecture
+from ..arch.component import UnitBase
+from ..errors import Problem
+from ..ir import Einsum, Workload
+from .document import nearest
+from .scope import Place, Scope, within, within_loops
+from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
+
+
+class _Option(Protocol):
+    @property
+    def variant(self) -> str: ...
+
+
+class _Unit(Protocol):
+    """What compute units offer beside `UnitBase`; their base class stands above this package."""
+
+    def spatial_options(self, einsum: Einsum) -> Sequence[_Option]: ...
+
+
+def validate(mapping: Mapping, workload: Workload, arch: Architecture) -> list[Problem]:
+    """Everything that is wrong with a Mapping, as far as that shows without following the data.
+
+    Checked: Ops name Einsums, units and ways in which the unit can run the Einsum; loops cut ranks that the Ops below
+    have, alike in all of them; every Einsum runs once for every iteration of its Repeats; positions, tensors and
+    memories exist; Stays end after they begin, in the same loops, and each fits its memory on its own; Moves join
+    neighbouring memories, are issued before they are due and serve an Op.
+
+    Args:
+        mapping: any Mapping.
+        workload: what it maps.
+        arch: onto what.
+
+    Returns:
+        Problems in the order of the tree, the Stays and the Moves; none if the Mapping is well formed.
+    """
+    scope = Scope(mapping, workload)
+    found = structure_problems(scope, arch)
+    return found or _capacity_problems(scope, arch)
+
+
+def structure_problems(scope: Scope, arch: Architecture) -> list[Problem]:
+    """What `validate` finds, but for tensors that are too large for their memory."""
+    checker = _Checker(scope, arch)
+    checker.nodes()
+    checker.loops()
+    checker.runs()
+    for i, stay in enumerate(scope.mapping.stays):
+        checker.stay(stay, f"stays[{i}] ({stay.tensor})")
+    for i, move in enumerate(scope.mapping.moves):
+        checker.move(move, f"moves[{i}] ({move.tensor})")
+    if not checker.problems:
+        checker.twice()
+    return checker.problems
+
+
+def _capacity_problems(scope: Scope, arch: Architecture) -> list[Problem]:
+    found = []
+    for i, stay in enumerate(scope.mapping.stays):
+        needed, capacity = scope.stay_bytes(stay), arch.memories[stay.memory].capacity
+        if needed > capacity:
+            what = f"{needed:,} bytes, {needed - capacity:,} more than {stay.memory} has"
+            found.append(Problem(f"stays[{i}] ({stay.tensor})", what, f"{stay.memory} has {capacity:,}"))
+    return found
+
+
+class _Checker:
+    def __init__(self, scope: Scope, arch: Architecture) -> None:
+        self.scope, self.arch = scope, arch
+        self.tree, self.names, self.workload = scope.tree, scope.names, scope.workload
+        self.problems: list[Problem] = []
+        self.tensors = set(scope.readers) | set(scope.writers)
+        links = {frozenset(link.between) for link in arch.links.values()}
+        self.joined = links | {frozenset((n, m.parent)) for n, m in arch.memories.items() if m.parent is not None}
+        self._variants: dict[tuple[str, str], list[str]] = {}
+
+    def report(self, where: str | Position, what: str, hint: str = "") -> None:
+        place = where if isinstance(where, str) else f"position {format_position(where)}"
+        self.problems.append(Problem(place, what, hint))
+
+    # The tree
+
+    def nodes(self) -> None:
+        for at, node in self.tree.nodes.items():
+            match node:
+                case Op():
+                    self._op(at, node)
+                case Loop():
+                    if node.tile < 1:
+                        self.report(at, f"tile {node.tile} of rank {node.rank!r}", "at least 1")
+                case Iterate():
+                    self._iterate(at, node)
+                case Seq() | Par():
+                    if not node.children:
+                        self.report(at, f"a {type(node).__name__} without children")
+                case Pipe():
+                    self._pipe(at, node)
+
+    def _op(self, at: Position, op: Op) -> None:
+        known = op.einsum in self.names.einsums
+        unit = self.arch.units.get(op.unit)
+        if not known:
+            self.report(at, f"the model has no Einsum {op.einsum!r}", nearest(op.einsum, self.names.einsums))
+        if unit is None:
+            self.report(at, f"the machine has no unit {op.unit!r}", nearest(op.unit, self.arch.units))
+        if known and unit is not None:
+            variants = self._options(unit, op)
+            if not variants:
+                self.report(at, f"{op.unit} cannot run {op.einsum}", self._able(op))
+            elif op.variant not in variants:
+                can = "it can as " + ", ".join(variants)
+                self.report(at, f"{op.unit} cannot run {op.einsum} as {op.variant!r}", can)
+
+    def _options(self, unit: UnitBase, op: Op) -> list[str]:
+        key = op.unit, op.einsum
+        if key not in self._variants:
+            options = cast(_Unit, unit).spatial_options(self.names.einsums[op.einsum][0])
+            self._variants[key] = [option.variant for option in options]
+        return self._variants[key]
+
+    def _able(self, op: Op) -> str:
+        able = [n for n, u in self.arch.units.items() if self._options(u, Op(op.einsum, n, ""))]
+        return "units that can: " + ", ".join(sorted(able)) if able else "no unit can"
+
+    def _pipe(self, at: Position, pipe: Pipe) -> None:
+        if not pipe.children:
+            self.report(at, "a Pipe without stages")
+        if len(pipe.depths) != max(0, len(pipe.children) - 1):
+            what = f"{len(pipe.depths)} depths between {len(pipe.children)} stages"
+            self.report(at, what, "one for each stage but the first")
+        if any(depth < 1 for depth in pipe.depths):
+            self.report(at, f"depth {min(pipe.depths)} between stages", "at least 1")
+
+    def _iterate(self, at: Position, node: Iterate) -> None:
+        if node.repeat not in self.names.repeats:
+            self.report(at, f"the model has no Repeat {node.repeat!r}", nearest(node.repeat, self.names.repeats))
+            return
+        repeat, outer, _ = self.names.repeats[node.repeat]
+        if node.count < 1 or node.start < 0 or node.start + node.count > repeat.count:
+            what = f"iterations {node.start} to {node.start + node.count} of {node.repeat}"
+            self.report(at, what, f"it has 0 to {repeat.count}")
+        around = self._iterates(at)
+        if node.repeat in around or tuple(around) != outer:
+            shown = ", ".join(around) or "no Repeat"
+            self.report(at, f"{node.repeat} iterates inside {shown}", f"it stands in {', '.join(outer) or 'none'}")
+
+    def _iterates(self, at: Position) -> list[str]:
+        nodes = (self.tree.nodes[x] for x in self.tree.loops[at])
+        return [node.repeat for node in nodes if isinstance(node, Iterate)]
+
+    def loops(self) -> None:
+        """Every Loop cuts a rank of some Op below, and ranks of one extent where it cuts several."""
+        for at, node in self.tree.nodes.items():
+            if not isinstance(node, Loop):
+                continue
+            below = self.scope.below.get(at, [])
+            depth = len(self.tree.loops[at])
+            cut = [place for place in below if place.levels[depth].rank]
+            if below and not cut:
+                ranks = {rank for place in below for rank in place.einsum.sizes}
+                self.report(at, f"no Op below has a rank {node.rank!r}", nearest(node.rank, ranks))
+            for place in cut[1:]:
+                if place.history(depth) != cut[0].history(depth):
+                    self.report(
+                        at,
+                        f"the loop cuts {self._extent(cut[0], depth)} and {self._extent(place, depth)}",
+                        "one loop cuts ranks of one extent",
+                    )
+                    break
+
+    @staticmethod
+    def _extent(place: Place, depth: int) -> str:
+        rank = place.levels[depth].rank
+        return f"{rank} of {place.einsum.name} into tiles of {place.extents(depth)[rank]}"
+
+    # Every Einsum once
+
+    def runs(self) -> None:
+        places: dict[str, list[Place]] = {}
+        for place in self.scope.places:
+            places.setdefault(place.einsum.name, []).append(place)
+        for name, (_, _, repeats) in self.names.einsums.items():
+            if name not in places:
+                self.report(".", f"Einsum {name} is never run")
+                continue
+            inside = [self._iterates(place.at) for place in places[name]]
+            for place, around in zip(places[name], inside, strict=True):
+                if tuple(around) != repeats:
+                    self.report(
+                        place.at,
+                        f"{name} runs inside iterations of {', '.join(around) or 'nothing'}",
+                        f"it needs an Iterate for each of {', '.join(repeats)}" if repeats else "it is in no Repeat",
+                    )
+            if all(tuple(around) == repeats for around in inside):
+                self._once(name, places[name], repeats)
+
+    def _once(self, name: str, places: list[Place], repeats: tuple[str, ...]) -> None:
+        boxes = [tuple(place.ranges[r] for r in repeats) for place in places]
+        for (a, x), (b, y) in _meeting(list(zip(places, boxes, strict=True))):
+            if all(max(s, t) < min(s + n, t + m) for (s, n), (t, m) in zip(x, y, strict=True)):
+                what = "the same iterations of it" if repeats else "it"
+                self.report(b.at, f"Einsum {name} is run twice: {format_position(a.at)} runs {what}, too")
+                return
+        total = prod(self.names.repeats[r][0].count for r in repeats)
+        covered = sum(prod(count for _, count in box) for box in boxes)
+        if covered < total:
+            self.report(places[0].at, f"Einsum {name} is run {covered} times", f"its Repeats run it {total} times")
+
+    # Tables
+
+    def _position(self, where: str, key: str, at: Position) -> bool:
+        if at in self.tree.nodes:
+            return True
+        known = next(at[:n] for n in range(len(at), -1, -1) if at[:n] in self.tree.nodes)
+        below = ", ".join(str(step) for step, _ in children(self.tree.nodes[known])) or "nothing"
+        if below.count(",") > 8:
+            below = f"0 to {below.rsplit(', ', 1)[-1]}"
+        what = f"{key} {format_position(at)} is no position"
+        self.report(where, what, f"below {format_position(known)} there is {below}")
+        return False
+
+    def _tensor(self, where: str, name: str) -> bool:
+        if name in self.workload.tensors and name in self.tensors:
+            return True
+        if name in self.workload.tensors and self.names.stored(name) != name:
+            self.report(where, f"{name!r} is a view", f"its bytes are those of {self.names.stored(name)!r}")
+        elif name in self.workload.tensors:
+            self.report(where, f"no Op uses tensor {name!r}", nearest(name, self.tensors))
+        else:
+            self.report(where, f"the model has no tensor {name!r}", nearest(name, self.tensors))
+        return False
+
+    def _memory(self, where: str, name: str) -> bool:
+        if name in self.arch.memories:
+            return True
+        self.report(where, f"the machine has no memory {name!r}", nearest(name, self.arch.memories))
+        return False
+
+    def stay(self, stay: Stay, where: str) -> None:
+        known = [self._tensor(where, stay.tensor), self._memory(where, stay.memory)]
+        known += [self._position(where, "from", stay.start), self._position(where, "to", stay.end)]
+        if stay.address is not None and stay.address < 0:
+            self.report(where, f"address {stay.address}", "at least 0")
+        if not all(known):
+            return
+        if self.tree.loops[stay.start] != self.tree.loops[stay.end]:
+            self.report(where, "begins and ends in different loops", "both positions stand in the same loop bodies")
+        elif self.tree.first[stay.end] < self.tree.first[stay.start] or not (
+            stay.start == stay.end
+            or self.tree.before(stay.start, stay.end)
+            or within(stay.start, stay.end)
+            or within(stay.end, stay.start)
+        ):
+            self.report(where, f"ends at {format_position(stay.end)}, not after {format_position(stay.start)}")
+        if stay.iterations is not None:
+            self._iterations(stay, where)
+
+    def _iterations(self, stay: Stay, where: str) -> None:
+        assert stay.iterations is not None
+        first, number = stay.iterations
+        around = self._iterates(stay.start)
+        outside = [(r, n) for r, n in self.names.instance_repeats(stay.tensor) if r not in around]
+        if not outside:
+            self.report(where, "has iterations, but the tensor has one instance here", "leave them out")
+        elif first < 0 or number < 1 or first + number > outside[0][1]:
+            what = f"iterations {first} to {first + number} of {outside[0][0]}"
+            self.report(where, what, f"it has 0 to {outside[0][1]}")
+
+    def move(self, move: Move, where: str) -> None:
+        known = [self._tensor(where, move.tensor), self._memory(where, move.src), self._memory(where, move.dst)]
+        known += [self._position(where, "issue", move.issue), self._position(where, "due", move.due)]
+        if move.buffers < 1:
+            self.report(where, f"{move.buffers} buffers", "at least 1")
+        if not all(known):
+            return
+        if frozenset((move.src, move.dst)) not in self.joined:
+            near = sorted(next(iter(p - {move.src})) for p in self.joined if move.src in p)
+            hint = f"{move.src} is joined to {', '.join(near) or 'none'}"
+            self.report(where, f"nothing joins {move.src} and {move.dst}", hint)
+        self._order(move, where)
+        cut = move.issue if move.store else move.due
+        if not self.scope.served(move.tensor, cut, store=move.store):
+            verb = "makes" if move.store else "reads"
+            places = (self.scope.writers if move.store else self.scope.readers).get(move.tensor, [])
+            hint = "; ".join(f"{p.label} does" for p in places[:3]) or "no Op does"
+            self.report(where, f"no Op at or below {format_position(cut)} {verb} {move.tensor}", hint)
+
+    def _order(self, move: Move, where: str) -> None:
+        """A load is issued before it is due, or at it; a store ends after it is issued, or with it."""
+        inner, outer = (move.issue, move.due) if move.store else (move.due, move.issue)
+        if not within_loops(self.tree.loops[outer], self.tree.loops[inner]):
+            what = "ends inside a loop outside of which it is issued" if move.store else (
+                "is issued inside a loop outside of which it is due")  # fmt: skip
+            self.report(where, what, f"issue {format_position(move.issue)}, due {format_position(move.due)}")
+            return
+        in_order = self.tree.before(move.issue, move.due)
+        if not (in_order or within(inner, outer)):
+            what = f"due {format_position(move.due)} does not come after issue {format_position(move.issue)}"
+            hint = "the same position, one around it, or a later child of a Seq" if move.store else (
+                "the same position, one inside it, or a later child of a Seq")  # fmt: skip
+            self.report(where, what, hint)
+
+    def twice(self) -> None:
+        """No tensor is said to stay twice in one memory at one time, or to be moved twice for one place."""
+        moves: dict[tuple[str, str, Position, bool], int] = {}
+        for i, move in enumerate(self.scope.mapping.moves):
+            key = move.tensor, move.src if move.store else move.dst, move.issue if move.store else move.due, move.store
+            if moves.setdefault(key, i) != i and (not move.store or self._same_way(moves[key], i)):
+                self.report(f"moves[{i}] ({move.tensor})", f"moves what moves[{moves[key]}] moves, too")
+        numbered: dict[tuple[str, str], list[tuple[int, Stay]]] = {}
+        for i, stay in enumerate(self.scope.mapping.stays):
+            numbered.setdefault((stay.tensor, stay.memory), []).append((i, stay))
+        for same in numbered.values():
+            for (i, a), (j, b) in combinations(same, 2):
+                first, last = self.tree.first, self.tree.last
+                apart = last[a.end] < first[b.start] or last[b.end] < first[a.start]
+                if not apart and not _disjoint(a.iterations, b.iterations):
+                    self.report(f"stays[{j}] ({b.tensor})", f"is in {b.memory} already, by stays[{i}]", "one is enough")
+
+    def _same_way(self, i: int, j: int) -> bool:
+        return self.scope.mapping.moves[i].dst == self.scope.mapping.moves[j].dst
+
+
+def _meeting(
+    boxes: list[tuple[Place, tuple[tuple[int, int], ...]]],
+) -> list[tuple[tuple[Place, tuple[tuple[int, int], ...]], tuple[Place, tuple[tuple[int, int], ...]]]]:
+    """Pairs of boxes that meet along their first dimension; all pairs where there is none."""
+    if not boxes[0][1]:
+        return list(combinations(boxes, 2))
+    ordered = sorted(boxes, key=lambda entry: entry[1][0])
+    found = []
+    for i, entry in enumerate(ordered):
+        end = sum(entry[1][0])
+        for other in ordered[i + 1 :]:
+            if other[1][0][0] >= end:
+                break
+            found.append((entry, other))
+    return found
+
+
+def _disjoint(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
+    return a is not None and b is not None and (sum(a) <= b[0] or sum(b) <= a[0])
+
+
