@@ -19,7 +19,7 @@ from accelsim.components.base import bytes_of
 from accelsim.components.buffer import Buffer
 from accelsim.components.dram import Dram
 from accelsim.components.link import Link
-from accelsim.components.open_row import CREDIT, OPEN, OpenRowDram, step
+from accelsim.components.open_row import CREDIT, OPEN, REFRESH_NEXT, OpenRowDram, step
 from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.errors import BadInput
@@ -403,7 +403,7 @@ def test_open_rows_equal_a_walk_over_bursts(
 ) -> None:
     rate, burst, bursts, banks, activate, precharge = shape
     slow = SlowDram(rate, burst, burst * bursts, banks, activate, precharge)
-    fixed = [rate.numerator, rate.denominator, 0, burst, burst * bursts, banks, activate, precharge, 0, 0]
+    fixed = [rate.numerator, rate.denominator, 0, burst, burst * bursts, banks, activate, precharge, 0, 0, 0]
     state = np.array(fixed + [-1] * banks, np.int64)
     ticks = [step(state, amount, address, 0) for address, amount in transfers]
     expected = [slow.transfer(address, amount) for address, amount in transfers]
@@ -416,26 +416,37 @@ def test_open_rows_equal_a_walk_over_bursts(
     assert all(state[:CREDIT] == fixed[:CREDIT])
 
 
-@given(st.integers(0, 5000), st.integers(1, 3000), st.integers(0, 40), st.integers(1, 30), st.integers(100, 400))
+@given(
+    st.integers(0, 5000), st.integers(1, 3000), st.integers(0, 40), st.integers(1, 30), st.integers(100, 400),
+    st.integers(0, 1000),
+)  # fmt: skip
 @SMALL
-def test_refresh_stops_the_channel_tick_by_tick(now: int, amount: int, activate: int, pause: int, every: int) -> None:
-    plain = np.array([1, 1, 0, 1, 2**20, 1, activate, 0, 0, 0, -1], np.int64)
-    state = plain.copy()
-    state[8:10] = every, pause
-    left = step(plain, amount, 0, now)
-    tick, must_open = now, False
-    while left:
-        refreshing = tick % every >= every - pause
-        if refreshing:
-            must_open = tick > now and (must_open or left < amount + activate)
-        else:
-            if must_open:
-                left += activate
-                must_open = False
-            left -= 1
-        tick += 1
-    assert step(state, amount, 0, now) == tick - now
-    assert step(state.copy(), amount, 0, tick) == step(state.copy(), amount, 0, tick + 7 * every)
+def test_refresh_stops_the_channel_tick_by_tick(
+    now: int, amount: int, activate: int, pause: int, every: int, gap: int
+) -> None:
+    state = np.array([1, 1, 0, 1, 2**20, 1, activate, 0, every, pause, every, -1], np.int64)
+    is_open = False
+    for begin in (now, now + amount + gap):
+        begin = max(begin, now)
+        opening, data = 0, amount
+        is_open = is_open and not any(t >= every and t % every < pause for t in range(now, begin))
+        now = begin
+        while opening or data:
+            if now >= every and now % every < pause:
+                is_open = False
+            elif not is_open:
+                is_open, opening = True, opening + activate
+                continue
+            elif opening:
+                opening -= 1
+            else:
+                data -= 1
+            now += 1
+        later = state.copy()
+        later[REFRESH_NEXT] += 12345
+        assert step(state, amount, 0, begin) == step(later, amount, 0, begin + 12345) == now - begin
+        assert state[OPEN] == 0
+        assert later[REFRESH_NEXT] == state[REFRESH_NEXT] + 12345
 
 
 def test_open_row_dram_as_a_server() -> None:
@@ -446,8 +457,9 @@ def test_open_row_dram_as_a_server() -> None:
     server = memory.server("read", Fraction(10**9))
     assert server == memory.server("write", Fraction(10**9))
     assert server.rate == 16
-    assert server.state == (16, 1, 0, 64, 2048, 4, 14, 15, 3900, 260, -1, -1, -1, -1)
+    assert server.state == (16, 1, 0, 64, 2048, 4, 14, 15, 3900, 260, 3900, -1, -1, -1, -1)
     assert server.step is step
+    assert server.state_times == (REFRESH_NEXT,)
     state = np.array(server.state, np.int64)
     assert step(state, 2048, 0, 0) == 14 + 128
     assert step(state, 2048, 0, 0) == 128
@@ -470,11 +482,14 @@ def test_step_compiles() -> None:
 
     compiled: Any = numba.njit(step)
     rng = np.random.default_rng(1)
-    base = np.array([7, 3, 0, 16, 64, 3, 11, 5, 200, 20, -1, -1, -1], np.int64)
-    ours, theirs = base.copy(), base.copy()
+    base = np.array([7, 3, 0, 16, 64, 3, 11, 5, 200, 20, 200, -1, -1, -1], np.int64)
+    ours, theirs, now = base.copy(), base.copy(), 0
     for _ in range(300):
-        work, arg, now = (int(x) for x in rng.integers(1, 2000, 3))
-        assert step(ours, work, arg, now) == compiled(theirs, work, arg, now)
+        work, arg, gap = (int(x) for x in rng.integers(1, 2000, 3))
+        now += gap
+        ticks = step(ours, work, arg, now)
+        assert ticks == compiled(theirs, work, arg, now)
+        now += ticks
         assert (ours == theirs).all()
 
 
@@ -484,3 +499,10 @@ def test_every_kind_can_be_described() -> None:
     for name, kind in component_kinds().items():
         undocumented = [k for k, text in field_docs(kind).items() if not text and k not in ("kind", "latency")]
         assert not undocumented, (name, undocumented)
+
+
+def test_rates_out_of_range_name_the_component() -> None:
+    with pytest.raises(BadInput, match=r"memory `s` moves 1e-12 bytes per cycle of its compute unit: out of range"):
+        machine(VectorUnit(memory="s", lanes=1), bandwidth=1e-3)
+    with pytest.raises(BadInput, match=r"`d`: rate 1e\+18 is out of range"):
+        Dram(capacity=1, bandwidth=1e18, name="d").server("read", Fraction(1))

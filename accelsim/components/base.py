@@ -22,6 +22,7 @@ IntArray = NDArray[np.int64]
 Extents = Mapping[str, IntArray]
 """Rank name to tile extents, one per candidate (arrays broadcast together)."""
 
+_FEED_RANGE = 2**30
 _FEED_LIMIT = 2**24 - 1
 """Largest term of bytes per cycle, so that bytes of a tile up to 2**39 times it stay inside int64."""
 
@@ -91,7 +92,7 @@ class ComputeUnit(UnitBase):
 
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""
-        return Server(self.name, rate_fraction(Fraction(self.clock_hz) / tick_hz))
+        return Server(self.name, server_rate(self.name, self.clock_hz, tick_hz))
 
     def bound(self, surroundings: Surroundings) -> Self:
         copy = super().bound(surroundings)
@@ -120,7 +121,10 @@ def _feed(memory: Memory, clock: float) -> _Feed:
         if port is None:
             return None
         rate = Fraction(port[1]) / Fraction(clock)
-        return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate))).as_integer_ratio()
+        if not 1 / _FEED_RANGE <= rate <= _FEED_RANGE:
+            raise BadInput(f"memory `{memory.name}` moves {float(rate):g} bytes per cycle of its compute unit: out of "
+                           "range (check its bandwidth and the clock)")  # fmt: skip
+        return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate), ceil(rate))).as_integer_ratio()
 
     read, write = memory.port("read"), memory.port("write")
     if read == write:
@@ -142,10 +146,22 @@ def tile_shape(einsum: Einsum, extents: Extents) -> IntArray:
     return np.ones(shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes), np.int64)
 
 
+def server_rate(name: str, per_second: float, tick_hz: Fraction) -> Fraction:
+    """A rate in units of work per tick, as an engine's Server takes it.
+
+    Raises:
+        BadInput: it is too large or too small for that.
+    """
+    try:
+        return rate_fraction(Fraction(per_second) / tick_hz)
+    except ValueError as error:
+        raise BadInput(f"`{name}`: {error} (check its rate and the machine's clock)") from None
+
+
 def port_server(memory: Memory, direction: Direction, tick_hz: Fraction) -> Server | None:
     """The port of a memory without state as a server; one unit of work is one byte."""
     port = memory.port(direction)
-    return None if port is None else Server(port[0], rate_fraction(Fraction(port[1]) / tick_hz))
+    return None if port is None else Server(port[0], server_rate(port[0], port[1], tick_hz))
 
 
 def bytes_of(elements: IntArray, bits: int) -> IntArray:

@@ -11,8 +11,9 @@ from pydantic import Field, field_validator
 
 from ..arch.component import LinkBase
 from ..arch.energy import standards, transfer
-from ..arch.units import EnergyPerByte, rate_fraction
+from ..arch.units import EnergyPerByte
 from ..engine.program import Server
+from .base import server_rate
 
 
 class Link(LinkBase):
@@ -45,4 +46,4 @@ class Link(LinkBase):
     def server(self, tick_hz: Fraction) -> Server | None:
         if self.bandwidth is None or math.isinf(self.bandwidth):
             return None
-        return Server(self.name, rate_fraction(Fraction(self.bandwidth) / tick_hz))
+        return Server(self.name, server_rate(self.name, self.bandwidth, tick_hz))

@@ -14,9 +14,11 @@ from ..engine.program import IntArray, Server
 from ..errors import BadInput
 from .dram import DramBase
 
-RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE, REFRESH_EVERY, REFRESH_FOR, OPEN = range(11)
+RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE, REFRESH_EVERY, REFRESH_FOR, REFRESH_NEXT, OPEN = (
+    range(12)
+)
 """Words of the state: bytes per tick as a fraction; the unused part of the last tick in units of 1/den byte; bytes of
-a burst and of a row; banks; ticks; then the open row of each bank, -1 if none."""
+a burst and of a row; banks; ticks; the time of the next refresh; then the open row of each bank, -1 if none."""
 _TERM_LIMIT = 2**20
 
 
@@ -25,22 +27,21 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
 
     Rows lie one after the other over the banks. Data moves in whole bursts at the pins' rate. A row that is not open
     costs an activation, after a precharge if its bank has another one open; within a transfer, the next row's bank
-    prepares while the data of the row before it moves, unless it is the same bank. A refresh ends each interval of
-    REFRESH_EVERY ticks, stops the channel for REFRESH_FOR ticks and closes all rows: one that falls into a transfer
-    costs its time and an activation, and leaves only the last row open. Refreshes while the channel idles are not
-    seen. `now` matters only modulo REFRESH_EVERY, and no word of the state is a time.
+    prepares while the data of the row before it moves, unless it is the same bank. A refresh comes every REFRESH_EVERY
+    ticks, stops the channel for REFRESH_FOR ticks and closes all rows: one that falls into a transfer costs its time
+    and an activation, and leaves only the last row open.
     """
     num, den, burst, row_bytes, banks = state[RATE_NUM], state[RATE_DEN], state[BURST], state[ROW], state[BANKS]
     every, pause = state[REFRESH_EVERY], state[REFRESH_FOR]
     idle = 0
-    until_refresh = 0
-    if every > 0:
-        until_refresh = every - pause - now % every
-        if until_refresh <= 0:  # begins within a refresh
-            idle = pause + until_refresh
-            until_refresh = every - pause
-            for bank in range(banks):
-                state[OPEN + bank] = -1
+    until_refresh = state[REFRESH_NEXT] - now
+    if every > 0 and until_refresh <= 0:
+        until_refresh = until_refresh % every or every
+        state[REFRESH_NEXT] = now + until_refresh
+        idle = max(0, pause - (every - until_refresh))
+        until_refresh -= idle
+        for bank in range(banks):
+            state[OPEN + bank] = -1
     begin = arg - arg % burst
     end = arg + work + (-(arg + work)) % burst
     first, last = begin // row_bytes, (end - 1) // row_bytes
@@ -72,6 +73,7 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
     if every > 0 and ticks > until_refresh:
         met = 1 + (ticks - until_refresh - 1) // (every - pause - state[ACTIVATE])
         ticks += met * (pause + state[ACTIVATE])
+        state[REFRESH_NEXT] += met * every
         for bank in range(banks):
             state[OPEN + bank] = -1
         state[OPEN + last % banks] = last // banks
@@ -129,5 +131,6 @@ class OpenRowDram(DramBase):
             ticks(self.precharge),
             every,
             pause,
+            every,
         )
-        return Server(self.name, rate, step=step, state=words + (-1,) * self.banks)
+        return Server(self.name, rate, step=step, state=words + (-1,) * self.banks, state_times=(REFRESH_NEXT,))
