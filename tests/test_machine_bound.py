@@ -17,7 +17,8 @@ from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.ir import Access, Affine, Apply, Einsum, Read, Repeat, Role, Tensor, View, Workload
 from accelsim.mapping.compulsory import compulsory_traffic
-from accelsim.mapping.machine_bound import machine_bound
+from accelsim.mapping.machine_bound import machine_bound, resident_tensors
+from accelsim.mapping.tree import Mapping, Move, Op, Seq, Stay
 
 MIB = 2**20
 
@@ -275,6 +276,17 @@ def test_more_never_raises_the_bound(
     assert large.cycles <= small.cycles * (1 + 1e-7)
     if key in ("bandwidth", "lanes", "rows"):
         assert large.energy_J <= small.energy_J * (1 + 1e-9)
+
+
+def test_resident_tensors_of_a_mapping() -> None:
+    """In a buffer from the start and not moved there: `a`. `b` is loaded, `c` begins later, `x` stays off chip."""
+    stays = (
+        Stay("a", "buffer", (), ()), Stay("b", "buffer", (0,), (0,)), Stay("c", "buffer", (1,), (1,)),
+        Stay("x", "dram", (), ()),
+    )  # fmt: skip
+    ops = (Op("one", "array", "ws"), Op("two", "array", "ws"))
+    mapping = Mapping("w", "m", Seq(ops), stays, (Move("b", "dram", "buffer", (0,), (0,)),))
+    assert resident_tensors(mapping, machine()) == ("a",)
 
 
 @pytest.mark.parametrize("bandwidth", [1e9, 1e12])

@@ -34,7 +34,7 @@ from support.sample_report import (
 from accelsim.engine.labels import Action, ActorLabel
 from accelsim.engine.trace import Slices
 from accelsim.errors import BadInput
-from accelsim.mapping.tree import Mapping
+from accelsim.mapping.tree import Mapping, Stay
 from accelsim.report import Bounds, Report, make_report, print_report, schema, write_perfetto
 from accelsim.report.times import activities
 
@@ -399,3 +399,10 @@ def test_trace_tables_say_what_there_is(run: Sample) -> None:
         run.trace.to_dataframe("weather")
     with pytest.raises(BadInput, match="record=N"):
         replace(run.trace, slices=None).to_dataframe("slices")
+
+
+def test_the_machine_bound_leaves_out_what_is_on_the_chip_from_the_start(run: Sample) -> None:
+    mapping = replace(run.mapping, stays=(Stay("w", "buffer", (), ()),))
+    report = make_report(run.arch, run.workload, mapping, run.program, run.trace)
+    assert report.bounds.traffic.reads == {"x": INPUT_BYTES}
+    assert report.provenance["notes"] == ["the machine bound takes as on the chip from the start: w"]

@@ -11,6 +11,7 @@ from ..arch.architecture import Architecture
 from ..arch.component import Direction, Memory
 from ..ir import Workload, count_operations
 from .compulsory import CompulsoryTraffic, compulsory_traffic
+from .tree import Mapping
 
 _ROUNDING = 1 - 1e-12
 """Keeps the sums of floating-point terms on the safe side."""
@@ -56,6 +57,19 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
     energy = (_compute_energy(workload, arch) + _traffic_energy(traffic, arch)) * _ROUNDING
     limit = "compute" if compute >= moving else "off-chip traffic"
     return MachineBound(max(compute, moving), compute, moving, energy, traffic, limit)
+
+
+def resident_tensors(mapping: Mapping, arch: Architecture) -> tuple[str, ...]:
+    """Tensors that a Mapping takes to be on the chip when the run begins (weights in a crossbar), sorted.
+
+    They stay in an on-chip memory from the start of the root on, and no Move brings them there.
+    """
+    loaded = {(move.tensor, move.dst) for move in mapping.moves if not move.store}
+    return tuple(sorted({
+        stay.tensor for stay in mapping.stays
+        if not any(stay.start) and stay.memory in arch.memories and arch.memories[stay.memory].on_chip
+        and (stay.tensor, stay.memory) not in loaded
+    }))  # fmt: skip
 
 
 def _compute_cycles(workload: Workload, arch: Architecture) -> float:

@@ -50,10 +50,10 @@ def roofline(report: Report) -> Figure:
                      "text": ["", f"{name} {si(band, 'B/s', 3)}", ""], "textposition": "bottom right",
                      "textfont": {"color": "$muted"},
                      "line": {"color": "$muted", "width": 1.5, "dash": ("solid", "dot", "dash")[k % 3]}})  # fmt: skip
-    for name, rate in sorted(peaks.items()):
+    for k, (name, rate) in enumerate(sorted(peaks.items())):
         data.append({"type": "scatter", "mode": "lines+text", "name": name, "hoverinfo": "name", "showlegend": False,
                      "x": [low, high], "y": [rate, rate], "text": [f"{name} {si(rate, 'op/s', 3)}", ""],
-                     "textposition": "top right", "textfont": {"color": "$muted"},
+                     "textposition": ("top right", "bottom right")[k % 2], "textfont": {"color": "$muted"},
                      "line": {"color": "$text", "width": 1.2}})  # fmt: skip
     for on_chip, name, symbol in ((False, "operators", "circle"), (True, "without off-chip bytes", "triangle-right")):
         rows = [row for row in placed if (not row.intensity) == on_chip]

@@ -135,7 +135,7 @@ def number(value: float, digits: int = 4) -> str:
         return "∞" if value > 0 else "n/a"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    if 1e-3 <= abs(value) < 1e6:
+    if 1e-3 <= abs(value) < 1e15:
         places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
         return f"{value:,.{places}f}"
     return f"{value:.{digits - 1}e}"

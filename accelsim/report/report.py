@@ -14,9 +14,9 @@ from ..arch.component import Component, Direction, Memory, UnitBase
 from ..engine.bounds import program_bound
 from ..engine.program import Program
 from ..engine.trace import Trace
-from ..ir import Workload, count_operations
+from ..ir import Role, Workload, count_operations
 from ..mapping.compulsory import CompulsoryTraffic
-from ..mapping.machine_bound import MachineBound, machine_bound
+from ..mapping.machine_bound import MachineBound, machine_bound, resident_tensors
 from ..mapping.tree import Mapping
 from .bottleneck import bottleneck
 from .counts import count_rows, joules, total
@@ -165,7 +165,11 @@ def make_report(
     """
     if bounds is None:
         scale = Fraction(arch.clock) / program.tick_hz
-        bounds = Bounds.of(machine_bound(workload, arch), program_bound(program), scale)
+        resident = resident_tensors(mapping, arch) if mapping is not None else ()
+        standing = [n for n in resident if n in workload.tensors and workload.tensors[n].role is not Role.ACTIVATION]
+        if standing:
+            notes = (*notes, f"the machine bound takes as on the chip from the start: {', '.join(standing)}")
+        bounds = Bounds.of(machine_bound(workload, arch, resident=resident), program_bound(program), scale)
     return _Maker(arch, workload, trace, bounds).report(mapping, notes)
 
 
