@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import load_spec
 from accelsim.engine import compiled

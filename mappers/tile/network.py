@@ -10,7 +10,7 @@ from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
 from ...errors import BadInput, DoesNotFit, MappingError
 from ...ir import Einsum, Repeat, Role, Workload
-from ...mapping.constraints import Constraints
+from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Mapping, Move, Node, Op, Position, Seq, Stay
 from .flow import Flow
 from .residency import stays_on_chip
@@ -131,6 +131,7 @@ class Network:
     def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
         operands = self._operands(einsum, staying)
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
+        _check_constraint(einsum, constraint)
         key = (_signature(einsum), tuple((o.shapes, o.bits, o.is_output, o.home) for o in operands), budget, constraint)
         if key not in self._known:
             self._known[key] = best_plan(einsum, operands, self._sites(budget), self.objective, constraint)
@@ -296,6 +297,18 @@ class Network:
         here = self._staying(path, before.item, self.addresses)
         top = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
         return self.arch.memories[self.buffer].capacity - top - self.plans[path, before.item].working_set
+
+
+def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
+    """Refuse what names no rank of the Einsum, or a tile larger than its rank."""
+    for rank in (*(constraint.order or ()), *constraint.tiles):
+        if rank not in einsum.sizes:
+            raise MappingError(f"constraint: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
+    for rank, tile in constraint.tiles.items():
+        if not 1 <= tile <= einsum.sizes[rank]:
+            raise MappingError(
+                f"constraint: tile {tile} of rank {rank} of {einsum.name}, whose size is {einsum.sizes[rank]}"
+            )
 
 
 def _nest(einsum: Einsum, plan: Plan) -> Node:

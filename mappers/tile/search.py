@@ -151,11 +151,12 @@ class _Space:
         self.operands = operands
         self.moved = [o for o in operands if o.home is not None]
         outer, inner = self._tiled_ranks()
+        fixed = dict.fromkeys((*(constraint.order or ()), *constraint.tiles))
+        outer += [r for r in fixed if r not in (*outer, *inner)]
         self.ranks = outer + inner
         self.orders = [tuple(outer) + p for p in permutations(inner)]
         if constraint.order:
-            self.orders = [tuple(constraint.order)]
-            self.ranks = list(constraint.order)
+            self.orders = [p for p in permutations(self.ranks) if constraint.allows(order=p)]
         # Ranks of which many are tiled get fewer sizes each.
         limit = SIZES_PER_RANK if len(self.ranks) <= 3 else SIZES_PER_RANK - 2
         lists = [
