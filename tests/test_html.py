@@ -240,7 +240,10 @@ def test_si(value: float, unit: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1234567, "1,234,567"), (0.5, "0.5000"), (1234.567, "1,235"), (1e-9, "1.000e-09"), (1e6 + 0.4, "1,000,000"), (2e20, "2.000e+20")],
-)
+    [
+        (1234567, "1,234,567"), (0.5, "0.5000"), (1234.567, "1,235"), (1e-9, "1.000e-09"), (1e6 + 0.4, "1,000,000"),
+        (2e20, "2.000e+20"),
+    ],
+)  # fmt: skip
 def test_number(value: float, text: str) -> None:
     assert number(value) == text
