@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .report import Report
 
 MAPPER_GROUP = "accelsim.mappers"
+OBJECTIVES = ("latency", "energy", "edp")
 Kernel = Literal["compiled", "reference"]
 
 
@@ -51,6 +52,12 @@ def load_mapper(name: str) -> Mapper:
             mapper: Mapper = entry.load()
             return mapper
     raise BadInput(f"no mapper {name!r}; there are auto, {', '.join(mapper_names())}")
+
+
+def check_objective(objective: str) -> None:
+    """Raise BadInput for an objective that no mapper knows."""
+    if objective not in OBJECTIVES:
+        raise BadInput(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
 
 
 def run_program(program: Program, *, kernel: Kernel = "compiled", record: int = 0) -> Trace:
@@ -90,6 +97,7 @@ def simulate(
         seed: for mappers that choose at random.
 
     Raises:
+        BadInput: there is no such mapper or objective.
         DoesNotFit: a memory is too small.
         MappingError: the Mapping is wrong, or constraints cannot be honoured.
     """
@@ -97,6 +105,7 @@ def simulate(
     from .mapping.replay import replay
     from .report import make_report
 
+    check_objective(objective)
     if mapping is None:
         mapping = load_mapper(mapper)(workload, arch, objective=objective, seed=seed, constraints=constraints)
     replay(mapping, workload, arch)

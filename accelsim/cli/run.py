@@ -58,7 +58,7 @@ def run(
         record=RECORDED if perfetto is not None else 0,
         seed=seed,
     )
-    if save_mapping is not None:
+    if save_mapping is not None and report.mapping is not None:
         write_text(save_mapping, dumps_mapping(report.mapping))
     if html is not None:
         with replacing(html) as temporary:

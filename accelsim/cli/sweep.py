@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Rows of the Pareto front that are printed."""
+PIPED_WIDTH = 150
+"""Columns of text where there is no terminal to ask."""
 
 
 def sweep(
@@ -128,16 +131,16 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
 
     from ..study import Status
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
     done = study.count(Status.DONE)
     if done:
         table = study.table()
         front = study.pareto()
         objectives = study.objectives()
-        names = [*planned.parameters(), *objectives, "bottleneck"]
+        names = [*planned.leading(), *objectives, "bottleneck"]
         shown = Table(title=f"Pareto front by {', '.join(planned.pareto)}: {len(front)} of {done} points")
         for name in names:
-            shown.add_column(name, justify="right" if name in objectives else "left")
+            shown.add_column(_heading(name), justify="right" if name in objectives else "left")
         for position in front[:SHOWN]:
             told = {**table[position], "bottleneck": str(table[position].get("bottleneck", "")).partition(":")[0]}
             shown.add_row(*(_cell(told.get(name, "")) for name in names))
@@ -147,10 +150,16 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
     for status in (s for s in Status if s is not Status.DONE):
         if count := study.count(status):
             first = next(f for f in study.failed() if f["status"] == status.value)
-            console.print(f"{count} points: {status.value}, such as: {first['message']}", markup=False)
+            what = f"{first['error']}: {first['message']}" if status is Status.CRASHED else first["message"]
+            console.print(f"{count} points: {status.value}, such as: {what}", markup=False)
     for note in study.notes():
         console.print(note, markup=False)
     print(f"results: {out / 'results.csv'}\nreport:  {out / 'report.html'}")
+
+
+def _heading(name: str) -> str:
+    """The name without the part of the machine or report that it stands in, which the report page shows in full."""
+    return ".".join(name.split(".")[-2:]) if name.startswith("arch.") else name.rpartition(".")[2]
 
 
 def _cell(value: object) -> str:

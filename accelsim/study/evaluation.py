@@ -27,21 +27,35 @@ COUNTS = ("batch", "seq", "context", "bits")
 
 
 def simulate_point(point: Point) -> dict[str, Scalar]:
-    """Simulate a point; the numbers and words of its report under dotted column names.
+    """Simulate a point; the numbers and words of its report under dotted column names, and the size of the machine.
 
     Raises:
         AccelsimError: whatever loading, mapping or simulating raises.
     """
     from ..simulation import simulate
 
+    arch = machine(point.arch, point.arch_values)
     report = simulate(
-        machine(point.arch, point.arch_values),
+        arch,
         model(point.model, point.model_options),
         mapper=point.mapper,
         objective=point.objective,
         seed=point.seed,
     )
-    return dict(columns(report.to_json()))
+    return {**dict(columns(report.to_json())), **size(arch)}
+
+
+def size(arch: Architecture) -> dict[str, Scalar]:
+    """What the machine is made of, as objectives to be weighed against its speed."""
+    clocked = [(unit.peak_rates().get("mac", 0.0), unit.clock or arch.clock) for unit in arch.units.values()]
+    outermost = arch.tiers()[0].port("read")
+    sizes: dict[str, Scalar] = {
+        "machine.peak_macs_per_s": sum(rate * float(clock) for rate, clock in clocked),
+        "machine.on_chip_bytes": sum(memory.capacity for memory in arch.memories.values() if memory.on_chip),
+    }
+    if outermost is not None:
+        sizes["machine.off_chip_bytes_per_s"] = float(outermost[1])
+    return sizes
 
 
 def columns(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
@@ -98,11 +112,17 @@ class Identity:
         self._code = code_hash()
         self._machines: dict[tuple[str, Options], str] = {}
         self._models: dict[tuple[str, Options], str] = {}
+        self._choices: set[tuple[str, str]] = set()
 
     def __call__(self, point: Point) -> str:
-        """The key. Raises AccelsimError for a machine that is not valid or a model that cannot be loaded."""
+        """The key. Raises AccelsimError for a machine, model, mapper or objective that is not valid."""
         from ..report.provenance import value_hash
+        from ..simulation import check_objective, load_mapper
 
+        if (point.mapper, point.objective) not in self._choices:
+            load_mapper(point.mapper)
+            check_objective(point.objective)
+            self._choices.add((point.mapper, point.objective))
         here = (point.arch, point.arch_values)
         if here not in self._machines:
             self._machines[here] = machine(*here).spec_hash

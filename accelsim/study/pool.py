@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class WorkerDied(Exception):  # noqa: N818 - the standard library's name for the like is BrokenExecutor
+class WorkerDied(Exception):
     """The process that ran a call ended before it answered."""
 
 

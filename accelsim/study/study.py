@@ -137,11 +137,10 @@ class Study:
         done = [i for i, row in enumerate(self.rows) if row.outcome and row.outcome.status is Status.DONE]
         table = self.to_dataframe().drop(columns="status").iloc[done]
         failed = self.failed()
-        leading = [axis.names[0] for axis in self.sweep.axes]
         return study_html(
             title=self.sweep.name,
             table=table,
-            parameters=[name for name in self.sweep.parameters() if name in leading or name in ("arch", "model")],
+            parameters=self.sweep.leading(),
             objectives=[name for name in self.objectives() if name in table.columns] if done else [],
             pareto=[done.index(i) for i in self.pareto()] if done else [],
             failed=pd.DataFrame.from_records(failed) if failed else None,

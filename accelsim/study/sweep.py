@@ -202,6 +202,11 @@ class Sweep:
         several = [name for name, values in (("arch", self.archs), ("model", self.models)) if len(values) > 1]
         return [*(n for n in several if n not in names), *names]
 
+    def leading(self) -> list[str]:
+        """`parameters`, of tied names the first alone."""
+        tied = {name for axis in self.axes for name in axis.names[1:]}
+        return [name for name in self.parameters() if name not in tied]
+
     def to_json(self) -> str:
         """A canonical text form, kept in the store."""
         plain = {

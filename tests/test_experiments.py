@@ -1,0 +1,103 @@
+"""Experiments: every one reproduces its rows within tolerance, and responds to its machine as it should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.cli import accelsim
+
+from accelsim.errors import BadInput
+from accelsim.experiments.loader import Comparison, Row, data_path, experiment_names, load_experiment, summaries, table
+
+ROW_KEYS = ["quantity", "where", "published", "accelsim", "unit", "error", "tolerance", "ok", "source", "note"]
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_experiment_is_within_its_tolerances(name: str) -> None:
+    ran = accelsim("reproduce", name, "--json")
+    told = json.loads(ran.output)
+    assert list(told) == ["experiment", "rows", "seconds"]
+    assert told["rows"]
+    assert all(list(row) == ROW_KEYS for row in told["rows"])
+    assert all(row["source"] for row in told["rows"])
+    missed = [row for row in told["rows"] if row["ok"] is False]
+    assert not missed
+    assert ran.code == 0
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_experiment_folder_is_complete(name: str) -> None:
+    folder = Path(data_path(f"accelsim.experiments.{name}", ""))
+    assert (folder / "README.md").read_text().startswith("# ")
+    assert summaries()[name].endswith(".")
+    tables = list(folder.glob("*.csv"))
+    assert tables
+    assert all(record["source"] for file in tables for record in table(f"accelsim.experiments.{name}", file.name))
+
+
+def row(published: float | None, got: float | None, tolerance: float | None) -> Row:
+    return Row("cycles", "here", published, got, "cycles", tolerance, "a paper", "a reason")
+
+
+@pytest.mark.parametrize(
+    ("published", "got", "tolerance", "error", "ok"),
+    [
+        (100, 103, 0.05, 0.03, True),
+        (100, 97, 0.02, -0.03, False),
+        (100, 100, 0.0, 0.0, True),
+        (0, 0, 0.0, 0.0, True),
+        (0, 1, 0.0, 1.0, False),
+        (100, 50, None, -0.5, None),
+        (100, None, 0.05, None, False),
+        (None, 3, None, None, None),
+    ],
+)
+def test_rows_are_judged(
+    published: float | None, got: float | None, tolerance: float | None, error: float | None, ok: bool | None
+) -> None:
+    judged = row(published, got, tolerance)
+    assert judged.error == (None if error is None else pytest.approx(error))
+    assert judged.ok is ok
+    assert judged.to_json()["tolerance"] == ("unreachable" if tolerance is None else tolerance)
+
+
+def test_a_row_without_tolerance_needs_a_reason() -> None:
+    with pytest.raises(BadInput, match="needs the reason"):
+        Row("cycles", "here", 1, 2, "cycles", None, "a paper")
+
+
+def test_one_missed_row_fails_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad, free = row(100, 100, 0.0), row(100, 101, 0.0), row(100, 300, None)
+    assert Comparison("x", (good, free), 0.0).ok
+    assert not Comparison("x", (good, bad), 0.0).ok
+    experiment = load_experiment("systolic")
+    monkeypatch.setattr("accelsim.experiments.systolic.experiment.rows", lambda: [good, bad])
+    assert load_experiment("systolic") != experiment
+    assert accelsim("reproduce", "systolic").code == 1
+
+
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+def test_systolic_moves_with_the_array(dataflow: str) -> None:
+    """±20 % of the rows and columns, for a product of many folds: more elements, fewer cycles. Memories are free."""
+    from accelsim.experiments.systolic.experiment import cycles
+
+    rows, cols = [cycles(900, 900, 900, dataflow, r, 20) for r in (16, 20, 24)], [
+        cycles(900, 900, 900, dataflow, 20, c) for c in (16, 20, 24)
+    ]
+    assert rows[0] > rows[1] > rows[2]
+    assert cols[0] > cols[1] > cols[2]
+
+
+@pytest.mark.parametrize(("path", "values"), [("clock", ["0.8 GHz", "1.2 GHz"]),
+                                              ("memories.sram.capacity", ["800 MiB", "1200 MiB"])])
+def test_systolic_cycles_do_not_depend_on(path: str, values: list[str]) -> None:
+    """The clock scales seconds, not cycles; the buffer holds every layer either way."""
+    from accelsim import simulate
+    from accelsim.arch.loader import load_spec
+    from accelsim.experiments.systolic.experiment import gemm
+
+    spec = load_spec(data_path("accelsim.experiments.systolic", "array.yaml"))
+    reports = [simulate(spec.with_values({path: value}).build(), gemm(100, 200, 300)) for value in values]
+    assert reports[0].cycles == reports[1].cycles == simulate(spec.build(), gemm(100, 200, 300)).cycles
