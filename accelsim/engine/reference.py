@@ -20,25 +20,13 @@ import simpy
 
 from ..errors import Deadlock, ProgramError, TimeOverflow
 from .deadlock import explain
-from .program import (
-    CAUSES,
-    MAX_TICK,
-    NONE,
-    ROUND_ROBIN,
-    RUN,
-    UNBOUNDED,
-    Fifo,
-    IntArray,
-    Platform,
-    Pool,
-    Program,
-    Server,
-)
+from .program import MAX_TICK, NONE, ROUND_ROBIN, RUN, UNBOUNDED, Fifo, IntArray, Platform, Pool, Program, Server
 from .trace import Slices, Trace
 
 END, READY, POOL, SERVE = range(4)
 """The stages of a tick, as SimPy priorities."""
-DATA, SPACE, IN_POOL, IN_SERVER = range(len(CAUSES))
+DATA, SPACE, IN_POOL, IN_SERVER = range(4)
+"""Causes of stalls, as in program.CAUSES."""
 
 ActorId: TypeAlias = tuple[int, int]
 """(fragment, actor): the order of all actors of a session."""
@@ -199,7 +187,7 @@ class _Actor:
         self.waiting: simpy.Event | None = None
         self.waiting_pool = NONE
         self.start, self.end, self.busy, self.work = -1, 0, 0, 0
-        self.stall = [0] * len(CAUSES)
+        self.stall = [0, 0, 0, 0]
         self.phases: list[int] = []  # of the firings that ended
         self.times: list[tuple[int, int]] = []  # and when they started and ended
 
@@ -340,7 +328,7 @@ class _Fragment:
             start=_column(a.start for a in actors),
             end=_column(a.end for a in actors),
             busy=_column(a.busy for a in actors),
-            stall=_column(a.stall for a in actors).reshape(-1, len(CAUSES)),
+            stall=_column(a.stall for a in actors).reshape(-1, 4),
             fifo_data_stall=_column(f.stall[DATA] for f in self.fifos),
             fifo_space_stall=_column(f.stall[SPACE] for f in self.fifos),
             server_busy=_column(sum(a.busy for a in group) for group in served),
@@ -371,9 +359,7 @@ class ReferenceSession:
     `seed` shuffles the order in which a Program's processes are created, which must not change any result.
     """
 
-    def __init__(
-        self, platform: Platform, tick_hz: Fraction, *, record: int = 0, seed: int | None = None
-    ) -> None:
+    def __init__(self, platform: Platform, tick_hz: Fraction, *, record: int = 0, seed: int | None = None) -> None:
         self.platform, self.tick_hz, self.record = platform, tick_hz, record
         self._random = None if seed is None else random.Random(seed)
         self._clock = _Clock(initial_time=-1)

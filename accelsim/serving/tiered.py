@@ -73,9 +73,7 @@ class TieredCache:
             raise DoesNotFit(f"upper tier: {self.capacity_bytes} bytes, an object has {largest}")
         return TieredState(policy.requests)
 
-    def on_arrival(
-        self, state: TieredState, request: Request, now: int
-    ) -> tuple[TieredState, tuple[Submission, ...]]:
+    def on_arrival(self, state: TieredState, request: Request, now: int) -> tuple[TieredState, tuple[Submission, ...]]:
         if not isinstance(request.wants, int) or not 0 <= request.wants < len(self.object_bytes):
             raise BadInput(f"request {request.id}: wants {request.wants}, of objects 0 to {len(self.object_bytes) - 1}")
         return self._admit(replace(state, waiting=(*state.waiting, request)))
