@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
@@ -28,7 +29,7 @@ class Affine:
     terms: tuple[tuple[str, int], ...] = ()
     offset: int = 0
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         return tuple(r for r, _ in self.terms)
 
@@ -60,7 +61,7 @@ class Access:
     indices: tuple[Affine, ...]
     pad: float | None = None
 
-    @property
+    @cached_property
     def ranks(self) -> frozenset[str]:
         return frozenset(r for i in self.indices for r in i.ranks)
 

@@ -9,10 +9,11 @@ How a tree runs:
 
 - **Op** runs one Einsum tile on a unit: the extents of its ranks are what the loops around it left.
 - **Loop** cuts the extent of a rank, as it stands there, into tiles (the last one may be ragged) and runs its body once
-  per tile.
-- **Iterate** runs its body once for each of `count` iterations, from `start` on, of a Repeat of the Workload.
+  per tile. Where the body is one Op or Pipe its iterations overlap, as far as buffers allow.
+- **Iterate** runs its body once for each of `count` iterations, from `start` on, of a Repeat of the Workload, one after
+  the other.
 - **Seq** runs its children one after the other: a child begins when everything in the one before it, stores included,
-  has ended, except Moves issued earlier or due later.
+  has ended, except Moves issued earlier or due later. A loop whose body is a Seq runs its iterations so, too.
 - **Pipe** runs its children as stages that overlap: each time the Pipe is entered, a stage hands its result to the next
   through a buffer of `depths[i]` such results.
 - **Par** runs its children at once.
@@ -94,13 +95,18 @@ Node: TypeAlias = Op | Loop | Iterate | Seq | Pipe | Par
 
 @dataclass(frozen=True)
 class Stay:
-    """`tensor` is in `memory` from the start of `start` to the end of `end`."""
+    """`tensor` is in `memory` from the start of `start` to the end of `end`.
+
+    Of a tensor that has one instance per iteration of a Repeat, a Stay inside the Iterate holds the current one, a Stay
+    outside holds all of them, or those of `iterations` (first, number).
+    """
 
     tensor: str
     memory: str
     start: Position
     end: Position
     address: int | None = None
+    iterations: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,15 @@ def children(node: Node) -> Iterator[tuple[int | str, Node]]:
         yield from enumerate(node.children)
 
 
+def child(node: Node, step: int | str) -> Node | None:
+    """The node that a step leads to, None where there is none."""
+    if isinstance(node, Loop | Iterate):
+        return node.body if step == BODY else None
+    if isinstance(node, Seq | Pipe | Par) and isinstance(step, int) and 0 <= step < len(node.children):
+        return node.children[step]
+    return None
+
+
 def walk(node: Node, at: Position = ()) -> Iterator[tuple[Position, Node]]:
     """Every node with its position, parents first, in order."""
     yield at, node
@@ -169,12 +184,23 @@ def find(root: Node, at: Position) -> Node:
     """
     node = root
     for i, step in enumerate(at):
-        below = dict(children(node))
-        if step not in below:
-            valid = ", ".join(str(s) for s in below) or "nothing"
+        below = child(node, step)
+        if below is None:
+            valid = ", ".join(str(s) for s, _ in children(node)) or "nothing"
             raise MappingError(f"position {format_position(at)}: below {format_position(at[:i])} there is {valid}")
-        node = below[step]
+        node = below
     return node
+
+
+def levels(root: Node, at: Position) -> tuple[Loop | Iterate, ...]:
+    """The loops that enclose a position, outermost first."""
+    found: list[Loop | Iterate] = []
+    node: Node | None = root
+    for step in at:
+        if isinstance(node, Loop | Iterate):
+            found.append(node)
+        node = child(node, step) if node is not None else None
+    return tuple(found)
 
 
 def format_position(at: Position) -> str:

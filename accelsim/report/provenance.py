@@ -9,7 +9,9 @@ from collections.abc import Mapping as MappingABC
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from types import NoneType
 from typing import Any
 
 from ..arch.architecture import Architecture
@@ -44,6 +46,7 @@ def provenance(
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -51,16 +54,24 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+@cache
+def _compared(kind: type) -> tuple[str, ...]:
+    """Fields of a dataclass that make its values equal; none for other types."""
+    return tuple(f.name for f in fields(kind) if f.compare) if is_dataclass(kind) else ()
+
+
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.compare}
-        return {"type": type(value).__name__, **named}
+    kind = type(value)
+    if kind in (str, int, float, bool, NoneType):
+        return value
+    if kind is tuple or kind is list:
+        return [_plain(v) for v in value]
+    if names := _compared(kind):
+        return {"type": kind.__name__, **{name: _plain(getattr(value, name)) for name in names}}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, MappingABC):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, AbstractSet):
         return sorted((_plain(v) for v in value), key=repr)
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    return str(value)

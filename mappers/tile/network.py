@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 
 from ...arch.architecture import Architecture
@@ -41,7 +42,6 @@ class Network:
         if near is None or arch.memories[near].on_chip:
             raise BadInput(f"machine {arch.name}: the tile mapper needs an off-chip memory behind {self.buffer}")
         self.tiers = place(self.flow, arch, near)
-        self._known: dict[Hashable, Plan | Shortfall] = {}
         self.plans: dict[tuple[Path, int], Plan] = {}
         self.addresses = self._settle()
         self.stays: list[Stay] = []
@@ -132,10 +132,13 @@ class Network:
         operands = self._operands(einsum, staying)
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
         _check_constraint(einsum, constraint)
-        key = (_signature(einsum), tuple((o.shapes, o.bits, o.is_output, o.home) for o in operands), budget, constraint)
-        if key not in self._known:
-            self._known[key] = best_plan(einsum, operands, self._sites(budget), self.objective, constraint)
-        plan = self._known[key]
+        identity = (
+            _signature(einsum),
+            tuple((o.shapes, o.bits, o.is_output, o.home) for o in operands),
+            (self.arch.spec_hash, budget, self.objective),
+            (constraint, tuple(sorted(constraint.tiles.items()))),
+        )
+        plan = _planned(_Task(identity, einsum, operands, self._sites(budget), self.objective, constraint))
         if isinstance(plan, Shortfall):
             return plan
         # The plan may have been made for an equal Einsum over other tensors.
@@ -309,6 +312,23 @@ def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
             raise MappingError(
                 f"constraint: tile {tile} of rank {rank} of {einsum.name}, whose size is {einsum.sizes[rank]}"
             )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A call of `best_plan`; `identity` stands for all of it, so that equal tasks share one answer."""
+
+    identity: Hashable
+    einsum: Einsum = field(compare=False)
+    operands: list[Operand] = field(compare=False)
+    sites: list[Site] = field(compare=False)
+    objective: str = field(compare=False)
+    constraint: OpConstraint = field(compare=False)
+
+
+@lru_cache(maxsize=2**14)
+def _planned(task: _Task) -> Plan | Shortfall:
+    return best_plan(task.einsum, task.operands, task.sites, task.objective, task.constraint)
 
 
 def _nest(einsum: Einsum, plan: Plan) -> Node:
