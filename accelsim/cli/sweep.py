@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..study import Outcome, Study, Sweep
     from ..study.run import Progress
 
-SHOWN = 20
-"""Rows of the Pareto front that are printed."""
+SHOWN = 8
+"""Rows of the Pareto front that are printed of each model, the best by the first objective."""
 PIPED_WIDTH = 150
 """Columns of text where there is no terminal to ask."""
 
@@ -141,12 +141,12 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
         shown = Table(title=f"Pareto front by {', '.join(planned.pareto)}: {len(front)} of {done} points")
         for name in names:
             shown.add_column(_heading(name), justify="right" if name in objectives else "left")
-        for position in front[:SHOWN]:
+        for position in _shown(study, front):
             told = {**table[position], "bottleneck": str(table[position].get("bottleneck", "")).partition(":")[0]}
             shown.add_row(*(_cell(told.get(name, "")) for name in names))
         console.print(shown)
-        if len(front) > SHOWN:
-            console.print(f"... and {len(front) - SHOWN} more in the report")
+        if len(_shown(study, front)) < len(front):
+            console.print(f"Shown are the {SHOWN} best of each model by {planned.pareto[0]}; the report has them all.")
     for status in (s for s in Status if s is not Status.DONE):
         if count := study.count(status):
             first = next(f for f in study.failed() if f["status"] == status.value)
@@ -155,6 +155,17 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
     for note in study.notes():
         console.print(note, markup=False)
     print(f"results: {out / 'results.csv'}\nreport:  {out / 'report.html'}")
+
+
+def _shown(study: Study, front: list[int]) -> list[int]:
+    """The first rows of the front for each model, in order of the first objective."""
+    table = study.table()
+    first = study.sweep.pareto[0]
+    sign, column = (-1 if first.startswith("-") else 1), first.removeprefix("-")
+    groups: dict[str, list[int]] = {}
+    for position in sorted(front, key=lambda i: (sign * float(table[i][column]), i)):
+        groups.setdefault(str(study.rows[position].settings["model"]), []).append(position)
+    return [position for group in groups.values() for position in group[:SHOWN]]
 
 
 def _heading(name: str) -> str:
