@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from support.drifting import drifting_program
 from support.kernels import RECORD, differences, has_transient, kernels, outcome
 from support.programs import periodic_program, programs, random_program
 
@@ -23,8 +24,8 @@ from accelsim.engine.session import Session
 from accelsim.engine.trace import Trace
 from accelsim.errors import Deadlock, ProgramError
 
-CHUNKS, RANDOM, PERIODIC = 20, 100, 12
-"""Each of the 20 chunks runs 100 random and 12 periodic Programs."""
+CHUNKS, RANDOM, PERIODIC, DRIFTING = 20, 100, 12, 8
+"""Each of the 20 chunks runs so many Programs of each family."""
 
 
 def judge(program: Program, seed: int) -> Trace | None:
@@ -62,6 +63,26 @@ def test_random_programs(chunk: int) -> None:
 def test_periodic_programs(chunk: int) -> None:
     for seed in range(chunk * PERIODIC, (chunk + 1) * PERIODIC):
         judge(periodic_program(seed), seed)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_drifting_programs(chunk: int) -> None:
+    for seed in range(chunk * DRIFTING, (chunk + 1) * DRIFTING):
+        judge(drifting_program(seed), seed=1)
+
+
+def test_jumps_stop_where_a_drift_ends() -> None:
+    """The compiled kernel jumps in most drifting Programs, and never past the tick at which the drift bears."""
+    jumped = jumped_under_contention = 0
+    for seed in range(400):
+        program = drifting_program(seed)
+        trace = outcome(compiled.run, program)
+        assert differences(outcome(lambda p: compiled.run(p, jump=False), program), trace) == [], seed
+        if isinstance(trace, Trace) and trace.jumps:
+            jumped += 1
+            jumped_under_contention += bool(trace.stall[:, 2:].any())
+    assert jumped > 150
+    assert jumped_under_contention > 100
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
