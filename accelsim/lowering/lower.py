@@ -24,7 +24,7 @@ from ..ir import Workload
 from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
 from .costs import OpCosts, option_of
 from .order import Gate, gates, last_ops, segment_key, tied_children, within
-from .parts import Leaf, Names, Part, leaves_of, parts_of, pipes_around
+from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
 from .ports import Port, ServerSet, ports_between
 from .schedule import Block, Place, nest_schedule
 
@@ -35,15 +35,23 @@ class Wait:
 
     A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`. A gate
     moves its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate
-    only where that body is not also the first (last) one of the loop around. `partial` restricts a port to firings that
-    resume (inputs) or leave unfinished (outputs) a partial result.
+    only where that body is not also the first (last) one of the loop around. `partial` restricts an input to firings
+    that resume a partial result because of a loop outside of that depth. `by` restricts a port to firings whose tile
+    the loop at that depth has come back to (inputs) or is the next to come back to (outputs).
     """
 
     fifo: int
     depth: int
     gate: bool = False
     back: bool = False
-    partial: bool = False
+    partial: int | None = None
+    by: int | None = None
+
+    def concerns(self, loops: int) -> bool:
+        """Whether a firing uses it that resumes, or leaves unfinished, a result because of these loops (bits)."""
+        if self.by is not None:
+            return loops.bit_length() - 1 == self.by
+        return self.partial is None or bool(loops & ((1 << self.partial) - 1))
 
 
 @dataclass
@@ -94,7 +102,8 @@ class _Lowering:
         for i, part in enumerate(self.parts):
             self.by_tensor[part.move.tensor].append(i)
             if part.move.store:
-                self.stores_of[part.leaf.at].append(part)
+                for maker in part.users:
+                    self.stores_of[maker.at].append(part)
                 for n in range(len(part.move.due) + 1):
                     self.ending_below[part.move.due[:n]].append(i)
         self.builder = ProgramBuilder(f"{workload.name} on {arch.name}", tick_hz=Fraction(arch.clock))
@@ -105,6 +114,8 @@ class _Lowering:
         self.op_actor: dict[Position, Actor] = {}
         self.chain: dict[int, list[Actor]] = {}
         """Index of a part to the actors of its transfer, in order; empty when it takes no time."""
+        self.back: dict[int, list[Actor]] = {}
+        """The same for reloads of the partial results that a store takes away."""
         self.costs: dict[Position, OpCosts] = {}
         self.ends: dict[tuple[Position, int], list[Actor]] = {}
 
@@ -112,7 +123,9 @@ class _Lowering:
         for leaf in self.leaves:
             self._op_actor(leaf)
         for i, part in enumerate(self.parts):
-            self._transfer(i, part)
+            self.chain[i] = self._transfer(part)
+            if part.move.store and self._reducing(part.leaf, part.depth):
+                self.back[i] = self._transfer(part, reload=True)
         for i, part in enumerate(self.parts):
             if part.move.store:
                 self._drain(i, part)
@@ -148,7 +161,7 @@ class _Lowering:
         server = self.servers.unit(unit)
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
 
-    def _transfer(self, i: int, part: Part, *, reload: bool = False) -> list[Actor]:
+    def _transfer(self, part: Part, *, reload: bool = False) -> list[Actor]:
         """One actor per port that the Move passes, joined by single buffers."""
         move = part.move
         src, dst = (move.dst, move.src) if reload else (move.src, move.dst)
@@ -169,8 +182,6 @@ class _Lowering:
             if chain:
                 self._join(chain[-1], actor, depth=1, at=part.depth, latency=0)
             chain.append(actor)
-        if not reload:
-            self.chain[i] = chain
         return chain
 
     # FIFOs
@@ -184,78 +195,112 @@ class _Lowering:
         at: int,
         latency: int,
         name: str | None = None,
-        partial: bool = False,
+        partial: int | None = None,
     ) -> None:
         """A buffer of `depth` tiles, cut at loop depth `at`, from one actor to another."""
         fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=name)
         src.outputs.append(Wait(fifo, at))
         dst.inputs.append(Wait(fifo, at, partial=partial))
 
-    def _latency(self, part: Part) -> int:
-        """Ticks from the end of a transfer to its last byte being there: access latencies on the way."""
-        seconds = self.arch.memories[part.move.src].latency if not part.move.store else 0.0
-        seconds += sum(
-            link.latency for link in self.arch.links.values() if {*link.between} == {part.move.src, part.move.dst}
-        )
+    def _latency(self, src: str, dst: str) -> int:
+        """Ticks from the end of a load to its last byte being there: access latencies on the way."""
+        seconds = self.arch.memories[src].latency
+        seconds += sum(link.latency for link in self.arch.links.values() if {*link.between} == {src, dst})
         return ceil(Fraction(seconds).limit_denominator(10**12) * Fraction(self.arch.clock))
 
+    def _takers(self, i: int) -> list[Actor]:
+        """What uses the tiles of a load: further Moves that take the tensor on, and Ops that its memory feeds."""
+        part, move = self.parts[i], self.parts[i].move
+        found = [self.op_actor[x.at] for x in part.users if self.arch.units[x.op.unit].memory == move.dst]
+        for j in self.by_tensor[move.tensor]:
+            other = self.parts[j]
+            if not other.move.store and other.move.src == move.dst and within(other.cut, part.cut):
+                found += [self.chain[j][0]] if self.chain[j] else self._takers(j)
+        return list({actor.index: actor for actor in found}.values())
+
+    def _makers(self, i: int) -> list[tuple[Actor, Actor | None]]:
+        """Ops that make the tiles of a store, or Moves that bring them, each with what needs the partial ones back."""
+        part, move = self.parts[i], self.parts[i].move
+        ops = [self.op_actor[x.at] for x in part.users if self.arch.units[x.op.unit].memory == move.src]
+        found: dict[int, tuple[Actor, Actor | None]] = {op.index: (op, op) for op in ops}
+        for j in self.by_tensor[move.tensor]:
+            other = self.parts[j]
+            if not other.move.store or other.move.dst != move.src or not within(other.cut, part.cut):
+                continue
+            for maker, taker in self._makers(j):
+                out = self.chain[j][-1] if self.chain[j] else maker
+                back = self.back[j][0] if self.back.get(j) else taker
+                found[out.index] = out, back if j in self.back else None
+        return list(found.values())
+
     def _feed(self, i: int, part: Part) -> None:
-        """Join a load to what uses its tiles: a further Move that takes the tensor on, or Ops."""
+        """Join a load to what uses its tiles."""
         move = part.move
-        same = [(j, self.parts[j]) for j in self.by_tensor[move.tensor]]
-        onward = [j for j, p in same if not p.move.store and p.move.src == move.dst and within(p.cut, part.cut)]
-        users = [self.chain[j][0] for j in onward if self.chain[j]]
-        direct = [x for j in onward if not self.chain[j] for x in self.parts[j].users] if onward else part.users
-        users += [self.op_actor[x.at] for x in direct if onward or self.arch.units[x.op.unit].memory == move.dst]
-        if not users:
+        takers = self._takers(i)
+        if not takers:
             raise MappingError(
                 f"move of {move.tensor} into {move.dst} at {format_position(part.cut)}: nothing uses it there"
             )
         chain = self.chain[i]
         if not chain:
-            self._count_free(part, users[0])
+            self._count_free(part, takers[0])
             return
-        for user in users:
-            name = f"{move.tensor} in {move.dst} for {user.leaf.einsum.name}"
-            self._join(chain[-1], user, depth=move.buffers, at=part.depth, latency=self._latency(part), name=name)
+        latency = self._latency(move.src, move.dst)
+        for taker in takers:
+            name = f"{move.tensor} in {move.dst} for {taker.leaf.einsum.name}"
+            self._join(chain[-1], taker, depth=move.buffers, at=part.depth, latency=latency, name=name)
 
     def _drain(self, i: int, part: Part) -> None:
         """Join what makes a tile to the store that takes it away, and its way back while it is partial."""
         move = part.move
-        same = [(j, self.parts[j]) for j in self.by_tensor[move.tensor]]
-        earlier = [j for j, p in same if p.move.store and p.move.dst == move.src and within(p.cut, part.cut)]
-        maker = self.chain[earlier[0]][-1] if earlier and self.chain[earlier[0]] else self.op_actor[part.leaf.at]
+        makers = self._makers(i)
+        if not makers:
+            raise MappingError(
+                f"move of {move.tensor} out of {move.src} at {format_position(part.cut)}: nothing makes it there"
+            )
         chain = self.chain[i]
         if not chain:
-            self._count_free(part, maker)
-            return
-        latency = self.costs[part.leaf.at].latency
+            self._count_free(part, makers[0][0])
         name = f"{move.tensor} in {move.src}"
-        self._join(maker, chain[0], depth=move.buffers, at=part.depth, latency=latency, name=name)
-        if self._reducing(part.leaf, part.depth):
-            back = self._transfer(i, part, reload=True)
-            fifo = self.builder.fifo(chain[-1].index, back[0].index, depth=UNBOUNDED, name=f"partial {move.tensor}")
-            chain[-1].outputs.append(Wait(fifo, part.depth, partial=True))
-            back[0].inputs.append(Wait(fifo, part.depth, partial=True))
+        for maker, _ in makers if chain else ():
+            latency = self._result_latency(maker)
+            self._join(maker, chain[0], depth=move.buffers, at=part.depth, latency=latency, name=name)
+        if i in self.back:
+            self._return(i, part, makers)
+
+    def _return(self, i: int, part: Part, makers: list[tuple[Actor, Actor | None]]) -> None:
+        """Join a store to the way back of the partial results that it takes away, and that to what needs them."""
+        move, chain, back = part.move, self.chain[i], self.back[i]
+        takers = [taker for _, taker in makers if taker is not None]
+        if not back:
+            self._count_free(part, takers[0], reload=True)
+        if not chain and not back:
+            return
+        # One FIFO per loop that comes back to a tile: in each, tiles come back in the order in which they left.
+        for loop in sorted(self._reducing(part.leaf, part.depth)):
+            for leaving in chain[-1:] or [maker for maker, _ in makers]:
+                for coming in back[:1] or takers:
+                    latency = self._result_latency(leaving)
+                    name = f"partial {move.tensor}"
+                    fifo = self.builder.fifo(leaving.index, coming.index, depth=UNBOUNDED, latency=latency, name=name)
+                    leaving.outputs.append(Wait(fifo, part.depth, by=loop))
+                    coming.inputs.append(Wait(fifo, part.depth, by=loop))
+        latency = self._latency(move.dst, move.src)
+        for taker in takers if back else ():
+            name = f"partial {move.tensor} in {move.src}"
             self._join(
-                back[-1],
-                self.op_actor[part.leaf.at],
-                depth=move.buffers,
-                at=part.depth,
-                latency=self._latency(part),
-                name=f"partial {move.tensor} in {move.src}",
-                partial=True,
+                back[-1], taker, depth=move.buffers, at=part.depth, latency=latency, name=name, partial=part.depth
             )
 
-    def _count_free(self, part: Part, actor: Actor) -> None:
+    def _result_latency(self, actor: Actor) -> int:
+        """Ticks from the end of an actor's firing to its result being there: those of an Op."""
+        return self.costs[actor.leaf.at].latency if actor.part is None else 0
+
+    def _count_free(self, part: Part, actor: Actor, *, reload: bool = False) -> None:
         """Count the bytes of a transfer that takes no time on the actor it serves."""
-        probe = Actor(NONE, part.leaf, part.depth, 0, part=part)
+        probe = Actor(NONE, part.leaf, part.depth, 0, part=part, reload=reload)
         for action, count in _total(self._schedule(probe)).items():
             actor.extra[action] = actor.extra.get(action, 0) + count
-        if part.move.store and self._reducing(part.leaf, part.depth):
-            probe.reload = True
-            for action, count in _total(self._schedule(probe)).items():
-                actor.extra[action] = actor.extra.get(action, 0) + count
 
     def _stages(self) -> None:
         """Buffers between the stages of every Pipe."""
@@ -275,7 +320,7 @@ class _Lowering:
                             self.op_actor[consumer.at],
                             depth=pipe.depths[stage - 1],
                             at=depth,
-                            latency=self.costs[producer.at].latency,
+                            latency=self._result_latency(self.op_actor[producer.at]),
                             name=f"{handed} from {producer.einsum.name} to {consumer.einsum.name}",
                         )
 
@@ -309,7 +354,11 @@ class _Lowering:
                 continue
             joined.add(key)
             fifo = self.builder.fifo(
-                ending.index, waiting.index, depth=UNBOUNDED, name=f"end of {format_position(gate.after)}"
+                ending.index,
+                waiting.index,
+                depth=UNBOUNDED,
+                latency=self._result_latency(ending),
+                name=f"end of {format_position(gate.after)}",
             )
             ending.outputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
             waiting.inputs.append(Wait(fifo, gate.depth, gate=True, back=gate.back))
@@ -325,7 +374,7 @@ class _Lowering:
                 if not self.chain[i] or part.depth < depth:
                     continue
                 if any(within(x, part.move.due) for x in last):  # otherwise a gate inside has waited for it
-                    stored.add(part.leaf.at)
+                    stored.update(maker.at for maker in part.users)
                     found.append(self.chain[i][-1])
             found += [self.op_actor[x] for x in last if x not in stored]
             self.ends[at, depth] = found
@@ -333,24 +382,21 @@ class _Lowering:
 
     # Schedules
 
-    def _reducing(self, leaf: Leaf, depth: int) -> frozenset[int]:
+    @staticmethod
+    def _reducing(leaf: Leaf, depth: int) -> frozenset[int]:
         """Loop depths above `depth` whose loops cut a rank that the Einsum reduces."""
         ranks = leaf.einsum.reduced_ranks
-        return frozenset(d for d in range(depth) if any(leaf.cuts(d, r) for r in ranks))
+        return frozenset(d for d in range(depth) if leaf.cuts[d] in ranks)
 
     def _schedule(self, actor: Actor) -> Block:
-        leaf = actor.leaf
-        depth = actor.depth
-        store_depths = [p.depth for p in self.stores_of[leaf.at]]
-        cut = actor.part.depth if actor.part else min(store_depths, default=0)
-        stored = actor.part is None or actor.part.move.store
+        if actor.part is not None:
+            nest = nest_of(actor.part.users, actor.depth)
+            stored = actor.depth if actor.part.move.store else 0
+        else:
+            nest = nest_of((actor.leaf,), actor.depth)
+            stored = max((p.depth for p in self.stores_of[actor.leaf.at]), default=0)
         return nest_schedule(
-            leaf.levels[:depth],
-            leaf.einsum.sizes,
-            lambda place: self._phase(actor, place),
-            reducing=self._reducing(leaf, cut) if stored and store_depths else frozenset(),
-            rename=leaf.rename,
-            trips=leaf.trips,
+            nest, lambda place: self._phase(actor, place), reducing=self._reducing(actor.leaf, stored)
         )
 
     def _phase(self, actor: Actor, place: Place) -> Phase | None:
@@ -359,7 +405,7 @@ class _Lowering:
         if actor.part is not None:
             work, actions = self._move_work(actor, place)
         else:
-            costs = self.costs[actor.leaf.at].at(place.extents)
+            costs = self.costs[actor.leaf.at].at(tuple(x for x in place.extents if x[0] in actor.leaf.einsum.sizes))
             work, actions = costs.cycles, dict(costs.actions)
         if actor.extra and place.first == 0:
             for action, count in actor.extra.items():
@@ -376,8 +422,7 @@ class _Lowering:
         part = actor.part
         assert part is not None
         move, operator = part.move, part.leaf.einsum.name
-        accesses = [a for x in part.users for a in self.names.accesses(x.einsum, move.tensor)]
-        nbytes = self.names.tile_bytes(accesses, dict(place.extents))
+        nbytes = self.names.tile_bytes(part.uses(place, self.names), part.depth)
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:
@@ -390,7 +435,7 @@ class _Lowering:
 
 
 def _in_tokens(wait: Wait, place: Place) -> int | None:
-    if wait.partial and not place.resumed:
+    if not wait.concerns(place.resumed):
         return None
     if wait.gate:
         here = place.first == wait.depth if wait.back else place.first <= wait.depth
@@ -399,7 +444,7 @@ def _in_tokens(wait: Wait, place: Place) -> int | None:
 
 
 def _out_tokens(wait: Wait, place: Place) -> int | None:
-    if wait.partial and not place.unfinished:
+    if not wait.concerns(place.unfinished):
         return None
     if wait.gate:
         here = place.last == wait.depth if wait.back else place.last <= wait.depth

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..mapping.tree import Iterate, Loop, Mapping, Node, Par, Pipe, Position, Seq, children, find, levels, walk
+from ..mapping.tree import Iterate, Loop, Mapping, Node, Op, Par, Pipe, Position, Seq, children, find, walk
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,46 @@ def sequential(node: Node) -> bool:
 
 
 def gates(root: Node, at: Position) -> tuple[Gate, ...]:
-    """What must have ended before the node at `at` may begin."""
+    """What must have ended before the node at `at` may begin.
+
+    In a Pipe or Par a child that is a Seq, or a loop around one, runs once at a time, though the iterations of the loop
+    around the Pipe or Par overlap.
+    """
+    nodes, depths = path(root, at)
     found: list[Gate] = []
+    alone: Position | None = None
     for i in range(len(at) - 1, -1, -1):
-        parent = find(root, at[:i])
-        depth = len(levels(root, at[: i + 1]))
+        parent, step, depth = nodes[i], at[i], depths[i + 1]
         if isinstance(parent, Seq):
-            step = at[i]
             if isinstance(step, int) and step > 0:
                 found.append(Gate((*at[:i], step - 1), depth))
                 break
+        elif isinstance(parent, Pipe | Par):
+            if sequential(nodes[i + 1]):
+                alone = at[: i + 1]
         elif isinstance(parent, Iterate) or (isinstance(parent, Loop) and sequential(parent.body)):
             found.append(Gate(at[: i + 1], depth, back=True))
+        elif alone is not None:
+            found.append(Gate(alone, depth, back=True))
     return tuple(found)
+
+
+def path(root: Node, at: Position) -> tuple[list[Node], list[int]]:
+    """The nodes from the root to a position, and how many loops are around each."""
+    nodes, depths = [root], [0]
+    for step in at:
+        node = nodes[-1]
+        depths.append(depths[-1] + isinstance(node, Loop | Iterate))
+        nodes.append(below(node, step))
+    return nodes, depths
+
+
+def below(node: Node, step: int | str) -> Node:
+    """The node one step below another."""
+    if isinstance(node, Loop | Iterate):
+        return node.body
+    assert not isinstance(node, Op) and isinstance(step, int)
+    return node.children[step]
 
 
 def last_ops(root: Node, at: Position) -> list[Position]:
@@ -111,5 +138,5 @@ def segment_key(root: Node, tied: dict[Position, tuple[bool, ...]], at: Position
             key += [*at[:i], first]
             if last > first:
                 break
-        node = dict(children(node))[step]
+        node = below(node, step)
     return tuple(key)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass, field, replace
 
 from ..errors import MappingError
 from ..ir import Access, Einsum, Workload
@@ -18,14 +18,13 @@ from ..mapping.tree import (
     Op,
     Pipe,
     Position,
-    children,
     find,
     format_position,
     levels,
     walk,
 )
-from .order import within
-from .schedule import Place
+from .order import path, within
+from .schedule import Nest, Place
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,20 @@ class Leaf:
     """An Op of the tree with what is needed to run it.
 
     Attributes:
-        rename: rank of an enclosing loop to the rank of this Einsum that it cuts, where the names differ.
-        trips: iterations of the enclosing loops, by depth, that cut no rank of this Einsum.
+        cuts: by depth the rank of this Einsum that the loop there cuts; empty for none, and for an Iterate.
+        guides: by depth of a Loop that cuts none, another Op inside it and the rank of that one's Einsum that it cuts.
     """
 
     at: Position
     op: Op
     einsum: Einsum
     levels: tuple[Loop | Iterate, ...]
-    rename: MappingABC[str, str] = field(default_factory=dict)
-    trips: MappingABC[int, int] = field(default_factory=dict)
+    cuts: tuple[str, ...] = ()
+    guides: MappingABC[int, tuple[Leaf, str]] = field(default_factory=dict)
 
-    def cuts(self, depth: int, rank: str) -> bool:
-        """Whether the loop at a depth cuts a rank of this Einsum."""
-        level = self.levels[depth]
-        return isinstance(level, Loop) and self.rename.get(level.rank, level.rank) == rank
+    def foreign(self, rank: str) -> str:
+        """Name of a rank of this Einsum in the nest of another Op."""
+        return f"{rank}@{format_position(self.at)}"
 
 
 class Names:
@@ -76,9 +74,9 @@ class Names:
             tensor = self._views[tensor]
         return tensor
 
-    def accesses(self, einsum: Einsum, tensor: str) -> list[Access]:
-        """The Einsum's accesses to the stored tensor `tensor`, inputs first."""
-        return [a for a in (*einsum.inputs, einsum.output) if self.storage(a.tensor) == tensor]
+    def accesses(self, einsum: Einsum, tensor: str, store: bool) -> list[Access]:
+        """The accesses by which an Einsum reads (for a store: writes) the stored tensor `tensor`."""
+        return [a for a in ((einsum.output,) if store else einsum.inputs) if self.storage(a.tensor) == tensor]
 
     def reads(self, einsum: Einsum, tensor: str) -> bool:
         return any(self.storage(a.tensor) == tensor for a in einsum.inputs)
@@ -89,14 +87,42 @@ class Names:
     def bits(self, tensor: str) -> int:
         return self.workload.tensors[tensor].bits
 
-    def tile_bytes(self, accesses: list[Access], extents: MappingABC[str, int]) -> int:
-        """Bytes of the hull of what accesses to one tensor touch over a box of rank extents, whole bytes."""
-        best = 0
-        for access in accesses:
-            shape = self.workload.tensors[access.tensor].shape
-            elements = prod(min(index.extent(extents), size) for index, size in zip(access.indices, shape, strict=True))
-            best = max(best, -(-elements * self.bits(access.tensor) // 8))
-        return best
+    def tile_bytes(self, uses: Sequence[Use], depth: int) -> int:
+        """Bytes of a tile: of the boxes that hold what all accesses touch, at most of the whole tensor.
+
+        Accesses that the loops around shift alike share a box where that is smaller. Each box is whole bytes.
+        """
+        if len(uses) == 1:
+            return self._box(*uses)
+        groups: dict[Hashable, list[Use]] = {}
+        for use in uses:
+            groups.setdefault((use.access.tensor, use.shifts(depth)), []).append(use)
+        total = sum(min(self._box(*group), sum(self._box(use) for use in group)) for group in groups.values())
+        return min(total, *(self.workload.tensors[use.access.tensor].nbytes for use in uses))
+
+    def _box(self, *uses: Use) -> int:
+        tensor = self.workload.tensors[uses[0].access.tensor]
+        elements = 1
+        for dim, size in enumerate(tensor.shape):
+            bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
+            elements *= min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds))
+        return -(-elements * tensor.bits // 8)
+
+
+@dataclass(frozen=True)
+class Use:
+    """An access of an Op over a tile of the given extents."""
+
+    leaf: Leaf
+    access: Access
+    extents: MappingABC[str, int]
+
+    def shifts(self, depth: int) -> tuple[tuple[int, ...], ...]:
+        """How far an iteration of each of the outer `depth` loops shifts each index, per element of the tile."""
+        return tuple(
+            tuple(sum(c for r, c in index.terms if r == self.leaf.cuts[d]) for d in range(depth))
+            for index in self.access.indices
+        )
 
 
 def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
@@ -113,65 +139,97 @@ def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
         if einsum is None:
             raise MappingError(f"position {format_position(at)}: the Workload has no Einsum {node.einsum!r}")
         leaves.append(Leaf(at, node, einsum, levels(mapping.root, at)))
-    named = [_renamed(leaf, leaves, mapping, names) for leaf in leaves]
-    return [_with_trips(leaf, named, mapping) for leaf in named]
+    known: dict[tuple[Position, int], str] = {}
+    named = [replace(leaf, cuts=_cuts(leaf, leaves, mapping, known)) for leaf in leaves]
+    return [_with_guides(leaf, named, mapping) for leaf in named]
 
 
 def pipes_around(mapping: Mapping, at: Position) -> list[int]:
     """Lengths of the prefixes of a position at which Pipes stand."""
-    found: list[int] = []
-    node = mapping.root
-    for i, step in enumerate(at):
-        if isinstance(node, Pipe):
-            found.append(i)
-        node = dict(children(node))[step]
-    return found
+    nodes, _ = path(mapping.root, at)
+    return [i for i, node in enumerate(nodes[:-1]) if isinstance(node, Pipe)]
 
 
-def _renamed(leaf: Leaf, leaves: list[Leaf], mapping: Mapping, names: Names) -> Leaf:
-    """Follow the tensors that Pipe stages hand on, so that loops around the Pipe cut every stage alike."""
-    rename: dict[str, str] = {}
-    for i in pipes_around(mapping, leaf.at):
+def _loop_positions(mapping: Mapping, at: Position) -> list[Position]:
+    """Positions of the loops around a position, outermost first."""
+    nodes, _ = path(mapping.root, at)
+    return [at[:i] for i, node in enumerate(nodes[:-1]) if isinstance(node, Loop | Iterate)]
+
+
+def _cuts(
+    leaf: Leaf, leaves: list[Leaf], mapping: Mapping, known: dict[tuple[Position, int], str]
+) -> tuple[str, ...]:
+    loops = _loop_positions(mapping, leaf.at)
+    pipes = pipes_around(mapping, leaf.at)
+
+    def cut(depth: int) -> str:
+        level = leaf.levels[depth]
+        if isinstance(level, Iterate):
+            return ""
+        if (leaf.at, depth) not in known:
+            inside = [i for i in pipes if i > len(loops[depth])]
+            handed = next((r for i in inside for r in _handed(leaf, i, depth, leaves, mapping, known)), "")
+            known[leaf.at, depth] = handed or (level.rank if level.rank in leaf.einsum.sizes else "")
+        return known[leaf.at, depth]
+
+    return tuple(cut(depth) for depth in range(len(leaf.levels)))
+
+
+def _handed(
+    leaf: Leaf, pipe: int, depth: int, leaves: list[Leaf], mapping: Mapping, known: dict[tuple[Position, int], str]
+) -> Iterator[str]:
+    """The ranks by which an Op reads the dimensions, cut by a loop around a Pipe, of what earlier stages hand to it."""
+    for access in leaf.einsum.inputs:
         for other in leaves:
-            same = within(other.at, leaf.at[:i]) and other.at[i] != leaf.at[i] and other.at < leaf.at
-            handed = names.storage(other.einsum.output.tensor)
-            if not same or not names.reads(leaf.einsum, handed):
+            made = other.einsum.output
+            if made.tensor != access.tensor or not within(other.at, leaf.at[:pipe]) or other.at == leaf.at:
                 continue
-            source = _renamed(other, leaves, mapping, names).rename
-            back = {mine: loop for loop, mine in source.items()}
-            for access in leaf.einsum.inputs:
-                if access.tensor != other.einsum.output.tensor:
-                    continue
-                for theirs, mine in zip(other.einsum.output.indices, access.indices, strict=True):
-                    if len(theirs.terms) == len(mine.terms) == 1:
-                        loop_name = back.get(theirs.terms[0][0], theirs.terms[0][0])
-                        rename.setdefault(loop_name, mine.terms[0][0])
-    return Leaf(leaf.at, leaf.op, leaf.einsum, leaf.levels, rename)
+            if not other.at[pipe] < leaf.at[pipe]:  # type: ignore[operator]  # both are stages
+                continue
+            theirs = _cuts(other, leaves, mapping, known)[depth]
+            for written, read in zip(made.indices, access.indices, strict=True):
+                if theirs and written.ranks == (theirs,) and len(read.terms) == 1:
+                    yield read.terms[0][0]
 
 
-def _with_trips(leaf: Leaf, leaves: list[Leaf], mapping: Mapping) -> Leaf:
-    trips: dict[int, int] = {}
+def _with_guides(leaf: Leaf, leaves: list[Leaf], mapping: Mapping) -> Leaf:
+    guides: dict[int, tuple[Leaf, str]] = {}
+    loops = _loop_positions(mapping, leaf.at)
     for depth, level in enumerate(leaf.levels):
-        if isinstance(level, Iterate) or leaf.rename.get(level.rank, level.rank) in leaf.einsum.sizes:
+        if isinstance(level, Iterate) or leaf.cuts[depth]:
             continue
         for other in leaves:
-            if depth < len(other.levels) and other.levels[depth] is level:
-                rank = other.rename.get(level.rank, level.rank)
-                if rank in other.einsum.sizes:
-                    extent = min(
-                        [other.einsum.sizes[rank]]
-                        + [
-                            n.tile
-                            for d, n in enumerate(other.levels[:depth])
-                            if isinstance(n, Loop) and other.cuts(d, rank)
-                        ]
-                    )
-                    trips[depth] = -(-extent // level.tile)
-                    break
+            if within(other.at, loops[depth]) and other.cuts[depth]:
+                guides[depth] = other, other.cuts[depth]
+                break
         else:
             where = format_position(leaf.at)
             raise MappingError(f"position {where}: loop over {level.rank!r} cuts no rank of any Einsum below it")
-    return Leaf(leaf.at, leaf.op, leaf.einsum, leaf.levels, leaf.rename, trips)
+    return replace(leaf, guides=guides) if guides else leaf
+
+
+def nest_of(leaves: Sequence[Leaf], depth: int) -> Nest:
+    """The outer `depth` loops around Ops, which are the same for all of them.
+
+    The ranks of the first Op have their own names, those of the others their `foreign` names.
+    """
+    lead = leaves[0]
+    sizes = dict(lead.einsum.sizes)
+    cuts: list[list[str]] = [[rank] if rank else [] for rank in lead.cuts[:depth]]
+    for leaf in leaves[1:]:
+        sizes |= {leaf.foreign(rank): size for rank, size in leaf.einsum.sizes.items()}
+        for d in range(depth):
+            if leaf.cuts[d]:
+                cuts[d].append(leaf.foreign(leaf.cuts[d]))
+    for d, (guide, rank) in lead.guides.items():
+        if d >= depth or cuts[d]:
+            continue
+        name = guide.foreign(rank)
+        sizes[name] = guide.einsum.sizes[rank]
+        for outer in range(d + 1):
+            if guide.cuts[outer] == rank and name not in cuts[outer]:
+                cuts[outer].append(name)
+    return Nest(lead.levels[:depth], sizes, tuple(tuple(names) for names in cuts))
 
 
 @dataclass(frozen=True)
@@ -181,7 +239,7 @@ class Part:
     Attributes:
         depth: loop depth at which its tiles are cut.
         leaf: the Op that uses (load) or makes (store) the tile; the first of them when there are several.
-        users: every Op fed by a load; the maker of a store.
+        users: every Op fed by a load; every Op whose results a store takes away.
     """
 
     move: Move
@@ -194,8 +252,15 @@ class Part:
         """The position at which tiles are cut."""
         return self.move.issue if self.move.store else self.move.due
 
-    def extents(self, place: Place) -> dict[str, int]:
-        return dict(place.extents)
+    def uses(self, place: Place, names: Names) -> list[Use]:
+        """What all users touch over the tile at a place in their nest."""
+        extents = dict(place.extents)
+        found: list[Use] = []
+        for i, leaf in enumerate(self.users):
+            mine = {rank: extents[leaf.foreign(rank) if i else rank] for rank in leaf.einsum.sizes}
+            accesses = names.accesses(leaf.einsum, self.move.tensor, self.move.store)
+            found += [Use(leaf, access, mine) for access in accesses]
+        return found
 
 
 def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..engine.builder import Phase, Repeat, Run
 from ..mapping.tree import Iterate, Loop
@@ -19,46 +19,53 @@ class Place:
         extents: what the loops left of each rank, sorted by rank.
         first: the firing is the first one inside the current body at loop depth d for every d >= first.
         last: likewise the last one.
-        resumed: a loop over a reduced rank is past its first tile: a partial result exists.
-        unfinished: a loop over a reduced rank is not at its last tile: the result stays partial.
+        resumed: bit d is set where the loop at depth d, over a reduced rank, is past its first tile: there is a partial
+            result. The highest bit names the loop whose iteration before this one left it.
+        unfinished: bit d is set where that loop is not at its last tile: the result stays partial. The highest bit
+            names the loop whose next iteration resumes it.
     """
 
     extents: tuple[tuple[str, int], ...]
     first: int = 0
     last: int = 0
-    resumed: bool = False
-    unfinished: bool = False
+    resumed: int = 0
+    unfinished: int = 0
+
+
+@dataclass(frozen=True)
+class Nest:
+    """The loops around a firing, and what they cut.
+
+    Attributes:
+        levels: the loops, outermost first.
+        sizes: sizes of ranks before any loop.
+        cuts: by depth the ranks that a Loop cuts alike, so that the first tells how often it runs.
+    """
+
+    levels: tuple[Loop | Iterate, ...]
+    sizes: Mapping[str, int]
+    cuts: tuple[tuple[str, ...], ...]
 
 
 def nest_schedule(
-    levels: tuple[Loop | Iterate, ...],
-    sizes: Mapping[str, int],
-    phase: Callable[[Place], Phase | None],
-    *,
-    reducing: frozenset[int] = frozenset(),
-    rename: Mapping[str, str] | None = None,
-    trips: Mapping[int, int] | None = None,
+    nest: Nest, phase: Callable[[Place], Phase | None], *, reducing: frozenset[int] = frozenset()
 ) -> Block:
     """The schedule of an actor that fires once per iteration of its nest.
 
     Args:
-        levels: the loops around the firing, outermost first.
-        sizes: rank sizes before any loop.
+        nest: the loops around the firing.
         phase: the phase of a firing at a place, None where the actor does not fire. Called once per distinct place.
         reducing: loop depths whose loops leave a partial result between their iterations.
-        rename: rank of a loop to the rank of `sizes` it cuts, where the names differ.
-        trips: iterations of the loops, by depth, that cut no rank of `sizes`.
 
     A loop of n iterations has at most four kinds of them (first, middle, last, ragged last), so the schedule's length
     does not depend on n.
     """
     known: dict[tuple[int, Place], Block] = {}
-    names = rename or {}
 
     def body(j: int, place: Place) -> Block:
         key = (j, place)
         if key not in known:
-            known[key] = leaf(place) if j == len(levels) else loop(j, place)
+            known[key] = leaf(place) if j == len(nest.levels) else loop(j, place)
         return known[key]
 
     def leaf(place: Place) -> Block:
@@ -66,37 +73,33 @@ def nest_schedule(
         return (Run(fired),) if fired is not None else ()
 
     def loop(j: int, place: Place) -> Block:
-        level = levels[j]
+        level, ranks = nest.levels[j], nest.cuts[j]
         if isinstance(level, Iterate):
-            rank, n, tile, ragged = "", level.count, 0, 0
+            n, tile, ragged = level.count, 0, 0
         else:
-            rank = names.get(level.rank, level.rank)
-            extent = dict(place.extents).get(rank, 0)
-            if extent:
-                tile = min(level.tile, extent)
-                n, ragged = -(-extent // tile), extent % tile
-            else:
-                rank, n, tile, ragged = "", (trips or {}).get(j, 1), 0, 0
+            extent = dict(place.extents)[ranks[0]]
+            tile = min(level.tile, extent)
+            n, ragged = -(-extent // tile), extent % tile
         if n == 1:
-            return body(j + 1, _cut(place, rank, tile))
-        partial = j in reducing
-        head = Place(place.extents, place.first, j + 1, place.resumed, place.unfinished or partial)
-        middle = Place(place.extents, j + 1, j + 1, place.resumed or partial, place.unfinished or partial)
-        tail = Place(place.extents, j + 1, place.last, place.resumed or partial, place.unfinished)
+            return body(j + 1, _cut(place, ranks, tile))
+        bit = 1 << j if j in reducing else 0
+        resumed, unfinished = place.resumed | bit, place.unfinished | bit
+        head = replace(place, last=j + 1, unfinished=unfinished)
+        middle = Place(place.extents, j + 1, j + 1, resumed, unfinished)
+        tail = replace(place, first=j + 1, resumed=resumed)
         return _join(
-            (1, body(j + 1, _cut(head, rank, tile))),
-            (n - 2, body(j + 1, _cut(middle, rank, tile)) if n > 2 else ()),
-            (1, body(j + 1, _cut(tail, rank, ragged or tile))),
+            (1, body(j + 1, _cut(head, ranks, tile))),
+            (n - 2, body(j + 1, _cut(middle, ranks, tile)) if n > 2 else ()),
+            (1, body(j + 1, _cut(tail, ranks, ragged or tile))),
         )
 
-    return body(0, Place(tuple(sorted(sizes.items()))))
+    return body(0, Place(tuple(sorted(nest.sizes.items()))))
 
 
-def _cut(place: Place, rank: str, tile: int) -> Place:
-    if not rank:
+def _cut(place: Place, ranks: Sequence[str], tile: int) -> Place:
+    if not ranks:
         return place
-    extents = tuple((r, tile if r == rank else e) for r, e in place.extents)
-    return Place(extents, place.first, place.last, place.resumed, place.unfinished)
+    return replace(place, extents=tuple((r, min(e, tile) if r in ranks else e) for r, e in place.extents))
 
 
 def _join(*parts: tuple[int, Block]) -> Block:
