@@ -8,6 +8,7 @@ short ones, and for a sweep of 1000 points of one GPT-2 layer.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,9 @@ print(time.perf_counter() - start, report.cycles, report.trace.jumped_firings)
 """
 
 
+LAYER = {"model_type": "gpt2", "n_layer": 1, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
+
+
 def run(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
@@ -68,9 +72,7 @@ def long_sequences() -> None:
 def thousand_points() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "layer.json"
-        config.write_text(
-            '{"model_type": "gpt2", "n_layer": 1, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}'
-        )
+        config.write_text(json.dumps(LAYER))
         axes = [
             "arch.memories.vmem.capacity=" + ",".join(f"{2 + i} MiB" for i in range(10)),
             "arch.memories.hbm.bandwidth=" + ",".join(f"{200 + 100 * i} GB/s" for i in range(10)),

@@ -43,6 +43,7 @@ class Network:
             raise BadInput(f"machine {arch.name}: the tile mapper needs an off-chip memory behind {self.buffer}")
         self.tiers = place(self.flow, arch, near)
         self.plans: dict[tuple[Path, int], Plan] = {}
+        self.staying: dict[tuple[Path, int], list[str]] = {}
         self.addresses = self._settle()
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
@@ -77,11 +78,12 @@ class Network:
     def _plan_all(self, addresses: dict[str, int]) -> set[str]:
         capacity = self.arch.memories[self.buffer].capacity
         crowded: set[str] = set()
+        self.staying = self._staying(addresses)
         for scope in self.flow.scopes.values():
             for i, item in enumerate(scope.items):
                 if isinstance(item, Repeat):
                     continue
-                here = self._staying(scope.path, i, addresses)
+                here = self.staying.get((scope.path, i), [])
                 budget = capacity - max((addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
                 plan = self._plan(item, budget, frozenset(here))
                 if isinstance(plan, Plan):
@@ -102,13 +104,14 @@ class Network:
             f"{budget:,}, {plan.needed - budget:,} too few"
         )
 
-    def _staying(self, path: Path, i: int, addresses: dict[str, int]) -> list[str]:
-        """Tensors that stay in the buffer while item i of a scope runs."""
-        found = []
+    def _staying(self, addresses: dict[str, int]) -> dict[tuple[Path, int], list[str]]:
+        """Tensors that stay in the buffer while an item of a scope runs."""
+        found: dict[tuple[Path, int], list[str]] = {}
         for name in addresses:
             life = self.flow.lives[name]
-            if life.scope == path and min(life.makers + life.users) <= i <= max(life.makers + life.users):
-                found.append(name)
+            uses = [*life.makers, *life.users]
+            for i in range(min(uses), max(uses) + 1):
+                found.setdefault((life.scope, i), []).append(name)
         return found
 
     def _operands(self, einsum: Einsum, staying: frozenset[str]) -> list[Operand]:
@@ -297,7 +300,7 @@ class Network:
         """Bytes of the buffer free while the child before runs, for weights loaded ahead."""
         if before is None or (path, before.item) not in self.plans:
             return -1
-        here = self._staying(path, before.item, self.addresses)
+        here = self.staying.get((path, before.item), [])
         top = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
         return self.arch.memories[self.buffer].capacity - top - self.plans[path, before.item].working_set
 
