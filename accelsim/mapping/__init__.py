@@ -1,10 +1,12 @@
 """Mappings: the value, its YAML form, what a user fixes of it, its validation and its independent replay."""
 
+from .capacity import Peak
 from .constraints import Constraints, OpConstraint
 from .constraints import dumps as dumps_constraints
 from .constraints import load as load_constraints
 from .constraints import loads as loads_constraints
 from .constraints import save as save_constraints
+from .replay import ReplayResult, replay
 from .tree import (
     Claim,
     Iterate,
@@ -21,6 +23,7 @@ from .tree import (
     format_position,
     parse_position,
 )
+from .validate import validate
 from .yaml_form import dumps as dumps_mapping
 from .yaml_form import load as load_mapping
 from .yaml_form import loads as loads_mapping
@@ -37,8 +40,10 @@ __all__ = [
     "Op",
     "OpConstraint",
     "Par",
+    "Peak",
     "Pipe",
     "Position",
+    "ReplayResult",
     "Seq",
     "Stay",
     "dumps_constraints",
@@ -49,6 +54,8 @@ __all__ = [
     "loads_constraints",
     "loads_mapping",
     "parse_position",
+    "replay",
     "save_constraints",
     "save_mapping",
+    "validate",
 ]

@@ -180,7 +180,7 @@ def overfull(arch: Architecture, found: Mapping[str, Peak]) -> list[str]:
 
 
 def collisions(scope: Scope, arch: Architecture) -> list[str]:
-    """A line for each Stay whose addresses lie beyond its memory, or in use by another Stay at the same time."""
+    """A line for each Stay whose addresses lie beyond its memory, or are in use by an earlier Stay when it begins."""
     found: list[str] = []
     by_memory: dict[str, list[Stay]] = {}
     for stay in scope.mapping.stays:

@@ -307,13 +307,16 @@ def _general(text: str, name: str) -> Node:
     return node
 
 
+_TAGS = frozenset({"str", "int", "float", "bool", "null", "map", "seq", "timestamp"})
+
+
 def _converted(node: Any, name: str, seen: set[int], problems: list[Problem], depth: int) -> Node:
     from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
     line = node.start_mark.line + 1
     if depth > MAX_DEPTH:
         raise SpecError([Problem(f"{name}:{line}", "nested too deep", f"at most {MAX_DEPTH} levels")])
-    if not str(node.tag).startswith("tag:yaml.org,2002:"):
+    if str(node.tag).removeprefix("tag:yaml.org,2002:") not in _TAGS:
         problems.append(Problem(f"{name}:{line}", f"tag {str(node.tag)[:40]} is not read", "plain values only"))
     if id(node) in seen:
         raise SpecError([Problem(f"{name}:{line}", "aliases are not read", "write the value out")])

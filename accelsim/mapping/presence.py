@@ -270,7 +270,11 @@ class Presence:
     def _late(self, need: Need, source: Source, place: Place) -> str:
         memory = source.stay.memory
         what = f"{place.label} reads {need.tensor} from {memory} at {format_position(source.by)}"
-        stored = [s for s in self._stores_of(need.maker, need.tensor) if s.dst == memory]
+        stored = [
+            store
+            for store in self._stores_of(need.maker, need.tensor)
+            if store.dst == memory and not self.tree.before(store.due, source.by)
+        ]
         if need.around is not None:
             return (
                 f"{what}, but what {need.maker.label} makes of it in one iteration of "

@@ -190,7 +190,7 @@ class _Checker:
             places.setdefault(place.einsum.name, []).append(place)
         for name, (_, _, repeats) in self.names.einsums.items():
             if name not in places:
-                self.report(".", f"Einsum {name} is never run")
+                self.report((), f"Einsum {name} is never run")
                 continue
             inside = [self._iterates(place.at) for place in places[name]]
             for place, around in zip(places[name], inside, strict=True):

@@ -33,8 +33,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .document import Node as YamlNode
 from .document import Items, Reader, Scalar, Table, nearest, parse, quoted, read_text, write_text
+from .document import Node as YamlNode
 from .tree import (
     BODY,
     Claim,
