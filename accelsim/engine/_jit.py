@@ -28,7 +28,7 @@ def jit(function: F) -> F:
 
     numba's own stamp covers the file of the function alone, not those of its callees.
     """
-    compiled = nb.njit(cache=True)(function)
+    compiled = nb.njit(cache=True, _nrt=False)(function)
     compiled._cache._cache_file._source_stamp = _DIGEST
     return cast(F, compiled)
 

@@ -86,6 +86,12 @@ def cut(n: Any, level: int) -> bool:
 
 
 @jit
+def copy_row(to: Any, table: Any, row: int) -> None:
+    for column in range(table.shape[1]):
+        to[row, column] = table[row, column]
+
+
+@jit
 def keep(n: Any, level: int) -> None:
     """Take the snapshot of a level. Without room for its slots it is not valid."""
     g, lv, sc = n.globals, n.levels, n.scopes
@@ -94,7 +100,7 @@ def keep(n: Any, level: int) -> None:
     lv[level, c.L_NOW] = g[c.G_NOW]
     for x in range(sc[scope, c.X_ACTORS], sc[scope, c.X_ACTORS_END]):
         a = n.members[x]
-        n.shot_actors[level, a] = n.actors[a]
+        copy_row(n.shot_actors[level], n.actors, a)
         i = n.actors[a, c.A_PC]
         while i >= 0:
             n.shot_code[level, i] = n.code[i, c.I_DONE]
@@ -104,16 +110,16 @@ def keep(n: Any, level: int) -> None:
         n.shot_phases[level, p] = n.phases[p, c.P_FIRED]
     for x in range(sc[scope, c.X_SERVERS], sc[scope, c.X_SERVERS_END]):
         s = n.members[x]
-        n.shot_servers[level, s] = n.servers[s]
+        copy_row(n.shot_servers[level], n.servers, s)
         for w in range(n.servers[s, c.V_STATE], n.servers[s, c.V_STATE_END]):
             n.shot_words[level, w] = n.words[w]
     for x in range(sc[scope, c.X_POOLS], sc[scope, c.X_POOLS_END]):
         k = n.members[x]
-        n.shot_pools[level, k] = n.pools[k]
+        copy_row(n.shot_pools[level], n.pools, k)
     used = 0
     for x in range(sc[scope, c.X_FIFOS], sc[scope, c.X_FIFOS_END]):
         f = n.members[x]
-        n.shot_fifos[level, f] = n.fifos[f]
+        copy_row(n.shot_fifos[level], n.fifos, f)
         for side in range(2):
             used = walk_slots(n, level, f, side, used, False)
             if used < 0:

@@ -44,10 +44,12 @@ def times(a: int, b: int) -> int:
 
 
 @jit
-def annotate(code: Any, actors: Any, firings: Any) -> None:
-    """Fill I_UP and I_DEPTH of all code, each actor's A_BODY and A_TOTAL, and each phase's firings (saturating)."""
-    around = np.empty(code.shape[0] + 1, np.int64)  # the loops around an instruction, outermost first
-    factor = np.empty(code.shape[0] + 1, np.int64)  # rounds of the first n of them, without the outermost
+def annotate(code: Any, actors: Any, firings: Any, around: Any, factor: Any) -> None:
+    """Fill I_UP and I_DEPTH of all code, each actor's A_BODY and A_TOTAL, and each phase's firings (saturating).
+
+    Scratch, longer than the code: `around`, the loops around an instruction, outermost first; `factor`, the rounds of
+    the first n of them, without the outermost.
+    """
     for a in range(actors.shape[0]):
         depth = 0
         body = 0
@@ -127,7 +129,9 @@ def load(program: Program, *, session: bool, python: bool = False) -> Part:
     code[:, c.I_OP], code[:, c.I_ARG] = program.code_op, program.code_arg
     code[:, c.I_COUNT] = program.code_count
     firings = np.zeros(program.n_phases, np.int64)
-    (uncompiled(annotate) if python else annotate)(code, actors, firings)
+    (uncompiled(annotate) if python else annotate)(
+        code, actors, firings, np.zeros(len(code) + 1, np.int64), np.zeros(len(code) + 1, np.int64)
+    )
 
     owner = owners(program)
     phases = _phases(program, owner)

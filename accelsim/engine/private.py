@@ -111,9 +111,11 @@ def list_slots(
 def pad_slots(reads: Any, writes: Any, nr: int, nw: int) -> None:
     """Fill up to two reads and two writes with the slots that mean nothing."""
     for j in range(nr, 2):
-        reads[j, :] = 0
+        for column in range(reads.shape[1]):
+            reads[j, column] = 0
     for j in range(nw, 2):
-        writes[j, :] = 0
+        for column in range(writes.shape[1]):
+            writes[j, column] = 0
         writes[j, W_BASE] = 1
 
 

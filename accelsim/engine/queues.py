@@ -108,7 +108,8 @@ def record(rows: Any, g: Any, actor: int, phase: int, start: int, end: int) -> N
             up = (i - 1) >> 1
             if rows[up, 0] > start or (rows[up, 0] == start and rows[up, 1] >= actor):
                 break
-            rows[i] = rows[up]
+            for column in range(4):
+                rows[i, column] = rows[up, column]
             i = up
     else:
         if start > rows[0, 0] or (start == rows[0, 0] and actor >= rows[0, 1]):
@@ -126,7 +127,8 @@ def record(rows: Any, g: Any, actor: int, phase: int, start: int, end: int) -> N
                 down = other
             if start > rows[down, 0] or (start == rows[down, 0] and actor >= rows[down, 1]):
                 break
-            rows[i] = rows[down]
+            for column in range(4):
+                rows[i, column] = rows[down, column]
             i = down
     rows[i, 0] = start
     rows[i, 1] = actor
