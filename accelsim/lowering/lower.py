@@ -162,7 +162,7 @@ class _Lowering:
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
 
     def _transfer(self, part: Part, *, reload: bool = False) -> list[Actor]:
-        """One actor per port that the Move passes, joined by single buffers."""
+        """One actor per port that the Move passes; while one passes on a tile the one before takes the next."""
         move = part.move
         src, dst = (move.dst, move.src) if reload else (move.src, move.dst)
         role = "load" if reload or not move.store else "store"
@@ -180,7 +180,7 @@ class _Lowering:
             )
             actor.port, actor.part, actor.reload = port, part, reload
             if chain:
-                self._join(chain[-1], actor, depth=1, at=part.depth, latency=0)
+                self._join(chain[-1], actor, depth=move.buffers, at=part.depth, latency=0)
             chain.append(actor)
         return chain
 
@@ -201,6 +201,16 @@ class _Lowering:
         fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=name)
         src.outputs.append(Wait(fifo, at))
         dst.inputs.append(Wait(fifo, at, partial=partial))
+
+    def _deliver(self, chain: list[Actor], taker: Actor, part: Part, name: str, *, partial: int | None = None) -> None:
+        """Join a transfer to what uses its tiles, through slots that are taken from its first port's start on."""
+        move = part.move
+        src, dst = (move.dst, move.src) if move.store else (move.src, move.dst)
+        latency = self._latency(src, dst)
+        slots, at = move.buffers, part.depth
+        self._join(chain[-1], taker, depth=slots, at=at, latency=latency, name=name, partial=partial)
+        if len(chain) > 1:
+            self._join(chain[0], taker, depth=slots, at=at, latency=0, name=f"slots of {name}", partial=partial)
 
     def _latency(self, src: str, dst: str) -> int:
         """Ticks from the end of a load to its last byte being there: access latencies on the way."""
@@ -245,10 +255,8 @@ class _Lowering:
         if not chain:
             self._count_free(part, takers[0])
             return
-        latency = self._latency(move.src, move.dst)
         for taker in takers:
-            name = f"{move.tensor} in {move.dst} for {taker.leaf.einsum.name}"
-            self._join(chain[-1], taker, depth=move.buffers, at=part.depth, latency=latency, name=name)
+            self._deliver(chain, taker, part, f"{move.tensor} in {move.dst} for {taker.leaf.einsum.name}")
 
     def _drain(self, i: int, part: Part) -> None:
         """Join what makes a tile to the store that takes it away, and its way back while it is partial."""
@@ -285,12 +293,8 @@ class _Lowering:
                     fifo = self.builder.fifo(leaving.index, coming.index, depth=UNBOUNDED, latency=latency, name=name)
                     leaving.outputs.append(Wait(fifo, part.depth, by=loop))
                     coming.inputs.append(Wait(fifo, part.depth, by=loop))
-        latency = self._latency(move.dst, move.src)
         for taker in takers if back else ():
-            name = f"partial {move.tensor} in {move.src}"
-            self._join(
-                back[-1], taker, depth=move.buffers, at=part.depth, latency=latency, name=name, partial=part.depth
-            )
+            self._deliver(back, taker, part, f"partial {move.tensor} in {move.src}", partial=part.depth)
 
     def _result_latency(self, actor: Actor) -> int:
         """Ticks from the end of an actor's firing to its result being there: those of an Op."""
