@@ -2,7 +2,8 @@
 
 Each is a few pipelines beside each other, of different pace, that share servers or a pool. FIFOs, deep or unbounded,
 fill slowly; pools leak until they bind; actors change phase at different times; servers carry fractions, count their
-pieces, grow old. A kernel that jumps over a recurring state must neither miss what drifts nor jump past its end.
+pieces, grow old; tokens fly for long; sleepers hold a server or bytes through thousands of ticks. A kernel that jumps
+over a recurring state must neither miss what drifts nor jump past its end.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class _Maker:
         self.rng = np.random.default_rng([seed, 1])
         self.builder = ProgramBuilder(f"drifting {seed}")
         self.servers: list[int] = []
+        self.pools: list[tuple[int, int]] = []
+        """(pool, capacity)"""
 
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
@@ -69,6 +72,8 @@ class _Maker:
             self.servers.append(self.builder.server(replace(server, name=f"{server.name} {s}")))
         for _ in range(self.between(1, 3)):
             self.pipeline()
+        if self.chance(0.5):
+            self.sleeper()
         return self.builder.build()
 
     def pipeline(self) -> None:
@@ -91,7 +96,7 @@ class _Maker:
                     b,
                     depth=depth,
                     init=init,
-                    latency=self.between(0, 9),
+                    latency=self.between(40, 400) if self.chance(0.15) else self.between(0, 9),
                     credit_latency=self.between(1, 5) if at_start else self.between(0, 2),
                     space_at_start=at_start,
                 )
@@ -99,8 +104,11 @@ class _Maker:
         taken, pool = 0, NONE
         if self.chance(0.4):
             taken = self.between(1, 3)
-            pool = self.builder.pool(Pool("bytes", taken * self.between(2, 200)))
+            capacity = taken * self.between(2, 200)
+            pool = self.builder.pool(Pool("bytes", capacity))
+            self.pools.append((pool, capacity))
         slow = self.between(1, 9)
+        alarms = self.alarms(actors[0], count) if self.chance(0.3) else None
         for i, a in enumerate(actors):
             ins = ((joints[i - 1], 1, 1),) if i else ()
             outs = ((joints[i], 1, 1),) if i < len(joints) else ()
@@ -110,7 +118,28 @@ class _Maker:
                 take=(pool, taken) if taken and i == 0 else None,
                 gives=((pool, taken),) if taken and i == 1 and not primed else (),
             )
-            self.builder.schedule(a, self.runs(phase, count, slow))
+            schedule = self.runs(phase, count, slow)
+            if alarms is not None and i == 0:
+                schedule.insert(self.between(0, len(schedule)), alarms)
+            self.builder.schedule(a, schedule)
+
+    def alarms(self, stage: int, count: int) -> Run:
+        """Make a clock that ticks seldom, and return a firing of the stage that waits for its one token."""
+        clock = self.builder.actor(f"clock of {count}")
+        alarm = self.builder.fifo(clock, stage, latency=self.between(0, 50))
+        self.builder.schedule(clock, [Run(Phase(work=self.between(100, 4000), outputs=((alarm, 1, 1),)))])
+        return Run(Phase(work=1, inputs=((alarm, 1, 1),)))
+
+    def sleeper(self) -> None:
+        """An actor of few, very long firings, which may hold or await a good part of a pool meanwhile."""
+        server = self.servers[self.between(0, len(self.servers) - 1)] if self.chance(0.4) else NONE
+        phase = Phase(work=self.between(200, 3000))
+        if self.pools and self.chance(0.7):
+            pool, capacity = self.pools[self.between(0, len(self.pools) - 1)]
+            amount = self.between(1, capacity)
+            phase = replace(phase, take=(pool, amount), gives=((pool, amount),))
+        late = Run(Phase(work=self.between(1, 500)))
+        self.builder.actor("sleeper", server=server, schedule=[late, Run(phase, self.between(1, 4))])
 
     def runs(self, phase: Phase, count: int, slow: int) -> list[Run | Repeat]:
         """Fire `count` times in long stretches of different work, some of them nested repeats."""
