@@ -1,6 +1,6 @@
 """Firings per second of the compiled kernel, and its ratio to the SimPy reference kernel on a smaller size.
 
-    python benchmarks/engine.py
+python benchmarks/engine.py
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 from accelsim.engine import compiled, reference
 from accelsim.engine.builder import Phase, ProgramBuilder, Repeat, Run
@@ -19,7 +20,7 @@ def pipeline(tokens: int, stages: int = 6, depth: int = 16) -> Program:
     """Stages with different rhythms, each with its own server or none: nothing is shared."""
     b = ProgramBuilder("pipeline")
     actors = [b.actor(f"stage {s}") for s in range(stages)]
-    fifos = [b.fifo(x, y, depth=depth, latency=1) for x, y in zip(actors[:-1], actors[1:], strict=True)]
+    fifos = [b.fifo(x, y, depth=depth, latency=1) for x, y in pairwise(actors)]
     for s, a in enumerate(actors):
         inputs = ((fifos[s - 1], 1, 1),) if s else ()
         outputs = ((fifos[s], 1, 1),) if s + 1 < stages else ()
@@ -62,11 +63,12 @@ def main() -> None:
     for make, large, small in ((pipeline, 1_000_000, 3_000), (tiles, 100_000, 500)):
         fast = rate(lambda p: compiled.run(p, jump=False), make(large))
         slow = rate(reference.run, make(small))
-        print(f"{make.__name__:10} compiled {fast / 1e6:6.1f} M firings/s, SimPy {slow / 1e3:6.1f} k: {fast / slow:6.0f} x")
+        name = f"{make.__name__:10}"
+        print(f"{name} compiled {fast / 1e6:6.1f} M firings/s, SimPy {slow / 1e3:6.1f} k: {fast / slow:6.0f} x")
         start = time.perf_counter()
         trace = compiled.run(make(10_000 * large))
-        seconds = time.perf_counter() - start
-        print(f"{'':10} with the jump {int(trace.firings.sum()):.3g} firings in {seconds * 1e3:.1f} ms, {trace.jumps} jumps")
+        taken_ms = (time.perf_counter() - start) * 1e3
+        print(f"{name} with the jump {int(trace.firings.sum()):.3g} firings in {taken_ms:.1f} ms, {trace.jumps} jumps")
 
 
 if __name__ == "__main__":

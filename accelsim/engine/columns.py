@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .program import MAX_TICK
+from .program import MAX_TICK, IntArray
 
 # actors: what they are
 A_SERVER = 0
@@ -185,54 +185,54 @@ PIECES = -2
 class Net(NamedTuple):
     """All tables of a run. Arrays are C-contiguous int64."""
 
-    actors: Any
-    code: Any
-    phases: Any
-    ports: Any
-    gives: Any
+    actors: IntArray
+    code: IntArray
+    phases: IntArray
+    ports: IntArray
+    gives: IntArray
     """[row, 2] pool, bytes"""
-    fifos: Any
-    slots: Any
-    servers: Any
-    words: Any
+    fifos: IntArray
+    slots: IntArray
+    servers: IntArray
+    words: IntArray
     """state words of the stateful servers"""
-    word_is_time: Any
-    clients: Any
+    word_is_time: IntArray
+    clients: IntArray
     """actors by server, in order of id"""
-    waiting: Any
+    waiting: IntArray
     """[client] stands in its server's round"""
-    pools: Any
-    heap_time: Any
-    heap_code: Any
-    work: Any
+    pools: IntArray
+    heap_time: IntArray
+    heap_code: IntArray
+    work: IntArray
     """ring of private actors to visit"""
-    timed: Any
+    timed: IntArray
     """timed actors to look at"""
-    soft: Any
+    soft: IntArray
     """actors stopped by a ring that could grow"""
-    touched_pools: Any
-    touched_servers: Any
-    fragments: Any
+    touched_pools: IntArray
+    touched_servers: IntArray
+    fragments: IntArray
     """[fragment, 3] unfinished actors, last end so far, completed in this tick"""
-    reads: Any
+    reads: IntArray
     """scratch of a visit"""
-    writes: Any
-    record: Any
+    writes: IntArray
+    record: IntArray
     """[n, 4] start, actor, phase, end: a heap with the latest at the top"""
-    globals: Any
-    scopes: Any
-    members: Any
-    levels: Any
+    globals: IntArray
+    scopes: IntArray
+    members: IntArray
+    levels: IntArray
     """bookkeeping of the cuts and their snapshots"""
-    shot_actors: Any
-    shot_code: Any
-    shot_phases: Any
-    shot_fifos: Any
-    shot_servers: Any
-    shot_words: Any
-    shot_pools: Any
-    shot_slots: Any
-    shift: Any
+    shot_actors: IntArray
+    shot_code: IntArray
+    shot_phases: IntArray
+    shot_fifos: IntArray
+    shot_servers: IntArray
+    shot_words: IntArray
+    shot_pools: IntArray
+    shot_slots: IntArray
+    shift: IntArray
     """[actor, then server] ticks by which one period moves it; scratch of a jump"""
-    rise: Any
+    rise: IntArray
     """[actor, 2] loop or run that a period takes further (or PIECES of the firing), and by how much"""

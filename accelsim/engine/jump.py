@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """The jump: when the state of a network recurs, its future is its past, shifted in time.
 
 Cuts are taken of the anchor, an actor whose schedule has a long body: at the ends of rounds of its loops (one level
@@ -14,15 +15,14 @@ time; a reader behind an unbounded FIFO may move further than its writer, if it 
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import columns as c
 from ._jit import jit
+from .program import IntArray
 from .queues import heap_push
 
 
 @jit
-def choose_anchor(n: Any) -> None:
+def choose_anchor(n: c.Net) -> None:
     """Take for anchor the unfinished actor with the longest loop body, then the fewest firings, of those that fired
     since the last choice; timed actors first, for private ones move within their slack only."""
     g, actors = n.globals, n.actors
@@ -52,7 +52,7 @@ def choose_anchor(n: Any) -> None:
 
 
 @jit
-def cut(n: Any, level: int) -> bool:
+def cut(n: c.Net, level: int) -> bool:
     """Compare the state with the level's snapshot and jump, or keep it. False when the jump would leave the time's
     range, which the run without it would do too."""
     g, lv = n.globals, n.levels
@@ -86,13 +86,13 @@ def cut(n: Any, level: int) -> bool:
 
 
 @jit
-def copy_row(to: Any, table: Any, row: int) -> None:
+def copy_row(to: IntArray, table: IntArray, row: int) -> None:
     for column in range(table.shape[1]):
         to[row, column] = table[row, column]
 
 
 @jit
-def keep(n: Any, level: int) -> None:
+def keep(n: c.Net, level: int) -> None:
     """Take the snapshot of a level. Without room for its slots it is not valid."""
     g, lv, sc = n.globals, n.levels, n.scopes
     scope = g[c.G_SCOPE]
@@ -128,7 +128,7 @@ def keep(n: Any, level: int) -> None:
 
 
 @jit
-def walk_slots(n: Any, level: int, f: int, side: int, used: int, check: bool) -> int:
+def walk_slots(n: c.Net, level: int, f: int, side: int, used: int, check: bool) -> int:
     """Keep, or compare with those kept, the times of a FIFO's tokens (side 0) or spaces (1) that lie ahead of the actor
     that looks at them. Returns the words of the snapshot used, or -1 when it is full, or the times differ."""
     fifos, kept = n.fifos, n.shot_slots
@@ -164,7 +164,7 @@ def walk_slots(n: Any, level: int, f: int, side: int, used: int, check: bool) ->
 
 
 @jit
-def match(n: Any, level: int) -> int:
+def match(n: c.Net, level: int) -> int:
     """How many periods, from the level's snapshot to now, can follow unchanged: 0 if the state is another one, -1 if
     the time's range ends first. Leaves the period in `shift`, `rise` and G_PERIOD."""
     g, sc, actors = n.globals, n.scopes, n.actors
@@ -219,7 +219,7 @@ def match(n: Any, level: int) -> int:
 
 
 @jit
-def match_actor(n: Any, level: int, a: int, passed: int) -> int:
+def match_actor(n: c.Net, level: int, a: int, passed: int) -> int:
     """How many periods an actor's schedule allows, 0 if it stands elsewhere; fills `shift` and `rise`."""
     old, new = n.shot_actors[level, a], n.actors[a]
     n.shift[a] = 0
@@ -269,7 +269,7 @@ def match_actor(n: Any, level: int, a: int, passed: int) -> int:
 
 
 @jit
-def moved_alike(old: Any, new: Any, status: int, passed: int) -> bool:
+def moved_alike(old: IntArray, new: IntArray, status: int, passed: int) -> bool:
     """Whether all times of a timed actor that fired went on by `passed`."""
     if new[c.A_PREV] - old[c.A_PREV] != passed:
         return False
@@ -293,7 +293,7 @@ def moved_alike(old: Any, new: Any, status: int, passed: int) -> bool:
 
 
 @jit
-def match_fifo(n: Any, level: int, f: int, used: int) -> int:
+def match_fifo(n: c.Net, level: int, f: int, used: int) -> int:
     """Compare a FIFO with its snapshot; returns the words of the snapshot used, or -1 if it differs."""
     fifos = n.fifos
     old = n.shot_fifos[level, f]
@@ -312,14 +312,14 @@ def match_fifo(n: Any, level: int, f: int, used: int) -> int:
 
 
 @jit
-def reference_time(n: Any, actors: Any, s: int, now: int) -> int:
+def reference_time(n: c.Net, actors: IntArray, s: int, now: int) -> int:
     """The time no later than which a server is never asked again: its only actor's last end, or the tick."""
     a = n.clients[n.servers[s, c.V_CLIENTS]]
     return now if actors[a, c.A_TIMED] != 0 else actors[a, c.A_PREV]
 
 
 @jit
-def match_server(n: Any, level: int, s: int, passed: int) -> bool:
+def match_server(n: c.Net, level: int, s: int, passed: int) -> bool:
     old, new = n.shot_servers[level, s], n.servers[s]
     shift = n.shift[n.actors.shape[0] + s]
     if shift == 0:
@@ -349,7 +349,7 @@ def match_server(n: Any, level: int, s: int, passed: int) -> bool:
 
 
 @jit
-def shift_state(n: Any, level: int, periods: int) -> None:
+def shift_state(n: c.Net, level: int, periods: int) -> None:
     """Let `periods` more periods pass."""
     g, sc, actors = n.globals, n.scopes, n.actors
     scope = g[c.G_SCOPE]
@@ -392,7 +392,7 @@ def shift_state(n: Any, level: int, periods: int) -> None:
 
 
 @jit
-def shift_slots(n: Any, f: int, side: int, shift: int) -> None:
+def shift_slots(n: c.Net, f: int, side: int, shift: int) -> None:
     """Shift the times that lie ahead of the actor that looks at them; the past stays past."""
     fifos = n.fifos
     reader = fifos[f, c.F_DST] if side == 0 else fifos[f, c.F_SRC]
@@ -410,7 +410,7 @@ def shift_slots(n: Any, f: int, side: int, shift: int) -> None:
 
 
 @jit
-def shift_actor(n: Any, level: int, a: int, periods: int, time: int) -> bool:
+def shift_actor(n: c.Net, level: int, a: int, periods: int, time: int) -> bool:
     """Shift one actor; returns whether it is timed and moved."""
     old, new = n.shot_actors[level, a], n.actors[a]
     for column in range(c.A_FIRED, c.A_COLUMNS):

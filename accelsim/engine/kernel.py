@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """The kernel's main loop: private actors to block, then the next tick of the timed ones, and cuts for the jump."""
 
 from __future__ import annotations
@@ -5,15 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as c
-from ._jit import jit
+from ._jit import inlined, jit
 from .jump import choose_anchor, cut
 from .private import possible, visit
 from .queues import notify
 from .timed import look, tick
 
 
-@jit
-def drain(n: Any, fns: Any) -> int:
+@inlined
+def drain(n: c.Net, fns: tuple[Any, ...]) -> int:
     """Visit the listed actors until none is left. Returns 0, PAUSED or OVERFLOW."""
     g, actors = n.globals, n.actors
     while True:
@@ -39,8 +40,8 @@ def drain(n: Any, fns: Any) -> int:
             return status
 
 
-@jit
-def rings_short(n: Any) -> bool:
+@inlined
+def rings_short(n: c.Net) -> bool:
     """Whether an actor must fire before the next tick and only the size of a ring stops it."""
     g, actors = n.globals, n.actors
     kept = 0
@@ -62,7 +63,7 @@ def rings_short(n: Any) -> bool:
 
 
 @jit
-def run_net(n: Any, fns: Any) -> int:
+def run_net(n: c.Net, fns: tuple[Any, ...]) -> int:
     """Run until something needs the caller; returns why (IDLE ... OVERGIVEN)."""
     g = n.globals
     while True:

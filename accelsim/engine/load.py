@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numba as nb
 import numpy as np
-from numba.core.errors import NumbaExperimentalFeatureWarning
 
 from ..errors import ProgramError
 from . import columns as c
-from ._jit import jit, uncompiled
+from ._jit import jit, quietly, uncompiled
 from .program import MAX_TICK, NONE, UNBOUNDED, IntArray, Platform, Program, StepFunction
 
 MOST_SLOTS = 1 << 31
@@ -44,7 +42,7 @@ def times(a: int, b: int) -> int:
 
 
 @jit
-def annotate(code: Any, actors: Any, firings: Any, around: Any, factor: Any) -> None:
+def annotate(code: IntArray, actors: IntArray, firings: IntArray, around: IntArray, factor: IntArray) -> None:
     """Fill I_UP and I_DEPTH of all code, each actor's A_BODY and A_TOTAL, and each phase's firings (saturating).
 
     Scratch, longer than the code: `around`, the loops around an instruction, outermost first; `factor`, the rounds of
@@ -85,7 +83,7 @@ def annotate(code: Any, actors: Any, firings: Any, around: Any, factor: Any) -> 
 
 
 @jit
-def join(group: Any, left: Any, right: Any) -> None:
+def join(group: IntArray, left: IntArray, right: IntArray) -> None:
     """Merge the groups of the pairs; afterwards `group` names each node's least member."""
     for x in range(left.shape[0]):
         a, b = left[x], right[x]
@@ -104,7 +102,7 @@ def join(group: Any, left: Any, right: Any) -> None:
 
 
 @jit
-def no_step(state: Any, work: int, arg: int, now: int) -> int:
+def no_step(state: IntArray, work: int, arg: int, now: int) -> int:
     """Fill the places of step functions that no server uses."""
     return 1
 
@@ -236,12 +234,10 @@ def compiled_step(step: StepFunction) -> Any:
     """Return a step function as a first-class compiled function; each is compiled once."""
     if step not in _steps:
         source: Callable[..., Any] = getattr(step, "py_func", step)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
-            try:
-                _steps[step] = nb.njit(STEP_SIGNATURE, cache=True)(source)
-            except RuntimeError:  # numba finds no file to keep the code of functions made on the fly
-                _steps[step] = nb.njit(STEP_SIGNATURE)(source)
+        try:
+            _steps[step] = quietly(nb.njit(STEP_SIGNATURE, cache=True), source)
+        except RuntimeError:  # numba finds no file to keep the code of functions made on the fly
+            _steps[step] = quietly(nb.njit(STEP_SIGNATURE), source)
     return _steps[step]
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Private actors: those that share no server and no pool. They run to block, with no event at all.
 
 A FIFO's ring holds the times of its tokens and spaces, future ones too, so an actor whose tokens and spaces exist
@@ -9,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as c
-from ._jit import jit
+from ._jit import inlined, jit
+from .program import IntArray
 from .queues import finish_actor, next_instruction, notify, record
 
 # columns of the scratch tables: one row per slot read or written in a firing
@@ -18,8 +20,11 @@ W_BASE, W_MASK, W_AT, W_MOVE, W_AT_START, W_DELAY = 0, 1, 2, 3, 4, 5
 
 
 @jit
-def possible(fifos: Any, ports: Any, actors: Any, first: int, outputs: int, end: int, most: int) -> int:
-    """How often a phase can fire with the tokens and spaces that exist, at most `most`; -1 - f if only ring f is short."""
+def possible(fifos: IntArray, ports: IntArray, actors: IntArray, first: int, outputs: int, end: int, most: int) -> int:
+    """How often a phase can fire with the tokens and spaces there are, at most `most`.
+
+    Returns -1 - f when only the size of ring f stops it.
+    """
     m = most
     for q in range(first, outputs):
         f = ports[q, c.Q_FIFO]
@@ -57,7 +62,14 @@ def possible(fifos: Any, ports: Any, actors: Any, first: int, outputs: int, end:
 
 @jit
 def list_slots(
-    fifos: Any, ports: Any, actors: Any, reads: Any, writes: Any, first: int, outputs: int, end: int
+    fifos: IntArray,
+    ports: IntArray,
+    actors: IntArray,
+    reads: IntArray,
+    writes: IntArray,
+    first: int,
+    outputs: int,
+    end: int,
 ) -> tuple[int, int, bool]:
     """Fill the scratch rows of a phase's slots; return how many are read and written, and whether one by one."""
     nr = 0
@@ -108,7 +120,7 @@ def list_slots(
 
 
 @jit
-def pad_slots(reads: Any, writes: Any, nr: int, nw: int) -> None:
+def pad_slots(reads: IntArray, writes: IntArray, nr: int, nw: int) -> None:
     """Fill up to two reads and two writes with the slots that mean nothing."""
     for j in range(nr, 2):
         for column in range(reads.shape[1]):
@@ -120,7 +132,7 @@ def pad_slots(reads: Any, writes: Any, nr: int, nw: int) -> None:
 
 
 @jit
-def fire_steady(slots: Any, reads: Any, writes: Any, prev: int, m: int, ticks: int) -> int:
+def fire_steady(slots: IntArray, reads: IntArray, writes: IntArray, prev: int, m: int, ticks: int) -> int:
     """Fire m times with up to two reads, two single writes and a constant service time; return the last end.
 
     Stops early, with an end beyond TIME_LIMIT, when the time leaves its range.
@@ -164,8 +176,8 @@ def fire_steady(slots: Any, reads: Any, writes: Any, prev: int, m: int, ticks: i
     return prev
 
 
-@jit
-def fire_any(n: Any, fns: Any, a: int, p: int, m: int, nr: int, nw: int) -> int:
+@inlined
+def fire_any(n: c.Net, fns: tuple[Any, ...], a: int, p: int, m: int, nr: int, nw: int) -> int:
     """Fire m times, whatever the phase and the server; return the last end, beyond TIME_LIMIT if that was left."""
     actors, slots, reads, writes, servers, phases = n.actors, n.slots, n.reads, n.writes, n.servers, n.phases
     g = n.globals
@@ -217,7 +229,17 @@ def fire_any(n: Any, fns: Any, a: int, p: int, m: int, nr: int, nw: int) -> int:
 
 
 @jit
-def serve(servers: Any, words: Any, fns: Any, s: int, phases: Any, p: int, piece: int, work: int, now: int) -> int:
+def serve(
+    servers: IntArray,
+    words: IntArray,
+    fns: tuple[Any, ...],
+    s: int,
+    phases: IntArray,
+    p: int,
+    piece: int,
+    work: int,
+    now: int,
+) -> int:
     """Serve one piece that starts now: keep the server's credit and free time, return the ticks it lasts."""
     if servers[s, c.V_STEP] >= 0:
         step = fns[servers[s, c.V_STEP]]
@@ -247,8 +269,8 @@ def serve(servers: Any, words: Any, fns: Any, s: int, phases: Any, p: int, piece
     return ticks
 
 
-@jit
-def visit(n: Any, fns: Any, a: int) -> int:
+@inlined
+def visit(n: c.Net, fns: tuple[Any, ...], a: int) -> int:
     """Fire a private actor until it blocks; return 0, or OVERFLOW."""
     actors, code, phases, ports, fifos = n.actors, n.code, n.phases, n.ports, n.fifos
     reads, writes, g = n.reads, n.writes, n.globals
@@ -320,6 +342,6 @@ def visit(n: Any, fns: Any, a: int) -> int:
 
 
 @jit
-def servers_steady(servers: Any, s: int) -> bool:
+def servers_steady(servers: IntArray, s: int) -> bool:
     """Whether a server's time is its work times a whole number, so that it keeps no credit and needs no pieces."""
     return servers[s, c.V_STEP] < 0 and servers[s, c.V_NUM] == 1

@@ -1,15 +1,15 @@
+# mypy: disable-error-code="no-any-return"
 """The kernel's queues: the heap of events and the lists of actors to visit."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import columns as c
 from ._jit import jit
+from .program import IntArray
 
 
 @jit
-def heap_push(times: Any, codes: Any, g: Any, time: int, code: int) -> None:
+def heap_push(times: IntArray, codes: IntArray, g: IntArray, time: int, code: int) -> None:
     """Add an event; order is (time, code), the code being class and actor."""
     i = g[c.G_HEAP]
     g[c.G_HEAP] = i + 1
@@ -25,7 +25,7 @@ def heap_push(times: Any, codes: Any, g: Any, time: int, code: int) -> None:
 
 
 @jit
-def heap_pop(times: Any, codes: Any, g: Any) -> int:
+def heap_pop(times: IntArray, codes: IntArray, g: IntArray) -> int:
     """Remove the first event and return its code."""
     first = codes[0]
     n = g[c.G_HEAP] - 1
@@ -37,9 +37,7 @@ def heap_pop(times: Any, codes: Any, g: Any) -> int:
         if down >= n:
             break
         other = down + 1
-        if other < n and (
-            times[other] < times[down] or (times[other] == times[down] and codes[other] < codes[down])
-        ):
+        if other < n and (times[other] < times[down] or (times[other] == times[down] and codes[other] < codes[down])):
             down = other
         if time < times[down] or (time == times[down] and code <= codes[down]):
             break
@@ -52,7 +50,7 @@ def heap_pop(times: Any, codes: Any, g: Any) -> int:
 
 
 @jit
-def notify(actors: Any, g: Any, work: Any, timed: Any, a: int) -> None:
+def notify(actors: IntArray, g: IntArray, work: IntArray, timed: IntArray, a: int) -> None:
     """List an actor whose FIFOs changed for a visit."""
     if actors[a, c.A_QUEUED] != 0:
         return
@@ -68,7 +66,7 @@ def notify(actors: Any, g: Any, work: Any, timed: Any, a: int) -> None:
 
 
 @jit
-def next_instruction(actors: Any, code: Any, a: int) -> int:
+def next_instruction(actors: IntArray, code: IntArray, a: int) -> int:
     """Step behind a run that is over; return the loop that begins its next round, or -1."""
     i = actors[a, c.A_PC]
     code[i, c.I_DONE] = 0
@@ -86,7 +84,7 @@ def next_instruction(actors: Any, code: Any, a: int) -> int:
 
 
 @jit
-def finish_actor(actors: Any, fragments: Any, times: Any, codes: Any, g: Any, a: int) -> None:
+def finish_actor(actors: IntArray, fragments: IntArray, times: IntArray, codes: IntArray, g: IntArray, a: int) -> None:
     """Book an actor that has fired for the last time; a complete fragment gets its event."""
     actors[a, c.A_STATUS] = c.FINISHED
     g[c.G_LEFT] -= 1
@@ -98,7 +96,7 @@ def finish_actor(actors: Any, fragments: Any, times: Any, codes: Any, g: Any, a:
 
 
 @jit
-def record(rows: Any, g: Any, actor: int, phase: int, start: int, end: int) -> None:
+def record(rows: IntArray, g: IntArray, actor: int, phase: int, start: int, end: int) -> None:
     """Keep the firings with the least (start, actor): a heap whose top is the latest of those kept."""
     n = g[c.G_RECORDED]
     if n < g[c.G_RECORD]:
@@ -121,8 +119,7 @@ def record(rows: Any, g: Any, actor: int, phase: int, start: int, end: int) -> N
                 break
             other = down + 1
             if other < n and (
-                rows[other, 0] > rows[down, 0]
-                or (rows[other, 0] == rows[down, 0] and rows[other, 1] > rows[down, 1])
+                rows[other, 0] > rows[down, 0] or (rows[other, 0] == rows[down, 0] and rows[other, 1] > rows[down, 1])
             ):
                 down = other
             if start > rows[down, 0] or (start == rows[down, 0] and actor >= rows[down, 1]):

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..errors import Deadlock, ProgramError, TimeOverflow
 from . import columns as c
-from ._jit import uncompiled
+from ._jit import quietly, uncompiled
 from .deadlock import explain
 from .kernel import run_net
 from .load import Part, label_scopes, list_clients, list_scopes, load, load_pools, load_servers, owners
-from .program import MAX_TICK, NONE, ROUND_ROBIN, IntArray, Platform, Program
+from .program import NONE, ROUND_ROBIN, IntArray, Platform, Program
 from .trace import Slices, Trace
 
 BUDGET = 1 << 22
@@ -114,7 +114,8 @@ class Tables:
         fragment = kind == c.COMPLETES
         moved = np.where(fragment, new_row[np.where(fragment, index, NONE)], new_actor[np.where(fragment, NONE, index)])
         heap = np.stack([net.heap_time[:n], (kind << c.CLASS_SHIFT) + moved], axis=1)
-        return heap[moved != NONE]
+        kept: IntArray = heap[moved != NONE]
+        return kept
 
     def _moved_queues(self, actors: IntArray, new_actor: IntArray) -> tuple[IntArray, IntArray]:
         """Servers and pools whose queues name the new indices; the actors' own links are changed in place."""
@@ -150,8 +151,10 @@ class Tables:
         g[[c.G_HEAP, c.G_WORK_HEAD, c.G_WORK, c.G_TIMED, c.G_SOFT, c.G_GROW]] = len(heap), 0, 0, 0, 0, 0
         scopes, members = self._scopes(actors, fifos, phases, gives, servers, pools)
         most_ports = int((phases[:, c.P_END] - phases[:, c.P_IN]).max(initial=0)) + 2
-        levels = c.LEVELS if self.jump else 1
-        room = lambda *shape: np.empty((levels, *shape) if self.jump else (1,) * (len(shape) + 1), np.int64)  # noqa: E731
+
+        def room(*shape: int) -> IntArray:
+            return np.empty((c.LEVELS, *shape) if self.jump else (1,) * (len(shape) + 1), np.int64)
+
         kept_slots = min(int(slots.size) + 2 * len(fifos), MOST_KEPT_SLOTS) + 1
         self.net = c.Net(
             actors=actors, code=code, phases=phases, ports=ports, gives=gives, fifos=fifos, slots=slots,
@@ -231,7 +234,7 @@ class Tables:
                 with np.errstate(over="raise"):
                     status = self.kernel(self.net, self.fns)
             else:
-                status = self.kernel(self.net, self.fns)
+                status = quietly(self.kernel, self.net, self.fns)
             if status == c.GROW:
                 self._grow()
             elif status == c.OVERFLOW:
@@ -303,7 +306,8 @@ class Tables:
 
     def pool_peak(self) -> IntArray:
         """[k] most bytes taken at once so far."""
-        return self.net.pools[:, c.K_CAPACITY] - self.net.pools[:, c.K_LEAST]
+        peak: IntArray = self.net.pools[:, c.K_CAPACITY] - self.net.pools[:, c.K_LEAST]
+        return peak
 
     def trace(self, live: Live) -> Trace:
         """Read out a Program that has run to its end."""

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Timed actors: those that share a server or a pool. Their requests and ends go through the heap, tick by tick."""
 
 from __future__ import annotations
@@ -5,14 +6,24 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as c
-from ._jit import jit
+from ._jit import inlined, jit
 from .private import serve
+from .program import IntArray
 from .queues import finish_actor, heap_pop, heap_push, next_instruction, notify, record
 
 
 @jit
 def look(
-    actors: Any, code: Any, phases: Any, ports: Any, fifos: Any, slots: Any, times: Any, codes: Any, g: Any, timed: Any
+    actors: IntArray,
+    code: IntArray,
+    phases: IntArray,
+    ports: IntArray,
+    fifos: IntArray,
+    slots: IntArray,
+    times: IntArray,
+    codes: IntArray,
+    g: IntArray,
+    timed: IntArray,
 ) -> None:
     """Give every listed actor whose tokens and spaces all exist its request event."""
     for x in range(g[c.G_TIMED]):
@@ -58,7 +69,9 @@ def look(
 
 
 @jit
-def ask_server(actors: Any, servers: Any, waiting: Any, g: Any, touched: Any, a: int, since: int) -> None:
+def ask_server(
+    actors: IntArray, servers: IntArray, waiting: IntArray, g: IntArray, touched: IntArray, a: int, since: int
+) -> None:
     """Put a firing, or the rest of one, into the queue of its server."""
     s = actors[a, c.A_SERVER]
     actors[a, c.A_STATUS] = c.IN_SERVER
@@ -77,9 +90,7 @@ def ask_server(actors: Any, servers: Any, waiting: Any, g: Any, touched: Any, a:
     head = servers[s, c.V_HEAD]
     if head >= 0 and (time < actors[head, c.A_REQUEST] or (time == actors[head, c.A_REQUEST] and a < head)):
         ahead = -1
-    while ahead >= 0 and (
-        actors[ahead, c.A_REQUEST] > time or (actors[ahead, c.A_REQUEST] == time and ahead > a)
-    ):
+    while ahead >= 0 and (actors[ahead, c.A_REQUEST] > time or (actors[ahead, c.A_REQUEST] == time and ahead > a)):
         ahead = actors[ahead, c.A_BACK]
     behind = head if ahead < 0 else actors[ahead, c.A_NEXT]
     actors[a, c.A_BACK] = ahead
@@ -95,7 +106,7 @@ def ask_server(actors: Any, servers: Any, waiting: Any, g: Any, touched: Any, a:
 
 
 @jit
-def ask_pool(actors: Any, pools: Any, g: Any, touched: Any, a: int, k: int, now: int) -> None:
+def ask_pool(actors: IntArray, pools: IntArray, g: IntArray, touched: IntArray, a: int, k: int, now: int) -> None:
     """Put a firing at the end of a pool's queue; within a tick actors come in order of their id."""
     actors[a, c.A_STATUS] = c.IN_POOL
     actors[a, c.A_REQUEST] = now
@@ -111,7 +122,7 @@ def ask_pool(actors: Any, pools: Any, g: Any, touched: Any, a: int, k: int, now:
 
 
 @jit
-def touch_pool(pools: Any, g: Any, touched: Any, k: int) -> None:
+def touch_pool(pools: IntArray, g: IntArray, touched: IntArray, k: int) -> None:
     if pools[k, c.K_TOUCHED] == 0:
         pools[k, c.K_TOUCHED] = 1
         touched[g[c.G_POOLS]] = k
@@ -119,7 +130,7 @@ def touch_pool(pools: Any, g: Any, touched: Any, k: int) -> None:
 
 
 @jit
-def next_client(actors: Any, servers: Any, waiting: Any, clients: Any, s: int) -> int:
+def next_client(actors: IntArray, servers: IntArray, waiting: IntArray, clients: IntArray, s: int) -> int:
     """Remove the next actor to serve from a server's queue."""
     servers[s, c.V_WAITING] -= 1
     if servers[s, c.V_POLICY] == 1:
@@ -145,8 +156,8 @@ def next_client(actors: Any, servers: Any, waiting: Any, clients: Any, s: int) -
     return a
 
 
-@jit
-def begin(n: Any, a: int, now: int) -> None:
+@inlined
+def begin(n: c.Net, a: int, now: int) -> None:
     """The first piece is granted: tokens leave the FIFOs that return their slots at the start."""
     actors, fifos, ports = n.actors, n.fifos, n.ports
     actors[a, c.A_BEGIN] = now
@@ -161,7 +172,7 @@ def begin(n: Any, a: int, now: int) -> None:
 
 
 @jit
-def return_slots(slots: Any, fifos: Any, f: int, take: int, now: int) -> None:
+def return_slots(slots: IntArray, fifos: IntArray, f: int, take: int, now: int) -> None:
     if fifos[f, c.F_BOUNDED] != 0:
         at = fifos[f, c.F_R] + fifos[f, c.F_DEPTH]
         for k in range(take):
@@ -169,8 +180,8 @@ def return_slots(slots: Any, fifos: Any, f: int, take: int, now: int) -> None:
     fifos[f, c.F_R] += take
 
 
-@jit
-def complete(n: Any, a: int, now: int) -> int:
+@inlined
+def complete(n: c.Net, a: int, now: int) -> int:
     """A firing ends: tokens and slots move, pools get their bytes back, the actor goes on. Returns 0 or OVERGIVEN."""
     actors, code, phases, ports, fifos, slots, g = n.actors, n.code, n.phases, n.ports, n.fifos, n.slots, n.globals
     i = actors[a, c.A_PC]
@@ -223,8 +234,8 @@ def complete(n: Any, a: int, now: int) -> int:
     return 0
 
 
-@jit
-def end_piece(n: Any, a: int, now: int) -> int:
+@inlined
+def end_piece(n: c.Net, a: int, now: int) -> int:
     """A piece ends, and with the last one the firing. Returns 0 or OVERGIVEN."""
     actors, servers, g = n.actors, n.servers, n.globals
     s = actors[a, c.A_SERVER]
@@ -240,8 +251,8 @@ def end_piece(n: Any, a: int, now: int) -> int:
     return complete(n, a, now)
 
 
-@jit
-def grant_pools(n: Any, now: int) -> None:
+@inlined
+def grant_pools(n: c.Net, now: int) -> None:
     """Serve the queues of the pools touched in this tick; whoever is granted goes to its server, or serves itself."""
     actors, pools, phases, g = n.actors, n.pools, n.phases, n.globals
     for x in range(g[c.G_POOLS]):
@@ -265,8 +276,8 @@ def grant_pools(n: Any, now: int) -> None:
     g[c.G_POOLS] = 0
 
 
-@jit
-def go_to_server(n: Any, a: int, p: int, now: int) -> None:
+@inlined
+def go_to_server(n: c.Net, a: int, p: int, now: int) -> None:
     actors = n.actors
     actors[a, c.A_REQUEST] = now
     actors[a, c.A_REMAIN] = n.phases[p, c.P_WORK]
@@ -278,8 +289,8 @@ def go_to_server(n: Any, a: int, p: int, now: int) -> None:
         run_for(n, a, now, n.phases[p, c.P_WORK])
 
 
-@jit
-def run_for(n: Any, a: int, now: int, ticks: int) -> None:
+@inlined
+def run_for(n: c.Net, a: int, now: int, ticks: int) -> None:
     actors = n.actors
     actors[a, c.A_STATUS] = c.SERVED
     actors[a, c.A_BUSY] += ticks
@@ -287,8 +298,8 @@ def run_for(n: Any, a: int, now: int, ticks: int) -> None:
     heap_push(n.heap_time, n.heap_code, n.globals, now + ticks, (c.ENDS << c.CLASS_SHIFT) + a)
 
 
-@jit
-def grant_servers(n: Any, fns: Any, now: int) -> None:
+@inlined
+def grant_servers(n: c.Net, fns: tuple[Any, ...], now: int) -> None:
     """Let the free servers touched in this tick begin their next pieces."""
     actors, servers, g = n.actors, n.servers, n.globals
     for x in range(g[c.G_SERVERS]):
@@ -310,8 +321,8 @@ def grant_servers(n: Any, fns: Any, now: int) -> None:
     g[c.G_SERVERS] = 0
 
 
-@jit
-def tick(n: Any, fns: Any, now: int) -> int:
+@inlined
+def tick(n: c.Net, fns: tuple[Any, ...], now: int) -> int:
     """Process all events of one tick. Returns 0, OVERGIVEN, or COMPLETED."""
     times, codes, g, actors = n.heap_time, n.heap_code, n.globals, n.actors
     g[c.G_NOW] = now
