@@ -59,7 +59,7 @@ def load_model(
 def _transformer(
     model: HFModel, phase: str, batch: int, seq: int | None, context: int | None, bits: int | None
 ) -> Workload:
-    default = min(DEFAULT_SEQ, model.shape.positions or DEFAULT_SEQ)
+    default = min(DEFAULT_SEQ, model.spec.positions or DEFAULT_SEQ)
     width = 16 if bits is None else bits
     if phase == "prefill":
         return model.prefill(batch, default if seq is None else seq, bits=width)

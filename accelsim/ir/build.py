@@ -154,14 +154,15 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         return self.elementwise("div", e, total, kind=f"{kind}.div", name=f"{name}.div", out=out)
 
     def _scaled(
-        self, x: str, inverse: str, scale: str | None, bias: str | None, kind: str, name: str, out: str | None
+        self, x: str, inverse: str, scale: str | None, bias: str | None, kind: str, name: str, out: str | None,
+        at: Sequence[int] | None = None,
     ) -> str:
         expr, tensors = product(Read(0), Read(1)), [x, inverse]
         for op, tensor in (("mul", scale), ("add", bias)):
             if tensor is not None:
                 expr = Apply(op, (expr, Read(len(tensors))))
                 tensors.append(tensor)
-        return self.elementwise(expr, *tensors, kind=f"{kind}.scale", name=f"{name}.scale", out=out)
+        return self.elementwise(expr, *tensors, kind=f"{kind}.scale", name=f"{name}.scale", out=out, at=at)
 
     def _inverse_norm(self, x: str, axes: tuple[int, ...], eps: float, kind: str, name: str) -> str:
         square = self.reduce(x, "add", axes, True, expr=product(_X, _X), kind=f"{kind}.square", name=f"{name}.square")
@@ -182,11 +183,11 @@ class WorkloadBuilder(ConvolutionOps, Builder):
 
     def rms_norm(
         self, x: str, scale: str | None = None, axes: Sequence[int] | int = -1, eps: float = 1e-6, *,
-        kind: str = "RMSNorm", name: str = "rms_norm", out: str | None = None,
+        kind: str = "RMSNorm", name: str = "rms_norm", out: str | None = None, at: Sequence[int] | None = None,
     ) -> str:
         """``x / sqrt(mean(x^2) + eps) * scale`` over `axes` (Zhang and Sennrich, arXiv:1910.07467)."""
         inverse = self._inverse_norm(x, self.axes(x, axes), eps, kind, name)
-        return self._scaled(x, inverse, scale, None, kind, name, out)
+        return self._scaled(x, inverse, scale, None, kind, name, out, at)
 
     # -- data movement -----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Models as data: Hugging Face configs, each with its source, loadable by name."""
+"""Models as data, each with its source, loadable by name: Hugging Face configs (JSON) and layer lists (YAML)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,39 @@ from typing import Any
 from ...errors import BadInput
 
 
+def config_names() -> list[str]:
+    """Names of the models that are Hugging Face configs, sorted."""
+    return _names(".json")
+
+
+def layer_names() -> list[str]:
+    """Names of the models that are layer lists, sorted."""
+    return _names(".yaml")
+
+
 def names() -> list[str]:
     """Names of all models of the zoo, sorted."""
-    return sorted(f.name.removesuffix(".json") for f in files(__name__).iterdir() if f.name.endswith(".json"))
+    return sorted([*config_names(), *layer_names()])
+
+
+def _names(suffix: str) -> list[str]:
+    return sorted(f.name.removesuffix(suffix) for f in files(__name__).iterdir() if f.name.endswith(suffix))
 
 
 def load(name: str) -> dict[str, Any]:
     """The config of a model, as `huggingface.load_config` takes it. Raises BadInput for a name that is not there."""
-    if name not in names():
-        near = get_close_matches(name, names(), n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise BadInput(f"no model '{name}' in the zoo ({hint}there are {', '.join(names())})")
-    config: dict[str, Any] = json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(_text(name, config_names(), ".json"))
     return config
+
+
+def layers_text(name: str) -> str:
+    """The layer list of a model, as `layers.loads_layers` takes it. Raises BadInput for a name that is not there."""
+    return _text(name, layer_names(), ".yaml")
+
+
+def _text(name: str, known: list[str], suffix: str) -> str:
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise BadInput(f"no model '{name}' in the zoo ({hint}there are {', '.join(known)})")
+    return (files(__name__) / f"{name}{suffix}").read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Reading a ``config.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput
+from .model import HFModel
+from .registry import READERS, Keys, family_names
+
+
+def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | None = None) -> HFModel:
+    """Read a model from a ``config.json`` (or the folder that holds it), from its content, or from the zoo by name.
+
+    Raises:
+        BadInput: no such file, no JSON, or a ``model_type`` that is not supported.
+        SpecError: every key that is missing or has a wrong value, with file, key and supported families.
+    """
+    if isinstance(config, str) and not Path(config).suffix and not Path(config).exists():
+        from .. import zoo
+
+        if config in zoo.config_names():
+            name, config = name or config, zoo.load(config)
+    if isinstance(config, Mapping):
+        content: Mapping[str, Any] = config
+        where = name or str(config.get("_name_or_path") or "config")
+    else:
+        path = Path(config)
+        path = path / "config.json" if path.is_dir() else path
+        where, content = str(path), _read(path)
+        name = name or (path.parent.name if path.name == "config.json" and path.parent.name else path.stem)
+    kind, known = content.get("model_type"), family_names()
+    if kind not in known:
+        near = get_close_matches(str(kind), known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        got = f"model_type '{kind}' is not supported" if "model_type" in content else "key 'model_type' is missing"
+        raise BadInput(f"{where}: {got} (supported families: {', '.join(known)}{hint})")
+    keys = Keys(content, where, str(kind))
+    spec = READERS[str(kind)](keys, name or where)
+    keys.check()
+    return HFModel(spec, str(content.get("source", where)))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise BadInput(f"{path}: not JSON: the file is not text in UTF-8, or nested too deep") from None
+    if not isinstance(content, Mapping):
+        raise BadInput(f"{path}: a config is a JSON object, not {type(content).__name__}")
+    return content
