@@ -19,6 +19,7 @@ from ..components.base import ComputeUnit, SpatialOption
 from ..engine.builder import Phase, ProgramBuilder, Repeat, Run, gather_actions
 from ..engine.labels import Action, ActorLabel
 from ..engine.program import NONE, UNBOUNDED, Program
+from ..engine.refine import exact_ticks
 from ..errors import MappingError
 from ..ir import Workload
 from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
@@ -80,12 +81,12 @@ def lower(arch: Architecture, workload: Workload, mapping: Mapping) -> Program:
         mapping: a Mapping of `workload` onto `arch`.
 
     Returns:
-        A Program whose tick is a cycle of the machine's clock.
+        A Program whose tick is a cycle of the machine's clock, or the part of one in which transfers last whole ticks.
 
     Raises:
         MappingError: the Mapping names things that are not there, or asks a unit for what it cannot do.
     """
-    return _Lowering(arch, workload, mapping).program()
+    return exact_ticks(_Lowering(arch, workload, mapping).program())
 
 
 class _Lowering:
