@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+
 from accelsim.engine import compiled, reference
 from accelsim.engine.bounds import program_bound
 from accelsim.engine.builder import Phase, ProgramBuilder, Run
