@@ -88,6 +88,47 @@ def test_energy_adds_up_in_every_table(report: Report, part: str) -> None:
     assert total == pytest.approx(report.energy_J, rel=1e-12)
 
 
+def leaking(run: Sample) -> Report:
+    """The sample with 2 mW in the buffer and 3 mW in the array; 0.5 mm2 in the array."""
+    memories = {**run.arch.memories, "buffer": run.arch.memories["buffer"].model_copy(update={"leakage": 2e-3})}
+    array = run.arch.units["array"].model_copy(update={"leakage": 3e-3, "area": 0.5})
+    units = {**run.arch.units, "array": array}
+    return report_of(replace(run, arch=replace(run.arch, memories=memories, units=units)))
+
+
+def test_leakage_is_power_times_latency(run: Sample, report: Report) -> None:
+    with_leakage = leaking(run)
+    assert with_leakage.energy_leakage_J == pytest.approx(5e-3 * report.latency_s, rel=1e-12)
+    assert with_leakage.energy_dynamic_J == pytest.approx(report.energy_J, rel=1e-12)
+    assert with_leakage.energy_J == pytest.approx(report.energy_J + 5e-3 * report.latency_s, rel=1e-12)
+    assert sum(c.energy_J for c in with_leakage.components) == pytest.approx(with_leakage.energy_J, rel=1e-12)
+    assert sum(row.energy_J for row in with_leakage.energy) == pytest.approx(with_leakage.energy_J, rel=1e-12)
+    assert sum(row.energy_J for row in with_leakage.operators) == pytest.approx(report.energy_J, rel=1e-12)
+    assert {c.name: c.leakage_J for c in with_leakage.components} == {
+        "dram": None, "bus": None, "vector": None,
+        "buffer": pytest.approx(2e-3 * report.latency_s), "array": pytest.approx(3e-3 * report.latency_s),
+    }  # fmt: skip
+    assert with_leakage.traffic_bytes == report.traffic_bytes
+    assert with_leakage.cycles == report.cycles
+
+
+def test_what_is_not_given_is_listed_and_never_zero(run: Sample, report: Report) -> None:
+    assert report.provenance["without_leakage"] == ["buffer", "dram", "array", "vector", "bus"]
+    assert report.provenance["without_area"] == ["buffer", "dram", "array", "vector", "bus"]
+    data = report.to_json()
+    assert data["area_mm2"] is None
+    assert data["energy_leakage_J"] == 0
+    assert set(data["leakage_by_component_J"].values()) == {None}
+    given = leaking(run)
+    jsonschema.validate(given.to_json(), schema())
+    assert given.provenance["without_leakage"] == ["dram", "vector", "bus"]
+    assert given.to_json()["area_mm2"] == 0.5
+    assert given.to_json()["energy_by_component_J"]["array"] > data["energy_by_component_J"]["array"]
+    out = io.StringIO()
+    print_report(given, Console(file=out, width=100))
+    assert "not given for 3 of 5 components" in out.getvalue()
+
+
 def test_traffic(report: Report) -> None:
     assert report.traffic_bytes == {
         "dram": {"read": INPUT_BYTES + LAYERS * WEIGHT_BYTES, "write": OUTPUT_BYTES},

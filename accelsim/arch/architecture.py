@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import BadInput, Problem, SpecError
 from .component import Component, LinkBase, Memory, Surroundings, UnitBase
-from .units import FREQUENCY, LENGTH, quantity_of
+from .operating_point import OperatingPoint
+from .structure import nearest, structure_faults
+from .tables import TableRow, figures
+from .units import FREQUENCY, LENGTH, VOLTAGE, quantity_of
 
 C = TypeVar("C", bound=Component)
 
@@ -29,13 +31,15 @@ class Architecture:
 
     Attributes:
         name: what reports call it.
-        clock: hertz of its reference clock.
+        clock: hertz of its reference clock, where it runs.
         memories: every memory; all but the outermost name their parent.
         units: compute units.
         links: connections that transfers pass through.
         description: free text.
         technology_nm: node for energies that the spec leaves out; 45 nm figures are used without one.
         source: where the numbers come from as a whole.
+        operating_point: voltage that it runs at and nominal point; None when the machine file has no voltage.
+        tables: the user's own figures.
 
     Raises:
         SpecError: a component refers to another that is not there, or the memories form no tree.
@@ -49,6 +53,8 @@ class Architecture:
     description: str = ""
     technology_nm: float | None = None
     source: str | None = None
+    operating_point: OperatingPoint | None = None
+    tables: tuple[TableRow, ...] = ()
 
     def __post_init__(self) -> None:
         faults = structure_faults(
@@ -58,12 +64,28 @@ class Architecture:
         )
         if faults:
             raise SpecError([Problem(f"{self.name}: {'.'.join(f.path)}", f.what, f.hint) for f in faults])
-        here = Surroundings(self.clock, self.technology_nm)
-        memories = _bind(self.memories, dict.fromkeys(self.memories, here))
-        object.__setattr__(self, "memories", memories)
-        feeds = {n: Surroundings(self.clock, self.technology_nm, memories[u.memory]) for n, u in self.units.items()}
-        object.__setattr__(self, "units", _bind(self.units, feeds))
-        object.__setattr__(self, "links", _bind(self.links, dict.fromkeys(self.links, here)))
+        object.__setattr__(self, "memories", self._bind(self.memories, lambda m: m.on_chip))
+        object.__setattr__(self, "units", self._bind(self.units, lambda u: self.memories[u.memory].on_chip))
+        object.__setattr__(
+            self, "links", self._bind(self.links, lambda x: all(self.memories[m].on_chip for m in x.between))
+        )
+
+    def _bind(self, components: Mapping[str, C], on_chip: Callable[[C], bool]) -> Mapping[str, C]:
+        """Components as they stand in this machine."""
+        bound, point = {}, self.operating_point
+        for name, component in components.items():
+            scaled = point is not None and on_chip(component)
+            bound[name] = component.model_copy(update={"name": name}).bound(
+                Surroundings(
+                    self.clock,
+                    self.technology_nm,
+                    self.memories[component.memory] if isinstance(component, UnitBase) else None,
+                    figures(self.tables, name, component.kind),
+                    point.dynamic_scale if point is not None and scaled else 1.0,
+                    point.leakage_scale if point is not None and scaled else 1.0,
+                )
+            )
+        return MappingProxyType(bound)
 
     def components(self) -> Iterator[Component]:
         """Every component, by category and name."""
@@ -139,12 +161,26 @@ class Architecture:
 
     def _memory(self, name: str) -> Memory:
         if name not in self.memories:
-            raise BadInput(f"{self.name} has no memory `{name}` ({_nearest(name, self.memories)})")
+            raise BadInput(f"{self.name} has no memory `{name}` ({nearest(name, self.memories)})")
         return self.memories[name]
 
     def defaults_used(self) -> dict[str, str]:
         """Every value that the spec left to a default worth knowing, as ``component.key`` with the value and source."""
         return {f"{c.name}.{key}": text for c in self.components() for key, text in c.defaults_used().items()}
+
+    @property
+    def area_mm2(self) -> float | None:
+        """The areas that are given, summed; those of `without_area` are not in it. None when there are no others."""
+        given = [c.area_mm2 for c in self.components() if c.area_mm2 is not None]
+        return sum(given) if given else None
+
+    def without_area(self) -> tuple[str, ...]:
+        """Components whose area is not given, by category and name."""
+        return tuple(c.name for c in self.components() if c.area_mm2 is None)
+
+    def without_leakage(self) -> tuple[str, ...]:
+        """Components whose leakage power is not given, by category and name."""
+        return tuple(c.name for c in self.components() if c.leakage_watts is None)
 
     @cached_property
     def spec_hash(self) -> str:
@@ -153,6 +189,8 @@ class Architecture:
             "name": self.name,
             "clock": self.clock,
             "technology_nm": self.technology_nm,
+            "operating_point": None if self.operating_point is None else asdict(self.operating_point),
+            "tables": sorted((r.component, r.action, r.value) for r in self.tables),
             **{
                 section: {n: c.model_dump(exclude={"name", "source"}) for n, c in components.items()}
                 for section, components in self._sections().items()
@@ -166,7 +204,8 @@ class Architecture:
 
     def _key(self) -> tuple[object, ...]:
         head = (self.name, self.clock, self.technology_nm, self.description, self.source)
-        return (*head, dict(self.memories), dict(self.units), dict(self.links))
+        tables = sorted(self.tables, key=lambda r: (r.component, r.action))
+        return (*head, self.operating_point, tables, dict(self.memories), dict(self.units), dict(self.links))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self._key() == other._key()
@@ -181,12 +220,20 @@ class Architecture:
             head["description"] = self.description
         if self.source is not None:
             head["source"] = self.source
-        head["clock"] = FREQUENCY.format(self.clock)
+        point = self.operating_point
+        head["clock"] = FREQUENCY.format(self.clock if point is None else point.nominal_clock)
+        if point is not None:
+            head["voltage"] = VOLTAGE.format(point.nominal_voltage)
+            running = {"voltage": VOLTAGE.format(point.voltage), "clock": FREQUENCY.format(self.clock)}
+            head["operating_point"] = running
         if self.technology_nm is not None:
             head["technology"] = LENGTH.format(self.technology_nm)
         for section, components in self._sections().items():
             if components:
                 head[section] = {name: _spec(c) for name, c in components.items()}
+        for row in self.tables:
+            cell = {"value": row.text, "source": row.source}
+            head.setdefault("tables", {}).setdefault(row.component, {})[row.action] = cell
         return head
 
     def to_yaml(self) -> str:
@@ -203,14 +250,8 @@ class Architecture:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Architecture, (self.name, self.clock, dict(self.memories), dict(self.units), dict(self.links),
-                              self.description, self.technology_nm, self.source)  # fmt: skip
-
-
-def _bind(components: Mapping[str, C], surroundings: Mapping[str, Surroundings]) -> Mapping[str, C]:
-    bound = {}
-    for name, component in components.items():
-        bound[name] = component.model_copy(update={"name": name}).bound(surroundings[name])
-    return MappingProxyType(bound)
+                              self.description, self.technology_nm, self.source, self.operating_point,
+                              self.tables)  # fmt: skip
 
 
 def _spec(component: Component) -> dict[str, Any]:
@@ -233,80 +274,3 @@ def _plain(value: Any, quantity: Any) -> Any:
     if isinstance(value, Fraction):
         return int(value) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
     return value
-
-
-class Fault(NamedTuple):
-    """Something wrong between components: the path of the key in the machine, what it is, what would be valid."""
-
-    path: tuple[str, ...]
-    what: str
-    hint: str
-
-
-def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = get_close_matches(name, list(known), 1)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return "has: " + ", ".join(f"`{k}`" for k in known) if known else "there is none"
-
-
-def structure_faults(
-    parents: Mapping[str, str | None], fed_by: Mapping[str, str | None], joins: Mapping[str, Sequence[str]]
-) -> list[Fault]:
-    """What is wrong between components.
-
-    Args:
-        parents: memory to its parent.
-        fed_by: compute unit to its memory, None where that is not known.
-        joins: link to the two memories that it joins, empty where they are not known.
-    """
-    faults = []
-    if not parents:
-        faults.append(Fault(("memories",), "a machine needs at least one memory", "such as a `dram` and a `buffer`"))
-    if not fed_by:
-        faults.append(Fault(("units",), "a machine needs at least one compute unit", "such as a `systolic` array"))
-    for name, parent in parents.items():
-        if parent is not None and parent not in parents:
-            faults.append(Fault(("memories", name, "parent"), f"no memory `{parent}`", _nearest(parent, parents)))
-    faults += _tree_faults(parents)
-    for name, memory in fed_by.items():
-        if memory is not None and memory not in parents:
-            faults.append(Fault(("units", name, "memory"), f"no memory `{memory}`", _nearest(memory, parents)))
-    pairs: dict[frozenset[str], str] = {}
-    for name, between in joins.items():
-        for memory in between:
-            if memory not in parents:
-                faults.append(Fault(("links", name, "between"), f"no memory `{memory}`", _nearest(memory, parents)))
-        if len(set(between)) == 1:
-            faults.append(Fault(("links", name, "between"), f"joins `{between[0]}` to itself", "name two memories"))
-        if between and (other := pairs.setdefault(frozenset(between), name)) != name:
-            faults.append(Fault(("links", name, "between"), f"joins the same memories as link `{other}`",
-                                "one link between two memories: add up the bandwidths"))  # fmt: skip
-    owner: dict[str, str] = {}
-    for section, names in (("memories", list(parents)), ("units", list(fed_by)), ("links", list(joins))):
-        for part in names:
-            if (first := owner.setdefault(part, section)) != section:
-                faults.append(Fault((section, part), f"`{part}` stands under {first} too",
-                                    "every component has a name of its own"))  # fmt: skip
-    return faults
-
-
-def _tree_faults(parents: Mapping[str, str | None]) -> list[Fault]:
-    faults = []
-    roots = sorted(n for n, p in parents.items() if p is None)
-    for name in roots[1:]:
-        faults.append(Fault(("memories", name), f"a second memory without a parent, beside `{roots[0]}`",
-                            "give all but the outermost memory a `parent`"))  # fmt: skip
-    seen: set[str] = set()
-    for start in sorted(parents):
-        trail: list[str] = []
-        at: str | None = start
-        while at is not None and at in parents and at not in seen and at not in trail:
-            trail.append(at)
-            at = parents[at]
-        if at is not None and at in trail:
-            cycle = [*trail[trail.index(at) :], at]
-            faults.append(Fault(("memories", cycle[0], "parent"), f"parents go in a circle: {' -> '.join(cycle)}",
-                                "one memory, the outermost, has no parent"))  # fmt: skip
-        seen.update(trail)
-    return faults

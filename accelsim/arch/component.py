@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from .units import Bandwidth, Bytes, Frequency, Time
+from .energy import Figure
+from .units import AREA, ENERGY_PER_BYTE, POWER, Area, Bandwidth, Bytes, Frequency, Power, Quantity, Time
 
 Direction = Literal["read", "write"]
 Category = Literal["memory", "unit", "link"]
@@ -28,17 +30,41 @@ class Surroundings:
         clock: the machine's clock in hertz.
         technology_nm: its node, for energies that the spec leaves to the cited tables.
         memory: the memory of a compute unit.
+        figures: what the user's tables give for this component, by action, ``area`` and ``leakage``.
+        dynamic_scale: energy of an action at the operating point over that at the nominal one.
+        leakage_scale: the same of leakage power.
     """
 
     clock: float | None = None
     technology_nm: float | None = None
     memory: Memory | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    dynamic_scale: float = 1.0
+    leakage_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Price:
+    """Energy of an action at the nominal voltage, in joules per operation or per byte.
+
+    Attributes:
+        key: of the machine file, under which it can be stated.
+        stated: what the machine file says.
+        default: the cited figure that stands in otherwise; None when there is none to cite.
+    """
+
+    key: str
+    stated: float | None
+    default: Figure | None
 
 
 class Component(BaseModel):
     """One part of a machine, as validated from YAML. Immutable.
 
-    Fields hold SI values: bytes, bytes per second, hertz, seconds, joules.
+    Fields hold SI values: bytes, bytes per second, hertz, seconds, joules, watts; areas are in square millimetres.
+
+    An energy, area or leakage power is what the machine file states for the component, else what a table of the user's
+    says (`Surroundings.figures`), else a cited default; where there is none, it is not given, and reports say so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -48,6 +74,13 @@ class Component(BaseModel):
     kind: str
     name: Annotated[str, Field(description="Set by the loader to the key under which the component stands.")] = ""
     source: Annotated[str | None, Field(description="Where the numbers of this component come from.")] = None
+    area: Annotated[Area | None, Field(description="Silicon area of the whole component.")] = None
+    leakage: Annotated[
+        Power | None, Field(description="Leakage power of the whole component, at the nominal voltage.")
+    ] = None
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({})
+    """Actions that it counts, and whether their energy is per operation or per byte."""
 
     def bound(self, surroundings: Surroundings) -> Self:
         """Return this component as it stands in a machine. One that stands alone has no clock, node or memory."""
@@ -59,13 +92,65 @@ class Component(BaseModel):
     def technology_nm(self) -> float | None:
         return self._surroundings.technology_nm
 
+    def prices(self) -> Mapping[str, Price]:
+        """What each action costs at the nominal voltage, as stated and by default."""
+        return {}
+
+    def default_area(self) -> Figure | None:
+        """Square millimetres by a cited figure; None when there is none."""
+        return None
+
+    def default_leakage(self) -> Figure | None:
+        """Watts at the nominal voltage by a cited figure; None when there is none."""
+        return None
+
     def action_energy(self) -> Mapping[str, float]:
-        """Joules per counted action (per byte for reads and writes, per operation for arithmetic)."""
-        raise NotImplementedError
+        """Joules per counted action (per byte for reads and writes, per operation for arithmetic) where it runs.
+
+        An action for which nothing is stated and nothing can be cited is left out.
+        """
+        scale = self._surroundings.dynamic_scale
+        energies = {}
+        for action, price in self.prices().items():
+            if price.stated is not None:
+                energies[action] = price.stated * scale
+            elif (figure := self._surroundings.figures.get(action, price.default)) is not None:
+                energies[action] = figure.value * scale
+        return energies
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Its silicon area; None when it is not given."""
+        if self.area is not None:
+            return self.area
+        figure = self._surroundings.figures.get("area") or self.default_area()
+        return None if figure is None else figure.value
+
+    @property
+    def leakage_watts(self) -> float | None:
+        """Its leakage power where it runs; None when it is not given."""
+        scale = self._surroundings.leakage_scale
+        if self.leakage is not None:
+            return self.leakage * scale
+        figure = self._surroundings.figures.get("leakage") or self.default_leakage()
+        return None if figure is None else figure.value * scale
 
     def defaults_used(self) -> Mapping[str, str]:
-        """Values the spec left out, and the cited default that stands in for each; shown in every report."""
-        return {}
+        """Values the spec left out, by key, with the figure that stands in and its source; shown in every report."""
+        table, used = self._surroundings.figures, {}
+        for action, price in self.prices().items():
+            figure = table.get(action, price.default)
+            if price.stated is None and figure is not None:
+                unit = "pJ/byte" if self.actions.get(action) is ENERGY_PER_BYTE else "pJ"
+                used[price.key] = f"{figure.value * 1e12:.4g} {unit} ({figure.source})"
+        for key, given, default, quantity in (
+            ("area", self.area, self.default_area(), AREA),
+            ("leakage", self.leakage, self.default_leakage(), POWER),
+        ):
+            figure = table.get(key) or default
+            if given is None and figure is not None:
+                used[key] = f"{figure.value:.4g} {quantity.display[-1]} ({figure.source})"
+        return used
 
     def __eq__(self, other: object) -> bool:
         """Components are equal when their specs are, wherever they stand."""
@@ -125,7 +210,7 @@ class LinkBase(Component):
 
     between: Annotated[tuple[str, str], Field(description="The two memories that it joins.")]
     bandwidth: Annotated[Bandwidth | None, Field(description="Bytes per second, shared by both directions.")] = None
-    latency: Time = 0.0
+    latency: Annotated[Time, Field(description="Of the first byte, beside the time that the bytes take.")] = 0.0
 
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this link, in bytes of work; None when it takes no time."""

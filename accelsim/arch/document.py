@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ..errors import Problem, SpecError
-from .architecture import _nearest
+from .structure import nearest
 
 MAX_TEXT = 2**20
 """Characters of one file."""
@@ -42,10 +42,12 @@ class Document:
     """The keys and values of a file, and where each stands.
 
     A position is held for every path to a mapping's entry or a list's item, and for the file as a whole under ``()``.
+    Paths under `tables` are relative to `tables_folder`, the folder of the file that has that key.
     """
 
     data: dict[str, Any]
     positions: dict[Keys, Position]
+    tables_folder: Path | None = None
 
 
 @dataclass
@@ -135,12 +137,16 @@ def _core(node: Node) -> str:
     return tag.removeprefix("tag:yaml.org,2002:") if tag.startswith("tag:yaml.org,2002:") else ""
 
 
-def parse(text: str, file: str) -> Document:
+_ROOT = ("a machine is a mapping", "begin with `name:`, `clock:`, `memories:`")
+
+
+def parse(text: str, file: str, root_hint: tuple[str, str] = _ROOT) -> Document:
     """Read YAML text.
 
     Args:
         text: one YAML document, a mapping.
         file: what positions call it.
+        root_hint: what to say, and what would be valid, where it is not a mapping.
 
     Raises:
         SpecError: not YAML, not a mapping, a duplicate key, a tag, a self-reference, or far too large.
@@ -161,7 +167,7 @@ def parse(text: str, file: str) -> Document:
         raise SpecError([Problem(file, f"not valid YAML: {what}")]) from None
     reader = _Reader(file)
     if not isinstance(root, MappingNode):
-        raise SpecError([Problem(f"{file}:1", "a machine is a mapping", "begin with `name:`, `clock:`, `memories:`")])
+        raise SpecError([Problem(f"{file}:1", *root_hint)])
     data = reader.mapping(root, ())
     if reader.problems:
         raise SpecError(reader.problems)
@@ -207,6 +213,8 @@ def resolve(document: Document, folder: Path | None, chain: tuple[str, ...]) -> 
         SpecError: the base is missing, extends itself, or lacks a key that is to be removed.
     """
     ref = document.data.get("extends")
+    if "tables" in document.data:
+        document.tables_folder = folder
     if "extends" not in document.data:
         return document
     where = document.positions[("extends",)].at(("extends",))
@@ -217,7 +225,8 @@ def resolve(document: Document, folder: Path | None, chain: tuple[str, ...]) -> 
         circle = " -> ".join([*chain, file])
         raise SpecError([Problem(where, f"extends itself: {circle}", "one file must have no base")])
     base = resolve(parse(text, file), home, (*chain, file))
-    merged = Document(dict(base.data), dict(base.positions))
+    folder_of_tables = document.tables_folder if "tables" in document.data else base.tables_folder
+    merged = Document(dict(base.data), dict(base.positions), folder_of_tables)
     merged.data.pop("name", None)
     merged.positions.pop(("name",), None)
     merged.positions[()] = document.positions[()]
@@ -243,7 +252,7 @@ def _merge(
         if value is None:
             if key not in into:
                 what = "null removes a key, but the base has none such"
-                problems.append(Problem(child.positions[here].at(here), what, _nearest(key, into)))
+                problems.append(Problem(child.positions[here].at(here), what, nearest(key, into)))
             into.pop(key, None)
         elif isinstance(value, dict) and isinstance(old, dict):
             into[key] = dict(old)
@@ -265,7 +274,7 @@ def _text(ref: str | Path, folder: Path | None, where: str) -> tuple[str, str, P
         known = preset_names()
         if ref not in known:
             raise SpecError([Problem(where or str(ref), f"no preset `{ref}`",
-                                     f"{_nearest(str(ref), known)} A path ends in .yaml")])  # fmt: skip
+                                     f"{nearest(str(ref), known)} A path ends in .yaml")])  # fmt: skip
         name = f"{ref}.yaml"
         return resources.files("accelsim.arch_specs").joinpath(name).read_text(encoding="utf-8"), name, None
     path = Path(ref) if folder is None else folder / ref
@@ -275,7 +284,7 @@ def _text(ref: str | Path, folder: Path | None, where: str) -> tuple[str, str, P
         raise SpecError([Problem(str(path), "not UTF-8 text")]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        hint = _nearest(path.name, _siblings(path))
+        hint = nearest(path.name, _siblings(path))
         raise SpecError([Problem(where or str(path), f"cannot read {path}: {reason}", hint)]) from None
     return text, str(path), path.parent
 

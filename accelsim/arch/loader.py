@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from ..errors import BadInput, Problem, SpecError
-from .architecture import Architecture, _nearest, structure_faults
+from .architecture import Architecture
 from .component import Component
 from .document import Document, Keys, Position, is_preset, parse, preset_names, read, resolve
+from .operating_point import OperatingPoint
 from .registry import component_kind, component_kinds, kind_names
-from .units import FREQUENCY, Frequency, Node, quantity_of
+from .structure import nearest, structure_faults
+from .tables import load_tables
+from .units import FREQUENCY, Frequency, Node, Voltage, quantity_of
 
 __all__ = ["RawSpec", "json_schema", "load_architecture", "load_spec", "loads_architecture", "preset_names"]
 
@@ -26,6 +29,38 @@ SECTIONS = {"memories": "memory", "units": "unit", "links": "link"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 _SET = "value set"
 M = TypeVar("M", bound=BaseModel)
+_CELL = {
+    "anyOf": [
+        {"type": ["string", "number"], "description": "Value with its unit."},
+        {
+            "type": "object",
+            "properties": {
+                "value": {"type": ["string", "number"], "description": "Value with its unit."},
+                "source": {"type": "string", "description": "Where the value comes from."},
+            },
+            "required": ["value"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_TABLES = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _CELL}},
+    ]
+}
+
+
+class Running(BaseModel):
+    """The keys under `operating_point`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    voltage: Annotated[Voltage, Field(description="Supply that the machine runs at; see `voltage` for the nominal.")]
+    clock: Annotated[
+        Frequency | None, Field(description="Reference clock there; the nominal one unless given.")
+    ] = None  # fmt: skip
 
 
 class Head(BaseModel):
@@ -37,7 +72,27 @@ class Head(BaseModel):
     description: Annotated[str, Field(description="Free text.")] = ""
     source: Annotated[str | None, Field(description="Where the numbers come from as a whole.")] = None
     clock: Annotated[Frequency, Field(description="The reference clock; what `cycle` means in units.")]
-    technology: Annotated[Node | None, Field(description="Node, for energies that are not given.")] = None
+    technology: Annotated[Node | None, Field(description="Node, for energies and areas that are not given.")] = None
+    voltage: Annotated[
+        Voltage | None, Field(description="Nominal supply, at which energies and leakage powers hold.")
+    ] = None
+    operating_point: Annotated[
+        Running | None,
+        Field(description="Where the machine runs, when not at the nominal point: energies of what is on the chip "
+              "scale with the square of the voltage, leakage powers in proportion to it."),
+    ] = None  # fmt: skip
+    tables: Annotated[
+        Any,
+        Field(description="The user's own energies, areas and leakage powers: paths of CSV or YAML tables, relative to "
+              "this file, or rows as `component: {action: value}`. They go before the cited defaults."),
+        WithJsonSchema(_TABLES),
+    ] = None  # fmt: skip
+
+    @property
+    def running_clock(self) -> float:
+        """The clock at the operating point."""
+        running = self.operating_point
+        return self.clock if running is None or running.clock is None else running.clock
 
 
 @dataclass(frozen=True)
@@ -60,7 +115,7 @@ class RawSpec:
         Raises:
             BadInput: no such path; the message has the nearest one.
         """
-        document = Document(_copy(self.document.data), dict(self.document.positions))
+        document = replace(self.document, data=_copy(self.document.data), positions=dict(self.document.positions))
         for dotted, value in values.items():
             path = tuple(dotted.split("."))
             if not self._settable(path):
@@ -78,7 +133,7 @@ class RawSpec:
 
     def paths(self) -> list[str]:
         """Every path that `with_values` takes, sorted; keys inside a mapping only where the spec has them."""
-        found = set(Head.model_fields)
+        found = {*Head.model_fields, *(f"operating_point.{key}" for key in Running.model_fields)}
         for section in SECTIONS:
             components = self.document.data.get(section)
             for name, spec in (components if isinstance(components, dict) else {}).items():
@@ -91,6 +146,8 @@ class RawSpec:
     def _settable(self, path: Keys) -> bool:
         if len(path) == 1:
             return path[0] in Head.model_fields
+        if path[0] == "operating_point":
+            return len(path) == 2 and path[1] in Running.model_fields
         spec: Any = self.document.data.get(path[0]) if path[0] in SECTIONS and len(path) in (3, 4) else None
         spec = spec.get(path[1]) if isinstance(spec, dict) else None
         if not isinstance(spec, dict):
@@ -168,6 +225,9 @@ class _Builder:
         head = self.head()
         sections = {section: self.section(section, head) for section in SECTIONS}
         self.structure(sections)
+        kinds = {n: str(spec.get("kind")) for s in SECTIONS for n, spec in self.specs(s).items()}
+        tables, wrong = load_tables(self.spec.document, kinds)
+        self.problems += wrong
         if self.problems or head is None:
             self.problems.sort(key=lambda p: p[0])
             raise SpecError([problem for _, problem in self.problems])
@@ -175,15 +235,25 @@ class _Builder:
             name=head.name,
             description=head.description,
             source=head.source,
-            clock=head.clock,
+            clock=head.running_clock,
             technology_nm=head.technology,
+            operating_point=_operating_point(head),
+            tables=tables,
             **{s: {n: c for n, c in found.items() if c is not None} for s, found in sections.items()},  # type: ignore[arg-type]
         )
 
     def head(self) -> Head | None:
         values = {k: v for k, v in self.data.items() if k not in SECTIONS and v is not None}
         values.setdefault("name", self.spec.name)
-        return self.validate(Head, values, (), None)
+        head = self.validate(Head, values, (), None)
+        if "operating_point" in values and "voltage" not in values:
+            self.report(("operating_point",), "needs the nominal `voltage`", "at which energies and leakage hold")
+        return head
+
+    def specs(self, section: str) -> dict[str, dict[str, Any]]:
+        """What the file says of the components of a section, where that is a mapping."""
+        found = self.data.get(section)
+        return {n: c for n, c in found.items() if isinstance(c, dict)} if isinstance(found, dict) else {}
 
     def section(self, section: str, head: Head | None) -> dict[str, Component | None]:
         """Components of a section by name, None where one is wrong."""
@@ -232,7 +302,7 @@ class _Builder:
         try:
             return Fraction(FREQUENCY.to_si(str(values["clock"])))
         except (KeyError, ValueError):
-            return Fraction(1 if head is None else head.clock)
+            return Fraction(1 if head is None else head.running_clock)
 
     def validate(self, model: type[M], values: dict[str, Any], path: Keys, clock: Fraction | None) -> M | None:
         fields = {k: info for k, info in model.model_fields.items() if not path or k != "name"}
@@ -240,7 +310,7 @@ class _Builder:
         for key, value in values.items():
             if key not in fields:
                 known = [*fields, *(() if path else ("extends", *SECTIONS))]
-                self.report((*path, key), f"unknown key `{key[:60]}`", _nearest(key, known))
+                self.report((*path, key), f"unknown key `{key[:60]}`", nearest(key, known))
             elif isinstance(value, bool) and bool not in (fields[key].annotation, *get_args(fields[key].annotation)):
                 self.report((*path, key), f"must not be {str(value).lower()}", _example(fields[key]))
             else:
@@ -266,6 +336,9 @@ class _Builder:
             match item["type"]:
                 case "quantity":
                     self.report(here, context["what"], context["hint"])
+                case "extra_forbidden":
+                    known = _inner_keys(fields.get(key))
+                    self.report(here, f"unknown key `{here[-1][:60]}`", nearest(here[-1], known))
                 case "missing":
                     self.report(here[:-1], f"missing key `{here[-1]}`", hint)
                 case "value_error":
@@ -295,6 +368,19 @@ class _Builder:
         for fault in faults:
             if not unclear or fault.path[0] != "memories" or len(fault.path) != 2:
                 self.report(fault.path, fault.what, fault.hint)
+
+
+def _operating_point(head: Head) -> OperatingPoint | None:
+    if head.voltage is None:
+        return None
+    running = head.operating_point
+    return OperatingPoint(head.voltage if running is None else running.voltage, head.voltage, head.clock)
+
+
+def _inner_keys(info: FieldInfo | None) -> list[str]:
+    """Keys of a key that is itself a mapping of keys."""
+    models = [part for part in get_args(info.annotation) if hasattr(part, "model_fields")] if info is not None else []
+    return [key for model in models for key in model.model_fields]
 
 
 def _kinds_of(category: str) -> str:

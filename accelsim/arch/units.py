@@ -179,6 +179,13 @@ ENERGY = Quantity("energy", _JOULES, ("0.2 pJ", "1.5 nJ"), positive=False, displ
 ENERGY_PER_BYTE = Quantity("energy per byte", {"J/B": Fraction(1)}, ("3.9 pJ/bit", "10 pJ/byte", "249.6 pJ/64 bit"),
                            positive=False, display=("nJ/byte", "pJ/bit", "pJ/byte", "fJ/byte", "J/byte"))  # fmt: skip
 LENGTH = Quantity("technology node", {"nm": Fraction(1)}, ("7 nm", "45 nm"), display=("nm",))
+DISTANCE = Quantity("length", {"mm": Fraction(1), "um": Fraction(1, 1000), "µm": Fraction(1, 1000), "cm": Fraction(10)},
+                    ("5 mm", "300 um"), positive=False, display=("cm", "um", "mm"))  # fmt: skip
+AREA = Quantity("area", {"mm2": Fraction(1), "mm²": Fraction(1), "um2": Fraction(1, 10**6), "µm²": Fraction(1, 10**6)},
+                ("1.4 mm2", "850 um2"), positive=False, display=("um2", "mm2"))  # fmt: skip
+POWER = Quantity("power", {prefix + "W": Fraction(1, 10**power) for prefix, power in _SMALL.items()},
+                 ("12 mW", "1.5 W"), positive=False, display=("mW", "uW", "nW", "W"))  # fmt: skip
+VOLTAGE = Quantity("voltage", {"V": Fraction(1), "mV": Fraction(1, 1000)}, ("0.8 V", "750 mV"), display=("mV", "V"))
 
 
 def _validator(quantity: Quantity) -> BeforeValidator:
@@ -205,7 +212,8 @@ def _validator(quantity: Quantity) -> BeforeValidator:
 
 
 def _schema(quantity: Quantity) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "description": quantity.name, "examples": list(quantity.examples)})
+    texts: dict[str, Any] = {"type": "string", "description": quantity.name, "examples": list(quantity.examples)}
+    return WithJsonSchema(texts if quantity.positive else texts | {"type": ["string", "number"]})
 
 
 Bytes = Annotated[int, BYTES, _validator(BYTES), _schema(BYTES)]
@@ -222,6 +230,14 @@ EnergyPerByte = Annotated[float, ENERGY_PER_BYTE, _validator(ENERGY_PER_BYTE), _
 """Joules per byte; may be given per bit or per any number of bits."""
 Node = Annotated[float, LENGTH, _validator(LENGTH), _schema(LENGTH)]
 """Technology node in nanometres."""
+Distance = Annotated[float, DISTANCE, _validator(DISTANCE), _schema(DISTANCE)]
+"""Length of a wire in millimetres."""
+Area = Annotated[float, AREA, _validator(AREA), _schema(AREA)]
+"""Square millimetres."""
+Power = Annotated[float, POWER, _validator(POWER), _schema(POWER)]
+"""Watts."""
+Voltage = Annotated[float, VOLTAGE, _validator(VOLTAGE), _schema(VOLTAGE)]
+"""Volts."""
 
 
 def quantity_of(info: FieldInfo) -> Quantity | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from ..arch.component import Direction, Memory
-from ..arch.energy import standards, transfer
-from ..arch.units import EnergyPerByte
+from ..arch.component import Direction, Memory, Price
+from ..arch.energy import Figure, standards, transfer
+from ..arch.units import ENERGY_PER_BYTE, EnergyPerByte, Quantity
 from ..engine.program import Server
 from .base import port_server
 
@@ -25,6 +26,8 @@ class DramBase(Memory):
     read_energy: Annotated[EnergyPerByte | None, Field(description="To read a byte.")] = None
     write_energy: Annotated[EnergyPerByte | None, Field(description="To write a byte.")] = None
 
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({"read": ENERGY_PER_BYTE, "write": ENERGY_PER_BYTE})
+
     @field_validator("standard")
     @classmethod
     def _known(cls, value: Any) -> Any:
@@ -32,19 +35,14 @@ class DramBase(Memory):
             raise ValueError(f"no DRAM standard `{value}` (known: {', '.join(standards('dram'))})")
         return value
 
-    def action_energy(self) -> Mapping[str, float]:
-        default = transfer("dram", self.standard or DEFAULT_STANDARD).joules
-        return {
-            "read": default if self.read_energy is None else self.read_energy,
-            "write": default if self.write_energy is None else self.write_energy,
-        }
-
-    def defaults_used(self) -> Mapping[str, str]:
+    def prices(self) -> Mapping[str, Price]:
         figure = transfer("dram", self.standard or DEFAULT_STANDARD)
-        assumed = "" if self.standard else f"; no standard given, {DEFAULT_STANDARD} taken"
-        text = f"{figure.joules * 1e12:.4g} pJ/byte ({figure.source}{assumed})"
-        given = {"read_energy": self.read_energy, "write_energy": self.write_energy}
-        return {key: text for key, value in given.items() if value is None}
+        if self.standard is None:
+            figure = Figure(figure.value, f"{figure.source}; no standard given, {DEFAULT_STANDARD} taken")
+        return {
+            "read": Price("read_energy", self.read_energy, figure),
+            "write": Price("write_energy", self.write_energy, figure),
+        }
 
 
 class Dram(DramBase):

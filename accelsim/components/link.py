@@ -5,23 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from ..arch.component import LinkBase
-from ..arch.energy import standards, transfer
-from ..arch.units import EnergyPerByte
+from ..arch.component import LinkBase, Price
+from ..arch.energy import Figure, standards, transfer, wire
+from ..arch.units import ENERGY_PER_BYTE, Distance, EnergyPerByte, Quantity
 from ..engine.program import Server
 from .base import server_rate
 
 
 class Link(LinkBase):
-    """A bus or cable of constant bandwidth, shared by both directions. On-chip wires cost no energy unless given."""
+    """A bus or cable of constant bandwidth, shared by both directions.
+
+    Its energy defaults to that of its `standard`, or of on-chip wires of its `length`; without either it is zero, which
+    reports list among the defaults.
+    """
 
     kind: Literal["link"] = "link"
     standard: Annotated[str | None, Field(description="PCIe or CXL: gives the default energy.")] = None
+    length: Annotated[Distance | None, Field(description="Of on-chip wires: gives the default energy.")] = None
     energy: Annotated[EnergyPerByte | None, Field(description="To move a byte.")] = None
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({"transfer": ENERGY_PER_BYTE})
 
     @field_validator("standard")
     @classmethod
@@ -30,18 +38,20 @@ class Link(LinkBase):
             raise ValueError(f"no link standard `{value}` (known: {', '.join(standards('link'))})")
         return value
 
-    def action_energy(self) -> Mapping[str, float]:
-        if self.energy is not None:
-            return {"transfer": self.energy}
-        return {"transfer": transfer("link", self.standard).joules if self.standard else 0.0}
+    @model_validator(mode="after")
+    def _one_default(self) -> Self:
+        if self.standard is not None and self.length is not None:
+            raise ValueError("`standard` and `length` both give a default energy: give one of them")
+        return self
 
-    def defaults_used(self) -> Mapping[str, str]:
-        if self.energy is not None:
-            return {}
-        if self.standard is None:
-            return {"energy": "0 pJ/byte (no energy and no standard given)"}
-        figure = transfer("link", self.standard)
-        return {"energy": f"{figure.joules * 1e12:.4g} pJ/byte ({figure.source})"}
+    def prices(self) -> Mapping[str, Price]:
+        if self.standard is not None:
+            figure = transfer("link", self.standard)
+        elif self.length is not None:
+            figure = wire(self.length, self.technology_nm)
+        else:
+            figure = Figure(0.0, "no energy, no standard and no length given")
+        return {"transfer": Price("energy", self.energy, figure)}
 
     def server(self, tick_hz: Fraction) -> Server | None:
         if self.bandwidth is None or math.isinf(self.bandwidth):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from ..arch.energy import DEFAULT_NODE_NM, Arithmetic, Figure, operation, register
-from ..arch.units import Bytes, Energy, EnergyPerByte
+from ..arch.component import Price
+from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput
 from ..ir import Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
@@ -67,6 +69,8 @@ class SystolicArray(ComputeUnit):
     register_energy: Annotated[
         EnergyPerByte | None, Field(description="Of the registers between processing elements, per byte passed on.")
     ] = None
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({"mac": ENERGY, "register": ENERGY_PER_BYTE})
 
     @field_validator("dataflows")
     @classmethod
@@ -147,28 +151,18 @@ class SystolicArray(ComputeUnit):
         interval = np.maximum(stream, self.rows)
         return rounds * interval, stream + fill - interval, copies, row_folds, col_folds, stream
 
-    def action_energy(self) -> Mapping[str, float]:
-        mac, passing = self._default_figures()
+    def prices(self) -> Mapping[str, Price]:
         return {
-            "mac": mac.joules if self.mac_energy is None else self.mac_energy,
-            "register": passing.joules if self.register_energy is None else self.register_energy,
-        }
+            "mac": Price("mac_energy", self.mac_energy,
+                         operation("mac", self.arithmetic, self.mac_bits, self.technology_nm)),
+            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
+        }  # fmt: skip
 
-    def _default_figures(self) -> tuple[Figure, Figure]:
-        return (
-            operation("mac", self.arithmetic, self.mac_bits, self.technology_nm),
-            register(self.mac_bits, self.technology_nm),
-        )
-
-    def defaults_used(self) -> Mapping[str, str]:
-        mac, passing = self._default_figures()
-        node = "" if self.technology_nm else f"; no technology given, {DEFAULT_NODE_NM:g} nm taken"
-        used = {}
-        if self.mac_energy is None:
-            used["mac_energy"] = f"{mac.joules * 1e12:.4g} pJ ({mac.source}{node})"
-        if self.register_energy is None:
-            used["register_energy"] = f"{passing.joules * 1e12:.4g} pJ/byte ({passing.source}{node})"
-        return used
+    def default_area(self) -> Figure | None:
+        """That of the MACs; registers, accumulators and control are left out where the cited figure leaves them out."""
+        mac = mac_area(self.arithmetic, self.mac_bits, self.technology_nm)
+        macs = self.rows * self.cols * self.arrays
+        return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
 
 
 def _option(dataflow: Dataflow, c: Contraction) -> SpatialOption:

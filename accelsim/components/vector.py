@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from ..arch.energy import DEFAULT_NODE_NM, Arithmetic, Figure, operation
-from ..arch.units import Energy, rate_fraction
+from ..arch.component import Price
+from ..arch.energy import Arithmetic, operation
+from ..arch.units import ENERGY, Bytes, Energy, Quantity, rate_fraction
 from ..errors import BadInput
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
@@ -44,8 +46,15 @@ class VectorUnit(ComputeUnit):
 
     Cycles are the sum over the operations of the Einsum (`ir.operators.operation_terms`) of
     ceil(operations / (lanes · rate)), or the bytes over the bandwidth of the unit's memory when that takes longer.
-    Results accumulate in registers: partial sums are neither written nor read. An input is read once per point of the
-    ranks that it carries; a value shared by further points stays in a register.
+    Results accumulate in registers: partial sums are neither written nor read.
+
+    How often an input is read from the unit's memory depends on `registers`. Without that key, once per point of the
+    ranks that the input carries: a value that further points share stays in a register, as if there were always room.
+    That is right for elementwise Einsums and reductions, and the least that a contraction can need: the traffic of a
+    matrix product is a lower bound. With `registers`, so many accumulators of `accumulator_bits` (at least one per
+    lane) hold a block of the output, which spans its last rank first, and an input is read once per point of its
+    ranks for each block along the output's ranks that it does not carry. A block of one row of n outputs thus reads
+    the second matrix of a product again for every row.
     """
 
     kind: Literal["vector"] = "vector"
@@ -53,11 +62,17 @@ class VectorUnit(ComputeUnit):
     rates: Annotated[
         Mapping[str, Rate], Field(description="Operations per lane and cycle by cost class; 1 unless given.")
     ] = Field(default_factory=dict)
+    registers: Annotated[
+        Bytes | None, Field(description="Accumulators of all lanes together: how far an operand read once is reused.")
+    ] = None
+    accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of an accumulator.")] = 32
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energies.")] = "float"
     operation_bits: Annotated[int, Field(ge=1, le=128, description="Width, for the default energies.")] = 16
     energies: Annotated[
         Mapping[str, Energy], Field(description="Of one operation, by cost class.")
     ] = Field(default_factory=dict)  # fmt: skip
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(dict.fromkeys(COST_CLASSES, ENERGY))
 
     @field_validator("rates", "energies")
     @classmethod
@@ -112,25 +127,44 @@ class VectorUnit(ComputeUnit):
         for cost_class, n in actions.items():
             rate = self.rate(cost_class)
             cycles = cycles - (-n * rate.denominator // (self.lanes * rate.numerator))
-        reads = tuple(bytes_of(count(a.ranks), b) for a, b in zip(einsum.inputs, bits[:-1], strict=True))
+        blocks = self._blocks(einsum, extents)
+        reads = tuple(
+            bytes_of(_product([count(a.ranks), *(n for r, n in blocks.items() if r not in a.ranks)]), b)
+            for a, b in zip(einsum.inputs, bits[:-1], strict=True)
+        )
         writes = bytes_of(count(einsum.output.ranks), bits[-1])
         fed = self.feed_cycles(sum(reads, np.zeros_like(one)), writes)
         zero = np.zeros_like(one)
         return Cost(np.maximum(cycles, fed), zero, reads, writes, zero, actions)
 
-    def _default(self, cost_class: str) -> Figure:
-        return operation(cost_class, self.arithmetic, self.operation_bits, self.technology_nm)
+    def _blocks(self, einsum: Einsum, extents: Extents) -> dict[str, IntArray]:
+        """Blocks of the output along each of its ranks, as `registers` has room for; none without that key."""
+        if self.registers is None:
+            return {}
+        room = np.asarray(max(self.lanes, self.registers * 8 // self.accumulator_bits))
+        found: dict[str, IntArray] = {}
+        for index in reversed(einsum.output.indices):
+            for r in reversed(list(index.ranks)):
+                extent = np.asarray(extents[r])
+                span = np.minimum(extent, room)
+                found[r] = -(-extent // span)
+                room = np.maximum(room // span, 1)
+        return found
 
-    def action_energy(self) -> Mapping[str, float]:
+    def prices(self) -> Mapping[str, Price]:
         return {
-            c: self.energies[c] if c in self.energies else self._default(c).joules for c in COST_CLASSES if self.rate(c)
-        }
+            c: Price(f"energies.{c}", self.energies.get(c),
+                     operation(c, self.arithmetic, self.operation_bits, self.technology_nm))
+            for c in COST_CLASSES if self.rate(c)
+        }  # fmt: skip
 
     def defaults_used(self) -> Mapping[str, str]:
-        used = {f"rates.{c}": "1 per lane and cycle" for c in COST_CLASSES if c not in self.rates}
-        node = "" if self.technology_nm else f"; no technology given, {DEFAULT_NODE_NM:g} nm taken"
-        for c in COST_CLASSES:
-            if self.rate(c) and c not in self.energies:
-                figure = self._default(c)
-                used[f"energies.{c}"] = f"{figure.joules * 1e12:.4g} pJ ({figure.source}{node})"
-        return used
+        rates = {f"rates.{c}": "1 per lane and cycle" for c in COST_CLASSES if c not in self.rates}
+        return {**rates, **super().defaults_used()}
+
+
+def _product(factors: Sequence[IntArray]) -> IntArray:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = result * factor
+    return result

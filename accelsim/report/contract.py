@@ -21,6 +21,9 @@ def to_json(report: Report) -> dict[str, Any]:
             "cycles": report.cycles,
             "latency_s": report.latency_s,
             "energy_J": report.energy_J,
+            "energy_dynamic_J": report.energy_dynamic_J,
+            "energy_leakage_J": report.energy_leakage_J,
+            "area_mm2": report.area_mm2,
             "macs": report.macs,
             "traffic_bytes": report.traffic_bytes,
             "utilization": report.utilization,
@@ -28,6 +31,8 @@ def to_json(report: Report) -> dict[str, Any]:
             "bottleneck": report.bottleneck,
             "operators": [asdict(row) for row in report.operators],
             "energy_by_component_J": {c.name: c.energy_J for c in report.components},
+            "leakage_by_component_J": {c.name: c.leakage_J for c in report.components},
+            "area_by_component_mm2": {c.name: c.area_mm2 for c in report.components},
             "provenance": report.provenance,
         }
     )

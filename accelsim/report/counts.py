@@ -1,14 +1,18 @@
-"""What was done, how often and at what energy: the counted actions of a Trace, priced by the machine."""
+"""What was done, how often and at what energy: the counted actions of a Trace, priced by the machine, and leakage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import ceil
 
 from ..arch.architecture import Architecture
 from ..engine.labels import Action
 from ..engine.trace import Trace
 from ..ir import Workload
 from .rows import CountRow
+
+LEAKAGE = "leakage"
+"""Action and role of rows of leakage."""
 
 
 def count_rows(arch: Architecture, workload: Workload, trace: Trace) -> tuple[tuple[CountRow, ...], tuple[str, ...]]:
@@ -34,6 +38,23 @@ def count_rows(arch: Architecture, workload: Workload, trace: Trace) -> tuple[tu
             CountRow(action.component, category, action.action, action.operator, action.tensor, role, count, energy)
         )
     return tuple(rows), tuple(sorted(unpriced))
+
+
+def leakage_rows(arch: Architecture, cycles: float, latency_s: float) -> tuple[CountRow, ...]:
+    """A row for each component whose leakage power is given: that power over the whole run, on behalf of no operator.
+
+    Its count is the cycles of the machine's clock, rounded up.
+    """
+    return tuple(
+        CountRow(c.name, c.category, LEAKAGE, "", "", LEAKAGE, ceil(cycles), c.leakage_watts * latency_s)
+        for c in arch.components()
+        if c.leakage_watts is not None
+    )
+
+
+def leaked(rows: Iterable[CountRow]) -> float:
+    """The joules of leakage among the rows."""
+    return sum(row.energy_J for row in rows if row.action == LEAKAGE)
 
 
 def total(rows: Iterable[CountRow]) -> int:

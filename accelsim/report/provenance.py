@@ -42,6 +42,8 @@ def provenance(
         "claim": None if claim is None else {k: v for k, v in _plain(claim).items() if k not in ("seconds", "type")},
         "defaults_used": arch.defaults_used(),
         "actions_without_energy": list(unpriced),
+        "without_leakage": list(arch.without_leakage()),
+        "without_area": list(arch.without_area()),
         "notes": list(notes),
     }
 

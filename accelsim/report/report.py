@@ -19,7 +19,7 @@ from ..mapping.compulsory import CompulsoryTraffic
 from ..mapping.machine_bound import MachineBound, machine_bound, resident_tensors
 from ..mapping.tree import Mapping
 from .bottleneck import bottleneck
-from .counts import count_rows, joules, total
+from .counts import count_rows, joules, leakage_rows, leaked, total
 from .provenance import provenance
 from .rows import ComponentRow, CountRow, OperatorRow, StallRow, TensorRow, TierRow
 from .times import Activity, activities, stall_rows
@@ -39,7 +39,7 @@ class Bounds:
         machine: holds for every Mapping of the Workload onto the machine.
         program: holds for this Mapping; never above the result.
         machine_limit: what decides the machine bound.
-        energy_J: of every Mapping.
+        energy_J: dynamic energy of every Mapping.
         traffic: what every Mapping moves over the chip's edge.
     """
 
@@ -73,7 +73,12 @@ class Report:
         name: workload and machine.
         cycles: latency in cycles of the machine's clock; whole when the Program's tick is one cycle.
         latency_s: latency in seconds.
-        energy_J: dynamic energy, every counted action at its component's price.
+        energy_J: dynamic energy and leakage together.
+        energy_dynamic_J: every counted action at its component's price.
+        energy_leakage_J: leakage power times latency, of the components whose leakage power the machine gives; the
+            others are in the provenance under ``without_leakage``.
+        area_mm2: the areas that the machine gives, summed; the provenance lists the others under ``without_area``.
+            None when none is given.
         macs: multiply-accumulates of the Workload.
         traffic_bytes: memory to bytes by ``read`` and ``write``.
         utilization: unit to ``busy`` (part of the latency in service) and ``mac`` (macs done over its peak).
@@ -84,7 +89,7 @@ class Report:
         tiers: memories, outermost first.
         tensors: stored tensors.
         stalls: by operator, component, role and tensor.
-        energy: by component, action, operator and tensor.
+        energy: by component, action, operator and tensor; leakage among it.
         roofs: peaks of the machine.
         provenance: hashes, versions, seed, claim, defaults.
         mapping: how the Workload was carried out; None for a Program made by hand.
@@ -95,6 +100,9 @@ class Report:
     cycles: int | float
     latency_s: float
     energy_J: float  # noqa: N815
+    energy_dynamic_J: float  # noqa: N815
+    energy_leakage_J: float  # noqa: N815
+    area_mm2: float | None
     macs: int
     traffic_bytes: MappingABC[str, MappingABC[str, int]]
     utilization: MappingABC[str, MappingABC[str, float]]
@@ -182,6 +190,7 @@ class _Maker:
         self.scale = Fraction(arch.clock) / trace.program.tick_hz
         self.cycles = trace.finish * self.scale
         self.latency_s = float(trace.finish / trace.program.tick_hz)
+        self.counts += leakage_rows(arch, float(self.cycles), self.latency_s)
         self.activities = activities(trace)
         self.stalls = stall_rows(trace, self.activities, float(self.scale))
         self.off_chip = {m.name for m in arch.off_chip}
@@ -204,6 +213,9 @@ class _Maker:
             cycles=cycles,
             latency_s=self.latency_s,
             energy_J=joules(self.counts),
+            energy_dynamic_J=joules(self.counts) - leaked(self.counts),
+            energy_leakage_J=leaked(self.counts),
+            area_mm2=self.arch.area_mm2,
             macs=self.workload.macs,
             traffic_bytes={
                 m.name: {d: self.bytes(m.name, d) for d in _DIRECTIONS} for m in self.arch.tiers()
@@ -279,6 +291,8 @@ class _Maker:
             write_bytes=self.bytes(part.name, "write") if part.category == "memory" else 0,
             transfer_bytes=self.bytes(part.name, "transfer") if part.category == "link" else 0,
             energy_J=joules(rows),
+            leakage_J=None if part.leakage_watts is None else leaked(rows),
+            area_mm2=part.area_mm2,
         )
 
     def tier(self, memory: Memory) -> TierRow:

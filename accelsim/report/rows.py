@@ -16,7 +16,10 @@ class CountRow:
         category: ``memory``, ``unit`` or ``link``.
         tensor: empty for the actions of units.
         role: the tensor's role in the Workload; ``compute`` for the actions of units.
-        count: bytes of reads, writes and transfers, else operations.
+        count: bytes of reads, writes and transfers, cycles of leakage, else operations.
+
+    A row of leakage has that word as its action and role, and an empty operator: the power of a component over the
+    whole run.
     """
 
     component: str
@@ -44,7 +47,7 @@ class OperatorRow:
         end_cycle: end of its last firing, stores included.
         macs: of the Workload; recomputation not counted.
         operations: of every cost class, a mac being one.
-        energy_J: of all that was done on its behalf.
+        energy_J: dynamic, of all that was done on its behalf; leakage belongs to no operator.
         off_chip_read_bytes: read from memories outside the chip.
         off_chip_write_bytes: written to them.
         intensity: operations per off-chip byte; None when there are no such bytes.
@@ -109,7 +112,8 @@ class StallRow:
 class ComponentRow:
     """A component: busy time of its busiest server (a port, a unit, a link), what it did, its energy.
 
-    `idle` is the cause for which the actors on it waited most while it was free, empty if they never did.
+    `idle` is the cause for which the actors on it waited most while it was free, empty if they never did. `energy_J`
+    is dynamic energy and leakage together; `leakage_J` and `area_mm2` are None where the machine does not give them.
     """
 
     name: str
@@ -122,6 +126,8 @@ class ComponentRow:
     write_bytes: int
     transfer_bytes: int
     energy_J: float  # noqa: N815
+    leakage_J: float | None = None  # noqa: N815
+    area_mm2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ class TierRow:
     """A memory, outermost first.
 
     `peak_bytes` is the most held at once, where the Program has a pool for it; `busy` the part of the latency in which
-    its busiest port served, where it has a server (the ports of a buffer may hide behind what they feed).
+    its busiest port served, where it has a server (the ports of a buffer may hide behind what they feed). `energy_J`
+    is dynamic energy and leakage together.
     """
 
     memory: str
@@ -145,7 +152,10 @@ class TierRow:
 
 @dataclass(frozen=True)
 class TensorRow:
-    """A stored tensor, all its instances together. `compulsory_bytes` cross the chip's edge in every Mapping."""
+    """A stored tensor, all its instances together. `compulsory_bytes` cross the chip's edge in every Mapping.
+
+    `energy_J` is the dynamic energy of the memories and links that moved it.
+    """
 
     tensor: str
     role: str

@@ -55,6 +55,7 @@ def _totals(report: Report) -> Table:
         ("program bound", f"{number(bounds.program)} cycles", _of(bounds.program, report.cycles)),
         ("machine bound", f"{number(bounds.machine)} cycles", _of(bounds.machine, report.cycles, bounds.machine_limit)),
         ("energy", si(report.energy_J, "J"), f"at least {si(bounds.energy_J, 'J')} in any mapping"),
+        ("leakage in it", *_leakage(report)),
         ("MACs", number(report.macs), si(report.macs / report.latency_s, "MAC/s") if report.latency_s else ""),
         ("off-chip traffic", si(traffic, "B"),
          f"compulsory {si(bounds.traffic.read_bytes + bounds.traffic.write_bytes, 'B')}"),
@@ -64,6 +65,14 @@ def _totals(report: Report) -> Table:
     for unit, use in report.utilization.items():
         grid.add_row(f"unit {unit}", f"busy {100 * use['busy']:.1f} %", f"MACs {100 * use['mac']:.1f} % of its peak")
     return grid
+
+
+def _leakage(report: Report) -> tuple[str, str]:
+    """The leakage, and for which components no leakage power is given."""
+    given = [c for c in report.components if c.leakage_J is not None]
+    missing = len(report.components) - len(given)
+    amount = si(report.energy_leakage_J, "J") if given else "not given"
+    return amount, f"not given for {missing} of {len(report.components)} components" if given and missing else ""
 
 
 def _of(bound: float, cycles: float, limit: str = "") -> str:
