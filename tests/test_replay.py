@@ -17,7 +17,7 @@ from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import loads_architecture
 from accelsim.engine.program import Program
 from accelsim.errors import DoesNotFit, MappingError
-from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, Workload, WorkloadBuilder
+from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, View, Workload, WorkloadBuilder
 from accelsim.lowering import lower
 from accelsim.mappers.tile import map_workload
 from accelsim.mapping import (
@@ -264,6 +264,23 @@ def test_accesses_that_keep_step_share_a_box_where_it_is_smaller(offset: int, ti
     assert replay(mapping, slices(offset), MACHINE).tensor_bytes["x", "dram", "read"] == moved
 
 
+def test_accesses_that_do_not_keep_step_add_up_to_the_tensor() -> None:
+    """y[i,j] = x[i,j] + x[j,i] in rows: a row and a column of tiles, never more than all of x."""
+    b = WorkloadBuilder("turned", bits=8)
+    x = b.input("x", (8, 8))
+    i, j = Affine((("i", 1),)), Affine((("j", 1),))
+    b.output(b.compute("add", [Access(x, (i, j)), Access(x, (j, i))], ["i", "j"], {"i": 8, "j": 8}, name="op", out="y"))
+    for tile, moved in ((2, 4 * (16 + 16)), (5, (64) + (24 + 24)), (8, 64)):
+        mapping = Mapping(
+            "turned",
+            "array_machine",
+            Loop("i", tile, Op("op", "vector", "simd")),
+            home("x", "y"),
+            (Move("x", "dram", "sram", (), ("body",)), Move("y", "sram", "dram", ("body",), (), store=True)),
+        )
+        assert replay(mapping, b.build(), MACHINE).tensor_bytes["x", "dram", "read"] == moved
+
+
 def shared() -> Workload:
     """Two operators over the rows of one input, of which the second also has a rank of its own."""
     b = WorkloadBuilder("shared", bits=8)
@@ -302,14 +319,16 @@ def test_loops_that_do_not_cut_an_op_repeat_it(size: int, tiles: list[int], inne
     """The second operator lacks the rank of the outer loops, whose ragged tiles decide how often it runs."""
     b = WorkloadBuilder("again", bits=8)
     x, w = b.input("x", (size,)), b.input("w", (5,))
-    b.output(b.elementwise("exp", x, out="y", name="one"))
-    b.output(b.compute("exp", [Access(w, (Affine((("j", 1),)),))], ["j"], {"j": 5}, name="two", out="z"))
+    with b.repeat("layer", 3):
+        b.elementwise("exp", x, out="y", name="one")
+        b.compute("exp", [Access(w, (Affine((("j", 1),)),))], ["j"], {"j": 5}, name="two", out="z")
     loops = [("i0", t) for t in tiles]
-    depth = len(loops)
+    depth = len(loops) + 1
+    both = Seq((Op("one", "vector", "simd"), Loop("j", inner, Op("two", "vector", "simd"))))
     mapping = Mapping(
         "again",
         "array_machine",
-        nest(loops, Seq((Op("one", "vector", "simd"), Loop("j", inner, Op("two", "vector", "simd"))))),
+        Iterate("layer", 3, nest(loops, both)),
         home("x", "w", "y", "z"),
         (
             Move("x", "dram", "sram", (), (*at(depth), 0)),
@@ -318,10 +337,10 @@ def test_loops_that_do_not_cut_an_op_repeat_it(size: int, tiles: list[int], inne
             Move("z", "sram", "dram", (*at(depth), 1, "body"), (), store=True),
         ),
     )
-    times = len(list(walk(loops, {"i0": range(size)})))
+    times = 3 * len(list(walk(loops, {"i0": range(size)})))
     result = replay(mapping, b.build(), MACHINE)
     assert result.tensor_bytes["w", "dram", "read"] == times * 5
-    assert result.tensor_bytes["x", "dram", "read"] == size
+    assert result.tensor_bytes["x", "dram", "read"] == 3 * size
     assert result.transfers == 2 * times + 2 * times * -(-5 // inner)
 
 
@@ -456,6 +475,40 @@ def test_buffers_of_a_load_ahead_and_of_a_store_behind() -> None:
     assert replay(staying, b.build(), MACHINE).tensor_bytes["y", "dram", "read"] == 100
 
 
+def stepped(count: int = 3) -> Workload:
+    """In every layer t = exp(w), then s = exp(t), of 10 bytes each."""
+    b = WorkloadBuilder("stepped", bits=8)
+    with b.repeat("layer", count):
+        t = b.elementwise("exp", b.weight("w", (10,)), out="t", name="one")
+        b.output(b.elementwise("exp", t, out="s", name="two"))
+    return b.build()
+
+
+ONE, TWO = Op("one", "vector", "simd"), Op("two", "vector", "simd")
+
+
+def test_buffers_of_moves_that_reach_out_of_a_loop_are_taken_all_through_it() -> None:
+    first: Position = (0, "body", 0)
+    second: Position = (0, "body", 1)
+    mapping = Mapping(
+        "stepped",
+        "array_machine",
+        Seq((Iterate("layer", 3, Seq((ONE, TWO))),)),
+        (*home("w", "s"), Stay("t", "sram", first, second)),
+        (Move("w", "dram", "sram", first, first, 1), Move("s", "sram", "dram", second, second, 1, store=True)),
+    )
+
+    def peak(issue: Position = first, due: Position = second) -> tuple[int, Position]:
+        moves = (replace(mapping.moves[0], issue=issue), replace(mapping.moves[1], due=due))
+        found = replay(replace(mapping, moves=moves), stepped(), MACHINE).peaks["sram"]
+        return found.nbytes, found.position
+
+    assert peak() == (20, first)
+    assert peak(issue=(0,)) == (30, second)
+    assert peak(due=(0,)) == (30, first)
+    assert peak(issue=(), due=()) == (30, first)
+
+
 @SETTINGS
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 99)), max_size=12))
 def test_peaks_are_the_largest_sums_over_steps(lives: list[tuple[int, int, int]]) -> None:
@@ -507,7 +560,9 @@ def test_instances_of_a_repeat_take_their_bytes() -> None:
     moves = (*mapping.moves[:3], *(replace(m, issue=(1, "body"), due=(1, "body")) for m in mapping.moves[:3]),
              *(replace(m, issue=(2,), due=(2,)) for m in mapping.moves[3:]))  # fmt: skip
     halves = replace(mapping, root=split, stays=(*part, *mapping.stays[1:]), moves=moves)
-    assert replay(halves, workload, MACHINE).tensor_bytes == result.tensor_bytes
+    again = replay(halves, workload, MACHINE)
+    assert again.tensor_bytes == result.tensor_bytes
+    assert again.peaks["dram"].nbytes == result.peaks["dram"].nbytes
     short = replace(halves, stays=(replace(part[0], iterations=(0, 3)), *halves.stays[1:]))
     with pytest.raises(MappingError, match=r"mm at 0\.body reads w, loaded from dram .* does not stay in dram"):
         replay(short, workload, MACHINE)
@@ -680,6 +735,93 @@ def test_data_before_the_run_is_only_in_stays_that_begin_with_it() -> None:
     )
 
 
+def test_a_stay_in_a_loop_neither_begins_nor_ends_with_the_run() -> None:
+    inside = (0, "body", 0), (0, "body", 1)
+    root = Seq((Iterate("layer", 3, Seq((ONE, TWO))),))
+    store = Move("s", "sram", "dram", inside[1], inside[1], 1, store=True)
+    stays = (*home("s"), Stay("t", "sram", *inside))
+    preloaded = Mapping("stepped", "a", root, (*stays, Stay("w", "sram", inside[0], inside[0])), (store,))
+    assert "its stay there does not begin with the run" in fault(preloaded, stepped())
+    outside = replace(preloaded, stays=(*stays, Stay("w", "sram", (0,), (0,))))
+    assert replay(outside, stepped(), MACHINE).peaks["sram"].nbytes == 30 + 10 + 10
+    dropped = replace(outside, stays=(Stay("s", "dram", inside[1], inside[1]), *outside.stays[1:]))
+    assert "never gets to a stay in dram that lasts to the end of the run" in fault(dropped, stepped())
+
+
+def test_a_stay_in_a_loop_does_not_hold_for_the_loop() -> None:
+    """What is loaded for the whole loop must stay all through it, not within each of its iterations."""
+    workload = gemm(8, 8, 8)
+    mapping = Mapping(
+        "gemm",
+        "array_machine",
+        Loop("n", 4, Op("matmul", "array", "os")),
+        (*home("B", "matmul"), Stay("A", "dram", ("body",), ("body",))),
+        (
+            Move("A", "dram", "sram", (), ()),
+            Move("B", "dram", "sram", (), ("body",)),
+            Move("matmul", "sram", "dram", ("body",), (), store=True),
+        ),
+    )
+    assert "reads A, loaded from dram for position ., but it does not stay in dram" in fault(mapping, workload)
+    replay(replace(mapping, stays=home("A", "B", "matmul")), workload, MACHINE)
+
+
+def test_a_load_needs_its_source_from_its_issue_on() -> None:
+    b = WorkloadBuilder("two", bits=8)
+    for i, name in enumerate((b.input("x", (8,)), b.input("y", (8,)))):
+        b.output(b.elementwise("exp", name, out=f"t{i}", name=f"op{i}"))
+    moves = (
+        *(Move(name, "dram", "sram", (i,), (i,)) for i, name in enumerate("xy")),
+        *(Move(f"t{i}", "sram", "dram", (i,), (i,), store=True) for i in range(2)),
+    )
+    mapping = chained(2, home("x", "y", "t0", "t1"), moves)
+    replay(mapping, b.build(), MACHINE)
+    staged = replace(mapping, stays=(*home("x", "t0", "t1"), Stay("y", "dram", (1,), (1,))),
+                     moves=(moves[0], replace(moves[1], issue=(0,)), *moves[2:]))  # fmt: skip
+    assert "loaded from dram for position 1, but it does not stay in dram from 0 to there" in fault(staged, b.build())
+
+
+def test_a_load_fills_a_stay_for_later_reads_only() -> None:
+    b = WorkloadBuilder("filled", bits=8)
+    w = b.weight("w", (8,))
+    for i in range(3):
+        b.output(b.elementwise("exp", w, out=f"t{i}", name=f"op{i}"))
+    stores = tuple(Move(f"t{i}", "sram", "dram", (i,), (i,), store=True) for i in range(3))
+    fill = Move("w", "dram", "sram", (0,), (0,), 1)
+    stays = (*home("w", "t0", "t1", "t2"), Stay("w", "sram", (0,), (2,)))
+    assert replay(chained(3, stays, (fill, *stores)), b.build(), MACHINE).tensor_bytes["w", "dram", "read"] == 8
+    late = chained(3, (*home("w", "t0", "t1", "t2"), Stay("w", "sram", (1,), (2,))),
+                   (fill, replace(fill, issue=(2,), due=(2,)), *stores))  # fmt: skip
+    assert "op1 at 1 reads w from sram, but its stay there does not begin with the run" in fault(late, b.build())
+
+
+def test_a_store_must_end_within_the_stay_that_it_fills() -> None:
+    mapping, workload, arch = spilled(due=(1,), issue=(2,))
+    short = (*mapping.stays[:2], Stay("t0", "dram", (0,), (0,)), *mapping.stays[3:])
+    assert "does not stay in dram from 2 to there" in fault(replace(mapping, stays=short), workload, arch)
+    cut = (*short, Stay("t0", "dram", (1,), (2,)))
+    assert "does not put it into that stay" in fault(replace(mapping, stays=cut), workload, arch)
+    b = WorkloadBuilder("short", bits=8)
+    b.output(b.elementwise("exp", b.input("x", (8,)), out="t0", name="op0"))
+    b.output(b.elementwise("exp", "t0", out="t1", name="op1"))
+    with b.repeat("layer", 2):
+        b.elementwise("exp", "t1", out="u", name="op2")
+    stays = (*home("x", "t1"), Stay("t0", "sram", (0,), (1,)), Stay("t1", "sram", (1,), (2,)),
+             Stay("u", "sram", (2, "body"), (2, "body")))  # fmt: skip
+    root = Seq((vector_op(0), vector_op(1), Iterate("layer", 2, vector_op(2))))
+    moves = (Move("x", "dram", "sram", (0,), (0,)), Move("t0", "sram", "dram", (0,), (1,), store=True),
+             Move("t1", "sram", "dram", (1,), (2,), store=True))  # fmt: skip
+    lasting = Mapping("short", "a", root, (*stays, Stay("t0", "dram", (0,), (2,))), moves)
+    replay(lasting, b.build(), MACHINE)
+
+
+def test_a_result_that_is_read_but_kept_nowhere() -> None:
+    mapping, workload, arch = on_chip(3)
+    found = fault(replace(mapping, stays=(*mapping.stays[:2], mapping.stays[3])), workload, arch)
+    assert "op0 at 0 makes t0 in sram, but nothing keeps it" in found
+    assert "op1 at 1 reads t0 in sram, but it neither stays there" in found
+
+
 # -- tiles inside common loops, and Pipes ----------------------------------------------------------------------------
 
 
@@ -793,6 +935,46 @@ def test_what_lies_behind_is_there_if_it_stays_and_what_lies_ahead_is_not(offset
         assert "reads more of t in an iteration" in fault(mapping, workload)
 
 
+def test_a_loop_of_one_tile_leaves_no_part_of_a_sum() -> None:
+    workload = attention_like(m=4)
+    result = replay(fused(PIPE, "k", 4), workload, MACHINE)
+    assert result.transfers == 4
+
+
+def planes(write: Affine, read: Affine, size: int, *, pipe: bool) -> tuple[Mapping, Workload]:
+    """t[i, j] = x[i, j], then y[i, j] = t[read, j - 1]: padded both ways, in a loop over i."""
+    i, j = Affine((("i", 1),)), Affine((("j", 1),))
+    sizes = {"i": size, "j": 6}
+    workload = Workload(
+        "planes",
+        {name: Tensor(name, (size, 6), role, 8) for name, role in
+         (("x", Role.INPUT), ("t", Role.ACTIVATION), ("y", Role.OUTPUT))},
+        (
+            Einsum("one", Access("t", (write, j)), (Access("x", (i, j)),), Apply("exp", (Read(0),)), sizes),
+            Einsum(
+                "two",
+                Access("y", (i, j)),
+                (Access("t", (read, replace(j, offset=-1)), 0.0),),
+                Apply("exp", (Read(0),)),
+                sizes,
+            ),
+        ),
+    )  # fmt: skip
+    mapping, _ = stencil(0, 0, pipe=pipe)
+    assert isinstance(mapping.root, Loop)
+    return replace(mapping, workload="planes", root=replace(mapping.root, tile=1)), workload
+
+
+@pytest.mark.parametrize("pipe", [True, False])
+def test_padding_in_a_plane_that_is_there_in_full_needs_no_data(pipe: bool) -> None:
+    i = Affine((("i", 1),))
+    mapping, workload = planes(i, i, 8, pipe=pipe)
+    replay(mapping, workload, MACHINE)
+    faster = Affine((("i", 2),))
+    mapping, workload = planes(i, faster, 8, pipe=pipe)
+    assert "reads more of t in an iteration" in fault(mapping, workload)
+
+
 # -- Repeats ---------------------------------------------------------------------------------------------------------
 
 
@@ -841,6 +1023,68 @@ def test_what_a_repeat_hands_on_is_there_for_the_next_iteration() -> None:
     kept = (*mapping.moves[:2], *mapping.moves[4:])
     on_chip_only = replace(mapping, moves=kept, stays=(*home("w", "h", "y"), Stay("h_out", "sram", (), ())))
     assert late in fault(on_chip_only, workload)
+
+
+def test_what_a_repeat_hands_on_must_last_to_the_end_of_an_iteration() -> None:
+    b = WorkloadBuilder("residual", bits=8)
+    h = b.input("h", (10,))
+    with b.repeat("layer", 3) as scope:
+        scope.carry(b.elementwise("exp", h, out="g", name="one"), h)
+        b.output(b.elementwise("exp", "g", out="s", name="two"))
+    first, second = (0, "body", 0), (0, "body", 1)
+    root = Seq((Iterate("layer", 3, Seq((ONE, TWO))),))
+    stays = (*home("s"), Stay("h", "sram", (), (0,)), Stay("g", "sram", first, second))
+    store = Move("s", "sram", "dram", second, second, 1, store=True)
+    mapping = Mapping("residual", "array_machine", root, stays, (store,))
+    replay(mapping, b.build(), MACHINE)
+    shortened = replace(
+        mapping,
+        stays=(*stays[:2], Stay("g", "sram", first, first), *home("g")),
+        moves=(store, Move("g", "sram", "dram", first, first, store=True), Move("g", "dram", "sram", second, second)),
+    )
+    found = fault(shortened, b.build())
+    assert "what one at 0.body.0 makes of it in one iteration of 0 is not in sram when the next one begins" in found
+
+
+def test_iterations_in_two_parts_depend_on_their_own() -> None:
+    """Each part keeps its own t: what one part makes is not needed by the other."""
+    parts = [Iterate("layer", 2, Seq((ONE, TWO))), Iterate("layer", 1, Seq((ONE, TWO)), 2)]
+    stays: list[Stay] = []
+    moves: list[Move] = []
+    for i in range(2):
+        first, second = (i, "body", 0), (i, "body", 1)
+        stays.append(Stay("t", "sram", first, second))
+        moves.append(Move("w", "dram", "sram", first, first, 1))
+        moves.append(Move("s", "sram", "dram", second, second, 1, store=True))
+    mapping = Mapping("stepped", "a", Seq(tuple(parts)), (*home("w", "s"), *stays), tuple(moves))
+    assert replay(mapping, stepped(), MACHINE).traffic_bytes["dram", "read"] == 30
+
+
+def test_only_the_first_part_of_the_iterations_reads_what_stands_before_the_repeat() -> None:
+    """The second part loads from off the chip, where the first part has stored, but nothing has before it."""
+    b = WorkloadBuilder("begun", bits=8)
+    h = b.elementwise("exp", b.input("x", (10,)), out="h", name="begin")
+    with b.repeat("layer", 4) as scope:
+        scope.carry(b.elementwise("exp", h, out="g", name="one"), h)
+    root = Seq((Op("begin", "vector", "simd"), Iterate("layer", 2, ONE), Iterate("layer", 2, ONE, 2)))
+    a, z = (1, "body"), (2, "body")
+    mapping = Mapping(
+        "begun",
+        "array_machine",
+        root,
+        (*home("x", "h", "g"), Stay("h", "sram", (0,), (1,)), Stay("g", "sram", (1,), (1,))),
+        (
+            Move("x", "dram", "sram", (0,), (0,), 1),
+            Move("g", "sram", "dram", a, a, 1, store=True),
+            Move("h", "dram", "sram", z, z, 1),
+            Move("g", "sram", "dram", z, z, 1, store=True),
+        ),
+    )
+    replay(mapping, b.build(), MACHINE)
+    unstored = replace(mapping, moves=(mapping.moves[0], *mapping.moves[2:]))
+    assert "one at 2.body reads g from dram at 2.body, but one at 1.body, which makes it, does not put it" in fault(
+        unstored, b.build()
+    )
 
 
 def test_what_a_repeat_hands_on_may_stay_on_the_chip() -> None:
@@ -930,8 +1174,6 @@ def test_a_state_is_not_overwritten_before_it_is_read() -> None:
 
 
 def gathered() -> Workload:
-    from accelsim.ir import View
-
     b = WorkloadBuilder("embedding", bits=8)
     b.weight("table", (1000, 16))
     b.input("ids", (3,), 32)
@@ -954,6 +1196,25 @@ def test_rows_of_a_table_come_from_where_the_table_is(name: str) -> None:
     assert result.tensor_bytes[name, "dram", "read"] == 3 * 16
     assert result.peaks["dram"].nbytes == 16000 + 48
     assert "does not stay in dram" in fault(replace(mapping, stays=home("y")), gathered())
+
+
+def test_rows_are_chosen_before_they_are_read() -> None:
+    b = WorkloadBuilder("routed", bits=8)
+    b.weight("table", (1000, 16))
+    ids = b.elementwise("exp", b.input("x", (3,), 32), out="ids", name="op0", bits=32)
+    b.activation("rows", (3, 16))
+    b.add(View("rows", "table", ids))
+    b.output(b.elementwise("exp", "rows", out="y", name="op1"))
+    stays = (*home("table", "x", "y"), Stay("ids", "sram", (), ()))
+
+    def mapping(first: int, second: int) -> Mapping:
+        at = {first: (0,), second: (1,)}
+        moves = (Move("x", "dram", "sram", at[0], at[0]), Move("rows", "dram", "sram", at[1], at[1]),
+                 Move("y", "sram", "dram", at[1], at[1], store=True))  # fmt: skip
+        return Mapping("routed", "a", Seq((vector_op(first), vector_op(second))), stays, moves)
+
+    replay(mapping(0, 1), b.build(), MACHINE)
+    assert fault(mapping(1, 0), b.build()) == "op1 at 0 reads the rows rows, which op0 at 1 has not chosen yet"
 
 
 # -- size ------------------------------------------------------------------------------------------------------------

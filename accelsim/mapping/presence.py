@@ -65,7 +65,7 @@ class Presence:
         names = self.names.known_as(access.tensor)
         repeats = [r for r, _, held in self.names.carried if held in names and r in place.ranges]
         begins = all(place.ranges[r][0] == 0 for r in repeats)
-        made = self._made(place, names, repeats) if begins else []
+        made = self._made(place, names) if begins else []
         carried = self._handed_on(place, names)
         standing = begins and not made and place not in self.scope.writers.get(names[0], ())
         for need in made:
@@ -90,15 +90,13 @@ class Presence:
                 f"the run, and nothing is moved into it before"
             )
 
-    def _made(self, place: Place, names: tuple[str, ...], repeats: list[str]) -> list[Need]:
-        """Results of Ops that the Workload has run before; of those `repeats` that hand on a tensor, only outside."""
+    def _made(self, place: Place, names: tuple[str, ...]) -> list[Need]:
+        """Results of Ops that the Workload has run before."""
         return [
             Need(maker, name)
             for name in names
             for maker in self.scope.writers.get(name, ())
-            if maker.number < place.number
-            and not any(r in maker.repeats for r in repeats)
-            and overlap(maker, place, self._shared(maker, place))
+            if maker.number < place.number and overlap(maker, place, self._shared(maker, place))
         ]
 
     def _handed_on(self, place: Place, names: tuple[str, ...]) -> list[Need]:
@@ -335,7 +333,7 @@ class Presence:
         made, read = maker.einsum.output.indices[dim], access.indices[dim]
         size = self.scope.workload.tensors[access.tensor].shape[dim]
         steps = [
-            tuple(sum(c for r, c in index.terms if r == place.levels[d].rank) for d in range(depth))
+            tuple(sum(c for r, c in index.terms if _turns(place, d, r)) for d in range(depth))
             for index, place in ((made, maker), (read, reader))
         ]
         low, high = made.bounds(maker.extents(depth))
@@ -382,3 +380,9 @@ class Presence:
                     f"{maker.label} makes {tensor}, {'an' if role is Role.OUTPUT else 'a'} {role}, which never gets to "
                     f"a stay in {' or '.join(sorted(outside))} that lasts to the end of the run" + self._where(tensor)
                 )
+
+
+def _turns(place: Place, depth: int, rank: str) -> bool:
+    """Whether the Loop at a depth cuts a rank of an Op into more than one tile."""
+    level = place.levels[depth]
+    return isinstance(level.node, Loop) and level.rank == rank and level.node.tile < place.extents(depth)[rank]
