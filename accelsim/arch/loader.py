@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..errors import BadInput, Problem, SpecError
@@ -19,80 +19,16 @@ from .component import Component
 from .document import Document, Keys, Position, is_preset, parse, preset_names, read, resolve
 from .operating_point import OperatingPoint
 from .registry import component_kind, component_kinds, kind_names
+from .sections import SECTIONS, Head, Running
 from .structure import nearest, structure_faults
 from .tables import load_tables
-from .units import FREQUENCY, Frequency, Node, Voltage, quantity_of
+from .units import FREQUENCY, quantity_of
 
-__all__ = ["RawSpec", "json_schema", "load_architecture", "load_spec", "loads_architecture", "preset_names"]
+__all__ = ["RawSpec", "load_architecture", "load_spec", "loads_architecture", "preset_names"]
 
-SECTIONS = {"memories": "memory", "units": "unit", "links": "link"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 _SET = "value set"
 M = TypeVar("M", bound=BaseModel)
-_CELL = {
-    "anyOf": [
-        {"type": ["string", "number"], "description": "Value with its unit."},
-        {
-            "type": "object",
-            "properties": {
-                "value": {"type": ["string", "number"], "description": "Value with its unit."},
-                "source": {"type": "string", "description": "Where the value comes from."},
-            },
-            "required": ["value"],
-            "additionalProperties": False,
-        },
-    ]
-}
-_TABLES = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _CELL}},
-    ]
-}
-
-
-class Running(BaseModel):
-    """The keys under `operating_point`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    voltage: Annotated[Voltage, Field(description="Supply that the machine runs at; see `voltage` for the nominal.")]
-    clock: Annotated[
-        Frequency | None, Field(description="Reference clock there; the nominal one unless given.")
-    ] = None  # fmt: skip
-
-
-class Head(BaseModel):
-    """The keys of a machine file beside its components."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, description="What reports call it; the file's name unless given.")]
-    description: Annotated[str, Field(description="Free text.")] = ""
-    source: Annotated[str | None, Field(description="Where the numbers come from as a whole.")] = None
-    clock: Annotated[Frequency, Field(description="The reference clock; what `cycle` means in units.")]
-    technology: Annotated[Node | None, Field(description="Node, for energies and areas that are not given.")] = None
-    voltage: Annotated[
-        Voltage | None, Field(description="Nominal supply, at which energies and leakage powers hold.")
-    ] = None
-    operating_point: Annotated[
-        Running | None,
-        Field(description="Where the machine runs, when not at the nominal point: energies of what is on the chip "
-              "scale with the square of the voltage, leakage powers in proportion to it."),
-    ] = None  # fmt: skip
-    tables: Annotated[
-        Any,
-        Field(description="The user's own energies, areas and leakage powers: paths of CSV or YAML tables, relative to "
-              "this file, or rows as `component: {action: value}`. They go before the cited defaults."),
-        WithJsonSchema(_TABLES),
-    ] = None  # fmt: skip
-
-    @property
-    def running_clock(self) -> float:
-        """The clock at the operating point."""
-        running = self.operating_point
-        return self.clock if running is None or running.clock is None else running.clock
 
 
 @dataclass(frozen=True)
@@ -405,34 +341,3 @@ def _example(info: FieldInfo) -> str:
 
 def _copy(value: Any) -> Any:
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a machine file, over all installed kinds, for editors."""
-    head = Head.model_json_schema()
-    properties: dict[str, Any] = {
-        "extends": {"type": "string", "description": "A preset's name or a path that this file changes."},
-        **head["properties"],
-    }
-    definitions: dict[str, Any] = head.get("$defs", {})
-    for section, category in SECTIONS.items():
-        refs = []
-        for name, kind in component_kinds().items():
-            if kind.category != category:
-                continue
-            schema = kind.model_json_schema(ref_template="#/$defs/{model}")
-            definitions |= schema.pop("$defs", {})
-            schema["properties"].pop("name", None)
-            schema["properties"]["kind"] = {"const": name}
-            schema["required"] = sorted({*schema.get("required", []), "kind"})
-            definitions[name] = schema
-            refs.append({"$ref": f"#/$defs/{name}"})
-        properties[section] = {"type": "object", "additionalProperties": {"anyOf": refs}}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "accelsim machine",
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-        "$defs": definitions,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import listing, reproduce, run, sweep, validate
+from . import explain, listing, reproduce, run, schema, sweep, validate
 from .errors import guarded
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ app.command("run")(guarded(run.run))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))
 app.command("list")(guarded(listing.list_all))
+app.command("schema")(guarded(schema.schema))
+app.command("explain")(guarded(explain.explain))
 app.command("reproduce")(guarded(reproduce.reproduce))
 
 
