@@ -864,6 +864,13 @@ def test_a_pipe_hands_on_tiles_and_its_loops_cut_every_stage() -> None:
     assert result.peaks["sram"].nbytes == tiles + 2 * (5 * 8) + 5 * 8
 
 
+def test_a_pipe_may_be_the_root() -> None:
+    loads = (Move(name, "dram", "sram", (), (), 1) for name in "QKV")
+    moves = (*loads, Move("AV", "sram", "dram", (), (), 1, store=True))
+    mapping = Mapping("attention", "array_machine", PIPE, home("Q", "K", "V", "AV"), moves)
+    assert replay(mapping, attention_like(), MACHINE).transfers == 4
+
+
 def test_inside_a_stage_a_loop_cuts_the_rank_of_its_own_einsum() -> None:
     """`n` of av is not the `n` of qk, to which a loop around the Pipe would reach."""
     inner = Pipe((PIPE.children[0], PIPE.children[1], Loop("n", 2, PIPE.children[2])), (2, 1))

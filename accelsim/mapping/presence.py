@@ -74,7 +74,7 @@ class Presence:
         if standing and self.scope.workload.tensors[names[-1]].role not in _STANDING:
             self.problems.append(f"{place.label} reads {names[0]}, which nothing has made before")
             return
-        fresh = [need for need in made if not self.scope.handed(need.maker, place)] + carried
+        fresh = [need for need in made if self.scope.handed(need.maker, place) is None] + carried
         if not fresh and not standing:
             return
         sources = list(self._sources(names, self._memory(place), place.at, place.at, place))
@@ -354,7 +354,7 @@ class Presence:
             return
         if any(s.src == memory and within(place.at, s.issue) for s in self.stores.get(tensor, ())):
             return
-        if any(self.scope.handed(place, reader) for reader in self.scope.readers.get(tensor, ())):
+        if any(self.scope.handed(place, reader) is not None for reader in self.scope.readers.get(tensor, ())):
             return
         self.problems.append(
             f"{place.label} makes {tensor} in {memory}, but nothing keeps it: it neither stays there, nor is stored "
