@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput
+from .. import zoo
 from .model import HFModel
 from .registry import READERS, Keys, family_names
 
@@ -21,11 +22,8 @@ def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | 
         BadInput: no such file, no JSON, or a ``model_type`` that is not supported.
         SpecError: every key that is missing or has a wrong value, with file, key and supported families.
     """
-    if isinstance(config, str) and not Path(config).suffix and not Path(config).exists():
-        from .. import zoo
-
-        if config in zoo.config_names():
-            name, config = name or config, zoo.load(config)
+    if isinstance(config, str) and config in zoo.config_names():
+        name, config = name or config, zoo.load(config)
     if isinstance(config, Mapping):
         content: Mapping[str, Any] = config
         where = name or str(config.get("_name_or_path") or "config")
