@@ -360,6 +360,14 @@ def test_front_needs_a_column_of_numbers() -> None:
         front([{"x": 1, "name": "n"}], ["cost"])
 
 
+def test_page_keeps_the_order_of_sizes(tmp_path: Path) -> None:
+    """256 KiB comes before 1 MiB because the axis says so, whatever the alphabet says."""
+    sizes = Axis.of("arch.size", ["256 KiB", "512 KiB", "1 MiB"])
+    sweep = Sweep(("m",), (Model("w"),), (sizes, Axis.of("arch.a", [2]), Axis.of("arch.b", [3])))
+    page = run(tmp_path, evaluators.arithmetic, sweep=sweep, jobs=0).to_html()
+    assert '"categoryarray":["256 KiB","512 KiB","1 MiB"]' in page
+
+
 def anomaly_row(capacity: str, bandwidth: str, latency: float) -> Row:
     settings = {"arch": "m", "arch.memories.sram.capacity": capacity, "arch.memories.dram.bandwidth": bandwidth}
     return Row(settings, Outcome(Status.DONE, {"latency_s": latency}))

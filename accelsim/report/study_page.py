@@ -174,7 +174,7 @@ def _parallel(table: pandas.DataFrame, axes: list[str], pareto: list[int]) -> Fi
 
 
 class _Scale:
-    """Places the values of a column between 0 and 1: by size (by its logarithm over a wide range), else by name."""
+    """Places the values of a column between 0 and 1: by size (its logarithm over a wide range), else as `_names`."""
 
     def __init__(self, column: pandas.Series[Any]) -> None:
         self._names: list[str] = []
@@ -185,7 +185,7 @@ class _Scale:
             self._low, self._high = (math.log(v) if self._log else v for v in (min(values), max(values)))
             self.low_text, self.high_text = number(min(values), 3), number(max(values), 3)
         else:
-            self._names = sorted({str(v) for v in column})
+            self._names = _names(column)
             self.low_text, self.high_text = self._names[0], self._names[-1]
 
     def place(self, value: Any) -> float | None:
@@ -206,7 +206,7 @@ def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: lis
     front = set(pareto)
     known = [i for i in range(len(table)) if math.isfinite(_float(table[objective].iloc[i]))]
     numeric = _is_number(table[parameter])
-    values = sorted(_finite(table[parameter])) if numeric else sorted({str(v) for v in table[parameter]})
+    values = sorted(_finite(table[parameter])) if numeric else _names(table[parameter])
     steps = not numeric or len(set(values)) <= MAX_STEPS
     names = list(dict.fromkeys(number(v) if isinstance(v, float) else v for v in values))
 
@@ -235,6 +235,14 @@ def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: lis
     return {"data": [group([i for i in known if i not in front], "points", dots),
                      group([i for i in known if i in front], "Pareto front", {"color": "$1", "size": 6}), median],
             "layout": {"showlegend": False, "yaxis": _axis(table[objective], ""), "xaxis": across}}  # fmt: skip
+
+
+def _names(column: pandas.Series[Any]) -> list[str]:
+    """The different values as text: in the order of an ordered Categorical, else of the alphabet."""
+    used = {str(v) for v in column}
+    if getattr(column.dtype, "ordered", False):
+        return [str(v) for v in column.cat.categories if str(v) in used]
+    return sorted(used)
 
 
 def _median(values: list[float]) -> float:

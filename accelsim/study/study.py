@@ -136,6 +136,10 @@ class Study:
 
         done = [i for i, row in enumerate(self.rows) if row.outcome and row.outcome.status is Status.DONE]
         table = self.to_dataframe().drop(columns="status").iloc[done]
+        for axis in self.sweep.axes:
+            for name, *steps in zip(axis.names, *axis.steps, strict=True):
+                if all(isinstance(step, str) for step in steps):  # such as sizes, which are not in alphabetical order
+                    table[name] = pd.Categorical(table[name], list(dict.fromkeys(steps)), ordered=True)
         failed = self.failed()
         return study_html(
             title=self.sweep.name,
