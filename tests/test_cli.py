@@ -88,16 +88,20 @@ def test_a_saved_mapping_replays_to_the_same_report(tmp_path: Path) -> None:
     assert accelsim("validate", file).output == f"{file}: a mapping, well formed\n"
 
 
-def test_constraints_bind(tmp_path: Path) -> None:
-    file = tmp_path / "constraints.yaml"
-    mapping = tmp_path / "mapping.yaml"
+def test_constraints_bind_or_are_refused(tmp_path: Path) -> None:
+    """Free, the array keeps every operator output-stationary; one of them is asked to do otherwise, then all."""
+    file, mapping = tmp_path / "constraints.yaml", tmp_path / "mapping.yaml"
+    saved = ("--save-mapping", mapping, "--json")
+    parsed(accelsim("run", "edge_npu", *GPT2, *saved))
+    assert "op: layer.up, unit: array, variant: os" in mapping.read_text()
+    file.write_text("operators:\n  layer.up: {variant: ws}\n")
+    parsed(accelsim("run", "edge_npu", *GPT2, *saved, "--constraints", file))
+    assert "op: layer.up, unit: array, variant: ws" in mapping.read_text()
+    assert "op: layer.down, unit: array, variant: os" in mapping.read_text()
     file.write_text('operators:\n  "*": {variant: ws}\n')
-    machine = ("--set", "units.array.cols=8")
-    ran = accelsim("run", "edge_npu", *GPT2, *machine, "--constraints", file, "--save-mapping", mapping, "--json")
-    if ran.code == 0:
-        assert "variant: os" not in mapping.read_text()
-    else:
-        assert ran.code in (1, 2)
+    ran = accelsim("run", "edge_npu", *GPT2, "--constraints", file)
+    assert ran.code == 2
+    assert "no unit of edge_npu can run" in ran.output
 
 
 def test_outputs_are_written(tmp_path: Path) -> None:
