@@ -299,7 +299,10 @@ class _Lowering:
 
     def _result_latency(self, actor: Actor) -> int:
         """Ticks from the end of an actor's firing to its result being there: those of an Op."""
-        return self.costs[actor.leaf.at].latency if actor.part is None else 0
+        if actor.part is not None:
+            return 0
+        cycles = self.costs[actor.leaf.at].latency
+        return ceil(cycles * Fraction(self.arch.clock) / Fraction(self.arch.units[actor.leaf.op.unit].clock_hz))
 
     def _count_free(self, part: Part, actor: Actor, *, reload: bool = False) -> None:
         """Count the bytes of a transfer that takes no time on the actor it serves."""
