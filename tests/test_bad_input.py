@@ -143,6 +143,7 @@ def test_a_folder_is_no_machine(tmp_path: Path) -> None:
         (["edge_npu", "gpt2", "--objective", "speed"], ["speed", "latency"]),
         (["edge_npu", "gpt2", "--mapping", "nowhere.yaml"], ["nowhere.yaml"]),
         (["edge_npu", "gpt2", "--constraints", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["edge_npu", "gpt2", "--mapping", "m.yaml", "--constraints", "c.yaml"], ["give one of them"]),
         (["edge_npu"], ["MODEL"]),
         (["edge_npu", "gpt2", "--colour"], ["--colour"]),
     ],

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import BadInput
 from . import options
 
 RECORDED = 200_000
@@ -39,6 +40,8 @@ def run(
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
+    if mapping is not None and constraints is not None:
+        raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
     for output in (save_mapping, html, perfetto):
         if output is not None:
             writable_file(output)
