@@ -32,7 +32,10 @@ def jit(function: F) -> F:
     numba's own stamp covers the file of the function alone, not those of its callees. Reference counts are left out:
     the caller holds all arrays while the kernel runs, and counting took most of its time.
     """
-    compiled = _njit(cache=True, _nrt=False)(function)
+    try:
+        compiled = _njit(cache=True, _nrt=False)(function)
+    except RuntimeError:  # no folder that can be written to
+        return cast(F, _njit(_nrt=False)(function))
     compiled._cache._cache_file._source_stamp = _DIGEST
     return cast(F, compiled)
 

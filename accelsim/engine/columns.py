@@ -174,7 +174,9 @@ ACTOR_BITS = (1 << CLASS_SHIFT) - 1
 IDLE, AT_UNTIL, COMPLETED, PAUSED, GROW, OVERFLOW, OVERGIVEN = 0, 1, 2, 3, 4, 5, 6
 
 FIRST_SLOT = 2  # slot 0 is always 0, slot 1 takes what nobody reads
-BATCH = 1 << 14  # most firings of one visit
+BATCH = 1 << 12  # firings after which a visit ends
+WIDEST = 16  # how much rarer cuts become while nothing recurs
+PATIENCE = 512  # cuts before they become rarer
 STRIDE = 256  # most firings of the anchor between two looks
 TIME_LIMIT = MAX_TICK
 LONGEST = MAX_TICK - 1  # service of one piece

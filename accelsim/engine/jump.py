@@ -79,9 +79,9 @@ def cut(n: c.Net, level: int) -> bool:
         lv[level, c.L_PLACE] = place
         keep(n, level)
     g[c.G_MISSES] += 1
-    if g[c.G_MISSES] >= 64:
+    if g[c.G_MISSES] >= c.PATIENCE:
         g[c.G_MISSES] = 0
-        g[c.G_SPACING] = min(2 * g[c.G_SPACING], max(g[c.G_LEAST_SPACING], 1 << 15))
+        g[c.G_SPACING] = min(2 * g[c.G_SPACING], c.WIDEST * g[c.G_LEAST_SPACING])
     return True
 
 

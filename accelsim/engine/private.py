@@ -271,10 +271,14 @@ def serve(
 
 @inlined
 def visit(n: c.Net, fns: tuple[Any, ...], a: int) -> int:
-    """Fire a private actor until it blocks; return 0, or OVERFLOW."""
+    """Fire a private actor until it blocks, or often enough for others to be seen to; return 0, or OVERFLOW."""
     actors, code, phases, ports, fifos = n.actors, n.code, n.phases, n.ports, n.fifos
     reads, writes, g = n.reads, n.writes, n.globals
+    fired = 0
     while actors[a, c.A_PC] >= 0:
+        if fired >= c.BATCH:
+            notify(actors, g, n.work, n.timed, a)
+            return 0
         i = actors[a, c.A_PC]
         p = code[i, c.I_ARG]
         anchor = g[c.G_ANCHOR] == a
@@ -321,6 +325,7 @@ def visit(n: c.Net, fns: tuple[Any, ...], a: int) -> int:
                 fifos[f, c.F_W] += m * ports[q, c.Q_MOVE]
                 if reader != a:
                     notify(actors, g, n.work, n.timed, reader)
+        fired += m
         g[c.G_FIRED] += m
         phases[p, c.P_FIRED] += m
         actors[a, c.A_FIRED] += m
