@@ -1,12 +1,115 @@
-"""Presets against the data sheets of what they model."""
+"""Presets against the data sheets of what they model, and their sources."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
 
 import pytest
 
-from accelsim.arch import load_architecture, loads_architecture, preset_names
+from accelsim.arch import Architecture, load_architecture, loads_architecture, preset_names
+from accelsim.arch.document import parse
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a data sheet says; FLOP are two per MAC.
+
+    Attributes:
+        unit: the unit with the peak; others that compute MACs are named in `beside`.
+        macs: per second, dense, at the width that is modelled.
+        memories: bytes and bytes per second (None where it is not published) of memories.
+        digits: relative precision of the published peak.
+    """
+
+    unit: str
+    macs: float
+    memories: dict[str, tuple[float, float | None]]
+    source: str
+    digits: float = 1e-3
+    beside: tuple[str, ...] = ()
+
+
+SHEETS = {
+    "a100_80gb": Sheet("tensor", 312e12 / 2, {"hbm": (80e9, 2039e9), "l2": (40 * 2**20, None)},
+                       "NVIDIA A100 data sheet: 312 TFLOP/s fp16 dense, 80 GB, 2039 GB/s, 40 MB of L2"),
+    "h100_sxm": Sheet("tensor", 989.4e12 / 2, {"hbm": (80e9, 3350e9), "l2": (50 * 2**20, None)},
+                      "NVIDIA H100 data sheet: 989.4 TFLOP/s bf16 dense, 80 GB, 3.35 TB/s, 50 MB of L2"),
+    "jetson_agx_orin": Sheet("tensor", 42.5e12 / 2, {"dram": (64e9, 204.8e9), "l2": (4 * 2**20, None)},
+                             "Jetson AGX Orin technical brief: 85 dense int8 TOP/s of the GPU, half of it at fp16; "
+                             "64 GB, 204.8 GB/s, 4 MB of L2", digits=5e-3),
+    "tpu_v4": Sheet("mxu", 275e12 / 2, {"hbm": (32 * 2**30, 1200e9), "cmem": (128 * 2**20, None),
+                                        "vmem": (32 * 2**20, None)},
+                    "Google Cloud, TPU v4: 275 bf16 TFLOP/s, 32 GiB, 1200 GB/s; ISCA 2023, table 4: CMEM, VMEM"),
+    "tpu_v5e": Sheet("mxu", 197e12 / 2, {"hbm": (16e9, 819e9), "vmem": (128 * 2**20, None)},
+                     "Google Cloud, TPU v5e: 197 bf16 TFLOP/s, 16 GB, 819 GB/s"),
+    "fusemax": Sheet("array2d", 256 * 256 * 940e6, {"dram": (64 * 2**30, 400 * 2**30), "buffer": (16 * 2**20, None)},
+                     "FuseMax (MICRO 2024): 256x256 at 940 MHz, 400 * 2^30 B/s, 16 MiB", beside=("array1d",)),
+    "stm32f746": Sheet("core", 2 * 216e6, {"flash": (2**20, None), "sram": (320 * 2**10, None)},
+                       "STM32F746 data sheet: 216 MHz, 1 MB of flash, 320 KB of SRAM; ARMv7E-M: SMLAD"),
+    "alveo_u280": Sheet("dsp", 9024 * 300e6, {"ddr": (32 * 2**30, 38.4e9), "hbm": (8 * 2**30, 460e9),
+                                              "onchip": (2016 * 36 * 128 + 960 * 288 * 128, None)},
+                        "Alveo U280 data sheet: 9024 DSPs, 32 GB of DDR4 at 38 GB/s, 8 GB of HBM2 at 460 GB/s, "
+                        "2016 BRAM36, 960 URAM of 288 Kb"),
+    "sn40l": Sheet("pcu", 638e12 / 2, {"ddr": (1536 * 2**30, 200e9), "hbm": (64 * 2**30, 1.8e12),
+                                       "sram": (520 * 2**20, None)},
+                   "SN40L (MICRO 2024), table II: 638 bf16 TFLOP/s, 1.5 TB at 200 GB/s, 64 GiB at 1.8 TB/s, 520 MiB"),
+    "tpu_like": Sheet("mxu", 123e12 / 4, {"hbm": (16 * 2**30, 450e9), "vmem": (16 * 2**20, None)},
+                      "TPUv3, half a chip (ISCA 2021, table 1): 123 TFLOP/s, 32 GiB, 900 GB/s", digits=2e-3,
+                      beside=("vpu",)),
+    "edge_npu": Sheet("array", 256e9, {"dram": (4 * 2**30, 8 * 2400e6), "sram": (512 * 2**10, None)},
+                      "Gemmini's default: 16x16 int8 at 1 GHz; four x16 channels of LPDDR4-2400; NVDLA: 512 KB",
+                      beside=("vector",)),
+}  # fmt: skip
+
+
+def mac_peaks(arch: Architecture) -> dict[str, float]:
+    peaks = {name: unit.peak_rates().get("mac", 0.0) * unit.clock_hz for name, unit in arch.units.items()}
+    return {name: peak for name, peak in peaks.items() if peak}
+
+
+def test_every_preset_has_its_sheet() -> None:
+    assert set(SHEETS) == set(preset_names())
+
+
+@pytest.mark.parametrize("name", sorted(SHEETS))
+def test_presets_have_the_published_peak(name: str) -> None:
+    """The dense peak, once: no second unit adds to it unless the sheet says so."""
+    sheet, peaks = SHEETS[name], mac_peaks(load_architecture(name))
+    assert peaks[sheet.unit] == pytest.approx(sheet.macs, rel=sheet.digits), sheet.source
+    assert set(peaks) == {sheet.unit, *sheet.beside}
+
+
+@pytest.mark.parametrize("name", sorted(SHEETS))
+def test_presets_have_the_published_memories(name: str) -> None:
+    sheet, arch = SHEETS[name], load_architecture(name)
+    assert set(arch.memories) == set(sheet.memories)
+    for memory, (capacity, bandwidth) in sheet.memories.items():
+        assert arch.memories[memory].capacity == capacity, (memory, sheet.source)
+        if bandwidth is not None:
+            assert arch.memories[memory].port("read") == (memory, bandwidth) == arch.memories[memory].port("write")
+    assert {m.name for m in arch.off_chip} >= {m for m, (_, b) in sheet.memories.items() if b is not None}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_feed_of_the_peak_unit_lets_it_reach_the_peak(name: str) -> None:
+    """A large enough tile of a product runs at 95 % of the peak or more when its operands are in the unit's memory."""
+    import numpy as np
+    from support.einsums import gemm
+
+    from accelsim.components import compute_units
+
+    unit = compute_units(load_architecture(name))[SHEETS[name].unit]
+    einsum = gemm(1, 8192, 8192, 8192)
+    bits = getattr(unit, "mac_bits", 16)
+    rows = np.array([512, 8192])
+    extents = {"g": np.array([1]), "m": rows, "n": np.array([8192]), "k": np.array([8192])}
+    costs = [unit.cost(einsum, o, extents, (bits, bits, bits)) for o in unit.spatial_options(einsum)]
+    reached = max((rows * 8192**2 / (c.cycles * unit.peak_rates()["mac"])).max() for c in costs)
+    assert 0.95 <= reached <= 1.0
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -22,25 +125,60 @@ def test_presets_load_round_trip_and_pickle(name: str) -> None:
     assert copy.defaults_used() == arch.defaults_used()
     for component in arch.components():
         assert all(e >= 0 for e in component.action_energy().values())
+        assert set(component.action_energy()) <= set(component.actions)
     with pytest.raises(AttributeError):
         arch.clock = 1.0  # type: ignore[misc]
     with pytest.raises(TypeError):
         del arch.units["array"]  # type: ignore[attr-defined]
 
 
-def test_presets_have_the_published_peaks() -> None:
-    def flops(name: str, unit: str) -> float:
-        arch = load_architecture(name)
-        return 2 * arch.units[unit].peak_rates()["mac"] * arch.units[unit].clock_hz
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the numbers of a machine file."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    elif not isinstance(value, bool) and str(value)[:1].isdigit():
+        yield path
 
-    assert flops("sn40l", "pcu") == pytest.approx(638e12, rel=1e-8)
-    assert 2 * flops("tpu_like", "mxu") == pytest.approx(123e12, rel=2e-3)  # 123 TFLOP/s per chip of two cores
-    assert flops("edge_npu", "array") == 512e9  # Gemmini's default, 256 MACs at 1 GHz
-    sn40l = load_architecture("sn40l")
-    assert [m.name for m in sn40l.tiers()] == ["ddr", "hbm", "sram"]
-    assert [m.capacity for m in sn40l.tiers()] == [1536 * 2**30, 64 * 2**30, 520 * 2**20]
-    assert [m.bandwidth for m in sn40l.off_chip] == [200e9, 1.8e12]
-    assert "mac" not in sn40l.units["simd"].peak_rates()
-    tpu = load_architecture("tpu_like")
-    assert 2 * (tpu.memories["hbm"].bandwidth or 0) == 900e9
-    assert tpu.memories["vmem"].port("read") == ("vmem.read", 4096 * 940e6)
+
+def commented(lines: list[str], at: int) -> bool:
+    """Whether line `at` has a comment, or follows one above it with nothing but uncommented siblings between."""
+    if " # " in lines[at]:
+        return True
+    indent = len(lines[at]) - len(lines[at].lstrip())
+    above = at - 1
+    while lines[above].startswith(" " * indent) and not lines[above].lstrip().startswith("#"):
+        if len(lines[above]) - len(lines[above].lstrip()) != indent or " # " in lines[above]:
+            return False
+        above -= 1
+    return lines[above].startswith(" " * indent + "#")
+
+
+def without_source(name: str, text: str) -> list[str]:
+    """Numbers of a machine file beside which no source stands.
+
+    A source is a comment on the line or above it, the same of the mapping that the number stands in (`rates`), or the
+    component's `source`.
+    """
+    document, lines = parse(text, name), text.splitlines()
+    missing = []
+    for path in leaves(document.data):
+        places = [path] + ([path[:-1]] if len(path) > 3 else [])
+        own = len(path) > 2 and "source" in document.data[path[0]][path[1]]
+        if not own and not any(commented(lines, document.positions[p].line - 1) for p in places):
+            missing.append(".".join(path))
+    return missing
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_number_has_its_source_beside_it(name: str) -> None:
+    text = resources.files("accelsim.arch_specs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    assert without_source(name, text) == []
+
+
+def test_a_number_without_a_source_is_found() -> None:
+    text = "clock: 1 GHz # a book\nmemories:\n  a:\n    # a page\n    capacity: 1 B\n    latency: 1 s\n\n    banks: 2\n"
+    assert without_source("m", text) == ["memories.a.banks"]
+    text = "units:\n  v:\n    lanes: 3\n    rates: # guessed\n      exp: 1/2\n    energies:\n      exp: 1 pJ\n"
+    assert without_source("m", text) == ["units.v.lanes", "units.v.energies.exp"]
+    assert without_source("m", text.replace("lanes", "source: x\n    lanes")) == []
