@@ -89,10 +89,10 @@ def tied_children(mapping: Mapping) -> dict[Position, tuple[bool, ...]]:
     """For every Seq, which boundaries between child b and b + 1 a Move crosses.
 
     A Move that is issued before the Seq, or due after it, crosses them all; so does one cut at the Seq or around it,
-    whose next tile may be on its way while the Seq runs.
+    whose next tile may be on its way while the Seq runs. A Seq of one child has one entry, for this last case alone.
     """
     seqs = {at: len(node.children) for at, node in walk(mapping.root) if isinstance(node, Seq)}
-    tied = {at: [False] * max(0, n - 1) for at, n in seqs.items()}
+    tied = {at: [False] * max(1, n - 1) for at, n in seqs.items()}
     cuts = {move.issue if move.store else move.due for move in mapping.moves}
     for at, row in tied.items():
         if any(at[:i] in cuts for i in range(len(at) + 1)):
@@ -100,7 +100,7 @@ def tied_children(mapping: Mapping) -> dict[Position, tuple[bool, ...]]:
     for move in mapping.moves:
         inside, other = (move.issue, move.due) if move.store else (move.due, move.issue)
         for i in range(len(inside)):
-            if inside[:i] not in tied:
+            if seqs.get(inside[:i], 0) < 2:
                 continue
             row = tied[inside[:i]]
             if not within(other, inside[:i]) or len(other) == i:
@@ -128,7 +128,7 @@ def segment_key(root: Node, tied: dict[Position, tuple[bool, ...]], at: Position
             break
         if isinstance(node, Seq) and isinstance(step, int):
             row = tied[at[:i]]
-            if row and all(row):
+            if all(row):
                 break
             first = last = step
             while first > 0 and row[first - 1]:
