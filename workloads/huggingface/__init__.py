@@ -1,8 +1,8 @@
 """Transformers from a Hugging Face ``config.json``, without the transformers library or any weights.
 
-The layers are Repeats: weights and KV cache are one per iteration. Sizes follow the reference code of transformers, file
-``modeling_<family>.py``; projections that it fuses (QKV, gate and up, latent and rotary key) are written as their parts,
-with the same parameters and the same MACs.
+The layers are Repeats: weights and KV cache are one per iteration. Sizes follow the reference code of transformers,
+file ``modeling_<family>.py``; projections that it fuses (QKV, gate and up, latent and rotary key) are written as their
+parts, with the same parameters and the same MACs.
 
 What is counted: projections and attention are contractions (their points are the MACs); norms, softmax, rotary
 embeddings, scaling, activations and the weighted sum of experts are Einsums of element-wise operations. Unless options

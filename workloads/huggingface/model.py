@@ -130,7 +130,7 @@ class HFModel:
             BadInput: as `prefill`; `tokens` is not positive, or the last context exceeds the learned positions.
 
         Example:
-            >>> from accelsim.workloads import load_config
+            >>> from accelsim.workloads.huggingface import load_config
             >>> steps = load_config("gpt2").generate(prompt=512, tokens=101)
             >>> [(phase.name, phase.count) for phase in steps.phases(step=50)]
             [('prefill', 1), ('decode', 50), ('decode', 50)]

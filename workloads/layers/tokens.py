@@ -118,9 +118,9 @@ def window_attention(place: Place, x: str, *, heads: int, window: int, shift: in
         return (affine("b"), Affine((("y", window), (row, 1))), Affine((("x", window), (column, 1))),
                 Affine((("h", size), (rank, 1))))
 
-    scores = b.compute("mul", [Access(_scaled(place, q, size), inside("p", "q", "e")), Access(k, inside("r", "s", "e"))],
-                       list(space), {**space, "e": size}, reduce="add", kind="Attention.scores",
-                       name=f"{place.name}.scores")
+    queries = Access(_scaled(place, q, size), inside("p", "q", "e"))
+    scores = b.compute("mul", [queries, Access(k, inside("r", "s", "e"))], list(space),
+                       {**space, "e": size}, reduce="add", kind="Attention.scores", name=f"{place.name}.scores")
     span = 2 * window - 1
     table = b.weight(f"{place.name}.relative", (span * span, heads))
     relative = Affine((("p", span), ("r", -span), ("q", 1), ("s", -1)), (window - 1) * (span + 1))
@@ -205,7 +205,10 @@ def _roll(place: Place, x: str, shift: int, name: str) -> str:
     b = place.b
     n, height, width, c = b.shape(x)
     out = b.activation(b.unique(name), (n, height, width, c))
-    cuts = [((shift % side, 0, side - shift % side), (0, side - shift % side, shift % side)) for side in (height, width)]
+    cuts = []  # per dimension, two runs of it: (from, to, length)
+    for side in (height, width):
+        split = shift % side
+        cuts.append(((split, 0, side - split), (0, side - split, split)))
     for row, to_row, rows in cuts[0]:
         for column, to_column, columns in cuts[1]:
             ranks = {"b": n, "y": rows, "x": columns, "k": c}

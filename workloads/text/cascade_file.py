@@ -10,9 +10,9 @@
     - label: GM[p] = max(m) QK[m,p]
     - SN[m,p] = exp(QK[m,p] - GM[p])
 
-An item of `einsums` is one statement. A statement with a label may stand as it is: YAML reads it as a mapping of one key,
-which is put together again. Instead of a list, ``einsums: |`` takes a text of statements, one per line. A statement that
-begins with a quote, or holds a ``#`` after a space, must stand in quotes.
+An item of `einsums` is one statement. A statement with a label may stand as it is: YAML reads it as a mapping of one
+key, which is put together again. Instead of a list, ``einsums: |`` takes a text of statements, one per line. A
+statement that begins with a quote, or holds a ``#`` after a space, must stand in quotes.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _widths(
     if not own:
         return default
     first = parse_cascade(statements, sizes, name=name, roles=roles, source=file)
-    return {**{t: default for t in first.tensors}, **own}
+    return {**dict.fromkeys(first.tensors, default), **own}
 
 
 def _sizes(document: Document, problems: list[Problem]) -> dict[str, int]:

@@ -8,8 +8,8 @@
 
 The first row names the columns; a row may end with a comma; empty rows are skipped. Rows are layers of their own: each
 has its own input, weight and output, for a topology does not say how they are joined. Convolutions are not padded; the
-number of windows is rounded up, as SCALE-Sim does (topology_utils.py), so that the last one may reach over the edge, where
-it reads zeros. A depthwise convolution written as one dense filter over all channels is taken as written.
+number of windows is rounded up, as SCALE-Sim does (topology_utils.py), so that the last one may reach over the edge,
+where it reads zeros. A depthwise convolution written as one dense filter over all channels is taken as written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load_scalesim(path: str | Path, *, bits: int = 16) -> Workload:
 def loads_scalesim(text: str, file: str = "topology.csv", *, bits: int = 16) -> Workload:
     """The Workload of a topology.
 
-    Layer L has tensors ``L.ifmap``, ``L.filter`` and ``L.ofmap``; all elements have `bits` bits, as one word of SCALE-Sim.
+    Layer L has tensors ``L.ifmap``, ``L.filter`` and ``L.ofmap``, of `bits` bits per element (a word of SCALE-Sim).
 
     Raises:
         SpecError: everything that is wrong, each with file and line.

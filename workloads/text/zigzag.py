@@ -10,13 +10,14 @@
       operand_source: {I: 0, W: 0}              # the layer's own id: an input or a weight
 
 How it is read: an operand whose source is the layer itself, or is not given, is a weight if it is called W, else an
-input; any other source is the result of that layer. ``O_final`` is the width of a result, and that of partial sums (``O``)
-belongs to a machine. An operand of no bits is not there: a pooling layer reduces its input, by its maximum (``MaxPool``,
-``Pooling``, ``Pool``, ``Max``) or by its sum (``AveragePool``, ``GlobalAveragePool``, whose division is left out).
+input; any other source is the result of that layer. ``O_final`` is the width of a result, and that of partial sums
+(``O``) belongs to a machine. An operand of no bits is not there: a pooling layer reduces its input, by its maximum
+(``MaxPool``, ``Pooling``, ``Pool``, ``Max``) or by its sum (``AveragePool``, ``GlobalAveragePool``, whose division is
+left out).
 
 *Padding.* A layer that reads more than its source has is padded with zeros: by ``padding`` (per dimension of
-``pr_loop_dims``), or where it is not given, by what is missing, half of it before. An input is as large as what is read,
-less the padding that is given.
+``pr_loop_dims``), or where it is not given, by what is missing, half of it before. An input is as large as what is
+read, less the padding that is given.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -209,21 +211,21 @@ class _Layer:
         self, document: Document, b: WorkloadBuilder, spec: _Spec, results: Mapping[int, str], bits: int | None
     ) -> None:
         self.document, self.b, self.spec, self.results, self.bits = document, b, spec, results, bits
+        pools = "Pool" in spec.operator and spec.operator not in AVERAGES
+        self.largest = pools or spec.operator == "Max"
 
     def build(self) -> str:
         """The tensor that the layer writes."""
         spec, b = self.spec, self.b
         accesses = [self.operand(name, indices) for name, indices in spec.operands
                     if spec.precision.get(name, 0) or not spec.product]
-        pools = "Pool" in spec.operator
         expr: Expr = Read(0)
         if len(accesses) == 2:
             expr = Apply("mul" if spec.product else "add", (Read(0), Read(1)))
         carried = {r for a in accesses for r in a.ranks}
         sizes = {r: s for r, s in spec.sizes.items() if r in carried or r in spec.output}
         reduced = [r for r in sizes if r not in spec.output]
-        largest = (pools and spec.operator not in AVERAGES) or spec.operator == "Max"
-        reduce = ("max" if largest else "add") if reduced else ""
+        reduce = ("max" if self.largest else "add") if reduced else ""
         return b.compute(expr, accesses, [affine(r) for r in spec.output], sizes, reduce=reduce, kind=spec.operator,
                          name=spec.name, out=f"{spec.name}.O", bits=self.bits or spec.precision["O_final"])
 
@@ -247,7 +249,7 @@ class _Layer:
                  for i, index, extent, size in zip(indices, read, extents, b.shape(tensor), strict=True)]
         outside = any(index.bounds(spec.sizes)[0] < 0 or index.bounds(spec.sizes)[1] >= size
                       for index, size in zip(final, b.shape(tensor), strict=True))
-        return Access(tensor, tuple(final), 0.0 if outside else None)
+        return Access(tensor, tuple(final), (-inf if self.largest else 0.0) if outside else None)
 
     def shaped(self, name: str, tensor: str, extents: list[int], source: int) -> str:
         """The source with as many dimensions as it is read with: ones are dropped, or all of it is reshaped."""
@@ -258,8 +260,8 @@ class _Layer:
         for extent in extents:
             total *= extent
         if total != self.b.tensor(tensor).elements:
-            raise self.document.error((self.spec.at, "operand_source", name), f"reads {tuple(extents)} of layer {source}, "
-                                      f"which gives {shape}", "as many elements, or as many dimensions")
+            where, what = (self.spec.at, "operand_source", name), f"reads {tuple(extents)} of layer {source}"
+            raise self.document.error(where, f"{what}, which gives {shape}", "as many elements, or as many dimensions")
         return self.b.view(tensor, extents)
 
     def placed(self, name: str, index_name: str, index: Affine, extent: int, size: int) -> Affine:

@@ -1,0 +1,188 @@
+"""From the name or the file of a model to its Workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..ir import Workload
+    from .transformer import HeadOn
+    from .yaml_text import Document
+
+
+class Route(NamedTuple):
+    """A kind of model: what messages call it, and the options of `load_model` that it takes."""
+
+    what: str
+    options: tuple[str, ...]
+    hint: str = ""
+
+
+ONNX = Route("an ONNX file", ("bits", "bindings"), "bind.<dimension> sets a free one")
+CONFIG = Route("a transformer from a config", (
+    "phase", "batch", "seq", "context", "bits", "weight_bits", "state_bits", "head", "causal", "sliding_window"))
+LAYERS = Route("a layer list", ("batch", "resolution", "bits"))
+CASCADE = Route("a cascade", ("bits", "bindings"), "bind.<rank> sizes a rank")
+SCALESIM = Route("a SCALE-Sim topology", ("bits",))
+ZIGZAG = Route("a ZigZag workload", ("bits",))
+
+FILES = (".onnx", ".json", ".yaml", ".yml", ".csv")
+FORMS = ("a .onnx file, a Hugging Face config as .json, a SCALE-Sim topology as .csv; or a layer list, a cascade or a "
+         "ZigZag workload as .yaml")
+
+
+def load_model(
+    ref: str | Path,
+    *,
+    phase: str | None = None,
+    batch: int | None = None,
+    seq: int | None = None,
+    context: int | None = None,
+    bits: int | None = None,
+    bindings: Mapping[str, int] | None = None,
+    resolution: int | tuple[int, int] | None = None,
+    head: HeadOn | None = None,
+    causal: bool | None = None,
+    sliding_window: bool | None = None,
+    weight_bits: int | None = None,
+    state_bits: int | None = None,
+) -> Workload:
+    """The Workload of a model.
+
+    Args:
+        ref: a name of the zoo; a path to an ``.onnx`` file, or ``onnx:NAME`` for a model that comes with the onnx
+            package; to a Hugging Face config (``.json``, or the folder of a ``config.json``); to a SCALE-Sim topology
+            (``.csv``); or to a YAML file, which is a layer list, a cascade of Einsums or a ZigZag workload by what it
+            holds.
+        phase: of a transformer from a config: ``prefill`` (the default) or ``decode``.
+        batch: sequences of a transformer, inputs of a layer list; default: 1.
+        seq: tokens per sequence in prefill.
+        context: tokens that a decoded token attends to, itself included.
+        bits: per element of every tensor; default: what the file says, else 16. In a cascade, of tensors that say
+            nothing.
+        bindings: sizes of the symbolic dimensions of an ONNX file, or of ranks of a cascade.
+        resolution: height and width of the images of a layer list, or one number for both.
+        head: of a transformer: logits for ``all`` tokens, for the ``last``, or ``none``; see `HFModel.prefill`.
+        causal: of a transformer in prefill: count the half of attention that the causal mask keeps; default: all.
+        sliding_window: of a transformer: layers with a window attend to no more keys than it holds; default: to all.
+        weight_bits: of the weights of a transformer; default: `bits`.
+        state_bits: of the KV cache of a transformer; default: `bits`.
+
+    Raises:
+        BadInput: no such model, with the nearest names; an option that it does not take; or what the importer finds
+            wrong.
+
+    Example:
+        >>> load_model("resnet18", batch=2).macs
+        3628146688
+    """
+    options = {name: value for name, value in {
+        "phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "bindings": bindings or None,
+        "resolution": resolution, "head": head, "causal": causal, "sliding_window": sliding_window,
+        "weight_bits": weight_bits, "state_bits": state_bits}.items() if value is not None}
+    if bits is not None and bits < 1:
+        raise BadInput(f"{ref}: bits={bits} (bits of an element, at least 1)")
+    ref = str(ref)
+    from . import zoo
+
+    if ref.startswith("onnx:") or ref.endswith(".onnx"):
+        return _onnx(ref, _taken(ref, ONNX, options))
+    if ref in zoo.layer_names():
+        from .layers import loads_layers
+
+        return loads_layers(zoo.layers_text(ref), ref, **_taken(ref, LAYERS, options))
+    if ref in zoo.config_names() or ref.endswith(".json") or Path(ref, "config.json").is_file():
+        return _transformer(ref, _taken(ref, CONFIG, options))
+    if ref.endswith(".csv"):
+        from .text import load_scalesim
+
+        return load_scalesim(ref, **_taken(ref, SCALESIM, options))
+    if ref.endswith((".yaml", ".yml")):
+        return _yaml(ref, options)
+    raise BadInput(_unknown(ref))
+
+
+def _taken(ref: str, route: Route, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, if the route takes them all. Raises BadInput."""
+    for name in options:
+        if name not in route.options:
+            shown = "bind" if name == "bindings" else name
+            known = ", ".join("bind" if option == "bindings" else option for option in route.options)
+            hint = f"; {route.hint}" if route.hint else ""
+            raise BadInput(f"model '{ref}': {route.what} has no option '{shown}' (options here: {known}{hint})")
+    return options
+
+
+def _transformer(ref: str, options: dict[str, Any]) -> Workload:
+    from .huggingface import load_config
+
+    model = load_config(ref)
+    phase = options.pop("phase", "prefill")
+    seq, context = options.pop("seq", None), options.pop("context", None)
+    if phase == "prefill":
+        return model.prefill(seq=seq, **options)
+    if phase != "decode":
+        raise BadInput(f"{model.name}: phase '{phase}' (one of prefill, decode)")
+    if options.pop("causal", None):
+        raise BadInput(f"{model.name}: causal is for prefill (a decoded token attends to all that came before)")
+    return model.decode(context=seq if context is None else context, **options)
+
+
+def _onnx(ref: str, options: dict[str, Any]) -> Workload:
+    from .onnx_import import import_onnx, wheel_models
+
+    if not ref.startswith("onnx:"):
+        return import_onnx(ref, **options)
+    models, name = wheel_models(), ref.removeprefix("onnx:")
+    if name not in models:
+        near = get_close_matches(name, models, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}; " if near else ""
+        raise BadInput(f"no model '{name}' in the onnx package ({hint}there are {', '.join(sorted(models))})")
+    return import_onnx(models[name], name=name, **options)
+
+
+def _yaml(ref: str, options: dict[str, Any]) -> Workload:
+    from .layers import loads_layers
+    from .text import loads_cascade, loads_zigzag
+    from .yaml_text import parse_yaml, read_text
+
+    text = read_text(ref)
+    route = _kind(parse_yaml(text, ref))
+    taken = _taken(ref, route, options)
+    if route is LAYERS:
+        return loads_layers(text, ref, **taken)
+    if route is ZIGZAG:
+        return loads_zigzag(text, ref, **taken)
+    return loads_cascade(text, ref, ranks=taken.pop("bindings", None), **taken)
+
+
+def _kind(document: Document) -> Route:
+    """What a YAML file is, by its keys. Raises SpecError where it is none of them."""
+    data = document.data
+    if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
+        return ZIGZAG
+    if isinstance(data, dict):
+        if "layers" in data:
+            return LAYERS
+        if "einsums" in data:
+            return CASCADE
+        if "memories" in data or "units" in data or "extends" in data:
+            raise document.error((), "this is a machine, not a model", "the machine comes first, then the model")
+    raise document.error((), "is no model", "a layer list has the key layers, a cascade the key einsums, a ZigZag "
+                                            "workload is a list of layers")
+
+
+def _unknown(ref: str) -> str:
+    from . import zoo
+
+    near = get_close_matches(ref, zoo.names(), n=3, cutoff=0.4)
+    if "/" in ref or Path(ref).suffix in FILES or Path(ref).exists() or (Path(ref).suffix and not near):
+        what = "exists and is no model" if Path(ref).exists() else "does not exist"
+        return f"model file '{ref}' {what} ({FORMS})"
+    hint = f"nearest: {', '.join(near)}; " if near else ""
+    return f"no model '{ref}' ({hint}zoo: {', '.join(zoo.names())}; or onnx:NAME, or a path: {FORMS})"
