@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from .arch.architecture import Architecture
-from .errors import BadInput
+from .errors import BadInput, SpecError
 from .ir import Workload
 from .mapping.constraints import Constraints
 from .mapping.tree import Mapping
@@ -98,14 +98,22 @@ def simulate(
 
     Raises:
         BadInput: there is no such mapper or objective.
+        SpecError: the Mapping or the constraints name what is not there; all such places at once.
         DoesNotFit: a memory is too small.
-        MappingError: the Mapping is wrong, or constraints cannot be honoured.
+        MappingError: the Mapping cannot work, or constraints cannot be honoured.
     """
     from .lowering import lower
     from .mapping.replay import replay
+    from .mapping.validate import validate
     from .report import make_report
 
     check_objective(objective)
+    if mapping is not None:
+        problems = validate(mapping, workload, arch)
+    else:
+        problems = constraints.problems(workload, arch) if constraints is not None else []
+    if problems:
+        raise SpecError(problems)
     if mapping is None:
         mapping = load_mapper(mapper)(workload, arch, objective=objective, seed=seed, constraints=constraints)
     replay(mapping, workload, arch)
