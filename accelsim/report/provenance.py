@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Hashable
 from collections.abc import Mapping as MappingABC
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -58,19 +57,19 @@ def _version(package: str) -> str:
 
 
 @cache
-def _compared(kind: Hashable) -> tuple[str, ...]:
+def _compared(kind: Any) -> tuple[str, ...]:
     """Fields of a dataclass that make its values equal; none for other types."""
     return tuple(f.name for f in fields(kind) if f.compare) if is_dataclass(kind) else ()
 
 
 def _plain(value: Any) -> Any:
-    kind: Hashable = type(value)
+    kind: Any = type(value)
     if kind in (str, int, float, bool, NoneType):
         return value
     if kind is tuple or kind is list:
         return [_plain(v) for v in value]
     if names := _compared(kind):
-        return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
+        return {"type": kind.__name__, **{name: _plain(getattr(value, name)) for name in names}}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, MappingABC):
