@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim.arch.units import (
+    AREA,
     BANDWIDTH,
     BYTES,
+    DISTANCE,
     ENERGY,
     ENERGY_PER_BYTE,
     FREQUENCY,
+    POWER,
     TIME,
+    VOLTAGE,
     Quantity,
     QuantityError,
     rate_fraction,
@@ -46,6 +50,11 @@ from accelsim.arch.units import (
         (ENERGY_PER_BYTE, "10 pJ/byte", Fraction(1, 10**11)),
         (ENERGY_PER_BYTE, "249.6 pJ/64 bit", Fraction(312, 10**13)),
         (ENERGY_PER_BYTE, "2 nJ / kB", Fraction(2, 10**12)),
+        (AREA, "850 um2", Fraction(85, 10**5)),
+        (AREA, "1.4 mm²", Fraction(7, 5)),
+        (POWER, "12 mW", Fraction(12, 1000)),
+        (VOLTAGE, "750 mV", Fraction(3, 4)),
+        (DISTANCE, "300 um", Fraction(3, 10)),
     ],
 )
 def test_quantities_are_exact(quantity: Quantity, text: str, value: Fraction | int) -> None:
@@ -85,6 +94,9 @@ def test_cycles_need_a_clock() -> None:
         (BANDWIDTH, "0 GB/s", "must be more than zero"),
         (FREQUENCY, "940 Mhz", "did you mean `MHz`?"),
         (TIME, "80 GHz", "is not a unit of time"),
+        (AREA, "3 mm", "such as `1.4 mm2`"),
+        (POWER, "3 mw", "did you mean `mW`?"),
+        (VOLTAGE, "0 V", "must be more than zero"),
         (ENERGY_PER_BYTE, "3 pJ", "is not a unit of energy per byte"),
         (ENERGY_PER_BYTE, "3 pJ/0 bit", "is not a unit of energy per byte"),
     ],
@@ -98,7 +110,7 @@ def test_wrong_quantities_say_what_is_right(quantity: Quantity, text: str, what:
 @given(st.floats(1e-3, 1e20), st.integers(1, 2**60))
 @settings(deadline=None, derandomize=True)
 def test_what_is_written_reads_back_as_the_same(value: float, size: int) -> None:
-    for quantity in (BANDWIDTH, FREQUENCY, TIME, ENERGY, ENERGY_PER_BYTE):
+    for quantity in (BANDWIDTH, FREQUENCY, TIME, ENERGY, ENERGY_PER_BYTE, AREA, POWER, VOLTAGE, DISTANCE):
         small = value if quantity in (BANDWIDTH, FREQUENCY) else value * 1e-22
         assert quantity.to_si(quantity.format(small)) == small
     assert BYTES.to_si(BYTES.format(size)) == size

@@ -77,6 +77,36 @@ def test_vector_cycles_follow_the_counted_operations(einsum: Einsum, lanes: int,
     assert cost.partial_reads[0] == 0
 
 
+def reads_by_walk(m: int, n: int, k: int, room: int) -> tuple[int, int]:
+    """Words of either operand of a product: blocks of at most `room` results, along a row first."""
+    wide = min(n, room)
+    high = min(m, max(room // wide, 1))
+    first = second = 0
+    for top in range(0, m, high):
+        for left in range(0, n, wide):
+            first += min(high, m - top) * k
+            second += k * min(wide, n - left)
+    return first, second
+
+
+@given(st.tuples(*[st.integers(1, 24)] * 3), st.integers(1, 8), st.integers(0, 200))
+@SMALL
+def test_vector_registers_decide_how_often_operands_are_read(mnk: tuple[int, ...], lanes: int, room: int) -> None:
+    m, n, k = mnk
+    unit = VectorUnit(memory="s", lanes=lanes, registers=max(1, 4 * room), accumulator_bits=32)
+    cost = run(unit, gemm(1, m, n, k), "simd", (8, 8, 8))
+    assert tuple(int(r[0]) for r in cost.reads) == reads_by_walk(m, n, k, max(lanes, room))
+    free = run(VectorUnit(memory="s", lanes=lanes), gemm(1, m, n, k), "simd", (8, 8, 8))
+    assert [int(r[0]) for r in free.reads] == [m * k, k * n]  # the least that any number of registers needs
+    assert cost.cycles[0] == free.cycles[0]
+    assert (cost.writes[0], cost.partial_reads[0]) == (free.writes[0], 0)
+
+
+def test_vector_registers_leave_elementwise_traffic_alone() -> None:
+    e = Einsum("e", Access("O", at("i", "j")), (Access("A", at("i", "j")),), Apply("exp", (Read(0),)), {"i": 9, "j": 7})
+    assert run(VectorUnit(memory="s", lanes=2, registers=4), e, "simd", (8, 8)).reads[0][0] == 63
+
+
 def test_a_vector_unit_without_a_class_cannot_run_it() -> None:
     unit = VectorUnit(memory="s", lanes=4, rates={"mac": 0}, name="v")
     e = gemm(1, 2, 2, 2)
