@@ -180,7 +180,7 @@ def test_what_is_not_plain_yaml_goes_to_the_general_parser(text: str) -> None:
         "a: b", "a:\n- b\n- c: d\n  e: f\n", "a:\n  - - b\n    - c\n  - d", "a: {b: [c, {d: e}], f: \"g\\u00e9\\n\"}",
         "a: -1.5e-3", 'a: "x # y" # z', "a: b#c", "a: [ ]\nb: { }", "a: [b, c,]", "# x\n\na: b   \n\n# y", "a.b: ./c+d",
         "a:\n\n  # in between\n  b: c\nd: e", 'a: "b:c"', '"a b": c', "a: {\"b\": c}", "a: ...", "a: .5",
-        "{a: b}", "{}",
+        "{a: b}", "{}", '{a: "# x", b: "\\"", c: "\\\\"} # "y"', 'a: b # "', 'a: "\\" # x" #',
     ],
 )  # fmt: skip
 def test_plain_yaml_is_read_as_the_general_parser_reads_it(text: str) -> None:

@@ -178,17 +178,16 @@ class _Plain:
         return node
 
 
+_COMMENT = re.compile(rf'(?:[^"#]|{_QUOTED}|(?<! )#)*')
+
+
 def _without_comment(content: str) -> str:
     """The line up to a ``#`` that follows a blank, outside of quotes."""
-    quoted = False
-    for i, c in enumerate(content):
-        if c == '"':
-            if i and content[i - 1] == "\\":
-                raise _NotPlain
-            quoted = not quoted
-        elif c == "#" and not quoted and content[i - 1] == " ":
-            return content[:i]
-    return content
+    before = _COMMENT.match(content)
+    end = before.end() if before else 0
+    if end < len(content) and content[end] == '"':
+        raise _NotPlain  # a quote that does not end in this line
+    return content[:end]
 
 
 def _flow(text: str, at: int, line: int, depth: int) -> tuple[Node, int]:
