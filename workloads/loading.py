@@ -167,9 +167,9 @@ def _kind(document: Document) -> Route:
     if isinstance(data, list) and data and all(isinstance(item, dict) for item in data):
         return ZIGZAG
     if isinstance(data, dict):
-        if "layers" in data:
+        if "layers" in data or "input" in data:
             return LAYERS
-        if "einsums" in data:
+        if "einsums" in data or "ranks" in data:
             return CASCADE
         if "memories" in data or "units" in data or "extends" in data:
             raise document.error((), "this is a machine, not a model", "the machine comes first, then the model")
