@@ -31,7 +31,6 @@ CASCADE = Route("a cascade", ("bits", "bindings"), "bind.<rank> sizes a rank")
 SCALESIM = Route("a SCALE-Sim topology", ("bits",))
 ZIGZAG = Route("a ZigZag workload", ("bits",))
 
-FILES = (".onnx", ".json", ".yaml", ".yml", ".csv")
 FORMS = ("a .onnx file, a Hugging Face config as .json, a SCALE-Sim topology as .csv; or a layer list, a cascade or a "
          "ZigZag workload as .yaml")
 
@@ -181,7 +180,7 @@ def _unknown(ref: str) -> str:
     from . import zoo
 
     near = get_close_matches(ref, zoo.names(), n=3, cutoff=0.4)
-    if "/" in ref or Path(ref).suffix in FILES or Path(ref).exists() or (Path(ref).suffix and not near):
+    if "/" in ref or Path(ref).suffix[1:].isalpha() or Path(ref).exists():
         what = "exists and is no model" if Path(ref).exists() else "does not exist"
         return f"model file '{ref}' {what} ({FORMS})"
     hint = f"nearest: {', '.join(near)}; " if near else ""

@@ -159,7 +159,7 @@ def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[
 
 
 def _placed(problem: Problem, document: Document, lines: list[int]) -> Problem:
-    """A problem of the notation, at its line in the YAML file; the column is that within the statement."""
+    """A problem of the notation, at its line in the YAML file; columns, which count from the statement, are dropped."""
     at = re.match(rf"{re.escape(document.file)}:(\d+):(\d+)", problem.where)
     if at and int(at[1]) <= len(lines):
         rest = problem.where[at.end():]
