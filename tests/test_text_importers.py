@@ -78,7 +78,7 @@ def test_strides_of_both_dimensions() -> None:
     ("a, b\n1, 2\n", r"n\.csv:1: no column 'a'"),
     ("Layer, M, N, K, Kk\nL, 1, 1, 1, 1", r"n\.csv:1: no column 'kk' \(did you mean 'k'"),
     ("Layer, M, N\nL, 1, 1\n", r"n\.csv:1: .*columns ifmap height.*are missing"),
-    ("Layer, M, N, K\n\nL, 1, x, 0,\n", r"n\.csv:3: n is 'x' \(a positive whole number\)\nn\.csv:3: k is '0'"),
+    ("Layer, M, N, K\n\nL, 1, x, 0,\n", r"n\.csv:3: n is 'x' \(a positive whole number\)\n.*n\.csv:3: k is '0'"),
     ("Layer, M, N, K\nL, 1, 1\n", r"n\.csv:2: has 3 fields, for 4 columns"),
     ("Layer, M, N, K\nL, 1, 1, 1, 1\n", r"n\.csv:2: has 5 fields, for 4 columns"),
     ("Layer, M, N, K, Sparsity\nL, 1, 1, 1, 2:4\n", r"n\.csv:2: sparsity is '2:4' \(only dense"),
@@ -129,29 +129,25 @@ def test_ranks_and_bits_can_be_set_from_outside(tmp_path: Path) -> None:
 
 def test_statements_as_a_block_of_text() -> None:
     head, rows = ATTENTION.split("einsums:\n")
-    block = head + "einsums: |\n" + rows.replace("- ", "  ")
+    block = head + "einsums: |\n" + rows.replace("- ", "  ", 1).replace("\n- ", "\n  ")
     assert loads_cascade(block).body == loads_cascade(ATTENTION).body
-    with pytest.raises(SpecError, match=r"^c\.yaml:10:\d+: rank 'x' has no size"):
-        loads_cascade(block.replace("exp(QK[m,p]", "exp(QK[x,p]").replace("- GM", "+ GM"), "c.yaml")
+    with pytest.raises(SpecError, match=r"^c\.yaml:10: rank 'x' has no size"):
+        loads_cascade(block.replace("exp(QK[m,p]", "exp(QK[x,p]"), "c.yaml")
 
 
 @pytest.mark.parametrize("old, new, message", [
-    ("K[e,m]", "K[e,n]", r"c\.yaml:8:\d+: rank 'n' has no size"),
-    ("exp(QK", "expp(QK", r"c\.yaml:10:\d+: .*expp"),
-    ("max(m)", "max(p)", r"c\.yaml:9:\d+: reduction over rank 'p'"),
+    ("K[e,m]", "K[e,n]", r"c\.yaml:8: rank 'n' has no size"),
+    ("exp(QK", "expp(QK", r"c\.yaml:10: .*expp"),
+    ("max(m)", "max(p)", r"c\.yaml:9: reduction over rank 'p'"),
     ("m: 6", "m: 0", r"c\.yaml:2: ranks\.m: is 0 \(a positive whole number"),
     ("role: state", "role: stat", r"c\.yaml:5: tensors\.K\.role: is stat \(did you mean 'state'"),
     ("bits: 4", "bit: 4", r"c\.yaml:5: tensors\.K\.bit: unknown key 'bit'"),
     ("  V: state", "  W: state", r"c\.yaml:6: tensors\.W: no tensor 'W'"),
     ("ranks:", "rank:", r"c\.yaml:2: rank: unknown key 'rank' \(did you mean 'ranks'"),
     ("- SD[p] = SN[m,p]", "- [SD]", r"c\.yaml:11: einsums\.3: is \['SD'\] \(a statement"),
-    ("- A[m,p] = SN[m,p] / SD[p]\n", "", r"c\.yaml:.*"),
 ])
 def test_a_wrong_cascade_is_refused_with_its_line(old: str, new: str, message: str) -> None:
     assert old in ATTENTION
-    if not new:
-        assert loads_cascade(ATTENTION.replace(old, new)).tensors["A"].role is Role.INPUT  # nothing makes it
-        return
     with pytest.raises(SpecError, match=message):
         loads_cascade(ATTENTION.replace(old, new), "c.yaml")
 
@@ -230,7 +226,8 @@ def test_layers_without_sources_stand_alone() -> None:
 
 
 @pytest.mark.parametrize("old, new, message", [
-    ("operator_type: Gemm", "operator_type: Gem", r"z\.yaml:31: 3\.operator_type: no operator 'Gem' \(did you mean 'Gemm'"),
+    ("operator_type: Gemm", "operator_type: Gem",
+     r"z\.yaml:31: 3\.operator_type: no operator 'Gem' \(did you mean 'Gemm'"),
     ("equation: O[b][k]+=I[b][c]*W[c][k]", "equation: O[b][k]+=I[b][d]*W[c][k]", r"z\.yaml:32: .*index 'd' is no loop"),
     ("equation: O[b][k]+=I[b][c]*W[c][k]", "equation: O = I", r"z\.yaml:32: .*is no equation"),
     ("[1, 64, 10]", "[1, 64]", r"z\.yaml:35: .*two lists of equal length"),
@@ -269,9 +266,9 @@ def test_a_missing_file_and_wrong_options(tmp_path: Path) -> None:
         load_model("none.csv")
     with pytest.raises(BadInput, match=r"model file 'net\.txt' does not exist .a \.onnx file"):
         load_model("net.txt")
-    with pytest.raises(BadInput, match="a SCALE-Sim topology has no option 'batch' .options here: bits"):
+    with pytest.raises(BadInput, match=r"a SCALE-Sim topology has no option 'batch' \(options here: bits\)"):
         load_model(write(tmp_path, "net.csv", CONVOLUTIONS), batch=2)
     with pytest.raises(BadInput, match="a ZigZag workload has no option 'bind'"):
         load_model(write(tmp_path, "z.yaml", ZIGZAG), bindings={"b": 2})
-    with pytest.raises(BadInput, match="an ONNX file has no option 'seq' .options here: bits, bind; bind.<dimension>"):
+    with pytest.raises(BadInput, match=r"an ONNX file has no option 'seq' \(options here: bits, bind; bind\.<dimension>"):
         load_model("onnx:resnet50", seq=2)
