@@ -91,7 +91,10 @@ def test_several_tables_and_the_folder_of_the_machine(tmp_path: Path) -> None:
     arch = load_architecture(folder / "m.yaml")
     assert arch.memories["sram"].action_energy() == {"read": pytest.approx(1e-12), "write": pytest.approx(2e-12)}
     (tmp_path / "variant.yaml").write_text("extends: machines/m.yaml\nmemories: {sram: {capacity: 1 MiB}}\n")
-    assert load_architecture(tmp_path / "variant.yaml").memories["sram"].action_energy() == arch.memories["sram"].action_energy()
+    assert (
+        load_architecture(tmp_path / "variant.yaml").memories["sram"].action_energy()
+        == arch.memories["sram"].action_energy()
+    )
     (tmp_path / "own.csv").write_text("component,action,value\nsram,read,5 pJ/byte\n")
     (tmp_path / "variant.yaml").write_text("extends: machines/m.yaml\ntables: own.csv\n")
     assert load_architecture(tmp_path / "variant.yaml").memories["sram"].action_energy()["read"] == pytest.approx(5e-12)
@@ -111,15 +114,30 @@ def test_a_machine_with_tables_is_a_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "table, expected",
     [
-        ("component,action,value\nsarm,read,1 pJ/byte\n", "t.csv:2: no component or kind `sarm` (did you mean `sram`?)"),
+        (
+            "component,action,value\nsarm,read,1 pJ/byte\n",
+            "t.csv:2: no component or kind `sarm` (did you mean `sram`?)",
+        ),
         ("component,action,value\nsram,raed,1 pJ/byte\n", "t.csv:2: sram has no action `raed` (did you mean `read`?)"),
-        ("component,action,value\narray,exp,1 pJ\n", "t.csv:2: array has no action `exp` (has: `mac`, `register`, `area`, `leakage`)"),
-        ("component,action,value\nsram,read,1 pJ\n", "t.csv:2: `pJ` is not a unit of energy per byte (such as `3.9 pJ/bit` or `10 pJ/byte` or `249.6 pJ/64 bit`)"),
+        (
+            "component,action,value\narray,exp,1 pJ\n",
+            "t.csv:2: array has no action `exp` (has: `mac`, `register`, `area`, `leakage`)",
+        ),
+        (
+            "component,action,value\nsram,read,1 pJ\n",
+            "t.csv:2: `pJ` is not a unit of energy per byte (such as `3.9 pJ/bit` or `10 pJ/byte` or `249.6 pJ/64 bit`)",
+        ),
         ("component,action,value\nsram,area,1\n", "t.csv:2: `1` has no unit (such as `1.4 mm2` or `850 um2`)"),
         ("component,action,value\nsram,leakage,-1 W\n", "t.csv:2: `-1 W` is negative (such as `12 mW` or `1.5 W`)"),
-        ("component,action,value\n\nsram,read,1 pJ/byte\nsram,read,2 pJ/byte\n", "t.csv:4: sram.read stands twice (first given in t.csv:3; remove one)"),
+        (
+            "component,action,value\n\nsram,read,1 pJ/byte\nsram,read,2 pJ/byte\n",
+            "t.csv:4: sram.read stands twice (first given in t.csv:3; remove one)",
+        ),
         ("component,action,valeu\n", "t.csv:1: unknown column `valeu` (did you mean `value`?)"),
-        ("component,action,value\nsram,read\n", "t.csv:2: 2 fields under 3 columns (columns: component, action, value)"),
+        (
+            "component,action,value\nsram,read\n",
+            "t.csv:2: 2 fields under 3 columns (columns: component, action, value)",
+        ),
         ("", "t.csv: the table is empty (its first line is component,action,value,source)"),
     ],
 )
@@ -130,11 +148,17 @@ def test_mistakes_in_a_table_are_told_by_line(tmp_path: Path, table: str, expect
 @pytest.mark.parametrize(
     "table, expected",
     [
-        ("sram: {read: 1 pJ/byte}\nsarm: {read: 1 pJ/byte}\n", ["t.yaml:2: sarm.read: no component or kind `sarm` (did you mean `sram`?)"]),
+        (
+            "sram: {read: 1 pJ/byte}\nsarm: {read: 1 pJ/byte}\n",
+            ["t.yaml:2: sarm.read: no component or kind `sarm` (did you mean `sram`?)"],
+        ),
         ("sram: 3 pJ\n", ["t.yaml:1: sram: must be a mapping of actions to values (such as `read: 2 pJ/bit`)"]),
         ("sram:\n  read: {vlaue: 1 pJ}\n", ["t.yaml:2: sram.read: unknown key `vlaue` (`value` and `source`)"]),
         ("[1]\n", ["t.yaml:1: a table is a mapping (such as `sram: {read: 3.9 pJ/bit}`)"]),
-        ("sram: {read: 1 pJ/byte, read: 2 pJ/byte}\n", ["t.yaml:1: sram.read: duplicate key (first given in line 1; remove one)"]),
+        (
+            "sram: {read: 1 pJ/byte, read: 2 pJ/byte}\n",
+            ["t.yaml:1: sram.read: duplicate key (first given in line 1; remove one)"],
+        ),
     ],
 )
 def test_mistakes_in_a_yaml_table_are_told_by_line(tmp_path: Path, table: str, expected: list[str]) -> None:
@@ -150,7 +174,10 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
 def test_a_missing_table_is_told_where_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("component,action,value\n")
     (only,) = problems(GOOD + "tables: mien.csv\n", tmp_path)
-    assert only == f"m.yaml:20: tables: cannot read {tmp_path / 'mien.csv'}: No such file or directory (did you mean `mine.csv`?)"
+    assert (
+        only
+        == f"m.yaml:20: tables: cannot read {tmp_path / 'mien.csv'}: No such file or directory (did you mean `mine.csv`?)"
+    )
     (only,) = problems(GOOD + "tables: [3]\n", tmp_path)
     assert only.startswith("m.yaml:20: tables: `3` is not a table (a path that ends in .csv or .yaml")
 

@@ -132,6 +132,22 @@ def test_presets_load_round_trip_and_pickle(name: str) -> None:
         del arch.units["array"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_a_small_model_runs_on_every_preset(name: str) -> None:
+    from support.sample_report import two_operators
+
+    from accelsim import simulate
+
+    arch, workload = load_architecture(name), two_operators()
+    report = simulate(arch, workload)
+    assert report.bounds.machine <= report.bounds.program * (1 + 1e-9)
+    assert report.bounds.program <= report.cycles
+    assert report.macs == workload.macs
+    assert set(report.provenance["without_leakage"]) == {c.name for c in arch.components()}
+    assert report.energy_J == report.energy_dynamic_J > 0
+    assert report.area_mm2 == arch.area_mm2
+
+
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Paths of the numbers of a machine file."""
     if isinstance(value, dict):
