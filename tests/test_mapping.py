@@ -52,7 +52,7 @@ names = st.one_of(
 )
 counts = st.integers(1, 10**6)
 positions: st.SearchStrategy[Position] = st.lists(st.one_of(st.just("body"), st.integers(0, 99)), max_size=4).map(tuple)
-floats = st.floats(allow_nan=False)
+floats = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def pipes(children: st.SearchStrategy[list[Node]]) -> st.SearchStrategy[Node]:

@@ -57,9 +57,10 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         if stays_at(scope, move.tensor, memory, move.issue if move.store else move.due):
             continue
         begin, end = buffer_life(scope, move)
-        what = f"{move.buffers} buffers of {move.tensor}" if move.buffers > 1 else f"a buffer of {move.tensor}"
+        buffers = move.buffers * (2 if counted.reloads else 1)  # partial results come back through as many again
+        what = f"{buffers} buffers of {move.tensor}" if buffers > 1 else f"a buffer of {move.tensor}"
         life = scope.tree.first[begin], scope.tree.last[end]
-        found[memory].append(Content(what, move.buffers * counted.largest, *life))
+        found[memory].append(Content(what, buffers * counted.largest, *life))
     for pipe, memory, tensor, depth, nbytes in _handed(scope, arch):
         if not stays_at(scope, tensor, memory, pipe):
             what = f"{depth} results of {tensor} between stages"
@@ -110,9 +111,7 @@ def _made(scope: Scope, maker: Place, depth: int) -> int:
 
 def peaks(scope: Scope, found: Mapping[str, Sequence[Content]]) -> dict[str, Peak]:
     """The peak of each memory. Of Seqs that run at once, in Pipes and Pars, the peaks add up."""
-    return {
-        memory: _peak(scope, list(items), 0, scope.tree.end, scope.tree.blocks) for memory, items in found.items()
-    }
+    return {memory: _peak(scope, list(items), 0, scope.tree.end, scope.tree.blocks) for memory, items in found.items()}
 
 
 def _peak(scope: Scope, items: list[Content], first: int, last: int, blocks: Sequence[Position]) -> Peak:
@@ -243,9 +242,7 @@ def _colliding(scope: Scope, spans: Sequence[tuple[Stay, int, int]]) -> list[tup
     return found
 
 
-def _colliding_across(
-    scope: Scope, block: Position, spans: Sequence[tuple[Stay, int, int]]
-) -> list[tuple[Stay, Stay]]:
+def _colliding_across(scope: Scope, block: Position, spans: Sequence[tuple[Stay, int, int]]) -> list[tuple[Stay, Stay]]:
     """Pairs of Stays in different children of a Pipe or Par, which run at once, that share addresses."""
     inside = [(s, s.start[len(block)]) for s, _, _ in spans if within(s.start, block) and len(s.start) > len(block)]
     found: list[tuple[Stay, Stay]] = []

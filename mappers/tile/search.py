@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations, product
-from math import inf
+from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,19 +220,25 @@ class _Space:
         need = need[fits]
         compute, energy = self._compute(trips)
         swept = {o.tensor: self._swept_bytes(o, trips) for o in self.moved}
-        best: tuple[tuple[float, int], int, tuple[str, ...], float, float, int] | None = None
+        best: tuple[tuple[float, int], int, tuple[str, ...], float, float, int, int] | None = None
+        least = self.site.budget + 1
         for order in self.orders:
             (busiest, round_trips, edge), joules, traffic, tiles_moved = self._transfers(order, trips, tiles, swept)
+            held = need + self._reloaded(order, trips, tiles, buffers)
             latency = np.maximum(np.maximum(compute, busiest), (compute + round_trips) / 2) + edge
             total = energy + joules
             value = {"latency": latency, "energy": total, "edp": latency / self.site.clock * total}[objective]
+            value = np.where(held <= self.site.budget, value, inf)
+            if value.min() == inf:
+                continue
             near = np.flatnonzero(value <= value.min() * (1 + TIE))
             i = int(near[np.lexsort((tiles_moved[near], traffic[near]))[0]])
             key = (float(value[i]), int(traffic[i]))
             if best is None or _better(key, best[0]):
-                best = (key, i, order, float(latency[i]), float(total[i]), int(traffic[i]))
-        assert best is not None
-        key, i, order, latency_i, energy_i, traffic_i = best
+                best = (key, i, order, float(latency[i]), float(total[i]), int(traffic[i]), int(held[i]))
+        if best is None:
+            return Shortfall(least)
+        key, i, order, latency_i, energy_i, traffic_i, held_i = best
         loops = tuple((r, int(self.tile[r][i])) for r in order if trips[r][i] > 1)
         depth = {
             o.tensor: max((k + 1 for k, (r, _) in enumerate(loops) if r in o.ranks), default=0) for o in self.moved
@@ -247,8 +253,23 @@ class _Space:
             latency_i,
             energy_i,
             traffic_i,
-            int(need[i]),
+            held_i,
         )
+
+    def _reloaded(
+        self, order: Sequence[str], trips: Mapping[str, Array], tiles: Mapping[str, Array], buffers: Mapping[str, Array]
+    ) -> Array:
+        """Bytes of the buffers through which partial results come back, for the candidates that have any."""
+        held = np.zeros(self.n, np.int64)
+        for o in self.moved:
+            if o.is_output:
+                inside = np.zeros(self.n, np.bool_)
+                partial = np.zeros(self.n, np.bool_)
+                for r in reversed(order):
+                    inside |= (trips[r] > 1) & (r in o.ranks)
+                    partial |= inside & (trips[r] > 1) & (r in self.einsum.reduced_ranks)
+                held += partial * buffers[o.tensor] * tiles[o.tensor]
+        return held
 
     def _keep(self, rows: Array, *tables: dict[str, Array]) -> None:
         for table in (self.tile, *tables):
@@ -260,15 +281,16 @@ class _Space:
         return {**{r: np.array(s, np.int64) for r, s in self.fixed.items()}, **tile}
 
     def _hull_bytes(self, operand: Operand, extents: Mapping[str, Array]) -> Array:
-        """Bytes of the hull of an operand's accesses over tiles."""
-        best = np.zeros(1, np.int64)
-        for access, shape in zip(operand.accesses, operand.shapes, strict=True):
+        """Bytes of what an operand's different accesses touch over tiles, at most its whole tensor."""
+        total = np.zeros(1, np.int64)
+        for indices, shape in dict.fromkeys(zip((a.indices for a in operand.accesses), operand.shapes, strict=True)):
             elements = np.ones(1, np.int64)
-            for index, size in zip(access.indices, shape, strict=True):
+            for index, size in zip(indices, shape, strict=True):
                 spread = sum((abs(c) * (extents[r] - 1) for r, c in index.terms), np.int64(0))
                 elements = elements * np.minimum(1 + spread, size)
-            best = np.maximum(best, -(-elements * operand.bits // 8))
-        return np.broadcast_to(best, (self.n,)).copy()
+            total = total + -(-elements * operand.bits // 8)
+        whole = max(-(-prod(shape) * operand.bits // 8) for shape in operand.shapes)
+        return np.broadcast_to(np.minimum(total, whole), (self.n,)).copy()
 
     def _swept_bytes(self, operand: Operand, trips: Mapping[str, Array]) -> Array:
         """Bytes of all different tiles of an operand, halos counted as often as tiles overlap."""
