@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.programs import periodic_program, random_program
 
+from accelsim.engine import reference
 from accelsim.engine.builder import Phase, ProgramBuilder, Repeat, Run
 from accelsim.engine.compiled import CompiledSession, run
 from accelsim.engine.program import (
@@ -158,6 +159,35 @@ def test_bursts(policy: int, ends: list[int], stalls: list[int]) -> None:
     assert t.end.tolist() == ends
     assert t.stall[:, SERVER].tolist() == stalls
     assert t.busy.tolist() == [5, 3]
+
+
+def test_round_of_a_hundred() -> None:
+    """All ask at once, twice: each is served at its number, and again a hundred ticks later."""
+    b = ProgramBuilder()
+    s = b.server(Server("s", policy=ROUND_ROBIN))
+    for i in range(100):
+        b.actor(f"a{i}", server=s, schedule=[Run(Phase(), 2)])
+    t = both(b.build())
+    assert t.start.tolist() == list(range(100))
+    assert t.end.tolist() == list(range(101, 201))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sparse_rounds_agree_with_the_reference(seed: int) -> None:
+    """Of 150 clients a few stand in the round at a time, in all places of it."""
+    rng = np.random.default_rng(seed)
+    b = ProgramBuilder()
+    s = b.server(Server("s", Fraction(3, 2), ROUND_ROBIN, 3))
+    clock = b.actor("clock")
+    ports = []
+    for i in range(150):
+        a = b.actor(f"a{i}", server=s)
+        f = b.fifo(clock, a, depth=6, latency=int(rng.integers(0, 400)))
+        ports.append((f, 1, 1))
+        b.schedule(a, [Run(Phase(work=int(rng.integers(1, 6)), inputs=((f, 1, 1),)), 6)])
+    b.schedule(clock, [Run(Phase(work=333, outputs=tuple(ports)), 6)])
+    program = b.build()
+    assert run(program).differences(reference.run(program)) == []
 
 
 def test_head_of_a_pool_queue_blocks() -> None:

@@ -95,7 +95,7 @@ V_STEP = 4
 V_STATE = 5
 V_STATE_END = 6
 V_HORIZON = 7
-V_CLIENTS = 8  # first client in the flags and the list of clients
+V_CLIENTS = 8  # first client in the list of clients
 V_CLIENTS_END = 9
 V_ACTOR = 10  # being served, or -1
 V_FREE_AT = 11  # end of the last service
@@ -105,7 +105,8 @@ V_HEAD = 14
 V_TAIL = 15
 V_WAITING = 16
 V_TOUCHED = 17
-V_COLUMNS = 18
+V_BITS = 18  # first word of the clients' flags, 32 to a word
+V_COLUMNS = 19
 
 # pools
 K_CAPACITY = 0
@@ -202,7 +203,7 @@ class Net(NamedTuple):
     clients: IntArray
     """actors by server, in order of id"""
     waiting: IntArray
-    """[client] stands in its server's round"""
+    """bits of the clients that stand in the round of their server"""
     pools: IntArray
     heap_time: IntArray
     heap_code: IntArray

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ProgramError
 from . import columns as c
 from ._jit import jit, quietly, uncompiled
-from .program import MAX_TICK, NONE, UNBOUNDED, IntArray, Platform, Program, StepFunction
+from .program import MAX_TICK, NONE, ROUND_ROBIN, UNBOUNDED, IntArray, Platform, Program, StepFunction
 
 MOST_SLOTS = 1 << 31
 """Slots of all bounded FIFOs of a Program together; those never reached cost no memory."""
@@ -25,7 +25,6 @@ FULL = 1 << 62
 class Part:
     """The tables of one Program, indices counted from its own first row."""
 
-    program: Program
     actors: IntArray
     code: IntArray
     phases: IntArray
@@ -33,6 +32,12 @@ class Part:
     gives: IntArray
     fifos: IntArray
     n_slots: int
+    owner: IntArray
+    """[p] the actor that fires each phase"""
+    scope: IntArray
+    """[a, then servers, then pools] number of the part that can run by itself, or NONE for what nobody uses; in a
+    session NONE too for whatever may contend"""
+    n_scopes: int
 
 
 @jit
@@ -131,17 +136,18 @@ def load(program: Program, *, session: bool, python: bool = False) -> Part:
         code, actors, firings, np.zeros(len(code) + 1, np.int64), np.zeros(len(code) + 1, np.int64)
     )
 
-    owner = owners(program)
+    owner = _owners(program)
     phases = _phases(program, owner)
     actors[:, c.A_TIMED] = _timed(program, owner, empty, session)
     ports = np.zeros((len(program.in_fifo) + len(program.out_fifo), c.Q_COLUMNS), np.int64)
     _merge_ports(program, phases, ports)
     gives = np.stack([program.give_pool, program.give_bytes], axis=1).astype(np.int64)
     fifos, n_slots = _fifos(program, firings)
-    return Part(program, actors, code, phases, ports, gives, fifos, n_slots)
+    scope, n_scopes = _scopes(program, actors, fifos, owner, session, python)
+    return Part(actors, code, phases, ports, gives, fifos, n_slots, owner, scope, n_scopes)
 
 
-def owners(program: Program) -> IntArray:
+def _owners(program: Program) -> IntArray:
     """[p] the actor that fires each phase."""
     owner = np.full(program.n_phases, NONE, np.int64)
     runs = program.code_op == 0
@@ -283,31 +289,50 @@ def load_pools(platform: Platform) -> IntArray:
 
 
 def list_clients(servers: IntArray, actors: IntArray) -> tuple[IntArray, IntArray]:
-    """Fill each server's range of clients and each actor's place in it; return the clients and their flags."""
+    """Fill each server's clients and each actor's place among them; return the clients and the words of flags."""
     of = actors[:, c.A_SERVER]
     clients = np.flatnonzero(of != NONE)
     clients = clients[np.argsort(of[clients], kind="stable")]
     first = np.searchsorted(of[clients], np.arange(len(servers) + 1))
     servers[:, c.V_CLIENTS], servers[:, c.V_CLIENTS_END] = first[:-1], first[1:]
     actors[clients, c.A_CLIENT] = np.arange(len(clients)) - first[of[clients]]
-    return clients, np.zeros(len(clients), np.int64)
+    n_words = (np.diff(first) + 31) // 32
+    servers[:, c.V_BITS] = np.cumsum(n_words) - n_words
+    waiting = np.zeros(int(n_words.sum()), np.int64)
+    in_round = (actors[clients, c.A_STATUS] == c.IN_SERVER) & (servers[of[clients], c.V_POLICY] == ROUND_ROBIN)
+    asking = clients[in_round]
+    place = actors[asking, c.A_CLIENT]
+    np.bitwise_or.at(waiting, servers[of[asking], c.V_BITS] + (place >> 5), 1 << (place & 31))
+    return clients, waiting
 
 
-def label_scopes(actors: IntArray, fifos: IntArray, phases: IntArray, gives: IntArray, owner: IntArray,
-                 n_servers: int, n_pools: int, python: bool) -> IntArray:  # fmt: skip
-    """[a, then servers, then pools] the least member of what hangs together over FIFOs, servers and pools."""
-    n = len(actors)
+def _scopes(
+    program: Program, actors: IntArray, fifos: IntArray, owner: IntArray, session: bool, python: bool
+) -> tuple[IntArray, int]:
+    """Number what hangs together over FIFOs, servers and pools."""
+    n, n_servers, n_pools = len(actors), len(program.platform.servers), len(program.platform.pools)
     served = np.flatnonzero(actors[:, c.A_SERVER] != NONE)
-    takers = np.flatnonzero((phases[:, c.P_POOL] != NONE) & (owner != NONE))
-    rows = np.repeat(np.arange(len(phases)), phases[:, c.P_GIVE_END] - phases[:, c.P_GIVE])
-    left = np.concatenate([fifos[:, c.F_SRC], served, owner[takers], owner[rows]])
-    right = np.concatenate([
-        fifos[:, c.F_DST], n + actors[served, c.A_SERVER], n + n_servers + phases[takers, c.P_POOL],
-        n + n_servers + gives[: len(rows), 0],
-    ])  # fmt: skip
+    takers = np.flatnonzero((program.take_pool != NONE) & (owner != NONE))
+    givers = np.repeat(owner, np.diff(program.give_ptr))
+    left = np.concatenate([fifos[:, c.F_SRC], served, owner[takers], givers])
+    right = np.concatenate(
+        [
+            fifos[:, c.F_DST],
+            n + actors[served, c.A_SERVER],
+            n + n_servers + program.take_pool[takers],
+            n + n_servers + program.give_pool,
+        ]
+    )
     group = np.arange(n + n_servers + n_pools)
     (uncompiled(join) if python else join)(group, left, right)
-    return group
+    alone = group < n
+    if session:
+        shared = np.zeros(n + 1, bool)
+        shared[group[np.flatnonzero(actors[:, c.A_TIMED])]] = True
+        alone &= ~shared[np.minimum(group, n)]
+    scope = np.full(len(group), NONE, np.int64)
+    names, scope[alone] = np.unique(group[alone], return_inverse=True)
+    return scope, len(names)
 
 
 def list_scopes(labels: Sequence[IntArray], n_scopes: int) -> tuple[IntArray, IntArray]:

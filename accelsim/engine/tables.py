@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from . import columns as c
 from ._jit import quietly, uncompiled
 from .deadlock import explain
 from .kernel import run_net
-from .load import Part, label_scopes, list_clients, list_scopes, load, load_pools, load_servers, owners
-from .program import NONE, ROUND_ROBIN, IntArray, Platform, Program
+from .load import Part, list_clients, list_scopes, load, load_pools, load_servers
+from .program import NONE, IntArray, Platform, Program
 from .trace import Slices, Trace
 
 BUDGET = 1 << 22
@@ -29,6 +30,7 @@ TABLES = 6
 class Live:
     """One Program in the tables: its rows are contiguous in each, and so are its slots."""
 
+    program: Program
     fragment: int
     part: Part
     row: int
@@ -36,6 +38,7 @@ class Live:
     at: list[int]
     """first row in each of the six tables"""
     slots_at: int
+    n_slots: int
 
     @property
     def tables(self) -> list[IntArray]:
@@ -51,71 +54,109 @@ class Tables:
 
     def __init__(self, platform: Platform, *, session: bool, jump: bool, python: bool, record: int) -> None:
         self.platform, self.session, self.jump, self.python = platform, session, jump, python
-        servers, words, word_is_time, self.fns = load_servers(platform, python=python)
+        servers, self.words, self.word_is_time, self.fns = load_servers(platform, python=python)
         self.kernel: Callable[[c.Net, Any], int] = uncompiled(run_net) if python else run_net
+        self.parts: WeakKeyDictionary[Program, Part] = WeakKeyDictionary()
         self.live: list[Live] = []
-        self.n_scopes = 0
+        self.n_scopes = 1
+        self.owner = np.zeros(0, np.int64)
+        self.globals = np.zeros(c.G_COLUMNS, np.int64)
+        self.globals[[c.G_NOW, c.G_RECORD, c.G_SESSION]] = -1, record, session
+        self.record = np.zeros((max(record, 1), 4), np.int64)
+        pools = load_pools(platform)
+        none = np.zeros(0, np.int64), np.full(len(servers), NONE, np.int64), np.full(len(pools), NONE, np.int64)
         widths = (c.A_COLUMNS, c.I_COLUMNS, c.P_COLUMNS, c.Q_COLUMNS, 2, c.F_COLUMNS)
         empty = [np.zeros((0, width), np.int64) for width in widths]
-        g = np.zeros(c.G_COLUMNS, np.int64)
-        g[c.G_NOW], g[c.G_RECORD], g[c.G_SESSION] = -1, record, session
-        self.record = np.zeros((max(record, 1), 4), np.int64)
         self._build(
-            empty, np.zeros(c.FIRST_SLOT, np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 2), np.int64),
-            servers, words, word_is_time, load_pools(platform), g,
-        )  # fmt: skip
+            empty, _fresh_slots(0), np.zeros((0, 3), np.int64), np.zeros((0, 2), np.int64), servers, pools, none
+        )
 
     def add(self, program: Program, fragment: int, start: int) -> Live:
-        """Put a Program into the tables, which leave out those that have completed."""
-        part = load(program, session=self.session, python=self.python)
+        """Put a Program into the tables."""
+        if not self.session:
+            part = load(program, session=False, python=self.python)
+        elif program in self.parts:
+            part = self.parts[program]
+        else:
+            part = self.parts[program] = load(program, session=True, python=self.python)
+        dead = sum(len(live.part.actors) for live in self.live if self.net.fragments[live.row, 2] != 0)
+        if 2 * dead > len(self.net.actors):
+            self._leave_out_completed()
         net = self.net
-        old_tables = [net.actors, net.code, net.phases, net.ports, net.gives, net.fifos]
+        at = [len(table) for table in net[:TABLES]]
+        new = Live(program, fragment, part, len(net.fragments), at, len(net.slots), part.n_slots)
+        rows = [table.copy() for table in new.tables]
+        rows[ACTORS][:, c.A_PREV], rows[ACTORS][:, c.A_FRAGMENT] = start, new.row
+        _rebase(rows, at, new.slots_at)
+        g = net.globals
+        unfinished = int((part.actors[:, c.A_PC] >= 0).sum())
+        g[c.G_LEFT] += unfinished
+        heap = self._heap()
+        if unfinished == 0 and self.session:
+            heap = np.concatenate([heap, [[start, (c.COMPLETES << c.CLASS_SHIFT) + new.row]]])
+        n, n_servers = len(part.actors), len(self.platform.servers)
+        first = int(self.session)  # scope 0 of a session is all that may contend
+        scope = np.concatenate([np.zeros(at[ACTORS], np.int64), part.scope[:n] + first])
+        users = np.zeros(len(part.scope) - n, np.int64) if self.session else part.scope[n:]
+        self.owner = np.concatenate([self.owner, np.where(part.owner == NONE, NONE, part.owner + at[ACTORS])])
+        self.live.append(new)
+        self.n_scopes = part.n_scopes + first
+        self._build(
+            [np.concatenate([old, added]) for old, added in zip(net[:TABLES], rows, strict=True)],
+            np.concatenate([net.slots, np.zeros(part.n_slots, np.int64)]) if at[ACTORS] else _fresh_slots(part.n_slots),
+            np.concatenate([net.fragments, [[unfinished, start, 0]]]),
+            heap,
+            net.servers,
+            net.pools,
+            (scope, users[:n_servers], users[n_servers:]),
+        )
+        return new
+
+    def _leave_out_completed(self) -> None:
+        """Rebuild the tables without the Programs that have completed."""
+        net = self.net
         kept = [live for live in self.live if net.fragments[live.row, 2] == 0]
-        pieces: list[list[IntArray]] = [[] for _ in range(TABLES)]
-        at, slots_at = [0] * TABLES, c.FIRST_SLOT
-        slots = np.zeros(slots_at + sum(_slots(live.part.fifos) for live in kept) + part.n_slots, np.int64)
-        fragments = np.zeros((len(kept) + 1, 3), np.int64)
+        pieces: list[list[IntArray]] = [[table[:0]] for table in net[:TABLES]]
+        owners, at = [self.owner[:0]], [0] * TABLES
+        slots = _fresh_slots(sum(live.n_slots for live in kept))
+        slots_at = c.FIRST_SLOT
         new_actor = np.full(len(net.actors) + 1, NONE, np.int64)  # the last place for NONE
         new_row = np.full(len(net.fragments) + 1, NONE, np.int64)
         for row, live in enumerate(kept):
-            rows = [old_tables[t][live.rows(t)].copy() for t in range(TABLES)]
-            n_slots = _slots(live.part.fifos)
-            slots[slots_at : slots_at + n_slots] = net.slots[live.slots_at : live.slots_at + n_slots]
+            rows = [table[live.rows(t)].copy() for t, table in enumerate(net[:TABLES])]
+            slots[slots_at : slots_at + live.n_slots] = net.slots[live.slots_at : live.slots_at + live.n_slots]
             new_actor[live.rows(ACTORS)] = np.arange(at[ACTORS], at[ACTORS] + len(rows[ACTORS]))
-            new_row[live.row], fragments[row] = row, net.fragments[live.row]
+            new_row[live.row] = row
+            owner = self.owner[live.rows(PHASES)]
+            owners.append(np.where(owner == NONE, NONE, owner + at[ACTORS] - live.at[ACTORS]))
             _rebase(rows, [b - a for a, b in zip(live.at, at, strict=True)], slots_at - live.slots_at)
-            live.row, live.at, live.slots_at = row, at, slots_at
             rows[ACTORS][:, c.A_FRAGMENT] = row
-            for t in range(TABLES):
-                pieces[t].append(rows[t])
-            at, slots_at = [a + len(r) for a, r in zip(at, rows, strict=True)], slots_at + n_slots
-        new = Live(fragment, part, len(kept), at, slots_at)
-        rows = [table.copy() for table in new.tables]
-        rows[ACTORS][:, c.A_PREV], rows[ACTORS][:, c.A_FRAGMENT] = start, new.row
-        _rebase(rows, at, slots_at)
-        unfinished = int((part.actors[:, c.A_PC] >= 0).sum())
-        fragments[-1] = unfinished, start, 0
-        g = net.globals
-        g[c.G_LEFT] += unfinished
+            for piece, moved in zip(pieces, rows, strict=True):
+                piece.append(moved)
+            live.row, live.at, live.slots_at = row, at, slots_at
+            at, slots_at = [a + len(r) for a, r in zip(at, rows, strict=True)], slots_at + live.n_slots
+        tables = [np.concatenate(piece) for piece in pieces]
+        fragments = net.fragments[np.flatnonzero(new_row[:-1] != NONE)]
         heap = self._moved_heap(new_actor, new_row)
-        if unfinished == 0 and self.session:
-            heap = np.concatenate([heap, [[start, (c.COMPLETES << c.CLASS_SHIFT) + new.row]]])
-        joined = [np.concatenate([*p, r]) for p, r in zip(pieces, rows, strict=True)]
-        servers, pools = self._moved_queues(joined[ACTORS], new_actor)
-        self.live = [*kept, new]
-        self._build(joined, slots, fragments, heap, servers, net.words, net.word_is_time, pools, g)
-        return new
+        servers, pools = self._moved_queues(tables[ACTORS], new_actor)
+        self.owner, self.live = np.concatenate(owners), kept
+        none = np.zeros(len(servers), np.int64), np.zeros(len(pools), np.int64)
+        self.n_scopes = 1
+        self._build(tables, slots, fragments, heap, servers, pools, (np.zeros(len(tables[ACTORS]), np.int64), *none))
+
+    def _heap(self) -> IntArray:
+        """[entry, 2] time and code of the events."""
+        n = int(self.net.globals[c.G_HEAP])
+        return np.stack([self.net.heap_time[:n], self.net.heap_code[:n]], axis=1)
 
     def _moved_heap(self, new_actor: IntArray, new_row: IntArray) -> IntArray:
         """[entry, 2] time and code of the events, with the new indices."""
-        net = self.net
-        n = int(net.globals[c.G_HEAP])
-        kind, index = net.heap_code[:n] >> c.CLASS_SHIFT, net.heap_code[:n] & c.ACTOR_BITS
+        heap = self._heap()
+        kind, index = heap[:, 1] >> c.CLASS_SHIFT, heap[:, 1] & c.ACTOR_BITS
         fragment = kind == c.COMPLETES
         moved = np.where(fragment, new_row[np.where(fragment, index, NONE)], new_actor[np.where(fragment, NONE, index)])
-        heap = np.stack([net.heap_time[:n], (kind << c.CLASS_SHIFT) + moved], axis=1)
-        kept: IntArray = heap[moved != NONE]
-        return kept
+        heap[:, 1] = (kind << c.CLASS_SHIFT) + moved
+        return heap
 
     def _moved_queues(self, actors: IntArray, new_actor: IntArray) -> tuple[IntArray, IntArray]:
         """Servers and pools whose queues name the new indices; the actors' own links are changed in place."""
@@ -133,23 +174,26 @@ class Tables:
         return servers, pools
 
     def _build(
-        self, tables: list[IntArray], slots: IntArray, fragments: IntArray, heap: IntArray, servers: IntArray,
-        words: IntArray, word_is_time: IntArray, pools: IntArray, g: IntArray,
-    ) -> None:  # fmt: skip
+        self,
+        tables: list[IntArray],
+        slots: IntArray,
+        fragments: IntArray,
+        heap: IntArray,
+        servers: IntArray,
+        pools: IntArray,
+        scope: tuple[IntArray, IntArray, IntArray],
+    ) -> None:
         """Lay out a Net: the tables, the queues and the room for snapshots."""
         actors, code, phases, ports, gives, fifos = tables
-        n = len(actors)
+        n, g, words = len(actors), self.globals, self.words
         actors[:, [c.A_QUEUED, c.A_SOFT]] = 0
         clients, waiting = list_clients(servers, actors)
-        in_round = np.flatnonzero(
-            (actors[:, c.A_STATUS] == c.IN_SERVER) & (servers[actors[:, c.A_SERVER], c.V_POLICY] == ROUND_ROBIN)
-        ) if len(servers) else np.zeros(0, np.int64)  # fmt: skip
-        waiting[servers[actors[in_round, c.A_SERVER], c.V_CLIENTS] + actors[in_round, c.A_CLIENT]] = 1
         order = np.lexsort((heap[:, 1], heap[:, 0]))  # a sorted list is a heap
         times, codes = (np.zeros(n + len(fragments) + 1, np.int64) for _ in range(2))
         times[: len(heap)], codes[: len(heap)] = heap[order].T
         g[[c.G_HEAP, c.G_WORK_HEAD, c.G_WORK, c.G_TIMED, c.G_SOFT, c.G_GROW]] = len(heap), 0, 0, 0, 0, 0
-        scopes, members = self._scopes(actors, fifos, phases, gives, servers, pools)
+        of_phase = np.where(self.owner == NONE, NONE, np.append(scope[0], NONE)[self.owner])
+        scopes, members = list_scopes([scope[0], scope[0][fifos[:, c.F_SRC]], of_phase, *scope[1:]], self.n_scopes)
         most_ports = int((phases[:, c.P_END] - phases[:, c.P_IN]).max(initial=0)) + 2
 
         def room(*shape: int) -> IntArray:
@@ -158,7 +202,7 @@ class Tables:
         kept_slots = min(int(slots.size) + 2 * len(fifos), MOST_KEPT_SLOTS) + 1
         self.net = c.Net(
             actors=actors, code=code, phases=phases, ports=ports, gives=gives, fifos=fifos, slots=slots,
-            servers=servers, words=words, word_is_time=word_is_time, clients=clients, waiting=waiting, pools=pools,
+            servers=servers, words=words, word_is_time=self.word_is_time, clients=clients, waiting=waiting, pools=pools,
             heap_time=times, heap_code=codes, work=np.zeros(1 << max(n, 1).bit_length(), np.int64),
             timed=np.zeros(n + 1, np.int64), soft=np.zeros(n + 1, np.int64),
             touched_pools=np.zeros(len(pools) + 1, np.int64), touched_servers=np.zeros(len(servers) + 1, np.int64),
@@ -170,34 +214,6 @@ class Tables:
             shot_words=room(len(words)), shot_pools=room(len(pools), c.K_COLUMNS), shot_slots=room(kept_slots),
             shift=np.zeros(n + len(servers) + 1, np.int64), rise=np.zeros((n + 1, 2), np.int64),
         )  # fmt: skip
-
-    def _scopes(
-        self, actors: IntArray, fifos: IntArray, phases: IntArray, gives: IntArray, servers: IntArray, pools: IntArray
-    ) -> tuple[IntArray, IntArray]:
-        """Number the parts that can run one after another: what hangs together; in a session 0 is all that is timed."""
-        n = len(actors)
-        owner = np.full(len(phases), NONE, np.int64)
-        for live in self.live:
-            part = owners(live.part.program)
-            owner[live.rows(PHASES)] = np.where(part == NONE, NONE, part + live.at[ACTORS])
-        self.owner = owner
-        group = label_scopes(actors, fifos, phases, gives, owner, len(servers), len(pools), self.python)
-        if self.session:
-            shared = np.zeros(len(group), bool)
-            shared[group[np.flatnonzero(actors[:, c.A_TIMED])]] = True
-            shared[group[n:]] = True
-            group = np.where(shared[group], NONE, group)
-            names, label = np.unique(np.concatenate([[NONE], group]), return_inverse=True)
-            label = label[1:]
-        else:
-            names, label = np.unique(group, return_inverse=True)
-        self.n_scopes = len(names)
-        label = label.astype(np.int64)
-        of_phase = np.where(owner == NONE, NONE, label[owner]) if n else owner
-        of_fifo = label[fifos[:, c.F_SRC]]
-        return list_scopes(
-            [label[:n], of_fifo, of_phase, label[n : n + len(servers)], label[n + len(servers) :]], self.n_scopes
-        )
 
     def enter(self, scope: int) -> None:
         """Make ready to run one scope."""
@@ -248,7 +264,7 @@ class Tables:
     def _name(self, actor: int) -> str:
         for live in self.live:
             if live.at[ACTORS] <= actor < live.at[ACTORS] + len(live.part.actors):
-                return f"actor {live.part.program.actor_names[actor - live.at[ACTORS]]}"
+                return f"actor {live.program.actor_names[actor - live.at[ACTORS]]}"
         return "a fragment"
 
     def _grow(self) -> None:
@@ -271,8 +287,8 @@ class Tables:
         fifos[:, c.F_BASE], fifos[:, c.F_MASK] = base, new_cap - 1
         for live in self.live:
             rows = live.rows(FIFOS)
-            live.part.fifos[:, c.F_MASK] = fifos[rows, c.F_MASK]
-            if rows.start < rows.stop:
+            live.n_slots = int(new_cap[rows].sum())
+            if live.n_slots:
                 live.slots_at = int(base[rows.start])
         soft = net.soft[: g[c.G_SOFT]]
         for a in soft[net.actors[soft, c.A_QUEUED] == 0]:
@@ -296,7 +312,7 @@ class Tables:
         phase = net.code[np.where(in_pool, actors[:, c.A_PC], 0), c.I_ARG]
         used = fifos[:, c.F_W] - fifos[:, c.F_R]
         return explain(
-            stuck.part.program,
+            stuck.program,
             fired=actors[:, c.A_FIRED],
             tokens=used,
             slots=fifos[:, c.F_DEPTH] - used,
@@ -311,7 +327,7 @@ class Tables:
 
     def trace(self, live: Live) -> Trace:
         """Read out a Program that has run to its end."""
-        net, program = self.net, live.part.program
+        net, program = self.net, live.program
         actors, fifos, phases = (net_rows.copy() for net_rows in (
             net.actors[live.rows(ACTORS)], net.fifos[live.rows(FIFOS)], net.phases[live.rows(PHASES)],
         ))  # fmt: skip
@@ -319,7 +335,7 @@ class Tables:
         server_busy, server_work = (np.zeros(len(self.platform.servers), np.int64) for _ in range(2))
         served = program.actor_server != NONE
         np.add.at(server_busy, program.actor_server[served], busy[served])
-        owner = owners(program)
+        owner = live.part.owner
         of = np.where(owner == NONE, NONE, program.actor_server[owner])
         work = phases[:, c.P_FIRED] * phases[:, c.P_WORK]
         if float((phases[:, c.P_FIRED].astype(float) * phases[:, c.P_WORK]).sum()) > 2.0**62:
@@ -353,8 +369,9 @@ class Tables:
         )
 
 
-def _slots(fifos: IntArray) -> int:
-    return int((fifos[:, c.F_MASK] + 1).sum())
+def _fresh_slots(n: int) -> IntArray:
+    """Slots of which those never reached cost no memory."""
+    return np.zeros(c.FIRST_SLOT + n, np.int64)
 
 
 def _rebase(rows: list[IntArray], by: list[int], slots_by: int) -> None:

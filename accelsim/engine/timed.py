@@ -82,7 +82,8 @@ def ask_server(
         touched[g[c.G_SERVERS]] = s
         g[c.G_SERVERS] += 1
     if servers[s, c.V_POLICY] == 1:
-        waiting[servers[s, c.V_CLIENTS] + actors[a, c.A_CLIENT]] = 1
+        client = actors[a, c.A_CLIENT]
+        waiting[servers[s, c.V_BITS] + (client >> 5)] |= 1 << (client & 31)
         return
     time = actors[a, c.A_REQUEST]
     # from the back, for most come last, except the rest of a firing, which comes first
@@ -130,22 +131,34 @@ def touch_pool(pools: IntArray, g: IntArray, touched: IntArray, k: int) -> None:
 
 
 @jit
+def lowest_bit(word: int) -> int:
+    """The place of the lowest bit set in a word of 32."""
+    at = 0
+    for width in (16, 8, 4, 2, 1):
+        if word & ((1 << width) - 1) == 0:
+            word >>= width
+            at += width
+    return at
+
+
+@jit
 def next_client(actors: IntArray, servers: IntArray, waiting: IntArray, clients: IntArray, s: int) -> int:
     """Remove the next actor to serve from a server's queue."""
     servers[s, c.V_WAITING] -= 1
     if servers[s, c.V_POLICY] == 1:
-        lo = servers[s, c.V_CLIENTS]
-        hi = servers[s, c.V_CLIENTS_END]
-        i = lo + servers[s, c.V_LAST]
-        while True:
-            i += 1
-            if i >= hi:
-                i = lo
-            if waiting[i] != 0:
-                break
-        waiting[i] = 0
-        servers[s, c.V_LAST] = i - lo
-        return clients[i]
+        n = servers[s, c.V_CLIENTS_END] - servers[s, c.V_CLIENTS]
+        first = servers[s, c.V_LAST] + 1 if servers[s, c.V_LAST] + 1 < n else 0
+        at = first >> 5
+        word = waiting[servers[s, c.V_BITS] + at] >> (first & 31)
+        client = first
+        while word == 0:
+            at = at + 1 if (at + 1) << 5 < n else 0
+            word = waiting[servers[s, c.V_BITS] + at]
+            client = at << 5
+        client += lowest_bit(word)
+        waiting[servers[s, c.V_BITS] + at] ^= 1 << (client & 31)
+        servers[s, c.V_LAST] = client
+        return clients[servers[s, c.V_CLIENTS] + client]
     a = servers[s, c.V_HEAD]
     behind = actors[a, c.A_NEXT]
     servers[s, c.V_HEAD] = behind
