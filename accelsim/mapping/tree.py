@@ -25,7 +25,20 @@ Tables:
 - **Move**: the tensor's tile, as cut by the loops around `due` (a load) or `issue` (a store), goes from `src` to `dst`
   each time that position is entered (left). A load may be issued from the start of `issue` on, and is limited by its
   `buffers` at the destination, each of which holds one tile until the position is left. A store leaves through
-  `buffers` of its own and must have ended when `due` ends.
+  `buffers` of its own and must have ended when `due` ends; where loops over reduced ranks stand outside `issue`, it
+  takes partial results away, which come back before the next visit through as many buffers again. `issue` and `due`
+  are equal, or one is around the other, or a load is issued (a store due) in an earlier (later) child of a Seq.
+
+Details that follow from these:
+
+- A loop around a Pipe cuts its later stages through the tensors that the stages hand on, under the names of the first
+  stage; elsewhere a loop cuts the Einsums below it that have a rank of its name, and repeats the others.
+- Where a tensor stays in a memory throughout a position, a Move to or from there at that position needs no buffers: it
+  fills or empties the Stay. A Stay begins and ends in the same loop bodies.
+- What a Pipe hands on lies in the memory of the stage that uses it.
+- Gathered rows are moved under the name of their table.
+- A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
+  smaller, others add up, at most to the whole tensor.
 """
 
 from __future__ import annotations
