@@ -27,7 +27,11 @@ QWEN2_7B = {  # https://huggingface.co/Qwen/Qwen2-7B/blob/main/config.json
 # Parameters of the published checkpoints, without buffers.
 PARAMETERS = {
     "gpt2": 124_439_808, "gpt2-medium": 354_823_168, "gpt2-xl": 1_557_611_200, "llama-2-7b": 6_738_415_616,
-    "llama-2-70b": 68_976_648_192, "llama-3-8b": 8_030_261_248, "mistral-7b": 7_241_732_096,
+    "llama-2-70b": 68_976_648_192, "llama-3-8b": 8_030_261_248, "mistral-7b": 7_241_732_096, "opt-125m": 125_239_296,
+    "opt-6.7b": 6_658_473_984, "opt-30b": 29_974_540_288, "qwen3-8b": 8_190_735_360, "gemma-7b": 8_537_680_896,
+    "gemma-2-9b": 9_241_705_984, "phi-2": 2_779_683_840, "phi-3-mini-4k": 3_821_079_552,
+    "mixtral-8x7b": 46_702_792_704, "deepseek-v2-lite": 15_706_484_224, "deepseek-v3": 671_026_419_200,
+    "bert-base": 109_482_240, "vit-base-patch16-224": 86_567_656,
 }
 
 
@@ -37,7 +41,7 @@ def zoo_model(name: str) -> HFModel:
 
 def weights(workload: Workload, bits: int = 16) -> int:
     """Weight elements without the tables of sines and cosines, which are computed."""
-    tables = sum(t.elements for t in workload.tensors.values() if t.name.startswith("rotary."))
+    tables = sum(t.elements for t in workload.tensors.values() if t.name.startswith("rotary"))
     return workload.bytes_by_role()[Role.WEIGHT] * 8 // bits - tables
 
 
@@ -53,10 +57,19 @@ def weights(workload: Workload, bits: int = 16) -> int:
         ("llama-2-7b", 1024, "all", 7_040_525_139_968),
         ("llama-2-7b", 4096, "all", 31_460_635_443_200),
         ("mistral-7b", 1024, "all", 7_555_921_215_488),
+        ("bert-base", 512, "all", 48_318_971_904),
+        ("bert-base", 512, "none", 48_318_382_080),
+        ("vit-base-patch16-224", 197, "all", 17_563_828_224),
+        ("vit-base-patch16-224", None, "none", 17_563_060_224),
     ],
 )
-def test_prefill_macs(name: str, seq: int, head: Any, macs: int) -> None:
+def test_prefill_macs(name: str, seq: int | None, head: Any, macs: int) -> None:
     assert zoo_model(name).prefill(1, seq, head=head).macs == macs
+
+
+def test_one_dense_layer_of_deepseek_v3() -> None:
+    config = {**zoo.load("deepseek-v3"), "num_hidden_layers": 1}
+    assert load_config(config).prefill(1, 128).macs == 193_969_782_784  # counted as above
 
 
 def test_decode_macs_are_weights_and_attention() -> None:
@@ -73,8 +86,10 @@ def test_head_on_the_last_token_alone() -> None:
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_weights_are_the_parameters_of_the_model(name: str) -> None:
-    assert weights(zoo_model(name).prefill(1, 16)) == PARAMETERS[name]
-    assert weights(zoo_model(name).decode(2, 16)) == PARAMETERS[name]
+    model = zoo_model(name)
+    assert weights(model.prefill(1, 197 if name.startswith("vit") else 16)) == PARAMETERS[name]
+    if model.spec.decoder:
+        assert weights(model.decode(2, 16)) == PARAMETERS[name]
 
 
 def test_qwen2_has_biases_on_queries_keys_and_values_alone() -> None:
@@ -82,8 +97,8 @@ def test_qwen2_has_biases_on_queries_keys_and_values_alone() -> None:
 
 
 def test_zoo_is_complete_and_names_its_sources() -> None:
-    assert zoo.names() == sorted(PARAMETERS)
-    assert all(zoo.load(n)["source"].startswith("https://huggingface.co/") for n in zoo.names())
+    assert zoo.config_names() == sorted(PARAMETERS)
+    assert all(zoo.load(n)["source"].startswith("https://huggingface.co/") for n in zoo.config_names())
     with pytest.raises(BadInput, match="did you mean 'llama-3-8b'"):
         zoo.load("llama3-8b")
 
@@ -236,8 +251,8 @@ def write(path: Path, content: Any) -> str:
 @pytest.mark.parametrize(
     "content, message",
     [
-        ({**GPT2, "model_type": "gpt3"}, r"my\.json: model_type 'gpt3' is not supported \(supported families: bert, .*, "
-                                         r"vit; did you mean 'gpt2'\?\)"),
+        ({**GPT2, "model_type": "gpt3"},
+         r"my\.json: model_type 'gpt3' is not supported \(supported families: bert, .*, vit; did you mean 'gpt2'\?\)"),
         ({"n_embd": 3}, "my.json: key 'model_type' is missing .supported families: bert, deepseek_v2, "),
         ({k: v for k, v in GPT2.items() if k != "n_layer"}, "my.json: key 'n_layer' is missing.*supported families"),
         ({**GPT2, "n_head": "3"}, "my.json: key 'n_head' is '3' .a positive whole number"),

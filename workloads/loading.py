@@ -23,7 +23,7 @@ class Route(NamedTuple):
     hint: str = ""
 
 
-ONNX = Route("an ONNX file", ("bits", "bindings"), "bind.<dimension> sets a free one")
+ONNX = Route("an ONNX file", ("bits", "bindings", "allow_unknown"), "bind.<dimension> sets a free one")
 CONFIG = Route("a transformer from a config", (
     "phase", "batch", "seq", "context", "bits", "weight_bits", "state_bits", "head", "causal", "sliding_window"))
 LAYERS = Route("a layer list", ("batch", "resolution", "bits"))
@@ -50,6 +50,8 @@ def load_model(
     sliding_window: bool | None = None,
     weight_bits: int | None = None,
     state_bits: int | None = None,
+    precision: Mapping[str, int] | str | None = None,
+    allow_unknown: bool = False,
 ) -> Workload:
     """The Workload of a model.
 
@@ -71,6 +73,10 @@ def load_model(
         sliding_window: of a transformer: layers with a window attend to no more keys than it holds; default: to all.
         weight_bits: of the weights of a transformer; default: `bits`.
         state_bits: of the KV cache of a transformer; default: `bits`.
+        precision: bits by role or name of tensors, as `ir.with_precision` takes them, or as text:
+            ``weight=4,activation=8``. It has the last word.
+        allow_unknown: of an ONNX file: operators that are not supported cost nothing, and the Workload's `notes` list
+            them; else they are refused.
 
     Raises:
         BadInput: no such model, with the nearest names; an option that it does not take; or what the importer finds
@@ -83,10 +89,20 @@ def load_model(
     options = {name: value for name, value in {
         "phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "bindings": bindings or None,
         "resolution": resolution, "head": head, "causal": causal, "sliding_window": sliding_window,
-        "weight_bits": weight_bits, "state_bits": state_bits}.items() if value is not None}
+        "weight_bits": weight_bits, "state_bits": state_bits, "allow_unknown": allow_unknown or None,
+        }.items() if value is not None}
     if bits is not None and bits < 1:
         raise BadInput(f"{ref}: bits={bits} (bits of an element, at least 1)")
-    ref = str(ref)
+    workload = _load(str(ref), options)
+    if precision is None:
+        return workload
+    from ..ir import parse_precision, with_precision
+
+    return with_precision(workload, parse_precision(precision) if isinstance(precision, str) else precision)
+
+
+def _load(ref: str, options: dict[str, Any]) -> Workload:
+    """The Workload of a model with those options of `load_model` that were given."""
     from . import zoo
 
     if ref.startswith("onnx:") or ref.endswith(".onnx"):

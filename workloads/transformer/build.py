@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -57,7 +58,7 @@ def build(
         site.tables[size] = (b.weight(f"{name}.cos", (tokens, size // 2), bits.activation),
                              b.weight(f"{name}.sin", (tokens, size // 2), bits.activation))
     used: dict[str, int] = {}
-    for stack in stacks(model.layers if options.sliding_window else [_without_window(k) for k in model.layers]):
+    for stack in stacks(_windowed(model.layers, options.sliding_window)):
         x = _stack(site, x, stack, model.hidden, used)
     if model.final_norm is not None:
         x = site.norm(x, model.final_norm, "final_norm")
@@ -65,11 +66,15 @@ def build(
     return b.build()
 
 
-def _without_window(layer: Layer) -> Layer:
-    """The layer with full attention, so that layers that differ by their window alone are one pattern."""
-    if not isinstance(layer.attention, Attention) or layer.attention.window is None:
-        return layer
-    return replace(layer, attention=replace(layer.attention, window=None), label="layer")
+def _windowed(layers: Sequence[Layer], sliding: bool) -> list[Layer]:
+    """The layers as they attend: without windows, or labelled ``local`` and ``global``, if there are both."""
+    if not sliding:
+        return [replace(layer, attention=replace(layer.attention, window=None))
+                if isinstance(layer.attention, Attention) else layer for layer in layers]
+    if len({layer.attention.window for layer in layers}) == 1:
+        return list(layers)
+    return [replace(layer, label="global" if layer.attention.window is None else "local")
+            if layer.label == "layer" else layer for layer in layers]
 
 
 def _unused(label: str, used: dict[str, int]) -> str:

@@ -64,8 +64,8 @@ def head_of(site: Site, x: str, model: Transformer, head: Head, on: str) -> str:
         return _logits(site, x, model, head, on)
     width = model.hidden if isinstance(head, Pooler) else head.labels
     name = "pooler" if isinstance(head, Pooler) else "logits"
-    y = _one_token(site, x, 0, site.weight(f"{name}.weight", width, model.hidden), name)
-    y = b.elementwise("add", y, site.weight(f"{name}.bias", width), kind="Head.bias", name=f"{name}.bias")
+    y = _one_token(site, x, 0, site.weight(f"{name}.weight", width, model.hidden), f"{name}.matmul")
+    y = b.elementwise("add", y, site.weight(f"{name}.bias", width), kind="Head.bias", name=name)
     return y if isinstance(head, Classifier) else b.tanh(y, kind="Head.tanh", name="pooled")
 
 
@@ -83,10 +83,12 @@ def _logits(site: Site, x: str, model: Transformer, head: VocabularyHead, on: st
     if width != model.hidden:
         x = site.linear(x, "embed_out", width)
     weight = "embedding" if head.tied else site.weight("head", spec.vocabulary, width)
+    name = "logits.matmul" if head.bias or head.softcap else "logits"
     if on == "all":
-        y = b.linear(x, weight, name="logits", kind="Head")
+        y = b.linear(x, weight, name=name, kind="Head")
     else:
-        y = _one_token(site, x, site.tokens - 1, weight, "logits")
+        y = _one_token(site, x, site.tokens - 1, weight, name)
     if head.bias:
-        y = b.elementwise("add", y, site.weight("head.bias", spec.vocabulary), kind="Head.bias", name="logits.bias")
-    return soft_cap(site, y, head.softcap, "logits.cap")
+        name = "logits.bias" if head.softcap else "logits"
+        y = b.elementwise("add", y, site.weight("head.bias", spec.vocabulary), kind="Head.bias", name=name)
+    return soft_cap(site, y, head.softcap, "logits")

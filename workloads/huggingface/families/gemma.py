@@ -32,9 +32,8 @@ def gemma(keys: Keys, name: str) -> Transformer:
     body = []
     for i in range(layers):
         local = window is not None and (types[i] == "sliding_attention" if types is not None else i % 2 == 0)
-        label = "layer" if window is None else "local" if local else "global"
         body.append(Layer(replace(attention, window=window if local else None), mlp, norm,
-                          "sandwich" if second else "pre", label))
+                          "sandwich" if second else "pre"))
     embedding = TokenEmbedding(keys.integer("vocab_size"), scale=sqrt(hidden))
     head = VocabularyHead(keys.flag("tie_word_embeddings", True),
                           softcap=keys.number("final_logit_softcapping", 0.0) if second else 0.0)

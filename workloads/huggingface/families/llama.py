@@ -45,9 +45,6 @@ def llama(keys: Keys, name: str) -> Transformer:
                         qk_norm=norm if keys.family == "qwen3" else None)
     mlp = Mlp(keys.integer("intermediate_size"), keys.activation("hidden_act", "silu"), True,
               keys.flag("mlp_bias", False))
-    body = tuple(
-        Layer(replace(attention, window=window), mlp, norm, label="local" if window else "layer")
-        for window in windows(keys, layers)
-    )
+    body = tuple(Layer(replace(attention, window=window), mlp, norm) for window in windows(keys, layers))
     embedding = TokenEmbedding(keys.integer("vocab_size"))
     return Transformer(name, hidden, body, embedding, VocabularyHead(keys.flag("tie_word_embeddings", False)), norm)
