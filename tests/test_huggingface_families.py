@@ -40,7 +40,7 @@ def values_of(w: Workload, seed: int = 0) -> dict[str, Array]:
     """Random values of every input, weight and cache; tokens are tokens."""
     rng = np.random.default_rng(seed)
     counts = w.instances()
-    values = {
+    values: dict[str, Array] = {
         n: 0.5 * rng.standard_normal((*(() if t.role is Role.INPUT else counts.get(n, ())), *t.shape))
         for n, t in w.tensors.items()
         if t.role in (Role.INPUT, Role.WEIGHT, Role.STATE) and w.storage(n) == n and not n.endswith(".rows")
@@ -177,7 +177,7 @@ def bert(v: dict[str, Array], tokens: Array) -> Array:
     x = layer_norm(x, v["embed_norm.weight"], v["embed_norm.bias"], 1e-12)
     for i in range(2):
         x = post_norm_layer(Plain(v, i, 1e-12), x, 4, gelu)
-    return np.tanh(x[0] @ v["pooler.weight"].T + v["pooler.bias"])
+    return np.asarray(np.tanh(x[0] @ v["pooler.weight"].T + v["pooler.bias"]))
 
 
 def mixtral(v: dict[str, Array], tokens: Array) -> Array:

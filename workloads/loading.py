@@ -126,7 +126,7 @@ def _taken(ref: str, route: Route, options: dict[str, Any]) -> dict[str, Any]:
     """The options, if the route takes them all. Raises BadInput."""
     for name in options:
         if name not in route.options:
-            shown = "bind" if name == "bindings" else name
+            shown = f"bind.{next(iter(options[name]))}" if name == "bindings" else name
             known = ", ".join("bind" if option == "bindings" else option for option in route.options)
             hint = f"; {route.hint}" if route.hint else ""
             raise BadInput(f"model '{ref}': {route.what} has no option '{shown}' (options here: {known}{hint})")
