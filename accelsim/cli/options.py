@@ -20,6 +20,13 @@ Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence in pre
 Context = Annotated[int | None, typer.Option(min=1, help="Tokens that a decoded token attends to.")]
 Bits = Annotated[int | None, typer.Option(min=1, help="Bits per element.")]
 Bind = Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Size of a free dimension of an ONNX file.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=BITS,...", help="Bits by role or name: weight=4,activation=8,*.bias=32."),
+]
+AllowUnknown = Annotated[
+    bool, typer.Option("--allow-unknown", help="Operators of an ONNX file without support are listed, at no cost.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change the machine, such as memories.sram.capacity='1 MiB'."),
@@ -30,10 +37,12 @@ Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
 
 
 def model_options(
-    phase: str | None, batch: int | None, seq: int | None, context: int | None, bits: int | None, bind: list[str] | None
+    phase: str | None, batch: int | None, seq: int | None, context: int | None, bits: int | None,
+    bind: list[str] | None, precision: str | None = None, allow_unknown: bool = False,
 ) -> tuple[tuple[str, Scalar], ...]:
     """What was given, under the names of axes (``seq``, ``bind.N``). Raises BadInput for a binding that is none."""
-    given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits}
+    given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "precision": precision,
+             "allow_unknown": allow_unknown or None}
     options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
     options.update((f"bind.{name}", value) for name, value in pairs("--bind", bind or []))
     return tuple(options.items())

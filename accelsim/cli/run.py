@@ -24,6 +24,8 @@ def run(
     context: options.Context = None,
     bits: options.Bits = None,
     bind: options.Bind = None,
+    precision: options.Precision = None,
+    allow_unknown: options.AllowUnknown = False,
     set_: options.Set = None,
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
@@ -46,7 +48,8 @@ def run(
         if output is not None:
             writable_file(output)
     built = machine(arch, options.machine_values(set_))
-    workload = workload_of(model, options.model_options(phase, batch, seq, context, bits, bind))
+    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown)
+    workload = workload_of(model, wanted)
 
     from ..mapping import dumps_mapping, load_constraints, load_mapping
     from ..simulation import simulate
@@ -78,4 +81,7 @@ def run(
 
         from ..report import print_report
 
-        print_report(report, Console())
+        console = Console()
+        print_report(report, console)
+        for note in workload.notes:
+            console.print(note, markup=False)

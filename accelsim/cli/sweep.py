@@ -40,6 +40,8 @@ def sweep(
     context: options.Context = None,
     bits: options.Bits = None,
     bind: options.Bind = None,
+    precision: options.Precision = None,
+    allow_unknown: options.AllowUnknown = False,
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
     seed: options.Seed = 0,
@@ -59,7 +61,7 @@ def sweep(
             raise BadInput("--axis goes with a machine and models; a sweep file has its own axes")
         planned = load_sweep(targets[0])
     elif len(targets) > 1:
-        loaded_with = options.model_options(phase, batch, seq, context, bits, bind)
+        loaded_with = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown)
         planned = Sweep(
             archs=(targets[0],),
             models=tuple(Model(ref, loaded_with) for ref in targets[1:]),

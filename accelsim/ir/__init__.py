@@ -7,6 +7,7 @@ from .cascade import format_cascade, parse_cascade
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
+from .precision import parse_precision, with_precision
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
@@ -39,6 +40,8 @@ __all__ = [
     "evaluate",
     "format_cascade",
     "parse_cascade",
+    "parse_precision",
     "product",
     "validate",
+    "with_precision",
 ]

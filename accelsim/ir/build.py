@@ -230,17 +230,24 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         return self.compute(Read(0), [source], indices, sizes, kind=kind, name=name, out=out, bits=bits)
 
     def gather(
-        self, table: str, rows: str, *, kind: str = "Gather", name: str = "gather", out: str | None = None,
-        bits: int | None = None,
+        self, table: str, rows: str, *, axis: int = 0, kind: str = "Gather", name: str = "gather",
+        out: str | None = None, bits: int | None = None,
     ) -> str:
-        """Rows of a table (V, ...) chosen by an integer tensor: a View of those rows, and their copy; see `View`."""
+        """Rows of a table (V, ...) chosen by an integer tensor, or positions along another axis: a View, and a copy."""
+        chosen = self.look_up(table, rows, axis=axis, name=name)
+        source = self.tensor(table)
+        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=bits or source.bits)
+
+    def look_up(self, table: str, rows: str, *, axis: int = 0, name: str = "gather") -> str:
+        """The View of rows of a table, or of positions along another axis, that `gather` copies; see `View`."""
         source = self.tensor(table)
         if not source.shape:
             raise BadInput(f"{self.name}: '{name}' gathers rows of the scalar '{table}'")
-        shape = self.shape(rows) + source.shape[1:]
+        (axis,) = self.axes(table, axis)
+        shape = source.shape[:axis] + self.shape(rows) + source.shape[axis + 1:]
         chosen = self.declare(self.unique(f"{name}.rows"), shape, source.role, source.bits)
-        self.add(View(chosen, table, rows))
-        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=bits or source.bits)
+        self.add(View(chosen, table, rows, axis))
+        return chosen
 
     def reshape(self, x: str, shape: Sequence[int], *, out: str | None = None) -> str:
         """Another shape of the same elements, as a View; one dimension may be -1."""

@@ -58,6 +58,8 @@ class Builder:
         self.tensors: dict[str, Tensor] = {}
         self.constants: dict[str, np.ndarray] = {}
         """Values of the weights that the builder made up itself (the divisors of a padded average pool)."""
+        self.notes: list[str] = []
+        """What the Workload's `notes` shall say."""
         self._body: list[list[Item]] = [[]]
         self._names: set[str] = set()
         self._storage: dict[str, str] = {}
@@ -167,7 +169,7 @@ class Builder:
 
     def build(self) -> Workload:
         """The Workload, validated. Raises SpecError naming every Einsum and tensor that is wrong."""
-        workload = Workload(self.name, dict(self.tensors), tuple(self._body[0]))
+        workload = Workload(self.name, dict(self.tensors), tuple(self._body[0]), tuple(self.notes))
         validate(workload)
         return workload
 

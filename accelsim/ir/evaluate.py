@@ -96,7 +96,8 @@ class _Run:
             elif isinstance(item, Repeat):
                 self.repeat(item)
             elif item.rows:
-                self.value(item.output)[...] = self.value(item.input)[self.value(item.rows).astype(np.int64)]
+                chosen = self.value(item.rows).astype(np.int64)
+                self.value(item.output)[...] = np.take(self.value(item.input), chosen, axis=item.axis)
             else:
                 self.views[item.output] = item.input
 

@@ -54,6 +54,7 @@ OPERATORS: dict[str, Operator] = {
         Operator("neg", 1, np.negative, "add"),
         Operator("abs", 1, np.abs, "max"),
         Operator("floor", 1, np.floor, "max"),
+        Operator("round", 1, np.rint, "max"),
         Operator("less", 2, lambda a, b: np.less(a, b).astype(float), "max"),
         Operator("equal", 2, lambda a, b: np.equal(a, b).astype(float), "max"),
         Operator("select", 3, lambda c, a, b: np.where(np.not_equal(c, 0), a, b), "max"),

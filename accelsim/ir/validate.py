@@ -82,7 +82,10 @@ class _Checker:
             self.report(where, f"tensor '{view.output}' is produced twice")
         source, output = self.tensors[view.input], self.tensors[view.output]
         if view.rows:
-            shape = self.tensors[view.rows].shape + source.shape[1:]
+            if not 0 <= view.axis < len(source.shape):
+                self.report(where, f"axis {view.axis} of '{view.input}' {source.shape}", "one of its dimensions")
+                return
+            shape = source.shape[: view.axis] + self.tensors[view.rows].shape + source.shape[view.axis + 1:]
             if output.shape != shape:
                 self.report(where, f"shape {output.shape} of the rows of '{view.input}'", f"must be {shape}")
         elif source.elements != output.elements:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from math import prod
@@ -49,12 +49,15 @@ class View:
 
     With `rows`, the name of an integer tensor of shape (..., ), `output` is instead the rows ``input[rows]`` of a table
     of shape (V, ...): shape ``rows.shape + input.shape[1:]``. Which rows these are is data, so the accesses of Einsums
-    stay affine; an Einsum that reads `output` reads that many bytes of the table.
+    stay affine; an Einsum that reads `output` reads that many bytes of the table. With `axis`, positions along that
+    dimension are chosen instead of rows (``numpy.take``): shape ``input.shape[:axis] + rows.shape +
+    input.shape[axis+1:]``.
     """
 
     output: str
     input: str
     rows: str = ""
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,15 @@ Item: TypeAlias = Einsum | View | Repeat
 
 @dataclass(frozen=True)
 class Workload:
-    """Tensors by name, and what is computed, in a valid order."""
+    """Tensors by name, and what is computed, in a valid order.
+
+    `notes` are sentences that every report of it repeats: what the importer left out. They are no part of its value.
+    """
 
     name: str
     tensors: Mapping[str, Tensor]
     body: tuple[Item, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def einsums(self) -> Iterator[tuple[Einsum, int]]:
         """Every Einsum with the number of times it runs, in order."""

@@ -169,8 +169,9 @@ def make_report(
         program: what was run.
         trace: what happened.
         bounds: if known; computed otherwise.
-        notes: sentences for the provenance.
+        notes: sentences for the provenance, after those of the workload.
     """
+    notes = (*workload.notes, *notes)
     if bounds is None:
         scale = Fraction(arch.clock) / program.tick_hz
         resident = resident_tensors(mapping, arch) if mapping is not None else ()

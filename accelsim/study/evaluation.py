@@ -22,7 +22,6 @@ Options = tuple[tuple[str, Scalar], ...]
 
 NOT_RESULTS = ("cli", "study", "experiments", "workloads", "arch_specs", "__pycache__")
 """Parts of the package that no result depends on: machines and workloads enter the key of a point by their content."""
-ONNX_FIXES = ("phase", "batch", "seq", "context")
 COUNTS = ("batch", "seq", "context", "bits")
 
 
@@ -90,14 +89,13 @@ def model(ref: str, options: Options = ()) -> Workload:
 
     keywords: dict[str, Any] = {}
     bindings: dict[str, int] = {}
-    onnx = ref.startswith("onnx:") or ref.endswith(".onnx")
     for name, value in options:
-        if onnx and name in ONNX_FIXES:
-            raise BadInput(f"model '{ref}': an ONNX file has no option '{name}' (bind.<dimension> sets a free one)")
-        if not onnx and name.startswith("bind."):
-            raise BadInput(f"model '{ref}': '{name}' is for ONNX files (options here: {', '.join(ONNX_FIXES)}, bits)")
         if (name in COUNTS or name.startswith("bind.")) and (isinstance(value, bool) or not isinstance(value, int)):
             raise BadInput(f"model '{ref}': {name}={value!r} (a whole number)")
+        if name == "precision" and not isinstance(value, str):
+            raise BadInput(f"model '{ref}': {name}={value!r} (a text such as weight=4+activation=8)")
+        if name == "allow_unknown" and not isinstance(value, bool):
+            raise BadInput(f"model '{ref}': {name}={value!r} (true or false)")
         if name.startswith("bind."):
             bindings[name.removeprefix("bind.")] = int(value)
         else:

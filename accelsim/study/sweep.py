@@ -12,7 +12,7 @@ from ..errors import Problem, SpecError
 
 Scalar: TypeAlias = str | int | float | bool
 
-MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits")
+MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits", "precision", "allow_unknown")
 """What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""
 OPTION_FORMS = f"{', '.join(MODEL_OPTIONS)}, bind.<name>"
 _OF_MODELS = ", ".join(f"model.{name}" for name in (*MODEL_OPTIONS, "bind.<name>"))
