@@ -178,7 +178,8 @@ class _Reader:
                 raise self.document.error((*path, key), f"block '{kind}' has no parameter '{key}'",
                                           nearest(key, [*block.parameters, "name"]))
             values[key] = self.value((*path, key), value, outer)
-        values.pop("name", None) if "name" not in block.parameters else None
+        if "name" not in block.parameters:
+            values.pop("name", None)
         missing = [key for key, value in values.items() if value is None]
         if missing:
             raise self.document.error(path, f"block '{kind}' needs '{missing[0]}'",

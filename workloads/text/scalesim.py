@@ -54,7 +54,8 @@ def loads_scalesim(text: str, file: str = "topology.csv", *, bits: int = 16) -> 
     b = WorkloadBuilder(Path(file).stem, bits=bits)
     for layer in layers:
         name = b.unique(str(layer["name"]))
-        _gemm(b, name, layer) if reader.gemm else _convolution(b, name, layer)
+        build = _gemm if reader.gemm else _convolution
+        build(b, name, layer)
     return b.build()
 
 
