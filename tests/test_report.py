@@ -338,7 +338,7 @@ def test_terminal_output_shows_the_figures(report: Report) -> None:
     out = io.StringIO()
     print_report(report, Console(file=out, width=100))
     text = out.getvalue()
-    for expected in ("1,480 cycles", "235.5 nJ", "Memory dram limits", "act<1>", "Traffic by tier"):
+    for expected in ("1,480 cycles", "235.5 nJ", "Memory dram limits", "act<1>", "MatMul", "Exp", "Traffic by tier"):
         assert expected in text
     assert max(len(line) for line in text.splitlines()) <= 100
 

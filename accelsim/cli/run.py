@@ -13,6 +13,8 @@ from . import options
 
 RECORDED = 200_000
 """Firings that a time line for Perfetto lists at most."""
+RECORDED_FOR_PAGE = 3000
+"""Firings that the timeline of a report page shows at most."""
 
 
 def run(
@@ -61,7 +63,7 @@ def run(
         objective=objective,
         mapping=load_mapping(mapping) if mapping is not None else None,
         constraints=load_constraints(constraints) if constraints is not None else None,
-        record=RECORDED if perfetto is not None else 0,
+        record=RECORDED if perfetto is not None else RECORDED_FOR_PAGE if html is not None else 0,
         seed=seed,
     )
     if save_mapping is not None and report.mapping is not None:

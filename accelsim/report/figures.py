@@ -1,4 +1,7 @@
-"""The charts of a Report's page, as plotly figures (see `page` for the colour names)."""
+"""The charts of a Report's page, as plotly figures (see `page` for the colour names).
+
+Marks that stand for an operator have its name as their `customdata`, by which the page links them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 TOP_OPERATORS = 25
 """Operators with a bar of their own; the others share one."""
-MAX_SLICES = 2000
+MAX_SLICES = 3000
 """Slices drawn in the timeline; the first ones."""
 _COLOURED = 9
 """Operators with a colour of their own in the timeline."""
@@ -63,7 +66,7 @@ def roofline(report: Report) -> Figure:
                 "type": "scatter", "mode": "markers", "name": name,
                 "x": [row.intensity or high for row in rows], "y": rates,
                 "text": [_hover(report, row, rate) for row, rate in zip(rows, rates, strict=True)],
-                "hovertemplate": "%{text}<extra></extra>",
+                "hovertemplate": "%{text}<extra></extra>", "customdata": [row.name for row in rows],
                 "marker": {"color": "$2" if on_chip else "$0", "symbol": symbol, "opacity": 0.85,
                            "size": [7 + 17 * (row.cycles / report.cycles) ** 0.5 for row in rows],
                            "line": {"color": "$surface", "width": 1}},
@@ -103,6 +106,7 @@ def times(report: Report) -> Figure:
         if part == "compute" or any(amounts):
             data.append({
                 "type": "bar", "orientation": "h", "y": labels, "x": amounts,
+                "customdata": [row.name for row in shown] + ([""] if rest else []),
                 "name": "computes" if part == "compute" else _WAIT_NAMES[part],
                 "marker": {"color": "$0" if part == "compute" else _WAIT_COLOURS[part]},
                 "hovertemplate": "%{y}<br>%{x:,.5s} cycles<extra>%{fullData.name}</extra>",
@@ -194,7 +198,7 @@ def timeline(trace: Trace, slices: Slices) -> Figure:
             "base": [ticks[i][0] * second for i in rows], "x": [(ticks[i][1] - ticks[i][0]) * second for i in rows],
             "marker": {"color": "$9" if name == "others" else f"${k}", "line": {"width": 0}},
             "text": [_slice_text(trace, slices, i) for i in rows], "textposition": "none",
-            "hovertemplate": "%{text}<extra></extra>", "width": 0.7,
+            "hovertemplate": "%{text}<extra></extra>", "width": 0.7, "customdata": [groups[i] for i in rows],
         })  # fmt: skip
     return {
         "data": data,

@@ -85,11 +85,12 @@ def _operators(report: Report, top: int) -> Table:
 
     ranked = sorted(report.operators, key=lambda row: (-row.cycles, row.name))
     left = f", {top} of {len(ranked)}" if len(ranked) > top else ""
-    table = _grid(f"Operators by time{left}", "operator", "unit", "cycles", "share", "busy", "MACs", "off-chip",
+    table = _grid(f"Operators by time{left}", "operator", "kind", "unit", "cycles", "share", "busy", "MACs", "off-chip",
                   "energy", "limit")  # fmt: skip
     for row in ranked[:top]:
         table.add_row(
             escape(row.name),
+            escape(row.kind),
             row.unit,
             number(row.cycles, 5),
             f"{100 * row.cycles / report.cycles:.1f} %" if report.cycles else "",
