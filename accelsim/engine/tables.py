@@ -18,7 +18,7 @@ from .load import Part, list_clients, list_scopes, load, load_pools, load_server
 from .program import NONE, IntArray, Platform, Program
 from .trace import Slices, Trace
 
-BUDGET = 1 << 22
+BUDGET = 1 << 18
 """Visits and ticks after which the kernel comes back, so that a run can be interrupted."""
 MOST_KEPT_SLOTS = 1 << 18
 """Words that a snapshot may need for slots; a state with more of them ahead is not looked at for a jump."""
