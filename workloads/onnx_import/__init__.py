@@ -16,7 +16,7 @@ from ...errors import BadInput
 from ...ir import Einsum, Role, View, Workload
 from . import convolution, elementwise, matrices, normalisation, shapes  # noqa: F401  (they register operators)
 from .folding import fold
-from .graph import TABLE, GraphImport, ImportBuilder
+from .graph import TABLE, GraphImport, ImportBuilder, Unsupported
 from .loading import (
     Node,
     Value,
@@ -27,10 +27,19 @@ from .loading import (
     tensor_value,
     wheel_models,
 )
+from .unknown import declared, stand_in
 
-__all__ = ["ImportedModel", "ImportedNode", "import_model", "import_onnx", "import_report", "wheel_models"]
+__all__ = [
+    "ImportedModel",
+    "ImportedNode",
+    "costed_share",
+    "import_model",
+    "import_onnx",
+    "import_report",
+    "wheel_models",
+]
 
-Fate: TypeAlias = Literal["einsums", "view", "folded", "unused"]
+Fate: TypeAlias = Literal["einsums", "view", "folded", "unused", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class ImportedNode:
     """What became of one node of the file.
 
     ``einsums``: it computes or copies; ``view``: it only renames bytes; ``folded``: its outputs are known before the
-    run; ``unused``: no output of the graph needs it.
+    run; ``unused``: no output of the graph needs it; ``unknown``: it has no support and costs nothing, as was allowed.
     """
 
     name: str
@@ -59,7 +68,8 @@ class ImportedModel:
 
 
 def import_onnx(
-    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None, name: str | None = None
+    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None, name: str | None = None,
+    allow_unknown: bool = False,
 ) -> Workload:
     """The Workload of an ONNX file, for inference.
 
@@ -71,27 +81,30 @@ def import_onnx(
         bindings: sizes of symbolic dimensions, such as ``{"batch": 1}``; an unnamed one is called ``INPUT:AXIS``.
         bits: of every floating tensor; default: as the file says.
         name: of the Workload; default: the file's name without its ending.
+        allow_unknown: let operators without support through. Such a node costs no time, no energy and no operation;
+            what it reads is written out, and what it gives is read in. The Workload's `notes` name every one.
 
     Raises:
         BadInput: the file is missing, is no ONNX model or is cut short; a symbolic dimension has no size; an operator
-            is not supported, or its node makes no sense.
+            is not supported (or is let through, and the shape of its output is not known), or its node makes no sense.
 
     Example:
         >>> import_onnx(wheel_models()["resnet50"]).macs
         4089184256
     """
-    return import_model(path, bindings=bindings, bits=bits, name=name).workload
+    return import_model(path, bindings=bindings, bits=bits, name=name, allow_unknown=allow_unknown).workload
 
 
 def import_report(
-    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None
+    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None, allow_unknown: bool = False
 ) -> tuple[ImportedNode, ...]:
     """What became of every node of the file, in its order. Raises BadInput as `import_onnx` does."""
-    return import_model(path, bindings=bindings, bits=bits).nodes
+    return import_model(path, bindings=bindings, bits=bits, allow_unknown=allow_unknown).nodes
 
 
 def import_model(
-    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None, name: str | None = None
+    path: str | Path, *, bindings: Mapping[str, int] | None = None, bits: int | None = None, name: str | None = None,
+    allow_unknown: bool = False,
 ) -> ImportedModel:
     """`import_onnx` and `import_report` in one, with the constants that the import made up."""
     if bits is not None and bits < 1:
@@ -100,21 +113,23 @@ def import_model(
     nodes = read_nodes(model)
     outputs = [o.name for o in model.graph.output]
     needed = _needed(nodes, outputs)
-    used = frozenset(outputs).union(*(node.inputs for i, node in enumerate(nodes) if i in needed))
+    used = frozenset(outputs).union(*((*n.inputs, *n.captures) for i, n in enumerate(nodes) if i in needed))
     inputs = graph_inputs(model, path, bindings)
     initializers = _initializers(model)
     reserved = frozenset((*initializers, *(v.name for v in inputs), *(o for node in nodes for o in node.outputs)))
-    graph = GraphImport(str(path), ImportBuilder(name or Path(path).stem, reserved), bits, used)
+    builder = ImportBuilder(name or Path(path).stem, reserved)
+    graph = GraphImport(str(path), builder, bits, used, declared(model, bindings))
     graph.values.update(initializers)
     for value in inputs:
         graph.values[value.name] = value
         graph.builder.input(value.name, value.shape, graph.bits_of(value))
-    rows = [
-        ImportedNode(node.name, node.op_type, _import_node(graph, node) if i in needed else "unused")
+    rows = tuple(
+        ImportedNode(node.name, node.op_type, _import_or_list(graph, node, allow_unknown) if i in needed else "unused")
         for i, node in enumerate(nodes)
-    ]
+    )
     _finish(graph, outputs)
-    return ImportedModel(graph.builder.build(), tuple(rows), dict(graph.builder.constants))
+    builder.notes += _notes(rows)
+    return ImportedModel(builder.build(), rows, dict(builder.constants))
 
 
 def _initializers(model: Any) -> dict[str, Value]:
@@ -132,8 +147,42 @@ def _needed(nodes: list[Node], outputs: Iterable[str]) -> set[int]:
     for position in reversed(range(len(nodes))):
         if wanted & {name for name in nodes[position].outputs if name}:
             needed.add(position)
-            wanted.update(nodes[position].inputs)
+            wanted.update((*nodes[position].inputs, *nodes[position].captures))
     return needed
+
+
+def costed_share(nodes: Iterable[ImportedNode]) -> float:
+    """The share of the nodes that some output needs which are not let through as unknown: 1.0 when nothing is."""
+    needed = [node for node in nodes if node.became != "unused"]
+    return sum(node.became != "unknown" for node in needed) / len(needed) if needed else 1.0
+
+
+def _notes(nodes: tuple[ImportedNode, ...]) -> list[str]:
+    """The sentence that names every node which costs nothing because it has no support."""
+    unknown: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.became == "unknown":
+            unknown.setdefault(node.op_type, []).append(f"'{node.name}'")
+    if not unknown:
+        return []
+    count, total = sum(map(len, unknown.values())), sum(node.became != "unused" for node in nodes)
+    listed = "; ".join(f"{op} {', '.join(names)}" for op, names in unknown.items())
+    return [f"{100 * costed_share(nodes):.1f} % of the operators are costed ({total - count} of {total}); without "
+            f"support, and at no time, energy or operation: {listed}"]  # fmt: skip
+
+
+def _import_or_list(graph: GraphImport, node: Node, allow_unknown: bool) -> Fate:
+    """Extend the import by one node, or by what stands in for it."""
+    before = len(graph.builder.added)
+    try:
+        return _import_node(graph, node)
+    except Unsupported as reason:
+        if not allow_unknown or len(graph.builder.added) > before:
+            raise
+        for name in node.outputs:
+            graph.values.pop(name, None)
+        stand_in(graph, node, reason)
+        return "unknown"
 
 
 def _import_node(graph: GraphImport, node: Node) -> Fate:
@@ -177,11 +226,16 @@ def _import_constant(graph: GraphImport, node: Node) -> Fate:
 def _finish(graph: GraphImport, outputs: list[str]) -> None:
     """Mark the outputs. One that is only a view of an input or a weight is copied, for it must be written somewhere."""
     builder = graph.builder
+    given = {name for names in graph.unknown.values() for name in names}
     for name in dict.fromkeys(outputs):
         if name not in graph.values:
             raise BadInput(f"{graph.path}: output '{name}' of the graph is produced by no node")
         value = graph.values[name]
+        if 0 in value.shape and name in given:
+            continue
         stored = builder.tensor(builder.storage(graph.tensor(value)))
+        if stored.name in given:
+            continue
         if stored.role in (Role.INPUT, Role.WEIGHT):
             builder.output(builder.elementwise("copy", name, kind="Output", name=f"{name}.copy", bits=stored.bits))
         else:

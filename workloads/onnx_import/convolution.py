@@ -82,7 +82,7 @@ def _pool(g: GraphImport, node: Node, op: str) -> None:
 @operator("MaxPool")
 def max_pool(g: GraphImport, node: Node) -> None:
     if len(node.outputs) > 1 and node.outputs[1] and g.is_used(node.outputs[1]):
-        raise g.wrong(node, "the positions of the maxima (second output) are used, and only the maxima are supported")
+        raise g.unsupported(node, "the positions of the maxima (second output) are used, which is not supported")
     _pool(g, node, "max")
 
 

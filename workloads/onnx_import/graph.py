@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -11,6 +11,10 @@ from ...errors import BadInput
 from ...ir import Item, Role
 from ...ir.build import WorkloadBuilder
 from .loading import Node, Value, element_bits, is_floating
+
+
+class Unsupported(BadInput):
+    """A node asks for what the importer cannot do; the caller may let it through (``allow_unknown``)."""
 
 
 class ImportBuilder(WorkloadBuilder):
@@ -41,15 +45,22 @@ class GraphImport:
         builder: the Workload under construction. A constant is declared in it when something first uses it.
         bits: of every floating tensor, instead of what the file says.
         used: names that a node or an output of the graph reads.
+        declared: element types and whole shapes that the file gives for values, by name.
         values: every ONNX value met, by name.
+        unknown: of each node that is let through without support, the outputs that are used.
     """
 
-    def __init__(self, path: str, builder: ImportBuilder, bits: int | None, used: frozenset[str]) -> None:
+    def __init__(
+        self, path: str, builder: ImportBuilder, bits: int | None, used: frozenset[str],
+        declared: Mapping[str, tuple[int, tuple[int, ...]]] | None = None,
+    ) -> None:
         self.path = path
         self.builder = builder
         self.bits = bits
         self.used = used
+        self.declared = declared or {}
         self.values: dict[str, Value] = {}
+        self.unknown: dict[str, tuple[str, ...]] = {}
 
     def element_bits(self, elem_type: int, where: str) -> int:
         """Bits of one element of a tensor, with the user's override for floating types."""
@@ -83,10 +94,10 @@ class GraphImport:
         if value is None:
             return None
         if value.data is None:
-            raise BadInput(
-                f"{self.path}: {node}: {attribute} '{value.name}' must be known before the run, and is computed from "
-                "the data (make it a constant or an initializer)"
-            )
+            raise self.unsupported(
+                node, f"{attribute} '{value.name}' must be known before the run, and is computed from the data "
+                "(make it a constant or an initializer)"
+            )  # fmt: skip
         return [int(n) for n in value.data.reshape(-1)]
 
     def number(self, node: Node, position: int, attribute: str) -> float | None:
@@ -101,8 +112,12 @@ class GraphImport:
         return value.scalar
 
     def wrong(self, node: Node, problem: str) -> BadInput:
-        """The error for a node that makes no sense or asks for what is not supported."""
+        """The error for a node that makes no sense."""
         return BadInput(f"{self.path}: {node}: {problem}")
+
+    def unsupported(self, node: Node, problem: str) -> Unsupported:
+        """The error for a node that makes sense and asks for what is not supported; raised before anything is built."""
+        return Unsupported(f"{self.path}: {node}: {problem}")
 
     def tensor(self, value: Value) -> str:
         """The name of a value's tensor in the Workload, after declaring it there if this is its first use."""
@@ -173,23 +188,32 @@ class OperatorTable:
         return keep
 
     def handler(self, path: str, node: Node) -> Handler:
-        """The handler of a node. Raises BadInput, with the nearest supported operators, when there is none."""
+        """The handler of a node. Raises Unsupported, with the nearest supported operators, when there is none."""
         found = self.handlers.get((node.domain, node.op_type))
         if found is not None:
             return found
         if not node.domain and node.op_type in CONTROL_FLOW:
-            raise BadInput(
+            raise Unsupported(
                 f"{path}: {node}: control flow ({', '.join(CONTROL_FLOW)}) is not supported: what runs would depend on "
                 f"the data (export the model with the branch taken or the loop unrolled)"
             )
+        if not node.domain and node.op_type in DATA_DEPENDENT:
+            raise Unsupported(f"{path}: {node}: is not supported: {DATA_DEPENDENT[node.op_type]}")
         supported = [op for domain, op in self.handlers if domain == node.domain] or [op for _, op in self.handlers]
-        raise BadInput(
+        raise Unsupported(
             f"{path}: {node}: operator {node.op_type} of domain '{node.domain or 'ai.onnx'}' is not supported"
             f"{_nearest(node.op_type, supported)}"
         )
 
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
+_ORDER = "what it compares and moves depends on the data"
+_COUNT = "how many elements it gives depends on the data"
+DATA_DEPENDENT = {
+    "TopK": _ORDER, "NonMaxSuppression": _COUNT, "NonZero": _COUNT, "Unique": _COUNT, "Compress": _COUNT,
+    "MaxUnpool": "where it writes depends on the data", "StringNormalizer": "strings are no numbers of fixed width",
+}  # fmt: skip
+"""Operators that no Einsum stands for, with the reason."""
 
 TABLE = OperatorTable({})
 operator = TABLE.register

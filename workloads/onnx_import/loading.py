@@ -22,6 +22,10 @@ LARGEST_KEPT_FLOATS = 8
 """The same for floats: single numbers, and the scales of a Resize."""
 
 
+UNNAMED = ("", "?")
+"""What exporters call dimensions that need not be equal to one another."""
+
+
 def keeps_values(elements: int, elem_type: int) -> bool:
     """Whether a constant of that many elements keeps its values, and not its shape alone."""
     return elements <= (LARGEST_KEPT_FLOATS if is_floating(elem_type) else LARGEST_KEPT_INTEGERS)
@@ -38,6 +42,8 @@ class Node:
     attributes: Mapping[str, Any]
     opset: int
     domain: str = ""
+    captures: tuple[str, ...] = ()
+    """Names of the graph around it that the body of an If, Loop or Scan reads."""
 
     def __str__(self) -> str:
         return f"node '{self.name}' ({self.op_type})"
@@ -169,8 +175,19 @@ def read_nodes(model: Any) -> list[Node]:
         attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
         attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
         domain = "" if proto.domain == "ai.onnx" else proto.domain
-        nodes.append(Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, opset, domain))
+        captures = tuple(dict.fromkeys(n for a in proto.attribute for b in (a.g, *a.graphs) for n in _captured(b)))
+        nodes.append(
+            Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, opset, domain, captures)
+        )
     return nodes
+
+
+def _captured(body: Any) -> list[str]:
+    """Names that a sub-graph reads and does not make."""
+    made = {i.name for i in (*body.input, *body.initializer)} | {o for n in body.node for o in n.output}
+    inner = (b for n in body.node for a in n.attribute for b in (a.g, *a.graphs))
+    read = [*(i for n in body.node for i in n.input), *(o.name for o in body.output)]
+    return [name for name in (*read, *(n for b in inner for n in _captured(b))) if name and name not in made]
 
 
 def tensor_value(name: str, proto: Any) -> Value:
@@ -205,7 +222,8 @@ def graph_inputs(
     Args:
         model: the ModelProto.
         path: for messages.
-        bindings: sizes of symbolic dimensions by name; an unnamed one is called ``INPUT:AXIS``.
+        bindings: sizes of symbolic dimensions by name, or by ``INPUT:AXIS``, which goes first and is the only name of
+            an unnamed one.
 
     Raises:
         BadInput: a symbolic dimension is unbound, bound to less than one, or a binding fits no dimension.
@@ -214,7 +232,9 @@ def graph_inputs(
     held = {i.name for i in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     values: list[Value] = []
     unbound: list[str] = []
+    missing: dict[str, int] = {}
     symbols: list[str] = []
+    places: list[str] = []
     for proto in model.graph.input:
         if proto.name in held:
             continue
@@ -227,17 +247,20 @@ def graph_inputs(
             if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0:
                 shape.append(dim.dim_value)
                 continue
-            symbol = dim.dim_param or f"{proto.name}:{axis}"
+            place = f"{proto.name}:{axis}"
+            symbol = place if dim.dim_param in UNNAMED else dim.dim_param
+            places.append(place)
             symbols.append(symbol)
-            if symbol not in bindings:
+            if symbol not in bindings and place not in bindings:
                 unbound.append(f"dimension '{symbol}' (axis {axis} of input '{proto.name}')")
-            shape.append(bindings.get(symbol, 1))
+                missing[symbol] = 1
+            shape.append(bindings.get(place, bindings.get(symbol, 1)))
         values.append(Value(proto.name, tuple(shape), proto.type.tensor_type.elem_type))
     if unbound:
-        example = ", ".join(f"{s!r}: 1" for s in dict.fromkeys(s for s in symbols if s not in bindings))
-        raise BadInput(f"{path}: symbolic {', '.join(unbound)} has no size (bind it: bindings={{{example}}})")
+        options = " ".join(f"--bind {symbol}=1" for symbol in missing)
+        raise BadInput(f"{path}: symbolic {', '.join(unbound)} has no size (bind it: bindings={missing}, or {options})")
     for symbol, size in bindings.items():
-        if symbol not in symbols:
+        if symbol not in symbols and symbol not in places:
             valid = ", ".join(f"'{s}'" for s in dict.fromkeys(symbols)) or "none, all sizes are fixed"
             raise BadInput(f"{path}: binding '{symbol}' fits no symbolic dimension of an input (there are: {valid})")
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:

@@ -17,7 +17,7 @@ def batch_normalization(g: GraphImport, node: Node) -> None:
     What depends on the channel alone is computed per channel (s twice); every element takes one product and one sum.
     """
     if node.attributes.get("training_mode", 0) or g.uses_more_than_first(node):
-        raise g.wrong(node, "training is not supported (export the model for inference)")
+        raise g.unsupported(node, "training is not supported (export the model for inference)")
     x, vectors = g.value(node, 0), [g.value(node, i) for i in range(1, 5)]
     for v in vectors:
         if v.shape != x.shape[1:2]:
@@ -101,7 +101,7 @@ def reduction(g: GraphImport, node: Node) -> None:
 def layer_normalization(g: GraphImport, node: Node) -> None:
     """Over all dimensions from `axis` on."""
     if g.uses_more_than_first(node):
-        raise g.wrong(node, "its mean and inverse deviation (second and third output) are used, which is not supported")
+        raise g.unsupported(node, "its second and third output (mean, inverse deviation) are used: not supported")
     x, scale, bias = g.value(node, 0), g.maybe(node, 1), g.maybe(node, 2)
     axes = range(_axis(g, node, x, int(node.attributes.get("axis", -1))), len(x.shape))
     eps = float(node.attributes.get("epsilon", 1e-5))

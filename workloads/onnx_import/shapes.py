@@ -80,9 +80,9 @@ def dropout(g: GraphImport, node: Node) -> None:
     """Inference: the same bytes."""
     training = g.maybe(node, 2)
     if training is not None and training.scalar != 0.0:
-        raise g.wrong(node, "training is not supported (export the model for inference)")
+        raise g.unsupported(node, "training is not supported (export the model for inference)")
     if g.uses_more_than_first(node):
-        raise g.wrong(node, "its mask (second output) is used, which is not supported")
+        raise g.unsupported(node, "its mask (second output) is used, which is not supported")
     g.view(node, g.value(node, 0).shape)
 
 
@@ -277,7 +277,7 @@ def known_only(g: GraphImport, node: Node) -> None:
     """Operators that make masks and positions before the run: of small constants folded, of large ones their shape."""
     x = g.value(node, 0)
     if node.op_type not in ("Trilu", "CumSum", "Sign", "Round") or not x.constant:
-        raise g.wrong(node, "is supported for values known before the run only")
+        raise g.unsupported(node, "is supported for values known before the run only")
     g.built(node, g.builder.elementwise("copy", g.tensor(x), kind=node.op_type, name=node.name, out=node.outputs[0]))
 
 
@@ -314,7 +314,7 @@ def _repeats_elements(node: Node) -> bool:
 def _factors(g: GraphImport, node: Node, x: Value) -> list[float]:
     """One factor per dimension, from scales or from sizes, of all dimensions or of `axes`."""
     if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise g.wrong(node, "keep_aspect_ratio_policy is not supported (stretch)")
+        raise g.unsupported(node, "keep_aspect_ratio_policy is not supported (stretch)")
     old = node.op_type == "Upsample" or node.opset < 11
     scales = g.maybe(node, 1 if old else 2)
     rank = len(x.shape)
