@@ -49,6 +49,10 @@ class SpecError(BadInput):
         super().__init__("\n".join(str(p) for p in self.problems))
 
 
+class ConstraintError(AccelsimError):
+    """A constraint of the user's that no Mapping can keep to, or that this mapper cannot honour."""
+
+
 class MappingError(BadInput):
     """A Mapping that is not well formed, or that its independent replay refutes."""
 

@@ -6,6 +6,8 @@ from math import ceil
 
 import numpy as np
 import pytest
+from support.machines import array_machine, gemm
+
 from accelsim.arch.architecture import Architecture
 from accelsim.engine import reference
 from accelsim.engine.bounds import program_bound
@@ -15,7 +17,6 @@ from accelsim.engine.trace import Trace
 from accelsim.ir import Workload
 from accelsim.lowering import lower
 from accelsim.mapping.tree import Loop, Mapping, Move, Node, Op, Position, Seq, Stay
-from support.machines import array_machine, gemm
 
 HOME = (
     Stay("A", "dram", (), ()),
@@ -35,9 +36,7 @@ def at(depth: int) -> Position:
     return (0, *["body"] * depth)
 
 
-def gemm_mapping(
-    loops: tuple[tuple[str, int], ...], variant: str, a: int, b: int, o: int, buffers: int = 2
-) -> Mapping:
+def gemm_mapping(loops: tuple[tuple[str, int], ...], variant: str, a: int, b: int, o: int, buffers: int = 2) -> Mapping:
     """A GEMM in loops, its operands cut at depths a and b, its result at depth o."""
     moves = (
         Move("A", "dram", "sram", (0,), at(a), buffers),
@@ -53,8 +52,14 @@ def run(arch: Architecture, workload: Workload, mapping: Mapping) -> tuple[Progr
 
 
 def moved(trace: Trace, component: str, action: str, tensor: str) -> int:
-    key = Action(component, action, "matmul", tensor)
-    return int(trace.action_counts()[trace.program.actions.index(key)])
+    key = (component, action, tensor)
+    found = [
+        int(n)
+        for a, n in zip(trace.program.actions, trace.action_counts(), strict=True)
+        if isinstance(a, Action) and (a.component, a.action, a.tensor) == key
+    ]
+    assert found, key
+    return sum(found)
 
 
 def folds_times_cycles(dataflow: str, m: int, n: int, k: int, rows: int, cols: int) -> int:

@@ -27,9 +27,11 @@ class Action:
     """A countable action: `action` of `component`, on behalf of `operator`.
 
     Reads and writes of memories, and transfers of links, count bytes of `tensor`; actions of units count operations.
+    `peer` is the memory at the other end of a transfer; it is empty where a unit reads or writes.
     """
 
     component: str
     action: str
     operator: str
     tensor: str = ""
+    peer: str = ""

@@ -26,7 +26,7 @@ from ..mapping.tree import Mapping, Pipe, Position, find, format_position, level
 from .costs import OpCosts, option_of
 from .order import Gate, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
-from .ports import Port, ServerSet, ports_between
+from .ports import Port, ServerSet, ports_between, route
 from .schedule import Block, Place, nest_schedule
 
 
@@ -215,8 +215,7 @@ class _Lowering:
 
     def _latency(self, src: str, dst: str) -> int:
         """Ticks from the end of a load to its last byte being there: access latencies on the way."""
-        seconds = self.arch.memories[src].latency
-        seconds += sum(link.latency for link in self.arch.links.values() if {*link.between} == {src, dst})
+        seconds = route(self.arch, src, dst).latency
         return ceil(Fraction(seconds).limit_denominator(10**12) * Fraction(self.arch.clock))
 
     def _takers(self, i: int) -> list[Actor]:
@@ -434,8 +433,8 @@ class _Lowering:
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:
-            actions[Action(src, "read", operator, move.tensor)] = nbytes
-            actions[Action(dst, "write", operator, move.tensor)] = nbytes
+            actions[Action(src, "read", operator, move.tensor, dst)] = nbytes
+            actions[Action(dst, "write", operator, move.tensor, src)] = nbytes
             for link in self.arch.links.values():
                 if {*link.between} == {src, dst}:
                     actions[Action(link.name, "transfer", operator, move.tensor)] = nbytes

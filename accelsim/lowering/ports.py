@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit
@@ -47,6 +49,35 @@ def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
         if not hides or all(server.rate < other.rate for j, (_, other, _) in enumerate(found) if j != i)
     ] or [(component, server) for component, server, _ in found[:1]]
     return tuple(Port(server.name, component, server, i == 0) for i, (component, server) in enumerate(slow))
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a transfer between two memories takes.
+
+    Attributes:
+        ports: as `ports_between`.
+        latency: seconds from the end of its last port's service to its last byte being there.
+        joules_per_byte: read there, moved over links, and written here.
+    """
+
+    ports: tuple[Port, ...]
+    latency: float
+    joules_per_byte: float
+
+    @cached_property
+    def cycles_per_byte(self) -> Mapping[str, float]:
+        """Cycles of the machine's clock per byte, by port."""
+        return {port.name: float(1 / port.server.rate) for port in self.ports}
+
+
+def route(arch: Architecture, src: str, dst: str) -> Route:
+    """The way from one memory to another that is its parent, its child, or joined to it by a link."""
+    ports = ports_between(arch, src, dst)
+    links = [link for link in arch.links.values() if {*link.between} == {src, dst}]
+    energy = arch.memories[src].action_energy()["read"] + arch.memories[dst].action_energy()["write"]
+    energy += sum(link.action_energy()["transfer"] for link in links)
+    return Route(ports, arch.memories[src].latency + sum(link.latency for link in links), energy)
 
 
 class ServerSet:

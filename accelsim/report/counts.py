@@ -24,6 +24,7 @@ def count_rows(arch: Architecture, workload: Workload, trace: Trace) -> tuple[tu
     prices = {name: dict(c.action_energy()) for name, c in parts.items()}
     rows: list[CountRow] = []
     unpriced: set[str] = set()
+    outside = {memory.name for memory in arch.off_chip}
     counted = zip(trace.program.actions, trace.action_counts().tolist(), strict=True)
     for action, count in sorted((a, n) for a, n in counted if isinstance(a, Action) and n):
         part = parts.get(action.component)
@@ -34,8 +35,10 @@ def count_rows(arch: Architecture, workload: Workload, trace: Trace) -> tuple[tu
         tensor = workload.tensors.get(action.tensor)
         role = str(tensor.role) if tensor is not None else "compute" if category == "unit" else ""
         energy = count * (price or 0.0)
+        crosses = action.component in outside and action.peer not in outside
+        name = action.component
         rows.append(
-            CountRow(action.component, category, action.action, action.operator, action.tensor, role, count, energy)
+            CountRow(name, category, action.action, action.operator, action.tensor, role, count, energy, crosses)
         )
     return tuple(rows), tuple(sorted(unpriced))
 

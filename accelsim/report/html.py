@@ -32,7 +32,7 @@ def report_html(report: Report) -> str:
 
 def _summary(page: Page, report: Report) -> None:
     bounds, latency = report.bounds, report.latency_s
-    traffic = sum(t.read_bytes + t.write_bytes for t in report.tiers if not t.on_chip)
+    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
     compulsory = bounds.traffic.read_bytes + bounds.traffic.write_bytes
     page.section("Summary")
     page.text(report.bottleneck, strong=True)

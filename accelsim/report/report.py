@@ -340,8 +340,8 @@ class _Maker:
         activity = self.activities.get(name, Activity(0, 0))
         cycles = activity.share * float(self.scale)
         rows = self.by_operator[name]
-        read = total(r for r in rows if r.component in self.off_chip and r.action == "read")
-        write = total(r for r in rows if r.component in self.off_chip and r.action == "write")
+        read = total(r for r in rows if r.crosses_edge and r.action == "read")
+        write = total(r for r in rows if r.crosses_edge and r.action == "write")
         units = sorted(u for u in activity.compute if u in self.arch.units)
         peak = sum(self.mac_peak(self.arch.units[u]) for u in units) / float(self.arch.clock)
         limit, limit_ticks = activity.limit
@@ -379,7 +379,8 @@ class _Maker:
             counted = [r for r in self.by_tensor[name] if r.category == "memory"]
 
             def moved(action: str, off_chip: bool, counted: list[CountRow] = counted) -> int:
-                return total(r for r in counted if r.action == action and (r.component in self.off_chip) == off_chip)
+                there = [r for r in counted if r.action == action]
+                return total(r for r in there if (r.crosses_edge if off_chip else r.component not in self.off_chip))
 
             tensor = self.workload.tensors.get(name)
             compulsory = self.bounds.traffic

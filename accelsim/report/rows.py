@@ -17,6 +17,7 @@ class CountRow:
         tensor: empty for the actions of units.
         role: the tensor's role in the Workload; ``compute`` for the actions of units.
         count: bytes of reads, writes and transfers, cycles of leakage, else operations.
+        crosses_edge: bytes of a memory outside the chip that come from, or go to, the chip.
 
     A row of leakage has that word as its action and role, and an empty operator: the power of a component over the
     whole run.
@@ -30,6 +31,7 @@ class CountRow:
     role: str
     count: int
     energy_J: float  # noqa: N815
+    crosses_edge: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class OperatorRow:
         macs: of the Workload; recomputation not counted.
         operations: of every cost class, a mac being one.
         energy_J: dynamic, of all that was done on its behalf; leakage belongs to no operator.
-        off_chip_read_bytes: read from memories outside the chip.
+        off_chip_read_bytes: read from memories outside the chip onto it; moves among them are not in it.
         off_chip_write_bytes: written to them.
         intensity: operations per off-chip byte; None when there are no such bytes.
         utilization: macs over the peak of its units during `cycles`; None without a peak.

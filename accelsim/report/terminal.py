@@ -48,7 +48,7 @@ def _totals(report: Report) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
-    traffic = sum(t.read_bytes + t.write_bytes for t in report.tiers if not t.on_chip)
+    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
     bounds = report.bounds
     lines = [
         ("latency", f"{number(report.cycles)} cycles", si(report.latency_s, "s")),

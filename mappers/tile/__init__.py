@@ -41,7 +41,8 @@ def map_workload(
 
     Raises:
         DoesNotFit: a memory is too small, even for the smallest tiles.
-        MappingError: no unit can run an Einsum, or a constraint cannot be honoured.
+        MappingError: no unit can run an Einsum.
+        ConstraintError: a constraint cannot be honoured.
     """
     started = time.perf_counter()
     network = Network(workload, arch, objective, constraints or Constraints())

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import inf
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
-from ...errors import BadInput, DoesNotFit, MappingError
+from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
 from ...ir import Einsum, Repeat, Role, Workload
+from ...lowering.ports import route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Mapping, Move, Node, Op, Position, Seq, Stay
 from .flow import Flow
 from .residency import stays_on_chip
 from .search import Operand, Plan, Shortfall, Site, best_plan
-from .tiers import STAGING_BUFFERS, place, streams
+from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
 
@@ -71,9 +71,15 @@ class Network:
             refused |= crowded
 
     def _check_kept(self, addresses: dict[str, int]) -> None:
-        for name in self.flow.lives:
-            if self.constraints.memory_of(name) == self.buffer and name not in addresses:
-                raise MappingError(f"constraint: {name} cannot stay in {self.buffer} between its uses")
+        """Refuse constraints on tensors that are not where the user wants them."""
+        for name, life in self.flow.lives.items():
+            wanted = self.constraints.memory_of(name)
+            if wanted is None:
+                continue
+            homes = {self.buffer} if name in addresses else homes_of(self.flow, life, self.tiers)
+            if homes != {wanted}:
+                found = " and ".join(sorted(homes))
+                raise ConstraintError(f"constraint: {name} cannot be kept in {wanted}; this mapper puts it in {found}")
 
     def _plan_all(self, addresses: dict[str, int]) -> set[str]:
         capacity = self.arch.memories[self.buffer].capacity
@@ -96,9 +102,12 @@ class Network:
 
     def _refuse(self, einsum: Einsum, plan: Shortfall, budget: int) -> None:
         if not plan.needed:
-            raise MappingError(
-                f"no unit of {self.arch.name} can run {einsum.name} ({einsum.kind or 'Einsum'}) as asked"
-            )
+            what = f"{einsum.name} ({einsum.kind or 'Einsum'})"
+            constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
+            if not constraint.is_free:
+                asked = " ".join(x for x in (constraint.variant and f"as {constraint.variant}", constraint.unit) if x)
+                raise ConstraintError(f"constraint: no unit of {self.arch.name} can run {what} {asked}".rstrip())
+            raise MappingError(f"no unit of {self.arch.name} can run {what}")
         raise DoesNotFit(
             f"buffer {self.buffer}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
             f"{budget:,}, {plan.needed - budget:,} too few"
@@ -160,13 +169,13 @@ class Network:
         )
 
     def _sites(self, budget: int) -> list[Site]:
-        arch = self.arch
+        arch, near = self.arch, self.tiers.near
         return [
             Site(
                 unit,
                 arch.memories[self.buffer],
                 budget,
-                {self.tiers.near: arch.memories[self.tiers.near]},
+                {near: (route(arch, near, self.buffer), route(arch, self.buffer, near))},
                 float(arch.clock),
                 float(arch.clock) / float(unit.clock_hz),
             )
@@ -197,13 +206,8 @@ class Network:
     def _streaming(self, path: Path) -> tuple[float, float]:
         """Cycles and joules to bring one iteration's weights from the far tier to the near one."""
         nbytes = sum(x.tensor.nbytes for x in self.flow.lives.values() if x.scope == path and streams(self.flow, x))
-        far, near = self.arch.memories[self.tiers.far], self.arch.memories[self.tiers.near]
-        links = [x for x in self.arch.links.values() if {*x.between} == {far.name, near.name}]
-        ports = [p for p in (far.port("read"), near.port("write")) if p]
-        rates = [rate for _, rate in ports] + [x.bandwidth for x in links if x.bandwidth]
-        energy = far.action_energy()["read"] + near.action_energy()["write"]
-        energy += sum(x.action_energy()["transfer"] for x in links)
-        return nbytes / min(rates, default=inf) * float(self.arch.clock), nbytes * energy
+        way = route(self.arch, self.tiers.far, self.tiers.near)
+        return nbytes * max(way.cycles_per_byte.values(), default=0.0), nbytes * way.joules_per_byte
 
     # Tree and tables
 
@@ -309,10 +313,10 @@ def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
     """Refuse what names no rank of the Einsum, or a tile larger than its rank."""
     for rank in (*(constraint.order or ()), *constraint.tiles):
         if rank not in einsum.sizes:
-            raise MappingError(f"constraint: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
+            raise ConstraintError(f"constraint: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
     for rank, tile in constraint.tiles.items():
         if not 1 <= tile <= einsum.sizes[rank]:
-            raise MappingError(
+            raise ConstraintError(
                 f"constraint: tile {tile} of rank {rank} of {einsum.name}, whose size is {einsum.sizes[rank]}"
             )
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ...arch.component import Memory
 from ...components.base import ComputeUnit, SpatialOption
 from ...ir import Access, Einsum, contraction
+from ...lowering.ports import Route
 from ...mapping.constraints import OpConstraint
 
 Array = NDArray[np.int64]
@@ -61,7 +62,7 @@ class Operand:
 class Plan:
     """How one Einsum runs: `loops` are (rank, tile), outermost first; `depth` of a tensor is how many of them cut it.
 
-    `cycles` and `energy` are the estimates of the model above; `load_bytes`, by tensor, what one tile of it takes.
+    `cycles` and `energy` are the estimates of the model above; `tile_bytes`, by tensor, what one tile of it takes.
     """
 
     unit: str
@@ -89,14 +90,15 @@ class Site:
 
     Attributes:
         budget: bytes of the unit's buffer that the Einsum may use.
-        ticks_per_byte: machine cycles per byte of each port, by (memory, direction): (port name, cycles per byte).
+        routes: from and to each memory that tensors may come from: (load, store).
+        clock: of the machine, in hertz.
         clock_ratio: machine cycles per cycle of the unit.
     """
 
     unit: ComputeUnit
     buffer: Memory
     budget: int
-    homes: Mapping[str, Memory]
+    routes: Mapping[str, tuple[Route, Route]]
     clock: float
     clock_ratio: float
 
@@ -356,12 +358,10 @@ class _Space:
         edge = np.zeros(self.n, np.float64)
         joules = np.zeros(self.n, np.float64)
         traffic = np.zeros(self.n, np.int64)
-        near = self.site.buffer.action_energy()
         reduced = set(self.einsum.reduced_ranks)
         for o in self.moved:
             assert o.home is not None
-            home = self.site.homes[o.home]
-            far = home.action_energy()
+            load, store = self.site.routes[o.home]
             visits = np.ones(self.n, np.int64)
             seen = np.zeros(self.n, np.bool_)
             for r in reversed(order):
@@ -372,19 +372,14 @@ class _Space:
             total = swept[o.tensor] * visits
             loads, stores = (total - swept[o.tensor], total) if o.is_output else (total, np.zeros_like(total))
             traffic += loads + stores
-            for direction, amount, energy in (
-                ("read", loads, far["read"] + near["write"]),
-                ("write", stores, far["write"] + near["read"]),
-            ):
-                joules += amount * energy
-                port = home.port(direction)  # type: ignore[arg-type]
-                rate = port[1] if port else inf
-                if port and rate != inf:
-                    busy[port[0]] = busy.get(port[0], np.zeros(self.n)) + amount * (self.site.clock / rate)
-            port = home.port("write" if o.is_output else "read")
-            cycles = tiles[o.tensor] * (self.site.clock / port[1]) if port and port[1] != inf else np.zeros(self.n)
+            for way, amount in ((load, loads), (store, stores)):
+                joules += amount * way.joules_per_byte
+                for port, per_byte in way.cycles_per_byte.items():
+                    busy[port] = busy.get(port, np.zeros(self.n)) + amount * per_byte
+            per_byte = sum((store if o.is_output else load).cycles_per_byte.values())
+            cycles = tiles[o.tensor] * per_byte
             instances = visits * np.prod([trips[r] for r in self.ranks if r in o.ranks], axis=0, dtype=np.int64)
-            wait = 0.0 if o.is_output else home.latency * self.site.clock
+            wait = 0.0 if o.is_output else load.latency * self.site.clock
             round_trips = np.maximum(round_trips, np.where(instances > 1, instances * (cycles + wait), 0.0))
             edge += cycles + wait
             tiles_moved += instances

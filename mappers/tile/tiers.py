@@ -86,6 +86,16 @@ def streams(flow: Flow, life: Life) -> bool:
     return life.tensor.role is Role.WEIGHT and bool(life.scope) and life.copies == flow.scopes[life.scope].count
 
 
+def homes_of(flow: Flow, life: Life, tiers: Tiers) -> set[str]:
+    """The off-chip tiers in which instances of a tensor live."""
+    if life.tensor.name in tiers.streamed:
+        return {tiers.far}
+    near = tiers.split.get(life.scope) if streams(flow, life) else None
+    if near is None or near >= life.copies:
+        return {tiers.near}
+    return {tiers.near, tiers.far} if near else {tiers.far}
+
+
 def _weights_by_repeat(flow: Flow) -> dict[tuple[str, ...], int]:
     """Bytes of one iteration's weights of every outermost Repeat."""
     found: dict[tuple[str, ...], int] = {}
