@@ -129,3 +129,16 @@ def test_schedule_length_does_not_grow_with_trip_counts() -> None:
         for m in (64, 2**20)
     ]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "is"])
+@pytest.mark.parametrize("tile", [8, 16, 32])
+def test_partial_sums_cost_the_same_in_the_array_and_in_a_loop(dataflow: str, tile: int) -> None:
+    # Eight folds of 8 rows add up to a result, whether one tile holds them all or a loop cuts them into tiles.
+    arch = array_machine(8, 8, bandwidth="16 GB/s")
+    model = gemm(24, 16, 64)
+    _, whole = run(arch, model, gemm_mapping((), dataflow, 0, 0, 0, buffers=1))
+    _, cut = run(arch, model, gemm_mapping((("k", tile),), dataflow, 1, 1, 0))
+    for action in ("read", "write"):
+        assert moved(cut, "sram", action, "matmul") == moved(whole, "sram", action, "matmul")
+    assert moved(whole, "sram", "read", "matmul") > 7 * 24 * 16 * 2

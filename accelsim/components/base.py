@@ -79,7 +79,16 @@ class ComputeUnit(UnitBase):
         """Every way this unit can run the Einsum, best guess first; empty when it cannot."""
         raise NotImplementedError
 
-    def cost(self, einsum: Einsum, option: SpatialOption, extents: Extents, bits: Sequence[int]) -> Cost:
+    def cost(
+        self,
+        einsum: Einsum,
+        option: SpatialOption,
+        extents: Extents,
+        bits: Sequence[int],
+        *,
+        resumed: bool = False,
+        unfinished: bool = False,
+    ) -> Cost:
         """Cost of tiles of the given extents.
 
         Args:
@@ -87,6 +96,8 @@ class ComputeUnit(UnitBase):
             option: one of `spatial_options(einsum)`.
             extents: tile size of every rank of the Einsum, one per candidate.
             bits: bits per element of each input and, last, of the output.
+            resumed: the tiles add to partial results of tiles before.
+            unfinished: their results stay partial.
         """
         raise NotImplementedError
 

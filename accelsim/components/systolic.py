@@ -91,7 +91,16 @@ class SystolicArray(ComputeUnit):
         cycles = {d: int(sum(self._timing(d, g, m, n, k)[:2])) for d in self.dataflows}
         return tuple(_option(d, c) for d in sorted(self.dataflows, key=lambda d: cycles[d]))
 
-    def cost(self, einsum: Einsum, option: SpatialOption, extents: Extents, bits: Sequence[int]) -> Cost:
+    def cost(
+        self,
+        einsum: Einsum,
+        option: SpatialOption,
+        extents: Extents,
+        bits: Sequence[int],
+        *,
+        resumed: bool = False,
+        unfinished: bool = False,
+    ) -> Cost:
         """Cost of tiles, see the class; ``mac`` and ``register`` (bytes passed between elements) are counted.
 
         Raises:
@@ -120,7 +129,11 @@ class SystolicArray(ComputeUnit):
         reads = (bytes_of(a_words * b_slices, a_bits), bytes_of(b_words * a_slices, b_bits))
         results = g * m * n
         partial = bytes_of(results * (out_folds - 1), self.accumulator_bits)
-        writes = bytes_of(results, out_bits) + partial
+        # Partial results between tiles pass through the memory too, unless the accumulators hold the tile's.
+        kept = results * self.accumulator_bits <= 8 * (self.accumulators or 0)
+        between = np.where(kept, 0, bytes_of(results, self.accumulator_bits))
+        writes = partial + (between if unfinished else bytes_of(results, out_bits))
+        partial = partial + between * resumed
         fed = self.feed_cycles(reads[0] + reads[1] + partial, writes)
         word_bits = -(-a_bits // a_slices) + -(-b_bits // b_slices) + self.accumulator_bits
         return Cost(

@@ -46,7 +46,8 @@ class VectorUnit(ComputeUnit):
 
     Cycles are the sum over the operations of the Einsum (`ir.operators.operation_terms`) of
     ceil(operations / (lanes · rate)), or the bytes over the bandwidth of the unit's memory when that takes longer.
-    Results accumulate in registers: partial sums are neither written nor read.
+    Within a tile results accumulate in registers: partial sums are neither written nor read. Between tiles they are,
+    at `accumulator_bits`.
 
     How often an input is read from the unit's memory depends on `registers`. Without that key, once per point of the
     ranks that the input carries: a value that further points share stays in a register, as if there were always room.
@@ -96,7 +97,16 @@ class VectorUnit(ComputeUnit):
         ranks = [r for index in einsum.output.indices for r in index.ranks] or list(einsum.sizes)
         return (SpatialOption("simd", {ranks[-1]: "lanes"} if ranks else {}),)
 
-    def cost(self, einsum: Einsum, option: SpatialOption, extents: Extents, bits: Sequence[int]) -> Cost:
+    def cost(
+        self,
+        einsum: Einsum,
+        option: SpatialOption,
+        extents: Extents,
+        bits: Sequence[int],
+        *,
+        resumed: bool = False,
+        unfinished: bool = False,
+    ) -> Cost:
         """Cost of tiles, see the class; operations are counted by cost class.
 
         Raises:
@@ -132,10 +142,11 @@ class VectorUnit(ComputeUnit):
             bytes_of(_product([count(a.ranks), *(n for r, n in blocks.items() if r not in a.ranks)]), b)
             for a, b in zip(einsum.inputs, bits[:-1], strict=True)
         )
-        writes = bytes_of(count(einsum.output.ranks), bits[-1])
-        fed = self.feed_cycles(sum(reads, np.zeros_like(one)), writes)
-        zero = np.zeros_like(one)
-        return Cost(np.maximum(cycles, fed), zero, reads, writes, zero, actions)
+        results = count(einsum.output.ranks)
+        writes = bytes_of(results, self.accumulator_bits if unfinished else bits[-1])
+        partial = bytes_of(results, self.accumulator_bits) * resumed
+        fed = self.feed_cycles(sum(reads, partial), writes)
+        return Cost(np.maximum(cycles, fed), np.zeros_like(one), reads, writes, partial, actions)
 
     def _blocks(self, einsum: Einsum, extents: Extents) -> dict[str, IntArray]:
         """Blocks of the output along each of its ranks, as `registers` has room for; none without that key."""

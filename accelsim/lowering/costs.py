@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -28,6 +29,10 @@ def option_of(unit: ComputeUnit, einsum: Einsum, variant: str, where: str) -> Sp
     raise MappingError(f"position {where}: {unit.name} cannot run {einsum.name} as {variant!r}; it can as {can}")
 
 
+Extents: TypeAlias = tuple[tuple[str, int], ...]
+"""(rank, size) of a tile, sorted by rank."""
+
+
 @dataclass(frozen=True)
 class TileCost:
     """Cycles of service, and counted actions, of one tile."""
@@ -43,20 +48,20 @@ class OpCosts:
         self, unit: ComputeUnit, einsum: Einsum, option: SpatialOption, bits: Sequence[int], names: Names
     ) -> None:
         self._unit, self._einsum, self._option, self._bits, self._names = unit, einsum, option, bits, names
-        self._known: dict[tuple[tuple[str, int], ...], TileCost] = {}
-        self.latency = 0
-        """Most cycles from the end of service to the result being there, over the tiles seen; set by the whole tile."""
-        self.latency = int(self._cost(tuple(sorted(einsum.sizes.items())))[0])
+        self._known: dict[tuple[Extents, bool, bool], TileCost] = {}
+        self.latency = int(self._cost(tuple(sorted(einsum.sizes.items())), False, False)[0])
+        """Cycles of the unit from the end of service to the result being there, those of the whole tile."""
 
-    def at(self, extents: tuple[tuple[str, int], ...]) -> TileCost:
-        """Cost of a tile of these extents (rank, size), sorted by rank."""
-        if extents not in self._known:
-            self._known[extents] = self._cost(extents)[1]
-        return self._known[extents]
+    def at(self, extents: Extents, *, resumed: bool, unfinished: bool) -> TileCost:
+        """Cost of a tile of these extents that adds to partial results, or leaves some."""
+        key = extents, resumed, unfinished
+        if key not in self._known:
+            self._known[key] = self._cost(*key)[1]
+        return self._known[key]
 
-    def _cost(self, extents: tuple[tuple[str, int], ...]) -> tuple[int, TileCost]:
+    def _cost(self, extents: Extents, resumed: bool, unfinished: bool) -> tuple[int, TileCost]:
         arrays = {r: np.array([e], np.int64) for r, e in extents}
-        cost = self._unit.cost(self._einsum, self._option, arrays, self._bits)
+        cost = self._unit.cost(self._einsum, self._option, arrays, self._bits, resumed=resumed, unfinished=unfinished)
         name, memory = self._einsum.name, self._unit.memory
         actions: dict[Hashable, int] = {}
 

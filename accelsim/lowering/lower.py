@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 
@@ -401,7 +401,7 @@ class _Lowering:
             stored = actor.depth if actor.part.move.store else 0
         else:
             nest = nest_of((actor.leaf,), actor.depth)
-            stored = max((p.depth for p in self.stores_of[actor.leaf.at]), default=0)
+            stored = actor.depth
         return nest_schedule(
             nest, lambda place: self._phase(actor, place), reducing=self._reducing(actor.leaf, stored)
         )
@@ -412,8 +412,15 @@ class _Lowering:
         if actor.part is not None:
             work, actions = self._move_work(actor, place)
         else:
-            costs = self.costs[actor.leaf.at].at(tuple(x for x in place.extents if x[0] in actor.leaf.einsum.sizes))
+            costs = self.costs[actor.leaf.at].at(
+                tuple(x for x in place.extents if x[0] in actor.leaf.einsum.sizes),
+                resumed=place.resumed != 0,
+                unfinished=place.unfinished != 0,
+            )
             work, actions = costs.cycles, dict(costs.actions)
+            # Results that stay in the buffer are partial to the unit, but not to the stores outside these loops.
+            leaving = (1 << max((p.depth for p in self.stores_of[actor.leaf.at]), default=0)) - 1
+            place = replace(place, resumed=place.resumed & leaving, unfinished=place.unfinished & leaving)
         if actor.extra and place.first == 0:
             for action, count in actor.extra.items():
                 actions[action] = actions.get(action, 0) + count

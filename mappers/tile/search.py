@@ -7,7 +7,7 @@ buffered unless there is a single tile.
 
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
-first load and the last store; energy is exact: counted actions times their energies.
+first load and the last store; energy is counted actions times their energies, partial results between tiles on average.
 """
 
 from __future__ import annotations
@@ -329,12 +329,23 @@ class _Space:
         unit_energy = self.site.unit.action_energy()
         buffer_energy = self.site.buffer.action_energy()
         shapes = [o.bits for o in self._by_access()]
+        sums = np.prod([trips[r] for r in self.ranks if r in self.einsum.reduced_ranks], axis=0, dtype=np.int64)
+        sums = np.broadcast_to(sums, (self.n,))
+        summing = sums > 1
         for extents, times in self._ragged(self.ranks, trips):
             arrays = {r: np.broadcast_to(e, (self.n,)) for r, e in self._extents({**self.tile, **extents}).items()}
             cost = self.site.unit.cost(self.einsum, self.option, arrays, shapes)
-            cycles += times * cost.cycles
-            read = sum(cost.reads, cost.partial_reads)
-            joules += times * (read * buffer_energy["read"] + cost.writes * buffer_energy["write"])
+            reads, writes = sum(cost.reads, cost.partial_reads), cost.writes
+            joules += times * (reads * buffer_energy["read"] + writes * buffer_energy["write"])
+            if summing.any():
+                part = self.site.unit.cost(self.einsum, self.option, arrays, shapes, resumed=True, unfinished=True)
+                # Of the tiles that add up to a result, all but the first resume and all but the last leave it partial.
+                share = times * (1 - 1 / sums)
+                more = share * (sum(part.reads, part.partial_reads) - reads) * buffer_energy["read"]
+                joules += more + share * (part.writes - writes) * buffer_energy["write"]
+                cycles += times * np.where(summing, part.cycles, cost.cycles)
+            else:
+                cycles += times * cost.cycles
             for action, count in cost.actions.items():
                 joules += times * count * unit_energy[action]
         return cycles * self.site.clock_ratio, joules
