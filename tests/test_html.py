@@ -13,9 +13,12 @@ import pytest
 from support.browser import Tab, browser_tab
 from support.sample_report import LAYERS, sample
 
+from accelsim.arch.loader import load_architecture
 from accelsim.errors import BadInput
 from accelsim.report import Report, make_report, study_html
 from accelsim.report.page import Column, Page, number, si
+from accelsim.simulation import simulate
+from accelsim.workloads import load_model
 
 WIDTHS = (1280, 400)
 
@@ -138,6 +141,116 @@ def test_headings_sort_the_table(tab: Tab, page: Path, report: Report) -> None:
     names = [row.name for row in sorted(report.operators, key=lambda row: -row.energy_J)]
     assert click() == names
     assert click() == names[::-1]
+
+
+@pytest.fixture(scope="module")
+def mapped() -> Report:
+    """A run with a mapping of the mapper's own."""
+    return simulate(load_architecture("edge_npu"), load_model("gpt2", phase="prefill", seq=32), record=500)
+
+
+@pytest.fixture(scope="module")
+def mapped_page(mapped: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mapped.to_html(tmp_path_factory.mktemp("html") / "mapped.html")
+
+
+def chosen(tab: Tab) -> list[list[str]]:
+    """Names of the operators whose rows, loop nests and slices are marked."""
+    slices = """[...new Set([...document.getElementById(TIMELINE).data].flatMap(t =>
+      typeof t.marker.opacity === "object" ? t.customdata.filter((_, i) => t.marker.opacity[i] === 1) : []))]"""
+    found: list[list[str]] = tab.run(
+        f"""[[...document.querySelectorAll("tr.chosen[aria-current]")].map(r => r.dataset.op),
+        [...document.querySelectorAll("details.chosen[open]")].map(d => d.dataset.op),
+        {slices.replace("TIMELINE", repr(timeline_id(tab)))}]"""
+    )
+    return found
+
+
+def timeline_id(tab: Tab) -> str:
+    found: str = tab.run(
+        """[...document.querySelectorAll(".card")].find(c => c.querySelector("h3")?.textContent === "What ran when")
+        .querySelector(".chart").id"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_mapped_page_opens_cleanly(tab: Tab, mapped_page: Path, mapped: Report, width: int) -> None:
+    tab.open(mapped_page, width=width)
+    assert tab.errors == []
+    assert tab.run("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+    assert tab.count("details[data-op]") == len(mapped.operators)
+    assert tab.count("tr[data-op]") == len(mapped.operators)
+    for memory, kinds in (("dram", {"weight", "output"}), ("sram", {"buffers"})):
+        legend = tab.run(
+            f"""[...document.querySelectorAll(".card")].find(c => c.querySelector("h3")?.textContent === "In {memory}")
+            .querySelectorAll(".legendtext").values().map(t => t.textContent).toArray()"""
+        )
+        assert kinds <= set(legend)
+        assert marks(tab, f"In {memory}", ".scatterlayer path.js-line") == len(legend)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_row_marks_its_slices_and_loop_nest(tab: Tab, mapped_page: Path, mapped: Report, width: int) -> None:
+    tab.open(mapped_page, width=width)
+    assert chosen(tab) == [[], [], []]
+    operators = tab.run("[...document.querySelectorAll('tr[data-op]')].map(r => r.dataset.op)")
+    drawn = tab.run(f"[...document.getElementById({timeline_id(tab)!r}).data].flatMap(t => t.customdata)")
+    wanted = next(o for o in operators if o in drawn)
+    row = f"[...document.querySelectorAll('tr[data-op]')].find(r => r.dataset.op === {wanted!r})"
+    tab.run(f"{row}.click()")
+    tab.settle()
+    assert chosen(tab) == [[wanted], [wanted], [wanted]]
+    assert tab.run("document.querySelector('#chosen strong').textContent") == wanted
+    faint = tab.run(
+        f"""[...document.querySelectorAll("#" + {timeline_id(tab)!r} + " .bars .point path")]
+        .filter(p => Number(p.style.opacity || 1) < 0.5).length"""
+    )
+    assert faint == len([o for o in drawn if o != wanted])
+    tab.run(f"{row}.click()")
+    tab.settle()
+    assert chosen(tab) == [[], [], []]
+    assert tab.run("document.querySelector('#chosen').hidden")
+    assert tab.errors == []
+
+
+def test_rows_are_chosen_by_keyboard(tab: Tab, mapped_page: Path) -> None:
+    tab.open(mapped_page, width=1280)
+    operators = tab.run("[...document.querySelectorAll('tr[data-op]')].map(r => r.dataset.op)")
+    tab.run("document.querySelector('tr[data-op]').focus()")
+    tab.press("ArrowDown")
+    tab.press("Enter")
+    assert chosen(tab)[:2] == [[operators[1]], [operators[1]]]
+    tab.press("ArrowUp")
+    tab.press(" ")
+    assert chosen(tab)[:2] == [[operators[0]], [operators[0]]]
+    tab.press("Escape")
+    assert chosen(tab) == [[], [], []]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_slice_chooses_its_operator(tab: Tab, mapped_page: Path, width: int) -> None:
+    """A real click on the widest bar; `clear` undoes it."""
+    tab.open(mapped_page, width=width)
+    chart = timeline_id(tab)
+    tab.run(f"document.getElementById({chart!r}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    x, y, trace, point = tab.run(
+        f"""[...document.querySelectorAll("#" + {chart!r} + " .trace.bars")].flatMap((t, k) =>
+          [...t.querySelectorAll(".point path")].map((p, i) => [p.getBoundingClientRect(), k, i]))
+        .sort((a, b) => b[0].width - a[0].width).map(([r, k, i]) => [r.x + r.width / 2, r.y + r.height / 2, k, i])[0]"""
+    )
+    wanted = tab.run(f"document.getElementById({chart!r}).data[{trace}].customdata[{point}]")
+    tab.click(x, y)
+    assert chosen(tab) == [[wanted], [wanted], [wanted]]
+    tab.run("document.querySelector('#chosen button').click()")
+    assert chosen(tab)[:2] == [[], []]
+    assert tab.errors == []
+
+
+def test_a_mapping_of_something_else_has_no_loop_nests(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "Loop nests" not in text
+    assert "Memory occupancy" not in text
 
 
 def test_report_without_slices_has_no_timeline(report: Report, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Marks that stand for an operator have its name as their `customdata`, by which t
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..engine.labels import ActorLabel
@@ -16,12 +17,15 @@ from .page import Figure, si
 from .rows import WAITS, OperatorRow
 
 if TYPE_CHECKING:
+    from .occupancy import Occupancy
     from .report import Report
 
 TOP_OPERATORS = 25
 """Operators with a bar of their own; the others share one."""
 MAX_SLICES = 3000
 """Slices drawn in the timeline; the first ones."""
+MAX_STEPS = 1500
+"""Steps drawn of what a memory holds."""
 _COLOURED = 9
 """Operators with a colour of their own in the timeline."""
 _WAIT_NAMES = {
@@ -73,6 +77,7 @@ def roofline(report: Report) -> Figure:
             })  # fmt: skip
     return {
         "data": data,
+        "linked": True,
         "layout": {
             "xaxis": {"type": "log", "dtick": 1, "title": "operations per off-chip byte", "exponentformat": "power"},
             "yaxis": {"type": "log", "dtick": 1, "title": "operations per second", "exponentformat": "SI"},
@@ -113,6 +118,7 @@ def times(report: Report) -> Figure:
             })  # fmt: skip
     return {
         "data": data,
+        "linked": True,
         "layout": {
             "barmode": "stack", "bargap": 0.25,
             "xaxis": {"title": "cycles", "exponentformat": "SI"},
@@ -164,6 +170,40 @@ def traffic(report: Report) -> Figure:
     return {"data": data, "layout": _bars("group", axis)}
 
 
+def occupancy(held: Occupancy, operators: Sequence[str]) -> Figure:
+    """Bytes in a memory along the steps of a Mapping, stacked by what for; `operators` says what runs in each step.
+
+    Of more than `MAX_STEPS` steps, the fullest one of each group of neighbours is drawn.
+    """
+    totals = held.totals
+    width = -(-len(totals) // MAX_STEPS)
+    steps = [
+        max(range(at, min(at + width, len(totals))), key=lambda i: totals[i]) for at in range(0, len(totals), width)
+    ]
+    ends = [*range(0, len(totals), width), len(totals)]
+    data: list[dict[str, Any]] = []
+    for kind, amounts in held.bytes_by_kind.items():
+        drawn = [amounts[i] for i in steps]
+        texts = [
+            f"step {i}: {_escaped(_short(operators[i], 60))}<br>{kind}: {si(amounts[i], 'B')}<br>"
+            f"in all {si(totals[i], 'B')}"
+            for i in steps
+        ]
+        data.append({
+            "type": "scatter", "mode": "lines", "stackgroup": "held", "name": kind, "x": ends,
+            "y": [*drawn, drawn[-1]], "text": [*texts, texts[-1]], "hovertemplate": "%{text}<extra></extra>",
+            "line": {"shape": "hv", "width": 1},
+        })  # fmt: skip
+    if 4 * held.peak.nbytes > held.capacity_bytes:
+        data.append({
+            "type": "scatter", "mode": "lines", "name": "capacity", "x": [0, len(totals)],
+            "y": [held.capacity_bytes] * 2, "hoverinfo": "name",
+            "line": {"color": "$text", "width": 1.2, "dash": "dot"},
+        })  # fmt: skip
+    axis = {"title": "bytes", "rangemode": "tozero", "exponentformat": "SI"}
+    return {"data": data, "layout": {"xaxis": {"title": "step", "showgrid": False}, "yaxis": axis}}
+
+
 def _bars(mode: str, axis: dict[str, Any]) -> dict[str, Any]:
     return {"barmode": mode, "bargap": 0.35, "xaxis": {"type": "category", "showgrid": False}, "yaxis": axis}
 
@@ -202,6 +242,7 @@ def timeline(trace: Trace, slices: Slices) -> Figure:
         })  # fmt: skip
     return {
         "data": data,
+        "linked": True,
         "layout": {
             "barmode": "overlay",
             "xaxis": {"tickformat": "~s", "ticksuffix": "s"},

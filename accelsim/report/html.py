@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from . import figures
+from .mapped import mapped
 from .page import Cell, Column, Page, number, si
 from .study_page import study_html
 
@@ -26,6 +27,7 @@ def report_html(report: Report) -> str:
     _breakdown(page, report)
     _timeline(page, report)
     _operators(page, report)
+    _mapping(page, report)
     _provenance(page, report)
     return page.render()
 
@@ -120,7 +122,33 @@ def _operators(page: Page, report: Report) -> None:
          row.off_chip_read_bytes + row.off_chip_write_bytes, row.intensity, row.energy_J, row.limit]
         for row in ranked
     ]  # fmt: skip
-    page.table(columns, rows)
+    page.table(columns, rows, operators=[row.name for row in ranked])
+
+
+def _mapping(page: Page, report: Report) -> None:
+    """Loop nests of the operators, and what the memories hold."""
+    how = mapped(report)
+    if how is None:
+        return
+    page.section("Loop nests", "How each operator is cut into tiles, where it runs, which tensors are moved there.")
+    ranked = sorted(report.operators, key=lambda row: (-row.cycles, row.name))[:MAX_ROWS]
+    page.folds([(row.name, row.kind, how.nests[row.name]) for row in ranked if row.name in how.nests])
+    if not how.occupancies:
+        return
+    page.section(
+        "Memory occupancy",
+        "What each memory holds from step to step of the mapping; a step is what runs without an order among its "
+        "operators. The children of a pipeline that hold several steps run at once, though they stand side by side "
+        "here; the peak counts them together.",
+    )
+    for held in how.occupancies:
+        page.figure(
+            figures.occupancy(held, how.steps),
+            title=f"In {held.memory}",
+            note=f"Peak {si(held.peak.nbytes, 'B')} of {si(held.capacity_bytes, 'B')} "
+            f"({_share(held.peak.nbytes, held.capacity_bytes)}).",
+            height=280,
+        )
 
 
 def _provenance(page: Page, report: Report) -> None:

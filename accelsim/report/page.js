@@ -51,6 +51,97 @@
         { responsive: true, displaylogo: false, displayModeBar: node.clientWidth < 480 ? false : "hover",
           modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
     });
+    if (chosen) markCharts();
+  }
+
+  /* What stands for an operator: rows of tables, folded texts, marks of linked charts. */
+  let chosen = "";
+  const rows = [...document.querySelectorAll("tr[data-op]")];
+  const folds = [...document.querySelectorAll("details[data-op]")];
+  const bar = document.createElement("div");
+
+  function markCharts() {
+    figures.forEach((figure, i) => {
+      if (!figure.linked) return;
+      const traces = figure.data.map((_, k) => k).filter((k) => figure.data[k].customdata);
+      if (!traces.length) return;
+      const opacity = (trace) => {
+        const usual = trace.marker.opacity ?? 1;
+        return chosen ? trace.customdata.map((op) => (op === chosen ? 1 : 0.18 * usual)) : usual;
+      };
+      Plotly.restyle("chart" + i, { "marker.opacity": traces.map((k) => opacity(figure.data[k])) }, traces);
+    });
+  }
+
+  /* Bring a node into view inside its scrolling box, without moving the page. */
+  function within(node) {
+    const box = node.closest(".scroll");
+    box.scrollTop += node.getBoundingClientRect().top - box.getBoundingClientRect().top - 40;
+  }
+
+  function choose(operator) {
+    chosen = operator;
+    rows.forEach((row) => {
+      const on = row.dataset.op === chosen;
+      row.classList.toggle("chosen", on);
+      if (on) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current");
+      if (on) within(row);
+    });
+    folds.forEach((fold) => {
+      const on = fold.dataset.op === chosen;
+      fold.classList.toggle("chosen", on);
+      fold.open = on;
+      if (on) within(fold);
+    });
+    tell();
+    markCharts();
+  }
+
+  function tell() {
+    bar.hidden = !chosen;
+    if (!chosen) return;
+    const name = document.createElement("strong");
+    name.textContent = chosen;
+    const clear = document.createElement("button");
+    clear.type = "button";
+    clear.textContent = "clear";
+    clear.addEventListener("click", () => choose(""));
+    const links = [["row", "tr.chosen"], ["loop nest", "details.chosen"]].filter(([, s]) => document.querySelector(s));
+    bar.replaceChildren(name, ...links.map(([text, target]) => {
+      const link = document.createElement("a");
+      link.href = "#";
+      link.textContent = text;
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        document.querySelector(target).scrollIntoView({ block: "center" });
+      });
+      return link;
+    }), clear);
+  }
+
+  function link() {
+    bar.id = "chosen";
+    bar.hidden = true;
+    bar.setAttribute("role", "status");
+    document.body.append(bar);
+    rows.forEach((row) => {
+      row.addEventListener("click", () => choose(row.dataset.op === chosen ? "" : row.dataset.op));
+      row.addEventListener("keydown", (event) => {
+        const next = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
+        if (event.key === "Enter" || event.key === " ") choose(row.dataset.op === chosen ? "" : row.dataset.op);
+        else if (next) next.focus();
+        else return;
+        event.preventDefault();
+      });
+      row.addEventListener("focus", () => rows.forEach((other) => { other.tabIndex = other === row ? 0 : -1; }));
+    });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape" && chosen) choose(""); });
+    figures.forEach((figure, i) => {
+      if (figure.linked) document.getElementById("chart" + i).on("plotly_click", (event) => {
+        const operator = event.points[0].customdata;
+        if (rows.some((row) => row.dataset.op === operator)) choose(operator);
+      });
+    });
   }
 
   function sortable(table) {
@@ -73,5 +164,6 @@
   if (figures.length) {
     draw();
     dark.addEventListener("change", draw);
+    if (rows.length) link();
   }
 })();

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Figure: TypeAlias = dict[str, Any]
-"""``{"data": [...], "layout": {...}}`` as plotly takes it."""
+"""``{"data": [...], "layout": {...}}`` as plotly takes it; with ``"linked": True`` its `customdata` are operators."""
 Cell: TypeAlias = str | float | int | None
 
 
@@ -88,8 +88,13 @@ class Page:
         *,
         marked: frozenset[int] = frozenset(),
         title: str = "",
+        operators: Sequence[str] = (),
     ) -> None:
-        """A table that is sorted by a click on a heading; rows named in `marked` stand out."""
+        """A table that is sorted by a click on a heading; rows named in `marked` stand out.
+
+        With `operators`, the name of one for each row, rows can be chosen, by which whatever else on the page stands
+        for the same operator is marked.
+        """
         head = "".join(
             f'<th scope="col" class="{_side(rows, i)}"><button type="button">{html.escape(c.title)}</button></th>'
             for i, c in enumerate(columns)
@@ -97,7 +102,10 @@ class Page:
         lines = []
         for number, row in enumerate(rows):
             cells = "".join(_cell(c, value) for c, value in zip(columns, row, strict=True))
-            lines.append(f'<tr class="marked">{cells}</tr>' if number in marked else f"<tr>{cells}</tr>")
+            kind = ' class="marked"' if number in marked else ""
+            if operators:
+                kind += f' data-op="{html.escape(operators[number])}" tabindex="{-1 if number else 0}"'
+            lines.append(f"<tr{kind}>{cells}</tr>")
         heading = f"<h3>{html.escape(title)}</h3>" if title else ""
         self._body.append(
             f'<div class="card">{heading}<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
@@ -111,6 +119,15 @@ class Page:
         if folded:
             inside = f"<details><summary>{html.escape(folded)}</summary>{inside}</details>"
         self._body.append(f'<div class="card">{inside}</div>')
+
+    def folds(self, texts: Sequence[tuple[str, str, str]]) -> None:
+        """Preformatted texts behind headings: (operator, remark, text) each; linked like the rows of `table`."""
+        lines = "".join(
+            f'<details data-op="{html.escape(operator)}"><summary>{html.escape(operator)} '
+            f"<small>{html.escape(remark)}</small></summary><pre>{html.escape(text)}</pre></details>"
+            for operator, remark, text in texts
+        )
+        self._body.append(f'<div class="card"><div class="scroll folds" tabindex="0">{lines}</div></div>')
 
     def render(self) -> str:
         links = "".join(f'<a href="#{anchor}">{html.escape(title)}</a>' for anchor, title in self._nav)

@@ -93,7 +93,7 @@ class Report:
         roofs: peaks of the machine.
         provenance: hashes, versions, seed, claim, defaults.
         mapping: how the Workload was carried out; None for a Program made by hand.
-        trace: what the Report was made from.
+        arch, workload, trace: what the Report was made from.
     """
 
     name: str
@@ -117,6 +117,8 @@ class Report:
     roofs: Roofs
     provenance: MappingABC[str, Any]
     mapping: Mapping | None = field(repr=False)
+    arch: Architecture = field(repr=False, compare=False)
+    workload: Workload = field(repr=False, compare=False)
     trace: Trace = field(repr=False, compare=False)
 
     def to_dataframe(self, kind: str = "operators") -> pandas.DataFrame:
@@ -235,6 +237,8 @@ class _Maker:
             roofs=self.roofs(),
             provenance=provenance(self.arch, self.workload, mapping, self.unpriced, notes),
             mapping=mapping,
+            arch=self.arch,
+            workload=self.workload,
             trace=self.trace,
         )
 

@@ -68,6 +68,24 @@ class Tab:
         found: int = self.run(f"document.querySelectorAll({json.dumps(selector)}).length")
         return found
 
+    def click(self, x: float, y: float) -> None:
+        """Press and release the left button of the mouse at a point of the window."""
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        self.settle()
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.settle()
+
+    def press(self, key: str) -> None:
+        """Press and release a key, such as ``Enter`` or ``ArrowDown``."""
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked for is drawn; plotly puts clicks and hovers off by some milliseconds."""
+        self.run("new Promise(done => setTimeout(() => requestAnimationFrame(done), 150))")
+
     def screenshot(self, path: Path) -> None:
         """Save the whole page as PNG."""
         size = self._call("Page.getLayoutMetrics")["cssContentSize"]
