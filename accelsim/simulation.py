@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from .arch.architecture import Architecture
-from .errors import BadInput, SpecError
+from .errors import AccelsimError, BadInput, SpecError
 from .ir import Workload
 from .mapping.constraints import Constraints
 from .mapping.tree import Mapping
@@ -106,6 +106,7 @@ def simulate(
     from .mapping.replay import replay
     from .mapping.validate import validate
     from .report import make_report
+    from .report.cautions import crowded_ports, missed_claim, moved_bytes
 
     check_objective(objective)
     if mapping is not None:
@@ -116,7 +117,14 @@ def simulate(
         raise SpecError(problems)
     if mapping is None:
         mapping = load_mapper(mapper)(workload, arch, objective=objective, seed=seed, constraints=constraints)
-    replay(mapping, workload, arch)
+    replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
     trace = run_program(program, kernel=kernel, record=record)
-    return make_report(arch, workload, mapping, program, trace)
+    counted = moved_bytes(trace)
+    if counted != {key: n for key, n in replayed.traffic_bytes.items() if n}:
+        raise AccelsimError(
+            f"the replay of the Mapping and its simulation count different bytes, please report it: "
+            f"{dict(replayed.traffic_bytes)} and {counted}"
+        )
+    notes = (*missed_claim(arch, mapping, trace), *crowded_ports(arch, trace))
+    return make_report(arch, workload, mapping, program, trace, notes=notes)

@@ -1,0 +1,65 @@
+"""What a reader must know of a run: where a claim or the model itself falls short."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fractions import Fraction
+
+from ..arch.architecture import Architecture
+from ..arch.component import Direction
+from ..engine.labels import Action
+from ..engine.trace import Trace
+from ..mapping.tree import Mapping
+
+TOLERANCE = 0.1
+"""Share of the latency by which a mapper's expectation may miss it without a word."""
+_DIRECTIONS: tuple[Direction, Direction] = ("read", "write")
+
+
+def moved_bytes(trace: Trace) -> dict[tuple[str, str], int]:
+    """Bytes that transfers between memories read and write, by (memory, direction), and by (link, ``transfer``)."""
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for action, count in zip(trace.program.actions, trace.action_counts().tolist(), strict=True):
+        if isinstance(action, Action) and (action.peer or action.action == "transfer"):
+            found[action.component, action.action] += count
+    return {key: count for key, count in found.items() if count}
+
+
+def missed_claim(arch: Architecture, mapping: Mapping, trace: Trace) -> list[str]:
+    """A claim of latency that the run does not bear out to within TOLERANCE."""
+    claim = mapping.claim
+    if claim is None or claim.objective != "latency" or not trace.finish:
+        return []
+    cycles = float(trace.finish * Fraction(arch.clock) / trace.program.tick_hz)
+    off = claim.value / cycles - 1
+    if abs(off) <= TOLERANCE:
+        return []
+    return [f"the mapper expected {claim.value:,.0f} cycles, {off:+.0%} of what the run took"]
+
+
+def crowded_ports(arch: Architecture, trace: Trace) -> list[str]:
+    """Memory ports that units and transfers together ask for more than they can move in the time of the run.
+
+    A unit is slowed by the bandwidth of its memory, but does not contend for it with transfers and other units.
+    """
+    asked: dict[tuple[str, str], int] = defaultdict(int)
+    for action, count in zip(trace.program.actions, trace.action_counts().tolist(), strict=True):
+        if isinstance(action, Action) and action.action in _DIRECTIONS:
+            asked[action.component, action.action] += count
+    seconds = trace.finish / trace.program.tick_hz
+    found: list[str] = []
+    for memory in arch.memories.values():
+        ports: dict[str, tuple[float, int]] = {}
+        for direction in _DIRECTIONS:
+            port = memory.port(direction)
+            if port is not None and port[1] != float("inf"):
+                name, rate = port
+                ports[name] = rate, ports.get(name, (rate, 0))[1] + asked[memory.name, direction]
+        for name, (rate, nbytes) in sorted(ports.items()):
+            share = nbytes / (Fraction(rate) * seconds) if seconds else Fraction(0)
+            if share > 1:
+                found.append(
+                    f"port {name}: units and transfers move {float(share):.2f} times what it can in this time; each is "
+                    "simulated as if it had the port to itself"
+                )
+    return found

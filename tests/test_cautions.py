@@ -1,0 +1,56 @@
+"""What a report says against itself."""
+
+from __future__ import annotations
+
+from support.machines import array_machine, gemm
+
+from accelsim import simulate
+from accelsim.arch.loader import loads_architecture
+from accelsim.engine import compiled
+from accelsim.ir.build import WorkloadBuilder
+from accelsim.lowering import lower
+from accelsim.mapping.tree import Claim, Mapping, Op, Par, Seq, Stay
+from accelsim.report.cautions import crowded_ports, missed_claim
+
+TWO_UNITS = """
+name: two_units
+clock: 1 GHz
+memories:
+  dram: {kind: dram, capacity: 1 GiB, bandwidth: unlimited}
+  sram: {kind: buffer, parent: dram, capacity: 1 MiB, read_bandwidth: 1 B/cycle, write_bandwidth: 1 B/cycle}
+units:
+  left: {kind: vector, memory: sram, lanes: 16}
+  right: {kind: vector, memory: sram, lanes: 16}
+"""
+
+
+def test_two_units_on_one_port_are_pointed_out() -> None:
+    arch = loads_architecture(TWO_UNITS)
+    b = WorkloadBuilder("two", bits=8)
+    x, y = b.input("x", (64, 64)), b.input("y", (64, 64))
+    b.output(b.relu(x, name="left"))
+    b.output(b.relu(y, name="right"))
+    model = b.build()
+    names = [e.name for e, _ in model.einsums()]
+    stays = tuple(Stay(t, "sram", (), ()) for t in model.tensors)
+    both = Par((Op(names[0], "left", "simd"), Op(names[1], "right", "simd")))
+    apart = Seq(both.children)
+    for root, shares in ((both, 2), (apart, 1)):
+        trace = compiled.run(lower(arch, model, Mapping("two", "two_units", root, stays)))
+        notes = crowded_ports(arch, trace)
+        assert len(notes) == (2 if shares == 2 else 0)
+        assert all("2.00 times" in note for note in notes)
+
+
+def test_a_claim_far_off_is_pointed_out() -> None:
+    arch = array_machine(8, 8, bandwidth="16 GB/s")
+    report = simulate(arch, gemm(64, 64, 64))
+    mapping = report.mapping
+    assert mapping is not None
+    assert mapping.claim is not None
+    assert not missed_claim(arch, mapping, report.trace)
+    claim = Claim("latency", report.cycles * 1.5, 0.0, 1.0)
+    boast = Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
+    assert missed_claim(arch, boast, report.trace) == [
+        f"the mapper expected {report.cycles * 1.5:,.0f} cycles, +50% of what the run took"
+    ]
