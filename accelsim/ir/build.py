@@ -9,13 +9,13 @@ from ..errors import BadInput
 from .activations import ACTIVATIONS, product
 from .builder import Builder, IndexLike, affine
 from .einsum import Access, Affine, Apply, Const, Expr, Read
-from .nn import ConvolutionOps
-from .workload import View
+from .resample import ResampleOps
+from .transposed import TransposedConvolution
 
 _X = Read(0)
 
 
-class WorkloadBuilder(ConvolutionOps, Builder):
+class WorkloadBuilder(TransposedConvolution, ResampleOps, Builder):
     """Builds a Workload operator by operator.
 
     Every operator appends its Einsums and returns the name of the tensor that holds the result. Common keywords:
@@ -234,20 +234,12 @@ class WorkloadBuilder(ConvolutionOps, Builder):
         out: str | None = None, bits: int | None = None,
     ) -> str:
         """Rows of a table (V, ...) chosen by an integer tensor, or positions along another axis: a View, and a copy."""
-        chosen = self.look_up(table, rows, axis=axis, name=name)
-        source = self.tensor(table)
-        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=bits or source.bits)
-
-    def look_up(self, table: str, rows: str, *, axis: int = 0, name: str = "gather") -> str:
-        """The View of rows of a table, or of positions along another axis, that `gather` copies; see `View`."""
         source = self.tensor(table)
         if not source.shape:
             raise BadInput(f"{self.name}: '{name}' gathers rows of the scalar '{table}'")
         (axis,) = self.axes(table, axis)
-        shape = source.shape[:axis] + self.shape(rows) + source.shape[axis + 1:]
-        chosen = self.declare(self.unique(f"{name}.rows"), shape, source.role, source.bits)
-        self.add(View(chosen, table, rows, axis))
-        return chosen
+        chosen = self.look_up(table, rows, axis=axis, name=name)
+        return self.elementwise("copy", chosen, kind=kind, name=name, out=out, bits=bits or source.bits)
 
     def reshape(self, x: str, shape: Sequence[int], *, out: str | None = None) -> str:
         """Another shape of the same elements, as a View; one dimension may be -1."""

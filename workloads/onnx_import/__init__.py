@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import BadInput
 from ...ir import Einsum, Role, View, Workload
-from . import convolution, elementwise, matrices, normalisation, shapes  # noqa: F401  (they register operators)
+from . import convolution, elementwise, matrices, normalisation, resize, shapes  # noqa: F401  (they register operators)
 from .folding import fold
 from .graph import TABLE, GraphImport, ImportBuilder, Unsupported
 from .loading import (

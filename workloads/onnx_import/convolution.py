@@ -64,6 +64,38 @@ def conv(g: GraphImport, node: Node) -> None:
     g.built(node, out)
 
 
+@operator("ConvTranspose")
+def conv_transpose(g: GraphImport, node: Node) -> None:
+    """The result's size is given, or follows from the pads; what is given last decides on the others (ONNX's formulas).
+
+    With ``output_shape`` or SAME, the pads are what is left over; SAME_UPPER puts the odd one at the end, anything
+    else at the begin.
+    """
+    x, w, bias = g.value(node, 0), g.value(node, 1), g.maybe(node, 2)
+    strides, dilations = _spatial(g, node, x, "strides"), _spatial(g, node, x, "dilations")
+    kernel, n = list(w.shape[2:]), len(x.shape) - 2
+    if len(w.shape) != len(x.shape) or list(node.attributes.get("kernel_shape", kernel)) != kernel:
+        raise g.wrong(node, f"kernel {node.attributes.get('kernel_shape', kernel)}, weight {w.shape} and input "
+                            f"{x.shape} do not fit together")  # fmt: skip
+    extra = [int(e) for e in node.attributes.get("output_padding", [0] * n)][:n]
+    mode = str(node.attributes.get("auto_pad", "NOTSET"))
+    wanted = [int(s) for s in node.attributes.get("output_shape", [])][-n:]
+    full = [strides[d] * (x.shape[2 + d] - 1) + extra[d] + (kernel[d] - 1) * dilations[d] + 1 for d in range(n)]
+    if wanted or mode.startswith("SAME"):
+        wanted = wanted or [x.shape[2 + d] * strides[d] for d in range(n)]
+        total = [max(0, f - o) for f, o in zip(full, wanted, strict=True)]
+        begins = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
+        pads = [*begins, *(t - b for t, b in zip(total, begins, strict=True))]
+    else:
+        pads = [int(p) for p in node.attributes.get("pads", [0] * (2 * n))] if mode == "NOTSET" else [0] * (2 * n)
+        wanted = [f - pads[d] - pads[n + d] for d, f in enumerate(full)] if len(pads) == 2 * n else []
+    out = g.builder.conv_transpose(
+        g.tensor(x), g.tensor(w), None if bias is None else g.tensor(bias), strides, pads, dilations,
+        int(node.attributes.get("group", 1)), outputs=wanted, name=node.name, out=node.outputs[0], bits=g.bits_of(x),
+    )  # fmt: skip
+    g.built(node, out)
+
+
 def _pool(g: GraphImport, node: Node, op: str) -> None:
     x = g.value(node, 0)
     if "kernel_shape" not in node.attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from .graph import GraphImport, operator
@@ -169,7 +169,7 @@ def split(g: GraphImport, node: Node) -> None:
 
 @operator("Gather")
 def gather(g: GraphImport, node: Node) -> None:
-    """One known position is a slice; rows of a table that the data choose are a look-up."""
+    """One known position is a slice, several are strided copies; positions that the data choose are a look-up."""
     x, rows = g.value(node, 0), g.value(node, 1)
     axis = _axis(g, node, int(node.attributes.get("axis", 0)), len(x.shape))
     if rows.data is not None and rows.data.size == 1:
@@ -185,53 +185,26 @@ def gather(g: GraphImport, node: Node) -> None:
         part = g.builder.slice(g.tensor(x), starts, sizes, kind=node.op_type, name=node.name)
         g.built(node, g.builder.view(part, shape, out=node.outputs[0]))
         return
-    if axis != 0:
-        _gather_known(g, node, x, rows, axis)
-        return
-    g.built(node, g.builder.gather(g.tensor(x), g.tensor(rows), name=node.name, out=node.outputs[0]))
-
-
-def _gather_known(g: GraphImport, node: Node, x: Value, rows: Value, axis: int) -> None:
-    """Known positions along an inner axis: copies of slices, one per run of equally spaced positions."""
     if rows.data is None:
-        raise g.wrong(node, f"the data choose positions along axis {axis} (supported along axis 0, rows of a table)")
+        g.built(node, g.builder.gather(g.tensor(x), g.tensor(rows), axis=axis, name=node.name, out=node.outputs[0]))
+        return
     size = x.shape[axis]
     positions = [int(p) + (size if p < 0 else 0) for p in rows.data.reshape(-1)]
     if not positions or not all(0 <= p < size for p in positions):
-        raise g.wrong(node, f"positions {positions} along axis {axis} of '{x.name}' {x.shape}")
-    parts = []
-    for first, count, step in _runs(positions):
-        starts = [first if d == axis else 0 for d in range(len(x.shape))]
-        sizes = [count if d == axis else n for d, n in enumerate(x.shape)]
-        steps = [step if d == axis else 1 for d in range(len(x.shape))]
-        parts.append((starts, sizes, steps))
-    b = g.builder
-    names = [b.slice(g.tensor(x), *part, kind=node.op_type, name=node.name) for part in parts]
-    whole = names[0] if len(names) == 1 else b.concat(names, axis, kind=node.op_type, name=node.name)
-    g.built(node, b.view(whole, (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]), out=node.outputs[0]))
-
-
-def _runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(first, count, step) of equally spaced runs, taken greedily; a step of 0 is never taken."""
-    runs: list[tuple[int, int, int]] = []
-    i = 0
-    while i < len(positions):
-        step = positions[i + 1] - positions[i] if i + 1 < len(positions) else 0
-        j = i + 1
-        while step and j < len(positions) and positions[j] - positions[j - 1] == step:
-            j += 1
-        runs.append((positions[i], j - i, step or 1))
-        i = j
-    return runs
+        raise g.wrong(node, f"positions {positions[:8]} along axis {axis} of '{x.name}' {x.shape}")
+    flat = len(rows.shape) == 1
+    taken = g.builder.take(g.tensor(x), {axis: positions}, kind=node.op_type, name=node.name,
+                           out=node.outputs[0] if flat else None)  # fmt: skip
+    if not flat:
+        taken = g.builder.view(taken, (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]), out=node.outputs[0])
+    g.built(node, taken)
 
 
 @operator("Pad")
 def pad(g: GraphImport, node: Node) -> None:
+    """A constant outside by a padded read; the other modes by copies of what they repeat."""
     x, widths = g.value(node, 0), _needed(g, node, 1, "pads")
     mode = node.attributes.get("mode", "constant")
-    if mode != "constant":
-        raise g.wrong(node, f"mode '{mode}' is not supported (constant)")
-    value = g.number(node, 2, "value") or 0.0
     rank = len(x.shape)
     axes = [_axis(g, node, a, rank) for a in (g.integers(node, 3, "axes") or range(rank))]
     if len(widths) != 2 * len(axes):
@@ -239,10 +212,35 @@ def pad(g: GraphImport, node: Node) -> None:
     before, after = [0] * rank, [0] * rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = widths[i], widths[len(axes) + i]
-    if any(before) or any(after):
-        g.built(node, g.builder.pad(g.tensor(x), before, after, value, name=node.name, out=node.outputs[0]))
-    else:
+    if not any(before) and not any(after):
         g.view(node, x.shape)
+    elif mode == "constant":
+        value = g.number(node, 2, "value") or 0.0
+        g.built(node, g.builder.pad(g.tensor(x), before, after, value, name=node.name, out=node.outputs[0]))
+    elif mode in PADDED:
+        positions = {
+            d: [PADDED[mode](i, x.shape[d]) for i in range(-before[d], x.shape[d] + after[d])]
+            for d in range(rank) if before[d] or after[d]
+        }  # fmt: skip
+        g.built(node, g.builder.take(g.tensor(x), positions, kind="Pad", name=node.name, out=node.outputs[0]))
+    else:
+        raise g.wrong(node, f"mode '{mode}' (one of constant, {', '.join(PADDED)})")
+
+
+def _reflected(i: int, size: int) -> int:
+    """Reflection without repeating the edge: ... 2 1 0 1 2 ... n-1 n-2 ..."""
+    if size == 1:
+        return 0
+    i %= 2 * (size - 1)
+    return min(i, 2 * (size - 1) - i)
+
+
+PADDED: dict[str, Callable[[int, int], int]] = {
+    "reflect": _reflected,
+    "edge": lambda i, size: min(max(i, 0), size - 1),
+    "wrap": lambda i, size: i % size,
+}
+"""By mode: the element that stands at position i, which may lie outside, of a dimension of that size."""
 
 
 @operator("Expand")
@@ -279,61 +277,6 @@ def known_only(g: GraphImport, node: Node) -> None:
     if node.op_type not in ("Trilu", "CumSum", "Sign", "Round") or not x.constant:
         raise g.unsupported(node, "is supported for values known before the run only")
     g.built(node, g.builder.elementwise("copy", g.tensor(x), kind=node.op_type, name=node.name, out=node.outputs[0]))
-
-
-@operator("Upsample", "Resize")
-def resize(g: GraphImport, node: Node) -> None:
-    """Nearest neighbour by whole factors, where every element becomes a block of equal ones."""
-    x = g.value(node, 0)
-    mode = node.attributes.get("mode", "nearest")
-    factors = _factors(g, node, x)
-    if all(f == 1 for f in factors):
-        g.view(node, x.shape)
-        return
-    if mode != "nearest" or not _repeats_elements(node) or any(f != int(f) or f < 1 for f in factors):
-        raise g.wrong(
-            node, f"mode '{mode}' by factors {factors} is not supported (supported: nearest by whole factors, with "
-            "half-pixel coordinates and rounding, or asymmetric ones and floor)"
-        )  # fmt: skip
-    whole = [int(f) for f in factors]
-    out = g.builder.upsample(g.tensor(x), whole, kind=node.op_type, name=node.name, out=node.outputs[0])
-    g.built(node, out)
-
-
-def _repeats_elements(node: Node) -> bool:
-    """Whether upsampling by a whole factor f takes element i to elements i*f .. i*f + f-1."""
-    if node.op_type == "Upsample" or node.opset < 11:
-        return True
-    coordinates = node.attributes.get("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
-    if coordinates in ("asymmetric", "tf_half_pixel_for_nn"):
-        return bool(rounding == "floor")
-    return coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
-
-
-def _factors(g: GraphImport, node: Node, x: Value) -> list[float]:
-    """One factor per dimension, from scales or from sizes, of all dimensions or of `axes`."""
-    if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise g.unsupported(node, "keep_aspect_ratio_policy is not supported (stretch)")
-    old = node.op_type == "Upsample" or node.opset < 11
-    scales = g.maybe(node, 1 if old else 2)
-    rank = len(x.shape)
-    axes = [_axis(g, node, int(a), rank) for a in node.attributes.get("axes", range(rank))]
-    if "scales" in node.attributes:
-        given = [float(f) for f in node.attributes["scales"]]
-    elif scales is not None and 0 not in scales.shape:
-        if scales.data is None:
-            raise g.wrong(node, f"scales '{scales.name}' must be known before the run")
-        given = [float(f) for f in scales.data.reshape(-1)]
-    else:
-        sizes = _needed(g, node, 3, "sizes")
-        given = [to / x.shape[a] for to, a in zip(sizes, axes, strict=False)]
-    if len(given) != len(axes):
-        raise g.wrong(node, f"{len(given)} factors for {len(axes)} dimensions of '{x.name}' {x.shape}")
-    factors = [1.0] * rank
-    for axis, factor in zip(axes, given, strict=True):
-        factors[axis] = factor
-    return factors
 
 
 @operator("DepthToSpace", "SpaceToDepth")
