@@ -61,7 +61,7 @@ def test_open_rows_equal_a_walk_over_bursts(
 ) -> None:
     rate, burst, bursts, banks, activate, precharge = shape
     slow = SlowDram(rate, burst, burst * bursts, banks, activate, precharge)
-    fixed = [rate.numerator, rate.denominator, 0, burst, burst * bursts, banks, activate, precharge, 0, 0, 0]
+    fixed = [rate.numerator, rate.denominator, 0, burst, burst * bursts, banks, activate, precharge, 0, 0, 0, 0]
     state = np.array(fixed + [-1] * banks, np.int64)
     ticks = [step(state, amount, address, 0) for address, amount in transfers]
     expected = [slow.transfer(address, amount) for address, amount in transfers]
@@ -82,7 +82,7 @@ def test_open_rows_equal_a_walk_over_bursts(
 def test_refresh_stops_the_channel_tick_by_tick(
     now: int, amount: int, activate: int, pause: int, every: int, gap: int
 ) -> None:
-    state = np.array([1, 1, 0, 1, 2**20, 1, activate, 0, every, pause, every, -1], np.int64)
+    state = np.array([1, 1, 0, 1, 2**20, 1, activate, 0, every, pause, every, 0, -1], np.int64)
     is_open = False
     for begin in (now, now + amount + gap):
         begin = max(begin, now)
@@ -115,7 +115,7 @@ def test_open_row_dram_as_a_server() -> None:
     server = memory.server("read", Fraction(10**9))
     assert server == memory.server("write", Fraction(10**9))
     assert server.rate == 16
-    assert server.state == (16, 1, 0, 64, 2048, 4, 14, 15, 3900, 260, 3900, -1, -1, -1, -1)
+    assert server.state == (16, 1, 0, 64, 2048, 4, 14, 15, 3900, 260, 3900, 0, -1, -1, -1, -1)
     assert server.step is step
     assert server.state_times == (REFRESH_NEXT,)
     state = np.array(server.state, np.int64)

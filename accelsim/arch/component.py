@@ -195,9 +195,10 @@ class Memory(Component):
         name, rate = (f"{self.name}.{direction}", own) if own is not None else (self.name, self.bandwidth)
         return None if rate is None or math.isinf(rate) else (name, rate)
 
-    def server(self, direction: Direction, tick_hz: Fraction) -> Any:
+    def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Any:
         """The engine's Server of the port for `direction`, in bytes of work; None when it takes no time.
 
+        The argument of a phase is the byte address of the transfer or, with `streams`, that of the tensor it is of.
         Reads and writes that share a port get equal Servers of one name.
         """
         raise NotImplementedError

@@ -40,5 +40,5 @@ class Buffer(Memory):
     def _array_bytes(self) -> int:
         return max(1, self.capacity // self.banks)
 
-    def server(self, direction: Direction, tick_hz: Fraction) -> Server | None:
+    def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Server | None:
         return port_server(self, direction, tick_hz)

@@ -50,5 +50,5 @@ class Dram(DramBase):
 
     kind: Literal["dram"] = "dram"
 
-    def server(self, direction: Direction, tick_hz: Fraction) -> Server | None:
+    def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Server | None:
         return port_server(self, direction, tick_hz)

@@ -14,16 +14,25 @@ from ..engine.program import IntArray, Server
 from ..errors import BadInput
 from .dram import DramBase
 
-RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE, REFRESH_EVERY, REFRESH_FOR, REFRESH_NEXT, OPEN = (
-    range(12)
-)
+(
+    RATE_NUM, RATE_DEN, CREDIT, BURST, ROW, BANKS, ACTIVATE, PRECHARGE,
+    REFRESH_EVERY, REFRESH_FOR, REFRESH_NEXT, STREAMS, OPEN,
+) = range(13)  # fmt: skip
 """Words of the state: bytes per tick as a fraction; the unused part of the last tick in units of 1/den byte; bytes of
-a burst and of a row; banks; ticks; the time of the next refresh; then the open row of each bank, -1 if none."""
+a burst and of a row; banks; ticks; the time of the next refresh; the number of streams; then the open row of each bank,
+-1 if none; then for each stream the address at which it began, -1 if none, and the one at which it goes on."""
+STREAM_TABLE = 256
+"""Streams that are followed at once; one more begins anew in the place of another."""
+STREAM_GRAIN = 4096
+"""Streams begin at multiples of so many bytes."""
 _TERM_LIMIT = 2**20
 
 
 def step(state: IntArray, work: int, arg: int, now: int) -> int:
     """Ticks to move `work` bytes from byte address `arg` on, in order; a `StepFunction` of the engine.
+
+    Where the state follows streams, `arg` is the address at which one began, and the transfer goes on where the last
+    one of that stream ended: a tensor lies in memory tile by tile, in the order in which they move.
 
     Rows lie one after the other over the banks. Data moves in whole bursts at the pins' rate. A row that is not open
     costs an activation, after a precharge if its bank has another one open; within a transfer, the next row's bank
@@ -33,6 +42,14 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
     """
     num, den, burst, row_bytes, banks = state[RATE_NUM], state[RATE_DEN], state[BURST], state[ROW], state[BANKS]
     every, pause = state[REFRESH_EVERY], state[REFRESH_FOR]
+    address = arg
+    streams = state[STREAMS]
+    if streams > 0:
+        slot = OPEN + banks + 2 * (arg // STREAM_GRAIN % streams)
+        if state[slot] == arg:
+            address = state[slot + 1]
+        state[slot] = arg
+        state[slot + 1] = address + work
     idle = 0
     until_refresh = state[REFRESH_NEXT] - now
     if every > 0 and until_refresh <= 0:
@@ -42,8 +59,8 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
         until_refresh -= idle
         for bank in range(banks):
             state[OPEN + bank] = -1
-    begin = arg - arg % burst
-    end = arg + work + (-(arg + work)) % burst
+    begin = address - address % burst
+    end = address + work + (-(address + work)) % burst
     first, last = begin // row_bytes, (end - 1) // row_bytes
     ticks = 0
     hidden = 0
@@ -105,10 +122,11 @@ class OpenRowDram(DramBase):
             raise ValueError("refresh_interval must be more than twice refresh_time and activate together")
         return self
 
-    def server(self, direction: Direction, tick_hz: Fraction) -> Server:
+    def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Server:
         """The channel as a stateful server; work is bytes, the argument of a phase the byte address it starts at.
 
-        Times are rounded up to whole ticks.
+        With `streams`, the argument is the address of the tensor, a multiple of STREAM_GRAIN; see `step`. Times are
+        rounded up to whole ticks.
         """
         assert self.bandwidth is not None
         rate = rate_fraction(Fraction(self.bandwidth) / tick_hz, _TERM_LIMIT)
@@ -132,5 +150,8 @@ class OpenRowDram(DramBase):
             every,
             pause,
             every,
+            STREAM_TABLE if streams else 0,
         )
-        return Server(self.name, rate, step=step, state=words + (-1,) * self.banks, state_times=(REFRESH_NEXT,))
+        table = (-1, 0) * STREAM_TABLE if streams else ()
+        state = words + (-1,) * self.banks + table
+        return Server(self.name, rate, step=step, state=state, state_times=(REFRESH_NEXT,))

@@ -23,6 +23,7 @@ from ..engine.refine import exact_ticks
 from ..errors import MappingError
 from ..ir import Workload
 from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
+from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
@@ -117,6 +118,7 @@ class _Lowering:
         """Index of a part to the actors of its transfer, in order; empty when it takes no time."""
         self.back: dict[int, list[Actor]] = {}
         """The same for reloads of the partial results that a store takes away."""
+        self.addresses = addresses(mapping, workload)
         self.costs: dict[Position, OpCosts] = {}
         self.ends: dict[tuple[Position, int], list[Actor]] = {}
 
@@ -426,11 +428,18 @@ class _Lowering:
                 actions[action] = actions.get(action, 0) + count
         return Phase(
             work=max(1, work),
+            arg=self._address(actor),
             inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := _in_tokens(w, place)) is not None),
             outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := _out_tokens(w, place)) is not None),
             actions=gather_actions(actions),
             segment=actor.segment,
         )
+
+    def _address(self, actor: Actor) -> int:
+        """Of the tensor that a transfer is of, in the memory whose port it takes; 0 for Ops and links."""
+        if actor.part is None or actor.port is None:
+            return 0
+        return self.addresses.get((actor.port.component, actor.part.move.tensor), 0)
 
     def _move_work(self, actor: Actor, place: Place) -> tuple[int, dict[Hashable, int]]:
         part = actor.part

@@ -37,9 +37,9 @@ def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
     source, target = arch.memories[src], arch.memories[dst]
     found: list[tuple[str, Server, bool]] = []
     for component, server, hides in (
-        (src, source.server("read", tick_hz), source.on_chip),
+        (src, source.server("read", tick_hz, streams=True), source.on_chip),
         *((link.name, link.server(tick_hz), False) for link in arch.links.values() if {*link.between} == {src, dst}),
-        (dst, target.server("write", tick_hz), target.on_chip),
+        (dst, target.server("write", tick_hz, streams=True), target.on_chip),
     ):
         if server is not None:
             found.append((component, server, hides))
