@@ -33,7 +33,8 @@ def print_report(report: Report, console: Console | None = None, *, top: int = 1
     out.print(_energy(report))
 
 
-def _grid(title: str, *columns: str) -> Table:
+def grid(title: str, *columns: str) -> Table:
+    """An empty table; the first column is folded where room is short, the others keep to one line."""
     from rich import box
     from rich.table import Table
 
@@ -85,7 +86,7 @@ def _operators(report: Report, top: int) -> Table:
 
     ranked = sorted(report.operators, key=lambda row: (-row.cycles, row.name))
     left = f", {top} of {len(ranked)}" if len(ranked) > top else ""
-    table = _grid(f"Operators by time{left}", "operator", "kind", "unit", "cycles", "share", "busy", "MACs", "off-chip",
+    table = grid(f"Operators by time{left}", "operator", "kind", "unit", "cycles", "share", "busy", "MACs", "off-chip",
                   "energy", "limit")  # fmt: skip
     for row in ranked[:top]:
         table.add_row(
@@ -104,7 +105,7 @@ def _operators(report: Report, top: int) -> Table:
 
 
 def _tiers(report: Report) -> Table:
-    table = _grid("Traffic by tier", "memory", "capacity", "read", "written", "rate", "port busy", "energy")
+    table = grid("Traffic by tier", "memory", "capacity", "read", "written", "rate", "port busy", "energy")
     for row in report.tiers:
         busy = "–" if row.busy is None else f"{100 * row.busy:.1f} %"
         table.add_row(row.memory, si(row.capacity_bytes, "B"), si(row.read_bytes, "B"), si(row.write_bytes, "B"),
@@ -113,7 +114,7 @@ def _tiers(report: Report) -> Table:
 
 
 def _energy(report: Report) -> Table:
-    table = _grid("Energy by component", "component", "energy", "share")
+    table = grid("Energy by component", "component", "energy", "share")
     for row in sorted(report.components, key=lambda c: (-c.energy_J, c.name)):
         share = f"{100 * row.energy_J / report.energy_J:.1f} %" if report.energy_J else ""
         table.add_row(f"{row.category} {row.name}", si(row.energy_J, "J"), share)
