@@ -140,7 +140,7 @@ def test_step_compiles() -> None:
 
     compiled: Any = numba.njit(step)
     rng = np.random.default_rng(1)
-    base = np.array([7, 3, 0, 16, 64, 3, 11, 5, 200, 20, 200, -1, -1, -1], np.int64)
+    base = np.array([7, 3, 0, 16, 64, 3, 11, 5, 200, 20, 200, 0, -1, -1, -1], np.int64)
     ours, theirs, now = base.copy(), base.copy(), 0
     for _ in range(300):
         work, arg, gap = (int(x) for x in rng.integers(1, 2000, 3))
