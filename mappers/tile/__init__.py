@@ -16,8 +16,6 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
 from .network import Network
 
-OBJECTIVES = ("latency", "energy", "edp")
-
 
 def map_workload(
     workload: Workload,
