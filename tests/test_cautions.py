@@ -10,7 +10,7 @@ from accelsim.engine import compiled
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
 from accelsim.mapping.tree import Claim, Mapping, Op, Par, Seq, Stay
-from accelsim.report.cautions import crowded_ports, missed_claim
+from accelsim.report.cautions import crowded_ports, idle_components, missed_claim
 
 TWO_UNITS = """
 name: two_units
@@ -54,3 +54,9 @@ def test_a_claim_far_off_is_pointed_out() -> None:
     assert missed_claim(arch, boast, report.trace) == [
         f"the mapper expected {report.cycles * 1.5:,.0f} cycles, +50% of what the run took"
     ]
+
+
+def test_parts_that_do_nothing_are_pointed_out() -> None:
+    arch = array_machine(8, 8, bandwidth="16 GB/s")
+    trace = simulate(arch, gemm(64, 64, 64)).trace
+    assert idle_components(arch, trace) == ["vector is not used by this mapping"]
