@@ -69,5 +69,6 @@ def idle_components(arch: Architecture, trace: Trace) -> list[str]:
     """Memories and units of the machine that the run never touched."""
     counts = trace.action_counts().tolist()
     used = {a.component for a, n in zip(trace.program.actions, counts, strict=True) if isinstance(a, Action) and n}
-    used |= {server.name for server, work in zip(trace.program.platform.servers, trace.server_work, strict=True) if work}
+    worked = zip(trace.program.platform.servers, trace.server_work.tolist(), strict=True)
+    used |= {server.name for server, work in worked if work}
     return [f"{name} is not used by this mapping" for name in (*arch.memories, *arch.units) if name not in used]
