@@ -87,6 +87,12 @@ class Architecture:
             )
         return MappingProxyType(bound)
 
+    def _repr_html_(self) -> str:
+        """Tables of its parts, in notebooks."""
+        from .notebook import architecture_html
+
+        return architecture_html(self)
+
     def components(self) -> Iterator[Component]:
         """Every component, by category and name."""
         for section in (self.memories, self.units, self.links):

@@ -91,6 +91,12 @@ class Workload:
     body: tuple[Item, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    def _repr_html_(self) -> str:
+        """What it holds and computes, in notebooks."""
+        from .notebook import workload_html
+
+        return workload_html(self)
+
     def einsums(self) -> Iterator[tuple[Einsum, int]]:
         """Every Einsum with the number of times it runs, in order."""
         yield from _walk(self.body, 1)

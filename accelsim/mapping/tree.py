@@ -164,6 +164,15 @@ class Mapping:
     moves: tuple[Move, ...] = ()
     claim: Claim | None = field(default=None, compare=False)
 
+    def _repr_html_(self) -> str:
+        """The loop nest, in notebooks."""
+        from html import escape
+
+        from .nest import tree_text
+
+        title = escape(f"{self.workload} on {self.architecture}")
+        return f"<p><b>{title}</b></p><pre>{escape(tree_text(self))}</pre>"
+
 
 def children(node: Node) -> Iterator[tuple[int | str, Node]]:
     """The steps below a node and the nodes they lead to."""

@@ -131,6 +131,26 @@ class Report:
 
         return to_dataframe(self, kind)
 
+    def to_csv(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write every table of `to_dataframe` as ``<kind>.csv`` into a folder, and return their paths.
+
+        Raises:
+            BadInput: the folder cannot be made or written.
+        """
+        from .tables import to_csv
+
+        return to_csv(self, folder)
+
+    def to_parquet(self, folder: str | Path) -> tuple[Path, ...]:
+        """The same as Parquet files; needs the extra ``parquet``.
+
+        Raises:
+            BadInput: pyarrow is not installed, or the folder cannot be made or written.
+        """
+        from .tables import to_parquet
+
+        return to_parquet(self, folder)
+
     def to_json(self) -> dict[str, Any]:
         """The Report as plain values for ``json.dumps``; its form is fixed by ``report.schema.json``."""
         from .contract import to_json
@@ -144,6 +164,12 @@ class Report:
         target = Path(path)
         target.write_text(report_html(self), encoding="utf-8")
         return target
+
+    def _repr_html_(self) -> str:
+        """The summary, in notebooks."""
+        from .notebook import summary_html
+
+        return summary_html(self)
 
     def print(self, console: Console | None = None) -> None:
         """Print the Report to a terminal."""
