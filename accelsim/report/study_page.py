@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .page import Cell, Column, Figure, Page, number
@@ -15,6 +16,10 @@ MAX_LINES = 400
 """Points drawn in the chart of parallel coordinates; the front is always among them."""
 MAX_STEPS = 12
 """Values of a numeric parameter that are drawn at equal distances."""
+MAX_POINTS = 4000
+"""Points drawn in a scatter plot; the front is always among them."""
+MEDIANS = 8
+"""Groups of equal size whose medians are drawn where a numeric parameter has more values."""
 MAX_ROWS = 1000
 """Rows of the table; the front is always among them."""
 
@@ -28,6 +33,8 @@ def study_html(
     pareto: list[int],
     failed: pandas.DataFrame | None,
     notes: list[str],
+    larger: Sequence[str] = (),
+    infeasible: Sequence[int] = (),
 ) -> str:
     """Return the text of a self-contained page about the points of a study.
 
@@ -39,11 +46,13 @@ def study_html(
         pareto: positions (as for ``table.iloc``) of the points on the Pareto front.
         failed: rows of points without a result, or None.
         notes: sentences to stand above the charts.
+        larger: objectives of which larger is better.
+        infeasible: positions of the points that do not meet the constraints.
 
     Raises:
         BadInput: a named column or a position is not in the table.
     """
-    _check(table, [*parameters, *objectives], pareto)
+    _check(table, [*parameters, *objectives], [*pareto, *infeasible])
     finished, lost = len(table), 0 if failed is None else len(failed)
     subtitle = f"{finished} points, {len(pareto)} of them on the Pareto front"
     page = Page(title, f"{subtitle}, {lost} failed" if lost else subtitle)
@@ -52,15 +61,15 @@ def study_html(
         [
             ("points", number(finished), f"over {len(parameters)} parameters"),
             ("Pareto front", number(len(pareto)), "no other point is as good in every objective"),
-            *((f"lowest {o}", number(min(values)), f"highest {number(max(values))}")
-              for o in objectives if (values := _finite(table[o]))),
+            *((_range(o, values, o in larger)) for o in objectives if (values := _finite(table[o]))),
+            *([("feasible", number(finished - len(infeasible)), "meet every constraint")] if infeasible else []),
             *([("failed", number(lost), "listed at the end")] if lost else []),
         ]
     )
     for note in notes:
         page.text(note, strong=True)
     if finished:
-        _charts(page, table, parameters, objectives, pareto)
+        _charts(page, table, parameters, objectives, pareto, frozenset(larger), frozenset(infeasible))
         _points(page, table, parameters, objectives, pareto)
     if failed is not None and lost:
         page.section("Failed points")
@@ -79,21 +88,39 @@ def _check(table: pandas.DataFrame, columns: Sequence[str], pareto: Sequence[int
         raise BadInput(f"Pareto position {wrong[0]} is outside the study's table (0 to {len(table) - 1})")
 
 
+def _range(objective: str, values: list[float], larger: bool) -> tuple[str, str, str]:
+    low, high = number(min(values)), number(max(values))
+    if larger:
+        return f"highest {objective}", high, f"lowest {low}"
+    return f"lowest {objective}", low, f"highest {high}"
+
+
 def _charts(
-    page: Page, table: pandas.DataFrame, parameters: list[str], objectives: list[str], pareto: list[int]
+    page: Page,
+    table: pandas.DataFrame,
+    parameters: list[str],
+    objectives: list[str],
+    pareto: list[int],
+    larger: frozenset[str],
+    infeasible: frozenset[int],
 ) -> None:
     if len(objectives) > 1:
         page.section("Trade-offs")
         for other in objectives[1:]:
-            figure = _scatter(table, parameters, objectives[0], other, pareto, stairs=len(objectives) == 2)
-            page.figure(figure, title=f"{objectives[0]} and {other}")
+            x, stairs = objectives[0], len(objectives) == 2
+            # What is reached at least: a step keeps the value of the point on the worse side of it in x.
+            shape = "vh" if x in larger else "hv"
+            figure = _scatter(table, parameters, x, other, pareto, infeasible, shape if stairs else "")
+            note = f"{MAX_POINTS} of {len(table)} points are drawn." if len(table) > MAX_POINTS else ""
+            page.figure(figure, title=f"{x} and {other}", note=note)
     axes = [*parameters, *objectives]
     if len(axes) > 1:
         page.section("Parallel coordinates", "One line per point, each axis from its lowest value to its highest.")
         note = f"{MAX_LINES} of {len(table)} points are drawn." if len(table) > MAX_LINES else ""
         page.figure(_parallel(table, axes, pareto), title="Parameters and objectives", note=note, height=380)
     if parameters and objectives:
-        page.section("What each parameter does", "Points, and the median at each value of the parameter.")
+        page.section("What each parameter does", "Points, and the median at each value of the parameter; of more than "
+                     f"{MAX_STEPS} numbers, over {MEDIANS} groups of equal size.")  # fmt: skip
         for objective in objectives:
             page.figures([(f"{objective} by {p}", _effect(table, p, objective, pareto)) for p in parameters])
 
@@ -115,13 +142,24 @@ def _missing(shown: int, of: int) -> str:
     return f" {shown} of {of} points are listed." if shown < of else ""
 
 
+def _thinned(rows: list[int], most: int) -> list[int]:
+    """At most so many of the rows, evenly over their order."""
+    return rows[:: max(1, math.ceil(len(rows) / max(1, most)))]
+
+
 def _scatter(
-    table: pandas.DataFrame, parameters: list[str], x: str, y: str, pareto: list[int], *, stairs: bool
+    table: pandas.DataFrame,
+    parameters: list[str],
+    x: str,
+    y: str,
+    pareto: list[int],
+    infeasible: frozenset[int],
+    shape: str,
 ) -> Figure:
-    """One objective against another; `stairs` joins the front, which only two objectives order."""
+    """One objective against another; lines of a `shape` join the front, which only two objectives order."""
     front = sorted(pareto, key=lambda i: _float(table[x].iloc[i]))
-    rest = sorted(set(range(len(table))) - set(pareto))
-    hover = [_hover(table, i, [*parameters, x, y]) for i in range(len(table))]
+    rest = _thinned(sorted(set(range(len(table))) - set(pareto)), MAX_POINTS - len(pareto))
+    hover = {i: _hover(table, i, [*parameters, x, y]) for i in (*front, *rest)}
 
     def points(rows: list[int]) -> dict[str, Any]:
         return {
@@ -132,22 +170,23 @@ def _scatter(
             "hovertemplate": "%{text}<extra></extra>",
         }
 
-    others = {**points(rest), "mode": "markers", "name": "other points",
+    others = {**points([i for i in rest if i not in infeasible]), "mode": "markers", "name": "other points",
               "marker": {"color": "$muted", "size": 6, "opacity": 0.5}}
-    best = {**points(front), "mode": "lines+markers" if stairs else "markers", "name": "Pareto front",
+    beyond = {**points([i for i in rest if i in infeasible]), "mode": "markers", "name": "not feasible",
+              "marker": {"color": "$muted", "size": 6, "opacity": 0.5, "symbol": "x-thin-open"}}
+    best = {**points(front), "mode": "lines+markers" if shape else "markers", "name": "Pareto front",
             "marker": {"color": "$1", "size": 10, "line": {"color": "$surface", "width": 1.5}},
-            "line": {"color": "$1", "width": 1.5, "shape": "hv", "dash": "dot"}}
-    return {"data": [others, best], "layout": {"xaxis": _axis(table[x], x), "yaxis": _axis(table[y], y)}}
+            "line": {"color": "$1", "width": 1.5, "shape": shape or "linear", "dash": "dot"}}
+    return {"data": [others, *([beyond] if infeasible else []), best], "layout": {"xaxis": _axis(table[x], x), "yaxis": _axis(table[y], y)}}
 
 
 def _parallel(table: pandas.DataFrame, axes: list[str], pareto: list[int]) -> Figure:
     scales = [_Scale(table[a]) for a in axes]
     front = set(pareto)
     rest = [i for i in range(len(table)) if i not in front]
-    step = max(1, math.ceil(len(rest) / max(1, MAX_LINES - len(pareto))))
     data = []
     for rows, name, line in (
-        (rest[::step], "other points", {"color": "$muted", "width": 0.8}),
+        (_thinned(rest, MAX_LINES - len(pareto)), "other points", {"color": "$muted", "width": 0.8}),
         (sorted(front), "Pareto front", {"color": "$1", "width": 2}),
     ):
         for k, i in enumerate(rows):
@@ -201,7 +240,7 @@ class _Scale:
 def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: list[int]) -> Figure:
     """An objective against a parameter: every point, and the median at each value.
 
-    Up to MAX_STEPS different values stand at equal distances, more of them at their size.
+    Up to MAX_STEPS different values stand at equal distances, more of them at their size, with medians over groups.
     """
     front = set(pareto)
     known = [i for i in range(len(table)) if math.isfinite(_float(table[objective].iloc[i]))]
@@ -220,10 +259,16 @@ def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: lis
         return {"type": "scatter", "mode": "markers", "name": name, "marker": marker, "x": [place(i) for i in rows],
                 "y": [_plain(table[objective].iloc[i]) for i in rows], "hovertemplate": "%{x}: %{y}<extra></extra>"}
 
+    if steps and numeric and any(not math.isfinite(_float(v)) for v in table[parameter]):
+        names.append(number(math.nan))
     by_value: dict[Any, list[float]] = {}
     for i in known:
         by_value.setdefault(place(i), []).append(_float(table[objective].iloc[i]))
-    order = [n for n in names if n in by_value] if steps else sorted(k for k in by_value if k is not None)
+    if steps:
+        order: list[Any] = [n for n in names if n in by_value]
+    else:
+        by_value = _grouped({k: v for k, v in by_value.items() if k is not None})
+        order = list(by_value)
     median = {"type": "scatter", "mode": "lines+markers" if numeric else "markers", "name": "median",
               "line": {"color": "$0", "width": 2}, "marker": {"color": "$0", "size": 8, "symbol": "diamond"},
               "x": order, "y": [_median(by_value[k]) for k in order],
@@ -232,9 +277,18 @@ def _effect(table: pandas.DataFrame, parameter: str, objective: str, pareto: lis
     if steps:
         across = {"type": "category", "categoryorder": "array", "categoryarray": names}
     dots = {"color": "$muted", "size": 5, "opacity": 0.45}
-    return {"data": [group([i for i in known if i not in front], "points", dots),
+    drawn = _thinned([i for i in known if i not in front], MAX_POINTS - len(pareto))
+    return {"data": [group(drawn, "points", dots),
                      group([i for i in known if i in front], "Pareto front", {"color": "$1", "size": 6}), median],
             "layout": {"showlegend": False, "yaxis": _axis(table[objective], ""), "xaxis": across}}  # fmt: skip
+
+
+def _grouped(by_value: dict[float, list[float]]) -> dict[float, list[float]]:
+    """Values in MEDIANS groups of about equal size along the parameter, each at the median of its parameters."""
+    pairs = sorted((key, value) for key, values in by_value.items() for value in values)
+    cuts = [round(k * len(pairs) / MEDIANS) for k in range(MEDIANS + 1)]
+    groups = [pairs[a:b] for a, b in pairwise(cuts) if b > a]
+    return {_median([key for key, _ in group]): [value for _, value in group] for group in groups}
 
 
 def _names(column: pandas.Series[Any]) -> list[str]:

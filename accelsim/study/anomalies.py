@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .outcome import Status
+from .span import Scalar
 from .store import Row
-from .sweep import Scalar
 
 if TYPE_CHECKING:
     from ..arch.units import Quantity
@@ -57,7 +57,8 @@ def _along(rows: Sequence[Row], name: str, quantity: Quantity) -> list[tuple[flo
         for (small, fast, less), (large, slow, more) in pairwise(line):
             if large > small and slow > fast:
                 where = ", ".join(f"{k}={v}" for k, v in json.loads(others).items() if k in varying)
-                found.append((slow / fast, f"{name} {more} is {slow / fast - 1:.2%} slower than {less} at {where}"))
+                told = f"{name} {more} is {slow / fast - 1:.2%} slower than {less}"
+                found.append((slow / fast, f"{told} at {where}" if where else told))
     return found
 
 

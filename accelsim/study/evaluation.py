@@ -11,7 +11,8 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
-from .sweep import Point, Scalar
+from .point import Point
+from .span import Scalar
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
@@ -23,6 +24,8 @@ Options = tuple[tuple[str, Scalar], ...]
 NOT_RESULTS = ("cli", "study", "experiments", "workloads", "arch_specs", "__pycache__")
 """Parts of the package that no result depends on: machines and workloads enter the key of a point by their content."""
 COUNTS = ("batch", "seq", "context", "bits")
+SIZES = ("machine.peak_macs_per_s", "machine.on_chip_bytes", "machine.off_chip_bytes_per_s")
+"""Columns of `size`."""
 
 
 def simulate_point(point: Point) -> dict[str, Scalar]:
@@ -48,12 +51,13 @@ def size(arch: Architecture) -> dict[str, Scalar]:
     """What the machine is made of, as objectives to be weighed against its speed."""
     clocked = [(unit.peak_rates().get("mac", 0.0), unit.clock or arch.clock) for unit in arch.units.values()]
     outermost = arch.tiers()[0].port("read")
+    peak, on_chip, off_chip = SIZES
     sizes: dict[str, Scalar] = {
-        "machine.peak_macs_per_s": sum(rate * float(clock) for rate, clock in clocked),
-        "machine.on_chip_bytes": sum(memory.capacity for memory in arch.memories.values() if memory.on_chip),
+        peak: sum(rate * float(clock) for rate, clock in clocked),
+        on_chip: sum(memory.capacity for memory in arch.memories.values() if memory.on_chip),
     }
     if outermost is not None:
-        sizes["machine.off_chip_bytes_per_s"] = float(outermost[1])
+        sizes[off_chip] = float(outermost[1])
     return sizes
 
 

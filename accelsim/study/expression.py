@@ -23,7 +23,7 @@ from typing import TypeAlias
 from .dimensions import PLAIN, SUFFIXES, UNKNOWN, Dimension, agree, divide, multiply, of_column, quantity, told
 from .expression_nodes import COMPARISONS, Among, Binary, Call, Name, Node, Number, Text, Unary, is_truth, names
 from .expression_parser import ExpressionError, parse
-from .sweep import Scalar
+from .span import Scalar
 
 Row: TypeAlias = Mapping[str, Scalar]
 _Compiled: TypeAlias = Callable[[Row], Scalar]

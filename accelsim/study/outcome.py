@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from ..errors import AccelsimError, DoesNotFit
-from .sweep import Point, Scalar
+from .point import Point
+from .span import Scalar
 
 Evaluate: TypeAlias = Callable[[Point], Mapping[str, Scalar]]
 """Simulates a point: its results by column name. It must be picklable, and depend on nothing but the point."""

@@ -1,45 +1,61 @@
-"""Pareto fronts of result rows."""
+"""Pareto fronts: the points that no other point betters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 
-from ..errors import BadInput
-from .sweep import Scalar
+BLOCK = 512
 
 
-def front(values: Sequence[Mapping[str, Scalar]], objectives: Sequence[str]) -> list[int]:
-    """Positions of the rows that are not dominated, in order.
+def front(scores: Sequence[tuple[float, ...]]) -> list[int]:
+    """Positions of the scores that are not dominated, in order.
 
-    A row dominates another if it is at least as good in every objective and better in one; of equal rows all stay.
+    A score dominates another if it is as small in every objective and smaller in one; of equal scores all stay.
 
     Args:
-        values: one mapping per row; rows without one of the objectives are left out.
-        objectives: column names, smaller being better; a leading minus sign makes larger better.
-
-    Raises:
-        BadInput: no objective is given, or no row has a number under one of them.
+        scores: one tuple per point, all of one length, no NaN among them.
     """
-    if not objectives:
-        raise BadInput("a Pareto front needs an objective, such as latency_s")
-    names = [name.removeprefix("-") for name in objectives]
-    signs = [-1.0 if name.startswith("-") else 1.0 for name in objectives]
-    for name in names:
-        if not any(_is_number(row.get(name)) for row in values):
-            known = sorted({key for row in values for key, value in row.items() if _is_number(value)})
-            raise BadInput(f"no column of numbers '{name}' (there are {', '.join(known) or 'none'})")
-    scored = [
-        (tuple(sign * float(row[name]) for name, sign in zip(names, signs, strict=True)), i)
-        for i, row in enumerate(values)
-        if all(_is_number(row.get(name)) for name in names)
-    ]
-    kept: list[tuple[tuple[float, ...], int]] = []
-    # In lexicographic order a row can only be dominated by one that stands before it.
-    for score, i in sorted(scored):
-        if not any(other != score and all(a <= b for a, b in zip(other, score, strict=True)) for other, _ in kept):
-            kept.append((score, i))
-    return sorted(i for _, i in kept)
+    places: dict[tuple[float, ...], list[int]] = {}
+    for i, score in enumerate(scores):
+        places.setdefault(score, []).append(i)
+    # In lexicographic order a score can only be dominated by one that stands before it.
+    ordered = sorted(places)
+    few = not ordered or len(ordered[0]) <= 3
+    best = _staircase(ordered) if few else _blocks(ordered)
+    return sorted(i for score in best for i in places[score])
 
 
-def _is_number(value: Scalar | None) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def _staircase(ordered: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Up to three objectives: of the scores so far, the steps by the second, each lower in the third than the last."""
+    kept, seconds, thirds = [], list[float](), list[float]()
+    for score in ordered:
+        _, second, third = (*score, 0.0, 0.0)[:3]
+        at = bisect_right(seconds, second)
+        if at and thirds[at - 1] <= third:
+            continue
+        kept.append(score)
+        start = at - 1 if at and seconds[at - 1] == second else at
+        end = at
+        while end < len(thirds) and thirds[end] >= third:
+            end += 1
+        seconds[start:end], thirds[start:end] = [second], [third]
+    return kept
+
+
+def _blocks(ordered: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Any number of objectives: blocks of scores against the front so far, then against one another."""
+    import numpy as np
+
+    kept = np.empty((0, len(ordered[0])))
+    for start in range(0, len(ordered), BLOCK):
+        block = np.array(ordered[start : start + BLOCK])
+        for at in range(0, len(kept), BLOCK):
+            part = kept[at : at + BLOCK]
+            block = block[~(part[:, None, :] <= block[None, :, :]).all(axis=2).any(axis=0)]
+            if not len(block):
+                break
+        # Among different scores in lexicographic order only an earlier one can be as small everywhere.
+        beside = np.triu((block[:, None, :] <= block[None, :, :]).all(axis=2), 1)
+        kept = np.concatenate([kept, block[~beside.any(axis=0)]])
+    return [tuple(map(float, row)) for row in kept]

@@ -10,13 +10,17 @@ from typing import TypeAlias
 from ..errors import BadInput
 from ..files import writable_folder
 from .outcome import Evaluate, Outcome, Status, evaluated, failure
+from .point import Point
 from .pool import WorkerDied, WorkerPool
 from .store import FILE, Store
 from .study import Study
-from .sweep import Point, Sweep
+from .sweep import Sweep
 
 Progress: TypeAlias = Callable[[int, int, Outcome | None], None]
 """Called with the number of points done, their total, and the last outcome (None at the start)."""
+
+Watch: TypeAlias = Callable[[Point, Outcome], None]
+"""Called with every point that is finished, those that the store holds already first."""
 
 ATTEMPTS = 2
 """How often a point is tried whose worker dies."""
@@ -28,7 +32,9 @@ def run_sweep(
     *,
     jobs: int = 2,
     resume: bool = False,
+    retry_failed: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     evaluate: Evaluate | None = None,
     identify: Callable[[Point], str] | None = None,
     executor: Executor | None = None,
@@ -40,7 +46,9 @@ def run_sweep(
         folder: where the store goes; made if it is missing.
         jobs: worker processes; 0 evaluates in this process.
         resume: take up a store that is there, and evaluate only points whose content key it does not hold.
+        retry_failed: with `resume`, also evaluate points again that failed with an error (not those that do not fit).
         progress: told after every point.
+        watch: told of every point and its outcome.
         evaluate: simulates a point; the default calls `accelsim.simulate`.
         identify: the content key of a point; raises AccelsimError for a point that cannot be built.
         executor: any other executor of `concurrent.futures`, in place of worker processes on this machine.
@@ -50,6 +58,10 @@ def run_sweep(
             All this is found before the first simulation.
         KeyboardInterrupt: after the workers have been ended; finished points are in the store.
     """
+    if evaluate is None:
+        from .foreseen import check_names
+
+        check_names(sweep)
     if evaluate is None or identify is None:
         from .evaluation import Identity, simulate_point
 
@@ -62,15 +74,20 @@ def run_sweep(
     keys = [identify(point) for point in points]
     store = Store(where, sweep, points, keys)
     try:
-        settled = store.settled()
+        settled = store.settled((Status.CRASHED, Status.FAILED) if retry_failed else (Status.CRASHED,))
         todo = {key: point for key, point in zip(keys, points, strict=True) if key not in settled}
         done, total = len(set(keys)) - len(todo), len(set(keys))
+        if watch and settled:
+            for point, outcome in store.outcomes(points, settled):
+                watch(point, outcome)
         if progress:
             progress(done, total, None)
         for finished in _outcomes(evaluate, todo, executor, jobs):
             store.write(finished)
-            for _, outcome in finished:
+            for key, outcome in finished:
                 done += 1
+                if watch:
+                    watch(todo[key], outcome)
                 if progress:
                     progress(done, total, outcome)
     finally:

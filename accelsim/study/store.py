@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import BadInput
+from .migrations import FORMAT, create, layout, migrate, version
 from .outcome import Outcome, Status
-from .sweep import Point, Scalar, Sweep
+from .point import Point
+from .span import Scalar
+from .sweep import Sweep
 
 FILE = "study.sqlite"
-FORMAT = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS points (position INTEGER PRIMARY KEY, key TEXT NOT NULL, settings TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS results (
-  key TEXT PRIMARY KEY, status TEXT NOT NULL, result TEXT NOT NULL, error TEXT NOT NULL, message TEXT NOT NULL);
-"""
 
 
 @dataclass(frozen=True)
@@ -42,32 +38,58 @@ class Store:
     def __init__(self, folder: Path, sweep: Sweep, points: Sequence[Point], keys: Sequence[str]) -> None:
         """Open or make the store in `folder` for a sweep. Raises BadInput if another process writes there."""
         self._lock = _lock(folder)
-        self._db = sqlite3.connect(folder / FILE)
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._layouts: dict[tuple[str, ...], int] = {}
+        try:
+            self._db = sqlite3.connect(folder / FILE)
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._open(folder / FILE, sweep, points, keys)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, file: Path, sweep: Sweep, points: Sequence[Point], keys: Sequence[str]) -> None:
+        try:
+            there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
+            if there and (found := version(self._db, file)) != FORMAT:
+                migrate(self._db, found, file)
+        except sqlite3.DatabaseError as error:
+            raise BadInput(f"{file}: not a study ({error})") from error
         with self._db:
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
+            create(self._db)
             self._db.execute("DELETE FROM points")
-            self._db.executemany(
-                "INSERT INTO points VALUES (?, ?, ?)",
-                [(i, k, json.dumps(p.settings())) for i, (p, k) in enumerate(zip(points, keys, strict=True))],
-            )
+            rows = [
+                (i, key, *self._list(point.settings())) for i, (point, key) in enumerate(zip(points, keys, strict=True))
+            ]
+            self._db.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", rows)
             meta = {"format": str(FORMAT), "sweep": sweep.to_json()}
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
-    def settled(self) -> set[str]:
-        """Keys of the points that need no evaluation any more."""
-        rows = self._db.execute("SELECT key FROM results WHERE status != ?", (Status.CRASHED,))
-        return {key for (key,) in rows}
+    def settled(self, again: Collection[Status] = (Status.CRASHED,)) -> set[str]:
+        """Keys of the points that need no evaluation any more: all but those of a status that is tried `again`."""
+        rows = self._db.execute("SELECT key, status FROM results")
+        return {key for key, status in rows if status not in again}
+
+    def outcomes(self, points: Sequence[Point], keys: Collection[str]) -> list[tuple[Point, Outcome]]:
+        """The points of certain keys with the outcomes that are held."""
+        held = _read_rows(self._db)
+        return [(point, row.outcome) for point, (key, row) in zip(points, held, strict=True)
+                if row.outcome is not None and key in keys]  # fmt: skip
 
     def write(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
         """Keep outcomes under their keys, all or none."""
-        rows = [(k, o.status, json.dumps(dict(o.values)), o.error, o.message) for k, o in outcomes]
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+            rows = [(k, o.status, *self._list(o.values), o.error, o.message) for k, o in outcomes]
+            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _list(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
+        names = tuple(values)
+        if names not in self._layouts:
+            self._layouts[names] = layout(self._db, list(names))
+        return self._layouts[names], json.dumps(list(values.values()))
 
     def close(self) -> None:
-        self._db.close()
+        if hasattr(self, "_db"):
+            self._db.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -88,24 +110,60 @@ def _lock(folder: Path) -> IO[str] | None:
 
 
 def read(path: Path) -> tuple[Sweep, list[Row]]:
-    """The sweep and its rows in grid order. Raises BadInput when `path` is no study."""
+    """The sweep and its rows in their order; a store of an older format is brought up to date.
+
+    Raises:
+        BadInput: `path` is no study, or of a later format.
+    """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise BadInput(f"{path}: no study here (a folder that `accelsim sweep --out` has written)")
     try:
         # Not read-only: after a writer was killed, the first reader has to roll its last transaction back.
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as db:
+            if (found := version(db, file)) != FORMAT:
+                _update(db, found, file)
+            db.execute("BEGIN")
             meta = dict(db.execute("SELECT name, value FROM meta"))
-            if meta.get("format") != str(FORMAT):
-                raise BadInput(f"{file}: a study of format {meta.get('format')}, this accelsim reads {FORMAT}")
-            found = db.execute(
-                "SELECT settings, status, result, error, message FROM points LEFT JOIN results USING (key)"
-                " ORDER BY position"
-            ).fetchall()
+            rows = [row for _, row in _read_rows(db)]
     except sqlite3.DatabaseError as error:
         raise BadInput(f"{file}: not a study ({error})") from error
-    rows = [
-        Row(json.loads(settings), Outcome(Status(status), json.loads(values), error, message) if status else None)
-        for settings, status, values, error, message in found
-    ]
     return Sweep.from_json(meta["sweep"]), rows
+
+
+def _read_rows(db: sqlite3.Connection) -> list[tuple[str, Row]]:
+    """Keys and rows in their order."""
+    names = {number: json.loads(text) for number, text in db.execute("SELECT id, names FROM layouts")}
+    points = db.execute("SELECT layout, settings, key FROM points ORDER BY position").fetchall()
+    results = db.execute("SELECT key, status, layout, result, error, message FROM results").fetchall()
+    values = _mappings(names, [(number, text) for _, _, number, text, _, _ in results])
+    outcomes = {
+        key: Outcome(_STATUS[status], found, error, message)
+        for (key, status, _, _, error, message), found in zip(results, values, strict=True)
+    }
+    settings = _mappings(names, [(number, text) for number, text, _ in points])
+    return [(key, Row(found, outcomes.get(key))) for found, (_, _, key) in zip(settings, points, strict=True)]
+
+
+_STATUS = {status.value: status for status in Status}
+
+
+def _update(db: sqlite3.Connection, found: int, file: Path) -> None:
+    try:
+        lock = _lock(file.parent)
+    except OSError as error:
+        raise BadInput(
+            f"{file}: a study of format {found}, which has to be rewritten as format {FORMAT} ({error.strerror}); "
+            "copy it to where it can be written"
+        ) from error
+    try:
+        migrate(db, found, file)
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _mappings(names: Mapping[int, Sequence[str]], rows: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Rows of JSON as mappings. Read as one text, which is several times as fast as one by one."""
+    lists = json.loads(f"[{','.join(text for _, text in rows)}]")
+    return [dict(zip(names[number], values, strict=True)) for (number, _), values in zip(rows, lists, strict=True)]

@@ -1,151 +1,35 @@
-"""Sweep: machines, models and axes, and the grid of points that they span."""
+"""Sweep: machines, models and axes, the points of their grid or of a sample of it, and how points are judged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..errors import Problem, SpecError
+from .analysis import Analysis
+from .axis import OPTION_FORMS, Axis, is_model_option
+from .conditions import Settings, condition
+from .point import Model, Point
+from .sample import MOST, Sample
+from .span import Scalar, Span
+from .span import plain as parse_scalar
 
-Scalar: TypeAlias = str | int | float | bool
+__all__ = ["Axis", "Model", "Point", "Sample", "Scalar", "Sweep", "parse_scalar"]
 
-MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits", "precision", "allow_unknown")
-"""What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""
-OPTION_FORMS = f"{', '.join(MODEL_OPTIONS)}, bind.<name>"
-_OF_MODELS = ", ".join(f"model.{name}" for name in (*MODEL_OPTIONS, "bind.<name>"))
-PLAIN_AXES = ("arch", "model", "mapper", "objective", "seed")
-AXIS_FORMS = f"arch, arch.<path in the machine>, model, {_OF_MODELS}, mapper, objective or seed"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model reference and the options it is loaded with (``seq``, ``phase`` ..., ``bind.<name>``)."""
-
-    ref: str
-    options: tuple[tuple[str, Scalar], ...] = ()
-
-    @classmethod
-    def of(cls, ref: str, **options: Scalar) -> Model:
-        return cls(ref, tuple(options.items()))
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Settings that move together: one name per column, one tuple of values per step.
-
-    Most axes have one name. Tied names (rows and columns of a square array) are one axis with several.
-    """
-
-    names: tuple[str, ...]
-    steps: tuple[tuple[Scalar, ...], ...]
-
-    @classmethod
-    def of(cls, name: str, values: Sequence[Scalar]) -> Axis:
-        return cls((name,), tuple((v,) for v in values))
-
-    @classmethod
-    def tied(cls, columns: Mapping[str, Sequence[Scalar]]) -> Axis:
-        """An axis over several names; raises SpecError when their lists differ in length."""
-        lengths = {name: len(values) for name, values in columns.items()}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-            raise SpecError([Problem("axes", f"tied lists differ in length: {told}", "give each as many values")])
-        return cls(tuple(columns), tuple(zip(*columns.values(), strict=True)))
-
-    @classmethod
-    def parse(cls, text: str) -> Axis:
-        """``name=v1,v2`` or ``name1+name2=v1,v2`` (the same values) or ``name1+name2=a:b,c:d`` (one value each)."""
-        left, equals, right = text.partition("=")
-        names = tuple(name.strip() for name in left.split("+"))
-        if not equals or not all(names) or not right.strip():
-            raise SpecError([Problem(f"--axis {text}", "not an axis", "write name=value1,value2,...")])
-        steps = []
-        for part in right.split(","):
-            values = [parse_scalar(v) for v in part.split(":")] if len(names) > 1 else [parse_scalar(part)]
-            values = values * len(names) if len(values) == 1 else values
-            if len(values) != len(names):
-                what = f"'{part}' has {len(values)} values for {len(names)} names"
-                raise SpecError([Problem(f"--axis {text}", what)])
-            steps.append(tuple(values))
-        return cls(names, tuple(steps))
-
-    def problems(self, where: str) -> list[Problem]:
-        """What is wrong with names and values, before any machine or model has been looked at."""
-        found = []
-        for name in self.names:
-            head, _, rest = name.partition(".")
-            ok = name in PLAIN_AXES or (head == "arch" and rest) or (head == "model" and _is_model_option(rest))
-            if not ok:
-                found.append(Problem(where, f"no axis '{name}'", AXIS_FORMS))
-        if not self.steps:
-            found.append(Problem(where, f"axis '{'+'.join(self.names)}' has no values"))
-        if len(set(self.steps)) < len(self.steps):
-            found.append(Problem(where, f"axis '{'+'.join(self.names)}' lists a value twice"))
-        return found
-
-
-def _is_model_option(name: str) -> bool:
-    return name in MODEL_OPTIONS or (name.startswith("bind.") and len(name) > len("bind."))
-
-
-def parse_scalar(text: str) -> Scalar:
-    """An int, a float, true or false, or else the text as it is (``64 KiB``)."""
-    text = text.strip()
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-@dataclass(frozen=True)
-class Point:
-    """One simulation: machine, changes to it, model, its options, and how it is mapped."""
-
-    arch: str
-    model: str
-    arch_values: tuple[tuple[str, Scalar], ...] = ()
-    model_options: tuple[tuple[str, Scalar], ...] = ()
-    mapper: str = "auto"
-    objective: str = "latency"
-    seed: int = 0
-
-    def settings(self) -> dict[str, Scalar]:
-        """All choices under the names that axes use."""
-        return {
-            "arch": self.arch,
-            **{f"arch.{path}": value for path, value in self.arch_values},
-            "model": self.model,
-            **{f"model.{name}": value for name, value in self.model_options},
-            "mapper": self.mapper,
-            "objective": self.objective,
-            "seed": self.seed,
-        }
-
-    def with_setting(self, name: str, value: Scalar) -> Point:
-        """The point with one more choice, by its axis name."""
-        head, _, rest = name.partition(".")
-        if rest and head == "arch":
-            return replace(self, arch_values=_put(self.arch_values, rest, value))
-        if rest:
-            return replace(self, model_options=_put(self.model_options, rest, value))
-        changes: dict[str, Any] = {name: value}
-        return replace(self, **changes)
-
-
-def _put(pairs: tuple[tuple[str, Scalar], ...], name: str, value: Scalar) -> tuple[tuple[str, Scalar], ...]:
-    return tuple({**dict(pairs), name: value}.items())
+_Condition: TypeAlias = Callable[[Settings], bool | None]
+_Steps: TypeAlias = Sequence[tuple[Scalar, ...]]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The grid over machines, models and axes. Points come in a fixed order, the last axis moving fastest.
+    """The points over machines, models and axes, all of their grid or a sample.
+
+    Points come in a fixed order: those of a grid with the last axis moving fastest, those of a sample as they are
+    drawn, for every machine and model the same ones. None comes twice.
 
     Example:
         >>> sweep = Sweep(("edge",), (Model("gpt2"),), (Axis.of("model.seq", [128, 256]),))
@@ -161,11 +45,19 @@ class Sweep:
     objective: str = "latency"
     seed: int = 0
     pareto: tuple[str, ...] = field(default=("latency_s", "energy_J"))
-    """Columns whose Pareto front the report shows; smaller is better, or larger after a minus sign."""
+    """Objectives whose Pareto front the report shows; smaller is better, or larger after a minus sign."""
+    when: tuple[str, ...] = ()
+    """Conditions over the settings; a point at which one is false is left out."""
+    sample: Sample | None = None
+    """How points are drawn; None takes the whole grid."""
+    constraints: tuple[str, ...] = ()
+    """Conditions over settings and results; a point that meets them all is feasible, and only such are on the front."""
+    derived: tuple[tuple[str, str], ...] = ()
+    """Further columns and the expressions that give them."""
 
     def check(self, where: str = "sweep") -> None:
         """Raise SpecError with everything that is wrong in the sweep itself."""
-        found = [problem for axis in self.axes for problem in axis.problems(where)]
+        found = [p for axis in self.axes for p in axis.problems(where, sampled=self.sample is not None)]
         names = [name for axis in self.axes for name in axis.names]
         twice = sorted({n for n in names if names.count(n) > 1})
         found += [Problem(where, f"'{name}' stands on two axes") for name in twice]
@@ -177,30 +69,108 @@ class Sweep:
             found += [
                 Problem(where, f"model '{model.ref}' has no option '{name}'", OPTION_FORMS)
                 for name, _ in model.options
-                if not _is_model_option(name)
+                if not is_model_option(name)
             ]
+        found += self._size_problems(where)
+        if not found:
+            found = [replace(p, where=f"{where}: {p.where}") for p in self._expression_problems()]
         if found:
             raise SpecError(found)
 
+    def _size_problems(self, where: str) -> list[Problem]:
+        if self.sample is not None:
+            if not self.axes:
+                return [Problem(where, "a sample without axes", "give the axes to draw from")]
+            return self.sample.problems(f"{where}: sample")
+        size = math.prod(len(axis.steps) for axis in self.axes) * len(self.archs) * len(self.models)
+        if size > MOST:
+            return [Problem(where, f"a grid of {size} points", f"at most {MOST}; a `sample` draws some of them")]
+        return []
+
+    def _expression_problems(self) -> list[Problem]:
+        found: list[Problem] = []
+        for attempt in (self._conditions, lambda: Analysis.parse(self.derived, self.constraints, self.pareto)):
+            try:
+                attempt()
+            except SpecError as error:
+                found += error.problems
+        return found
+
+    def analysis(self, columns: Iterable[str]) -> Analysis:
+        """Derived columns, constraints and objectives over the columns of a study. Raises SpecError."""
+        return Analysis.parse(self.derived, self.constraints, self.pareto).bind(columns)
+
     def points(self) -> list[Point]:
-        """The points of the grid. Raises SpecError like `check`."""
+        """The points in their order. Raises SpecError like `check`."""
         self.check()
-        found = []
+        of_axes, of_points = self._conditions()
+        found: dict[Point, None] = {}
         for arch, model in product(self.archs, self.models):
             base = Point(arch, model.ref, (), model.options, self.mapper, self.objective, self.seed)
-            for combination in product(*(axis.steps for axis in self.axes)):
-                point = base
-                for axis, step in zip(self.axes, combination, strict=True):
-                    for name, value in zip(axis.names, step, strict=True):
-                        point = point.with_setting(name, value)
-                found.append(point)
-        return list(dict.fromkeys(found))
+            here: dict[Point, None] = {}
+            for steps in self._steps():
+                point = self._point(base, steps, of_axes)
+                if of_points and any(holds(point.settings()) is False for holds in of_points):
+                    continue
+                here[point] = None
+                if self.sample is not None and len(here) == self.sample.points:
+                    break
+            found.update(here)
+        if not found:
+            raise SpecError([Problem("sweep", "no point is left", f"`when` refuses all: {'; '.join(self.when)}")])
+        return list(found)
+
+    def _steps(self) -> Iterator[_Steps]:
+        """Choices of one step of every axis."""
+        if self.sample is None:
+            yield from product(*(axis.steps for axis in self.axes))
+            return
+        for shares in self.sample.draws(len(self.axes)):
+            yield [axis.at(share) for axis, share in zip(self.axes, shares, strict=True)]
+
+    def _point(self, base: Point, steps: _Steps, conditions: Sequence[_Condition | None]) -> Point:
+        point = base
+        for axis, step, holds in zip(self.axes, steps, conditions, strict=True):
+            if holds is None or holds(point.settings()):
+                for name, value in zip(axis.names, step, strict=True):
+                    point = point.with_setting(name, value)
+        return point
+
+    def _conditions(self) -> tuple[list[_Condition | None], list[_Condition]]:
+        """The condition of each axis and those of all points. Raises SpecError with all that are wrong."""
+        problems: list[Problem] = []
+        values: dict[str, list[Scalar | Span]] = {}
+        for arch, model in product(self.archs, self.models):
+            base = Point(arch, model.ref, (), model.options, self.mapper, self.objective, self.seed)
+            for name, value in base.settings().items():
+                values.setdefault(name, []).append(value)
+
+        def read(text: str) -> _Condition:
+            try:
+                return condition(text, values)
+            except SpecError as error:
+                problems.extend(replace(p, where=f"when: {p.where}") for p in error.problems)
+                return lambda settings: None
+
+        of_axes = []
+        for axis in self.axes:
+            of_axes.append(read(axis.when) if axis.when else None)
+            for i, name in enumerate(axis.names):
+                taken = [axis.spans[i]] if axis.spans else [step[i] for step in axis.steps]
+                # A plain setting is replaced by its axis, unless a condition may leave the axis out.
+                values[name] = [*(values.get(name, []) if axis.when else []), *taken]
+        of_points = [read(text) for text in self.when]
+        if problems:
+            raise SpecError(problems)
+        return of_axes, of_points
 
     def parameters(self) -> list[str]:
         """Names of what varies, in column order: machines and models if there are several, then the axes."""
         names = [name for axis in self.axes for name in axis.names]
         several = [name for name, values in (("arch", self.archs), ("model", self.models)) if len(values) > 1]
-        return [*(n for n in several if n not in names), *names]
+        options = [f"model.{name}" for model in self.models for name, _ in model.options]
+        differ = [n for n in dict.fromkeys(options) if len({dict(m.options).get(n[6:]) for m in self.models}) > 1]
+        return [n for n in dict.fromkeys((*several, *differ)) if n not in names] + names
 
     def leading(self) -> list[str]:
         """`parameters`, of tied names the first alone."""
@@ -213,11 +183,15 @@ class Sweep:
             "name": self.name,
             "archs": self.archs,
             "models": [[m.ref, m.options] for m in self.models],
-            "axes": [[a.names, a.steps] for a in self.axes],
+            "axes": [axis.to_plain() for axis in self.axes],
             "mapper": self.mapper,
             "objective": self.objective,
             "seed": self.seed,
             "pareto": self.pareto,
+            "when": self.when,
+            "sample": [self.sample.method, self.sample.points, self.sample.seed] if self.sample else None,
+            "constraints": self.constraints,
+            "derived": self.derived,
         }
         return json.dumps(plain)
 
@@ -227,10 +201,14 @@ class Sweep:
         return cls(
             archs=tuple(plain["archs"]),
             models=tuple(Model(ref, tuple((k, v) for k, v in options)) for ref, options in plain["models"]),
-            axes=tuple(Axis(tuple(names), tuple(tuple(s) for s in steps)) for names, steps in plain["axes"]),
+            axes=tuple(Axis.from_plain(axis) for axis in plain["axes"]),
             name=plain["name"],
             mapper=plain["mapper"],
             objective=plain["objective"],
             seed=plain["seed"],
             pareto=tuple(plain["pareto"]),
+            when=tuple(plain["when"]),
+            sample=Sample(*plain["sample"]) if plain["sample"] else None,
+            constraints=tuple(plain["constraints"]),
+            derived=tuple((name, text) for name, text in plain["derived"]),
         )
