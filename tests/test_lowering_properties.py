@@ -49,7 +49,7 @@ class Judge:
         self._actors()
 
     def _actors(self) -> None:
-        """Ops come first, then the ports of each Move, and of its way back when it has one."""
+        """Ops come first, then the ports of each Move, and of its way back when loops around it cut its sums."""
         names = list(self.program.actor_names)
         ops = [n for n in names if n in self.walk.einsums]
         assert names[: len(ops)] == ops
@@ -57,14 +57,14 @@ class Judge:
         self.chain: dict[int, list[int]] = {}
         self.back: dict[int, list[int]] = {}
         a = len(ops)
+        arch = self.case.arch
         for i, move in enumerate(self.mapping.moves):
-            n = len(ports_between(self.case.arch, move.src, move.dst))
+            n = len(ports_between(arch, move.src, move.dst))
             self.chain[i] = list(range(a, a + n))
             a += n
-            self.back[i] = []
-            while a < len(names) and names[a].startswith(f"reload {move.tensor} ") and move.store:
-                self.back[i].append(a)
-                a += 1
+            back = len(ports_between(arch, move.dst, move.src)) if move.store and self.walk.partial(move) else 0
+            self.back[i] = list(range(a, a + back))
+            a += back
         assert a == len(names)
 
     def expect(self, what: str, earlier: int, later: int) -> None:

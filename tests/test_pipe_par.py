@@ -267,6 +267,22 @@ def test_a_prefetch_hides_behind_the_child_before() -> None:
     assert free.finish == 128
 
 
+def test_a_prefetch_takes_its_traffic_over_the_barrier() -> None:
+    # C takes 64 ticks, Y 32, and W 64 at half a byte per tick. Fetched beside C, W is hidden: the bounds of the two
+    # children, 64 and max(64, 32), must not be added up.
+    text = "C[m,n] = A[m,k] * B[k,n]; Y[i] = max(W[i], 0)"
+    root = Seq((array("C"), vector("Y")))
+
+    def fetched(issue: str) -> Ran:
+        mapping = mapped(root, [load("W", "1", issue)], "W", "A B C Y")
+        return run(machine("0.5 GB/s"), cascade(text, i=32, **FOUR), mapping, replayed=False)
+
+    assert fetched("0").finish == 64 + 32
+    assert fetched("0").bound == 64
+    assert fetched("1").finish == 64 + 64 + 32
+    assert fetched("1").bound == 64 + 64
+
+
 def test_a_prefetch_goes_no_further_than_its_buffers() -> None:
     # W comes in four tiles of 4 bytes, one tick each; two fit. C runs 8-72, the tiles of E take 16 ticks each.
     root = Seq((array("C"), Loop("p", 1, array("E"))))
@@ -502,13 +518,26 @@ def test_a_read_port_that_takes_time_beside_a_write_port_that_does_not() -> None
     assert (ran.finish, ran.moved("dram", "write", "C"), ran.moved("dram", "read", "C")) == (68, 32, 16)
 
 
-def _split(read: str, write: str) -> Architecture:
+def test_a_way_back_that_takes_time_only_in_part() -> None:
+    # From far memory to DRAM partial results come back in no time, from there to the buffer in 1 tick per row of 8.
+    moves = [store("C", "0.body.body", "0"), store("C", "0.body.body", "0", way="dram far")]
+    mapping = partial_mapping([("k", 2), ("m", 2)], moves, "C", "far")
+    ran = run(_split(read="8 GB/s", write=UNLIMITED, far=True), cascade(GEMM, **FOUR), mapping)
+    assert (ran.moved("far", "write", "C"), ran.moved("far", "read", "C")) == (32, 16)
+    # Products of 16; a tile is read out of DRAM on its way to far memory (1 tick), and again on its way back (1 tick).
+    assert ran.spans("C")[2:] == [(32, 48), (48, 64)]
+    assert ran.finish == 65
+
+
+def _split(read: str, write: str, *, far: bool = False) -> Architecture:
+    beyond = "  far: {kind: dram, capacity: 1 MiB, bandwidth: unlimited}\n" if far else ""
+    parent = "parent: far, " if far else ""
     return loads_architecture(
         f"""
 name: machine
 clock: 1 GHz
 memories:
-  dram: {{kind: dram, capacity: 1 MiB, read_bandwidth: {read}, write_bandwidth: {write}}}
+{beyond}  dram: {{kind: dram, capacity: 1 MiB, {parent}read_bandwidth: {read}, write_bandwidth: {write}}}
   sram: {{kind: buffer, capacity: 64 KiB, parent: dram, bandwidth: unlimited}}
 units:
   array: {{kind: systolic, memory: sram, rows: 1, cols: 1, dataflows: [os], mac_bits: 8}}

@@ -255,7 +255,7 @@ class _Lowering:
             )
         chain = self.chain[i]
         if not chain:
-            self._count_free(part, takers[0])
+            self._count_free(part)
             return
         for taker in takers:
             self._deliver(chain, taker, part, f"{move.tensor} in {move.dst} for {taker.leaf.einsum.name}")
@@ -270,7 +270,7 @@ class _Lowering:
             )
         chain = self.chain[i]
         if not chain:
-            self._count_free(part, makers[0][0])
+            self._count_free(part)
         name = f"{move.tensor} in {move.src}"
         for maker, _ in makers if chain else ():
             latency = self._result_latency(maker)
@@ -283,7 +283,7 @@ class _Lowering:
         move, chain, back = part.move, self.chain[i], self.back[i]
         takers = [taker for _, taker in makers if taker is not None]
         if not back:
-            self._count_free(part, takers[0], reload=True)
+            self._count_free(part, reload=True)
         if not chain and not back:
             return
         # One FIFO per loop that comes back to a tile: in each, tiles come back in the order in which they left.
@@ -305,8 +305,9 @@ class _Lowering:
         cycles = self.costs[actor.leaf.at].latency
         return ceil(cycles * Fraction(self.arch.clock) / Fraction(self.arch.units[actor.leaf.op.unit].clock_hz))
 
-    def _count_free(self, part: Part, actor: Actor, *, reload: bool = False) -> None:
-        """Count the bytes of a transfer that takes no time on the actor it serves."""
+    def _count_free(self, part: Part, *, reload: bool = False) -> None:
+        """Count the bytes of a transfer that takes no time on the Op it serves."""
+        actor = self.op_actor[part.leaf.at]
         probe = Actor(NONE, part.leaf, part.depth, 0, part=part, reload=reload)
         for action, count in _total(self._schedule(probe)).items():
             actor.extra[action] = actor.extra.get(action, 0) + count

@@ -24,6 +24,7 @@ from accelsim.mapping.tree import (
     Position,
     Seq,
     Stay,
+    find,
     format_position,
 )
 
@@ -273,13 +274,15 @@ def cases(draw: DrawFn) -> Case:
     root: Node = Seq(tuple(nodes))
     if chain.repeat:
         root = Iterate("layer", chain.repeat, root)
-    stays, moves = _tables(draw, layout, arch, top)
+    stays, moves = _tables(draw, layout, arch, root, top)
     order = draw(st.permutations(moves))
     mapping = Mapping("chain", "machine", root, tuple(stays), tuple(order))
     return Case(arch, chain.workload, mapping, layout.cuts)
 
 
-def _tables(draw: DrawFn, layout: _Layout, arch: Architecture, body: Position) -> tuple[list[Stay], list[Move]]:
+def _tables(
+    draw: DrawFn, layout: _Layout, arch: Architecture, root: Node, body: Position
+) -> tuple[list[Stay], list[Move]]:
     stays: list[Stay] = []
     moves: list[Move] = []
     steps = layout.chain.steps
@@ -303,8 +306,10 @@ def _tables(draw: DrawFn, layout: _Layout, arch: Architecture, body: Position) -
     def loads(tensor: str, due: Position, earliest: Position | None, top: Position = ()) -> None:
         """From the home of a tensor, cut at `top` or below; issued in `earliest`, or at any time when that is None."""
         issue = between(earliest if earliest is not None else (), due)
-        if earliest is None and len(due) > len(body) and draw(st.booleans()):
-            issue = (*body, draw(st.integers(0, int(due[len(body)]))))
+        seqs = [due[:n] for n in range(len(due)) if isinstance(find(root, due[:n]), Seq)]
+        if earliest is None and seqs and draw(st.booleans()):
+            seq = draw(st.sampled_from(seqs))  # while an earlier child of it runs
+            issue = (*seq, draw(st.integers(0, int(due[len(seq)]))))
         moves.append(Move(tensor, "dram", "sram", issue, due, buffers()))
         if outer == "far" and tensor not in made:
             cut = between(top, due)
@@ -322,8 +327,9 @@ def _tables(draw: DrawFn, layout: _Layout, arch: Architecture, body: Position) -
             if len(here) > 1 and draw(st.booleans()):
                 loads(tensor, between(layout.group[here[0]], common), None, layout.group[here[0]])
                 continue
-            for user in here:  # each on its own, below where they part
-                low = layout.at[user][: len(common) + 1] if len(here) > 1 else layout.group[user]
+            for user in here:  # each on its own, below where it parts from the others
+                shared = [len(_common([layout.at[user], layout.at[other]])) for other in here if other != user]
+                low = layout.at[user][: max(shared) + 1] if shared else layout.group[user]
                 loads(tensor, between(low, layout.at[user]), None, () if lonely else low)
     for step in [*steps, *([Step("Y", "Z", "", False, "i", "i", "")] if layout.chain.beside else [])]:
         tensor, at = step.name, layout.at[step.name]
@@ -347,6 +353,9 @@ def _tables(draw: DrawFn, layout: _Layout, arch: Architecture, body: Position) -
         stays.append(Stay(tensor, outer, (), ()))
         issue = between(layout.group[tensor], at)
         due = between((), issue)
+        if outer == "dram" and draw(st.booleans()):  # while a later child runs
+            last = len(find(root, body).children) - 1  # type: ignore[union-attr]
+            due = (*body, draw(st.integers(int(issue[len(body)]), last))) if len(issue) > len(body) else due
         moves.append(Move(tensor, "sram", "dram", issue, due, buffers(), store=True))
         if outer == "far":
             cut = between(layout.group[tensor], issue)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from accelsim.ir import Einsum, Workload
-from accelsim.mapping.tree import BODY, Iterate, Loop, Mapping, Node, Op, Par, Pipe, Position, Seq
+from accelsim.mapping.tree import BODY, Iterate, Loop, Mapping, Move, Node, Op, Par, Pipe, Position, Seq
 
 Cuts: TypeAlias = MappingABC[tuple[str, Position], str]
 """(Einsum, position of a Loop around it) to the rank that it cuts; missing where it cuts none."""
@@ -86,6 +86,13 @@ class Walk:
                 self._below[at[:n]].append(node.einsum)
         for step, child in _steps(node):
             self._note(child, (*at, step))
+
+    def partial(self, store: Move) -> bool:
+        """Whether a loop around the position where a store is cut cuts a rank that is reduced."""
+        makers = [e for e in self.einsums.values() if e.output.tensor == store.tensor]
+        reduced = {(e.name, r) for e in makers for r in e.reduced_ranks}
+        around = [store.issue[:n] for n in range(len(store.issue))]
+        return any((e, rank) in reduced for (e, at), rank in self._cuts.items() if at in around)
 
     # Walking
 
