@@ -117,7 +117,8 @@ def best(values: list[float]) -> int:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    sweep = Sweep(tuple(CHANNELS), (Model("branches"),), (Axis.of(AXIS, list(ROWS)),), name="rows per tile")
+    axes = (Axis.of(AXIS, list(ROWS)),)
+    sweep = Sweep(tuple(CHANNELS), (Model("branches"),), axes, name="rows per tile", pareto=("latency_s",))
     folder: Path = tmp_path_factory.mktemp("contention") / "study"
     return run_sweep(sweep, folder, jobs=0, evaluate=evaluate, identify=repr)
 
