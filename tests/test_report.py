@@ -343,6 +343,18 @@ def test_terminal_output_shows_the_figures(report: Report) -> None:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_narrow_terminal_keeps_names_kinds_and_limits_whole(run: Sample) -> None:
+    operators = report_of(run).operators
+    long = replace(operators[0], name="decoder.layer_12.self_attention.q", kind="LayerNorm.center")
+    out = io.StringIO()
+    print_report(replace(report_of(run), operators=(long, operators[1])), Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    (row,) = [line for line in lines if "LayerNorm.center" in line]
+    assert long.limit in row
+    assert "…" not in row
+
+
 def test_terminal_output_takes_names_literally(run: Sample) -> None:
     operators = report_of(run).operators
     odd = replace(report_of(run), operators=(replace(operators[0], name="[red]x[/red]"), operators[1]))

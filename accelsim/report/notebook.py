@@ -17,12 +17,13 @@ TOP = 10
 
 def summary_html(report: Report) -> str:
     """Totals, the bottleneck and the longest operators, as HTML."""
-    traffic = sum(t.read_bytes + t.write_bytes for t in report.tiers if not t.on_chip)
+    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
+    compulsory = report.bounds.traffic.read_bytes + report.bounds.traffic.write_bytes
     totals = [
         ("latency", si(report.latency_s, "s"), f"{number(report.cycles)} cycles"),
         ("energy", si(report.energy_J, "J"), f"at least {si(report.bounds.energy_J, 'J')} in any mapping"),
         ("MACs", number(report.macs), si(report.macs / report.latency_s, "MAC/s") if report.latency_s else ""),
-        ("read and written off chip", si(traffic, "B"), ""),
+        ("off-chip traffic", si(traffic, "B"), f"compulsory {si(compulsory, 'B')}"),
         ("program bound", f"{number(report.bounds.program)} cycles", "this mapping"),
         ("machine bound", f"{number(report.bounds.machine)} cycles", "any mapping"),
     ]

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from .report import Report
 
+WIDE = 100
+"""Columns of a terminal from which on the table of operators has all of its own."""
+
 
 def print_report(report: Report, console: Console | None = None, *, top: int = 12) -> None:
     """Print totals, bounds, the bottleneck, the `top` longest operators, traffic by tier and the split of the energy.
@@ -28,7 +31,7 @@ def print_report(report: Report, console: Console | None = None, *, top: int = 1
     out.print(f"[bold]{escape(report.name)}[/bold]")
     out.print(_totals(report))
     out.print(f"[bold]Bottleneck:[/bold] {escape(report.bottleneck)}")
-    out.print(_operators(report, top))
+    out.print(_operators(report, top, out.width))
     out.print(_tiers(report))
     out.print(_energy(report))
 
@@ -38,7 +41,8 @@ def grid(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+                  collapse_padding=True)  # fmt: skip
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", no_wrap=i > 0, overflow="ellipsis" if i else "fold",
                          min_width=None if i else 9)  # fmt: skip
@@ -81,23 +85,28 @@ def _of(bound: float, cycles: float, limit: str = "") -> str:
     return f"{share} ({limit})" if limit else share
 
 
-def _operators(report: Report, top: int) -> Table:
+def _operators(report: Report, top: int, width: int) -> Table:
+    """The longest operators; a narrow terminal leaves out what the JSON and the page tell as well."""
     from rich.markup import escape
 
     ranked = sorted(report.operators, key=lambda row: (-row.cycles, row.name))
     left = f", {top} of {len(ranked)}" if len(ranked) > top else ""
-    table = grid(f"Operators by time{left}", "operator", "kind", "unit", "cycles", "share", "busy", "MACs", "off-chip",
-                  "energy", "limit")  # fmt: skip
+    wide = width >= WIDE
+    extra = ["busy", "MACs", "off-chip"] if wide else []
+    table = grid(f"Operators by time{left}", "operator", "kind", "unit", "cycles", "share", *extra, "energy", "limit")
     for row in ranked[:top]:
+        more = [
+            f"{100 * min(1.0, row.busy_cycles / row.cycles):.0f} %" if row.cycles else "",
+            f"{100 * row.utilization:.0f} %" if row.utilization is not None else "",
+            si(row.off_chip_read_bytes + row.off_chip_write_bytes, "B", 3),
+        ]
         table.add_row(
             escape(row.name),
             escape(row.kind),
             row.unit,
             number(row.cycles, 5),
             f"{100 * row.cycles / report.cycles:.1f} %" if report.cycles else "",
-            f"{100 * min(1.0, row.busy_cycles / row.cycles):.0f} %" if row.cycles else "",
-            f"{100 * row.utilization:.0f} %" if row.utilization is not None else "",
-            si(row.off_chip_read_bytes + row.off_chip_write_bytes, "B", 3),
+            *(more if wide else ()),
             si(row.energy_J, "J", 3),
             row.limit,
         )
