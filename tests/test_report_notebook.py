@@ -15,6 +15,11 @@ from accelsim.errors import BadInput
 from accelsim.mapping.nest import tree_text
 from accelsim.report import Report, make_report
 from accelsim.report.tables import KINDS
+from accelsim.study.outcome import Outcome, Status
+from accelsim.study.point import Model
+from accelsim.study.store import Row
+from accelsim.study.study import Study
+from accelsim.study.sweep import Sweep
 
 
 class Cells(HTMLParser):
@@ -97,6 +102,17 @@ def test_report(report: Report) -> None:
     assert totals["latency"] == [f"{1e6 * report.cycles / CLOCK:.4g} µs", "1,480 cycles"]
     ranked = sorted(report.operators, key=lambda row: -row.cycles)
     assert [row[:2] for row in cells.rows if len(row) == 7][1:] == [[row.name, row.kind] for row in ranked]
+
+
+def test_study() -> None:
+    sweep = Sweep(("edge_npu", "tpu_like"), (Model.of("gpt2"),), name="two <machines>")
+    outcome = Outcome(Status.DONE, {"latency_s": 12.0, "energy_J": 0.5})
+    rows = tuple(Row({"arch": arch, "model": "gpt2"}, outcome) for arch in sweep.archs)
+    cells = Cells(Study(sweep, rows)._repr_html_())
+    assert cells.found["p"] == ["two <machines>: 2 points"]
+    assert cells.rows[0][1:3] == ["arch", "status"]
+    assert [row[1] for row in cells.rows[1:]] == list(sweep.archs)
+    assert {"12.0", "0.5"} <= set(cells.rows[1])
 
 
 def test_csv_holds_every_table(report: Report, tmp_path: Path) -> None:

@@ -177,6 +177,13 @@ class Study:
 
         return pd.DataFrame.from_records(self.table(), columns=self._table_columns())
 
+    def _repr_html_(self) -> str:
+        """The name and the table, in notebooks; of a long one the first and last rows."""
+        from html import escape
+
+        table = self.to_dataframe().to_html(max_rows=60, border=0)
+        return f"<p><b>{escape(self.sweep.name)}</b>: {len(self.rows)} points</p>{table}"
+
     def _table_columns(self) -> list[str]:
         """Columns of the table, settings before results whichever row has them first."""
         first = [*self.sweep.parameters(), "status", *(["feasible"] if self.sweep.constraints else [])]
