@@ -36,6 +36,8 @@ Details that follow from these:
 - Where a tensor stays in a memory throughout a position, a Move to or from there at that position needs no buffers: it
   fills or empties the Stay. A Stay begins and ends in the same loop bodies.
 - What a Pipe hands on lies in the memory of the stage that uses it.
+- A Seq inside a stage of a Pipe, or a child of a Par, runs once at a time; the iterations of a loop around a Par
+  overlap. A later stage of a Pipe that feeds an earlier one in the next iteration does not make it wait.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
