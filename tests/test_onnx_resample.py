@@ -59,8 +59,10 @@ def test_any_transposed_convolution(tmp_path: Path, data: st.DataObject) -> None
         return data.draw(st.integers(low, high))
 
     kernel, strides, dilations = ([pick(1, high) for _ in range(2)] for high in (4, 3, 2))
-    at: dict[str, Any] = {"group": pick(1, 2), "strides": strides, "dilations": dilations, "pads": [pick(0, 2) for _ in range(4)],
-          "output_padding": [pick(0, max(strides[d], dilations[d]) - 1) for d in range(2)]}  # fmt: skip
+    at: dict[str, Any] = {
+        "group": pick(1, 2), "strides": strides, "dilations": dilations, "pads": [pick(0, 2) for _ in range(4)],
+        "output_padding": [pick(0, max(strides[d], dilations[d]) - 1) for d in range(2)],
+    }  # fmt: skip
     inner, outer, image = pick(1, 2), pick(1, 2), [pick(1, 5), pick(1, 5)]
     size = [
         strides[d] * (image[d] - 1) + at["output_padding"][d] + dilations[d] * (kernel[d] - 1) + 1

@@ -392,6 +392,7 @@ def test_transformer_block(tmp_path: Path) -> None:
 
 NOT_COMPARED = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad": "its expected values are printed to four digits",
+    "test_dynamicquantizelinear": "an element lies halfway between two integers, and float32 rounds the quotient up",
 }
 
 SUPPORTED_CASES = 500

@@ -55,12 +55,13 @@ class ConvolutionOps(Builder):
     def conv(
         self, x: str, w: str, bias: str | None = None, strides: Sequence[int] | None = None,
         pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None, groups: int = 1, *,
-        kind: str = "Conv", name: str = "conv", out: str | None = None, bits: int | None = None,
+        outside: float = 0.0, kind: str = "Conv", name: str = "conv", out: str | None = None, bits: int | None = None,
     ) -> str:
         """Convolution of x (N, C, spatial...) with w (M, C / groups, kernel...), as ONNX and torch define it.
 
         One contraction over ranks n, g, m, c, p, q, r, s; g (only with groups) is in both operands. `pads` are all
-        begins, then all ends. The bias (M,) is an Einsum of its own.
+        begins, then all ends; elements there are `outside` (the zero point of quantised ones). The bias (M,) is an
+        Einsum of its own.
         """
         sx, sw = self.shape(x), self.shape(w)
         if len(sx) < 3 or len(sw) != len(sx):
@@ -69,7 +70,7 @@ class ConvolutionOps(Builder):
         if groups < 1 or sx[1] != sw[1] * groups or sw[0] % groups:
             raise BadInput(f"{self.name}: '{name}' of '{x}' {sx} with '{w}' {sw} in {groups} groups: channels must be "
                            f"{groups} times {sw[1]}, and {sw[0]} filters a multiple of the groups")
-        indices, outs, filters, outside = self._window(name, x, sw[2:], strides, pads, dilations)
+        indices, outs, filters, beyond = self._window(name, x, sw[2:], strides, pads, dilations)
         m, c = sw[0] // groups, sw[1]
         channel, filter_ = affine("c"), affine("m")
         sizes = {"n": sx[0], "m": m, **outs, "c": c, **filters}
@@ -77,7 +78,7 @@ class ConvolutionOps(Builder):
             channel, filter_ = Affine((("g", c), ("c", 1))), Affine((("g", m), ("m", 1)))
             sizes = {"n": sx[0], "g": groups, **{r: s for r, s in sizes.items() if r != "n"}}
         inputs = [
-            Access(x, (affine("n"), channel, *indices), 0.0 if outside else None),
+            Access(x, (affine("n"), channel, *indices), outside if beyond else None),
             Access(w, (filter_, affine("c"), *map(affine, filters))),
         ]
         target = out if bias is None else None

@@ -53,10 +53,23 @@ def evaluate_import(imported: ImportedModel, model: Any, feeds: Mapping[str, Any
     wanted = {n for n, t in workload.tensors.items() if t.role in (Role.INPUT, Role.WEIGHT)}
     wanted -= set(_views(workload.body))
     known: Arrays = {**weights, **imported.constants, **{k: np.asarray(v) for k, v in feeds.items()}}
-    missing = sorted(wanted - set(known))
+    missing = sorted(wanted - set(known) - set(imported.derived))
     if missing:
         known.update(zip(missing, reference(model, feeds, missing), strict=True))
+    known.update({name: derive(_Values(model, feeds, known)) for name, derive in imported.derived.items()})
     return evaluate(workload, {name: known[name] for name in wanted})
+
+
+class _Values(dict[str, np.ndarray[Any, Any]]):
+    """Values by name, computed by the reference when they are asked for."""
+
+    def __init__(self, model: Any, feeds: Mapping[str, Any], known: Arrays) -> None:
+        super().__init__(known)
+        self.model, self.feeds = model, feeds
+
+    def __missing__(self, name: str) -> np.ndarray[Any, Any]:
+        (self[name],) = reference(self.model, self.feeds, [name])
+        return self[name]
 
 
 def _views(body: Sequence[Any]) -> list[str]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ...errors import BadInput
 from ...ir import Einsum, Role, View, Workload
-from . import convolution, elementwise, matrices, normalisation, resize, shapes  # noqa: F401  (they register operators)
+from . import convolution, elementwise, integers, matrices, normalisation, quantised, resize, shapes  # noqa: F401  (they register operators)
 from .folding import fold
-from .graph import TABLE, GraphImport, ImportBuilder, Unsupported
+from .graph import TABLE, Derivation, GraphImport, ImportBuilder, Unsupported
 from .loading import (
     Node,
     Value,
@@ -59,12 +59,14 @@ class ImportedNode:
 class ImportedModel:
     """A Workload, the fate of every node of the file in its order, and the constants that the import made up.
 
-    `constants` holds values of weights that are in the Workload and not in the file (reciprocals of padded averages).
+    `constants` holds values of weights that are in the Workload and not in the file (reciprocals of padded averages);
+    `derived` says how others follow from values of the file, which the import does not read (offsets of integers).
     """
 
     workload: Workload
     nodes: tuple[ImportedNode, ...]
     constants: Mapping[str, np.ndarray[Any, Any]]
+    derived: Mapping[str, Derivation]
 
 
 def import_onnx(
@@ -129,7 +131,7 @@ def import_model(
     )
     _finish(graph, outputs)
     builder.notes += _notes(rows)
-    return ImportedModel(builder.build(), rows, dict(builder.constants))
+    return ImportedModel(builder.build(), _fates(graph, nodes, rows), dict(builder.constants), dict(graph.derived))
 
 
 def _initializers(model: Any) -> dict[str, Value]:
@@ -149,6 +151,15 @@ def _needed(nodes: list[Node], outputs: Iterable[str]) -> set[int]:
             needed.add(position)
             wanted.update((*nodes[position].inputs, *nodes[position].captures))
     return needed
+
+
+def _fates(graph: GraphImport, nodes: list[Node], rows: tuple[ImportedNode, ...]) -> tuple[ImportedNode, ...]:
+    """Rows with the fate of nodes that were put off: computed if something asked for it, else only a name."""
+    written = {item.output.tensor for item in graph.builder.added if isinstance(item, Einsum)}
+    return tuple(
+        replace(row, became="einsums") if row.became == "view" and node.outputs[0] in written else row
+        for row, node in zip(rows, nodes, strict=True)
+    )
 
 
 def costed_share(nodes: Iterable[ImportedNode]) -> float:

@@ -37,7 +37,7 @@ def window_pads(
     return [*begins, *ends]
 
 
-def _spatial(g: GraphImport, node: Node, x: Value, attribute: str) -> list[int]:
+def spatial(g: GraphImport, node: Node, x: Value, attribute: str) -> list[int]:
     """An attribute with one number from 1 per spatial dimension; ones by default."""
     n = len(x.shape) - 2
     if n < 1:
@@ -50,12 +50,19 @@ def _spatial(g: GraphImport, node: Node, x: Value, attribute: str) -> list[int]:
 
 @operator("Conv")
 def conv(g: GraphImport, node: Node) -> None:
+    """Of dequantised operands, a convolution of the integers behind them."""
+    from .integers import conv_product, dequantised_operands, scaled_product
+
     x, w, bias = g.value(node, 0), g.value(node, 1), g.maybe(node, 2)
-    strides, dilations = _spatial(g, node, x, "strides"), _spatial(g, node, x, "dilations")
+    strides, dilations = spatial(g, node, x, "strides"), spatial(g, node, x, "dilations")
     kernel = list(w.shape[2:])
     if len(w.shape) != len(x.shape) or list(node.attributes.get("kernel_shape", kernel)) != kernel:
         raise g.wrong(node, f"kernel {node.attributes.get('kernel_shape', kernel)}, weight {w.shape} and input "
                             f"{x.shape} do not fit together")  # fmt: skip
+    integers = dequantised_operands(g, node)
+    if integers is not None:
+        scaled_product(g, node, conv_product(g, node, *integers), bias, x.elem_type)
+        return
     pads = window_pads(g, node, x.shape[2:], kernel, strides, dilations)
     out = g.builder.conv(
         g.tensor(x), g.tensor(w), None if bias is None else g.tensor(bias), strides, pads, dilations,
@@ -72,7 +79,7 @@ def conv_transpose(g: GraphImport, node: Node) -> None:
     else at the begin.
     """
     x, w, bias = g.value(node, 0), g.value(node, 1), g.maybe(node, 2)
-    strides, dilations = _spatial(g, node, x, "strides"), _spatial(g, node, x, "dilations")
+    strides, dilations = spatial(g, node, x, "strides"), spatial(g, node, x, "dilations")
     kernel, n = list(w.shape[2:]), len(x.shape) - 2
     if len(w.shape) != len(x.shape) or list(node.attributes.get("kernel_shape", kernel)) != kernel:
         raise g.wrong(node, f"kernel {node.attributes.get('kernel_shape', kernel)}, weight {w.shape} and input "
@@ -100,8 +107,8 @@ def _pool(g: GraphImport, node: Node, op: str) -> None:
     x = g.value(node, 0)
     if "kernel_shape" not in node.attributes:
         raise g.wrong(node, "kernel_shape is missing")
-    strides, dilations = _spatial(g, node, x, "strides"), _spatial(g, node, x, "dilations")
-    kernel = _spatial(g, node, x, "kernel_shape")
+    strides, dilations = spatial(g, node, x, "strides"), spatial(g, node, x, "dilations")
+    kernel = spatial(g, node, x, "kernel_shape")
     out = g.builder.pool(
         g.tensor(x), op, kernel, strides, window_pads(g, node, x.shape[2:], kernel, strides, dilations), dilations,
         ceil_mode=bool(node.attributes.get("ceil_mode", 0)),
@@ -126,7 +133,7 @@ def average_pool(g: GraphImport, node: Node) -> None:
 @operator("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(g: GraphImport, node: Node) -> None:
     x = g.value(node, 0)
-    _spatial(g, node, x, "")
+    spatial(g, node, x, "")
     op = "average" if node.op_type == "GlobalAveragePool" else "max"
     g.built(node, g.builder.global_pool(g.tensor(x), op, kind=node.op_type, name=node.name, out=node.outputs[0]))
 

@@ -48,6 +48,8 @@ def fold(node: Node, inputs: list[Value | None]) -> list[Value] | None:
         return None
     if node.op_type in RENAMING and is_floating(present[0].elem_type) and prod(present[0].shape) > 1:
         return None
+    if node.op_type == "DequantizeLinear" and prod(present[0].shape) > 1:
+        return None  # the weight stays in the bits of its integers
     if node.op_type in GROWING:
         by = present[GROWING[node.op_type]].data
         assert by is not None

@@ -7,10 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ...errors import BadInput
 from ...ir import Item, Role
 from ...ir.build import WorkloadBuilder
 from .loading import Node, Value, element_bits, is_floating
+
+Derivation: TypeAlias = Callable[[Mapping[str, np.ndarray[Any, Any]]], np.ndarray[Any, Any]]
+"""The value of a made-up weight, from the values of constants of the file by name."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Integers q that stand for ``(q - zero) * scale``; per channel along `axis`, if those are vectors."""
+
+    value: Value
+    scale: Value | None
+    zero: Value | None
+    axis: int = 1
+
+    @property
+    def centred(self) -> bool:
+        """True if the zero point is known to be 0."""
+        return self.zero is None or (self.zero.data is not None and not self.zero.data.any())
 
 
 class Unsupported(BadInput):
@@ -48,6 +68,9 @@ class GraphImport:
         declared: element types and whole shapes that the file gives for values, by name.
         values: every ONNX value met, by name.
         unknown: of each node that is let through without support, the outputs that are used.
+        quantised: of each dequantised value, the integers behind it.
+        deferred: what emits a value that no Einsum has needed yet, by name.
+        derived: how weights that the import made up follow from weights of the file.
     """
 
     def __init__(
@@ -61,6 +84,9 @@ class GraphImport:
         self.declared = declared or {}
         self.values: dict[str, Value] = {}
         self.unknown: dict[str, tuple[str, ...]] = {}
+        self.quantised: dict[str, Quantised] = {}
+        self.deferred: dict[str, Callable[[], None]] = {}
+        self.derived: dict[str, Derivation] = {}
 
     def element_bits(self, elem_type: int, where: str) -> int:
         """Bits of one element of a tensor, with the user's override for floating types."""
@@ -123,6 +149,9 @@ class GraphImport:
         """The name of a value's tensor in the Workload, after declaring it there if this is its first use."""
         if value.name in self.builder:
             return value.name
+        if value.name in self.deferred:
+            self.deferred.pop(value.name)()
+            return value.name
         if value.view_of:
             self.builder.view(self.tensor(self.values[value.view_of]), value.shape, out=value.name)
         else:
@@ -131,7 +160,7 @@ class GraphImport:
         return value.name
 
     def bits_of(self, value: Value) -> int:
-        return self.element_bits(value.elem_type, f"{self.path}: tensor '{value.name}'")
+        return value.bits or self.element_bits(value.elem_type, f"{self.path}: tensor '{value.name}'")
 
     def result(
         self, node: Node, shape: Sequence[int], *, elem_type: int | None = None, position: int = 0,

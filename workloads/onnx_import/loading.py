@@ -59,6 +59,7 @@ class Value:
         constant: its elements do not depend on the inputs of the graph.
         data: the elements themselves, kept for small constants only.
         view_of: the constant that this one is another shape of; its view is emitted when something uses it.
+        bits: of one element where it is held in fewer than its type says (dequantised weights); else 0.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Value:
     constant: bool = False
     data: np.ndarray[Any, Any] | None = field(default=None, compare=False)
     view_of: str = ""
+    bits: int = 0
 
     @property
     def scalar(self) -> float | None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from ...ir import Access, Expr, Read, affine
 from .elementwise import X, add, mul
 from .graph import GraphImport, operator
+from .integers import dequantised_operands, matmul_product, scaled_product
 from .loading import Node
 
 
 @operator("MatMul")
 def matmul(g: GraphImport, node: Node) -> None:
+    """Of dequantised operands, a product of the integers behind them."""
     a, b = g.value(node, 0), g.value(node, 1)
+    integers = dequantised_operands(g, node)
+    if integers is not None:
+        scaled_product(g, node, matmul_product(g, node, *integers), None, a.elem_type)
+        return
     out = g.builder.matmul(g.tensor(a), g.tensor(b), name=node.name, out=node.outputs[0], bits=g.bits_of(a))
     g.built(node, out)
 
@@ -22,6 +28,12 @@ def gemm(g: GraphImport, node: Node) -> None:
     alpha, beta = float(node.attributes.get("alpha", 1.0)), float(node.attributes.get("beta", 1.0))
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise g.wrong(node, f"operands '{a.name}' {a.shape} and '{b.name}' {b.shape} must be matrices")
+    integers = dequantised_operands(g, node) if alpha == 1.0 and (c is None or beta == 1.0) else None
+    if integers is not None:
+        turned = [bool(node.attributes.get(name, 0)) for name in ("transA", "transB")]
+        integer = matmul_product(g, node, *integers, transpose_a=turned[0], transpose_b=turned[1])
+        scaled_product(g, node, integer, c, a.elem_type)
+        return
     plain = alpha == 1.0 and (c is None or beta == 0.0)
     product = g.builder.matmul(
         g.tensor(a), g.tensor(b),
