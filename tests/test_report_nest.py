@@ -5,17 +5,23 @@ from __future__ import annotations
 import pytest
 
 from accelsim.arch.architecture import Architecture
+from accelsim.arch.loader import load_architecture
 from accelsim.components.buffer import Buffer
 from accelsim.components.dram import Dram
 from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.ir import Role, Workload
 from accelsim.ir.build import WorkloadBuilder
+from accelsim.mapping.capacity import Peak
 from accelsim.mapping.counting import tally
 from accelsim.mapping.nest import operator_nests, tree_text
 from accelsim.mapping.scope import Scope
 from accelsim.mapping.tree import Loop, Mapping, Move, Op, Pipe, Seq, Stay
-from accelsim.report.occupancy import occupancies, step_operators
+from accelsim.report.figures import MAX_STEPS, occupancy
+from accelsim.report.mapped import mapped
+from accelsim.report.occupancy import Occupancy, occupancies, step_operators
+from accelsim.simulation import simulate
+from accelsim.workloads import load_model
 
 M, K, N = 10, 16, 8
 
@@ -128,3 +134,27 @@ def test_what_memories_hold(scope: Scope) -> None:
 
 def test_steps_name_their_operators(scope: Scope) -> None:
     assert step_operators(scope) == ["mm", "act"]
+
+
+def test_real_runs_tell_every_operator_and_never_exceed_the_peak() -> None:
+    report = simulate(load_architecture("edge_npu"), load_model("gpt2", phase="prefill", seq=16))
+    how = mapped(report)
+    assert how is not None
+    assert set(how.nests) == {row.name for row in report.operators}
+    for row in report.operators:
+        assert any(line.strip().startswith(f"{row.name} on {row.unit}") for line in how.nests[row.name].splitlines())
+    for held in how.occupancies:
+        assert len(held.totals) == len(how.steps)
+        assert 0 < max(held.totals) <= held.peak.nbytes <= held.capacity_bytes
+
+
+def test_a_long_run_is_drawn_by_its_fullest_steps() -> None:
+    count = 2 * MAX_STEPS + 7
+    amounts = tuple((7919 * i) % 1009 for i in range(count))
+    held = Occupancy("buffer", 4000, Peak(max(amounts)), {"buffers": amounts})
+    (drawn,) = [t for t in occupancy(held, [f"op{i}" for i in range(count)])["data"] if t["name"] == "buffers"]
+    assert len(drawn["x"]) == len(drawn["y"]) == len(drawn["text"]) <= MAX_STEPS + 1
+    assert (drawn["x"][0], drawn["x"][-1]) == (0, count)
+    assert max(drawn["y"]) == max(amounts)
+    for left, right, level in zip(drawn["x"], drawn["x"][1:], drawn["y"], strict=False):
+        assert level == max(amounts[left:right])
