@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import BadInput
 from ...ir import Einsum, Role, View, Workload
-from . import convolution, elementwise, integers, matrices, normalisation, quantised, resize, shapes  # noqa: F401  (they register operators)
+from . import attention, convolution, elementwise, integers, matrices, normalisation, quantised, resize, shapes  # noqa: F401  (they register operators)
 from .folding import fold
 from .graph import TABLE, Derivation, GraphImport, ImportBuilder, Unsupported
 from .loading import (
