@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -350,14 +351,34 @@ def test_front_is_what_its_definition_says(rows: list[tuple[int, int, int]]) -> 
     def dominates(x: tuple[int, int, int], y: tuple[int, int, int]) -> bool:
         return x != y and x[0] <= y[0] and x[1] <= y[1] and x[2] >= y[2]
 
-    table = [{"x": x, "y": y, "z": z} for x, y, z in rows]
     expected = [i for i, row in enumerate(rows) if not any(dominates(other, row) for other in rows)]
-    assert front(table, ["x", "y", "-z"]) == expected
+    assert front([(x, y, -z) for x, y, z in rows]) == expected
+    assert front([(x, y) for x, y, _ in rows]) == plain_front([(x, y) for x, y, _ in rows])
 
 
-def test_front_needs_a_column_of_numbers() -> None:
-    with pytest.raises(BadInput, match="no column of numbers 'cost' \\(there are x\\)"):
-        front([{"x": 1, "name": "n"}], ["cost"])
+def plain_front(rows: Sequence[tuple[float, ...]]) -> list[int]:
+    def better(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+        return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+    return [i for i, row in enumerate(rows) if not any(better(other, row) for other in rows)]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 6])
+def test_fronts_of_many_points(columns: int) -> None:
+    """More points than the blocks in which four and more objectives are compared, with ties."""
+    draw = random.Random(columns)
+    rows = [tuple(float(draw.randrange(4 * columns)) for _ in range(columns)) for _ in range(1300)]
+    assert front(rows) == plain_front(rows)
+
+
+def test_front_needs_columns_of_numbers(tmp_path: Path) -> None:
+    study = run(tmp_path, evaluators.arithmetic, jobs=0)
+    with pytest.raises(BadInput, match="no column 'cost'"):
+        study.pareto(["cost"])
+    with pytest.raises(BadInput, match=r"no column of numbers 'bottleneck' \(there are arch.a, arch.b, energy_J"):
+        study.pareto(["bottleneck"])
+    with pytest.raises(BadInput, match="needs an objective"):
+        study.pareto([])
 
 
 def test_page_keeps_the_order_of_sizes(tmp_path: Path) -> None:

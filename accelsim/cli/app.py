@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import compare, explain, listing, reproduce, run, schema, sweep, validate
+from . import compare, explain, listing, reproduce, run, schema, study, sweep, validate
 from .errors import guarded
 
 app = typer.Typer(
@@ -41,6 +41,14 @@ app.command("list")(guarded(listing.list_all))
 app.command("schema")(guarded(schema.schema))
 app.command("explain")(guarded(explain.explain))
 app.command("reproduce")(guarded(reproduce.reproduce))
+
+studies = typer.Typer(help="List, show, compare and export the studies that sweeps have written.", no_args_is_help=True)
+studies.command("ls")(guarded(study.ls))
+studies.command("show")(guarded(study.show))
+studies.command("pareto")(guarded(study.pareto))
+studies.command("compare")(guarded(study.compare))
+studies.command("export")(guarded(study.export))
+app.add_typer(studies, name="study")
 
 
 def main() -> None:

@@ -177,7 +177,8 @@ def _scatter(
     best = {**points(front), "mode": "lines+markers" if shape else "markers", "name": "Pareto front",
             "marker": {"color": "$1", "size": 10, "line": {"color": "$surface", "width": 1.5}},
             "line": {"color": "$1", "width": 1.5, "shape": shape or "linear", "dash": "dot"}}
-    return {"data": [others, *([beyond] if infeasible else []), best], "layout": {"xaxis": _axis(table[x], x), "yaxis": _axis(table[y], y)}}
+    return {"data": [others, *([beyond] if infeasible else []), best],
+            "layout": {"xaxis": _axis(table[x], x), "yaxis": _axis(table[y], y)}}  # fmt: skip
 
 
 def _parallel(table: pandas.DataFrame, axes: list[str], pareto: list[int]) -> Figure:

@@ -30,6 +30,8 @@ class Row:
 
     settings: Mapping[str, Scalar]
     outcome: Outcome | None
+    number: int = 0
+    """Its place among all points of the sweep."""
 
 
 class Store:
@@ -142,7 +144,8 @@ def _read_rows(db: sqlite3.Connection) -> list[tuple[str, Row]]:
         for (key, status, _, _, error, message), found in zip(results, values, strict=True)
     }
     settings = _mappings(names, [(number, text) for number, text, _ in points])
-    return [(key, Row(found, outcomes.get(key))) for found, (_, _, key) in zip(settings, points, strict=True)]
+    rows = enumerate(zip(settings, points, strict=True))
+    return [(key, Row(found, outcomes.get(key), i)) for i, (found, (_, _, key)) in rows]
 
 
 _STATUS = {status.value: status for status in Status}

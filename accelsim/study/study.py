@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -175,7 +175,7 @@ class Study:
         """The table as a pandas DataFrame, rows in order."""
         import pandas as pd
 
-        return pd.DataFrame.from_records(self.table(), columns=self._table_columns())
+        return pd.DataFrame.from_records(self.table(), columns=self.table_columns())
 
     def _repr_html_(self) -> str:
         """The name and the table, in notebooks; of a long one the first and last rows."""
@@ -184,7 +184,7 @@ class Study:
         table = self.to_dataframe().to_html(max_rows=60, border=0)
         return f"<p><b>{escape(self.sweep.name)}</b>: {len(self.rows)} points</p>{table}"
 
-    def _table_columns(self) -> list[str]:
+    def table_columns(self) -> list[str]:
         """Columns of the table, settings before results whichever row has them first."""
         first = [*self.sweep.parameters(), "status", *(["feasible"] if self.sweep.constraints else [])]
         added = {name: None for row in self._added for name in row}
@@ -193,7 +193,7 @@ class Study:
 
     def to_csv(self) -> str:
         """The table as CSV text; a failed point has its reason in the column `message`."""
-        names = self._table_columns()
+        names = self.table_columns()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*names, "message"])
@@ -255,13 +255,17 @@ class Study:
                 known = sorted({name for row in rows for name, v in row.items() if isinstance(v, int | float)})
                 raise BadInput(f"no column of numbers '{aim.column}' (there are {', '.join(known) or 'none'})")
 
+    def sorted(self, positions: Iterable[int]) -> list[int]:
+        """Positions by the first objective, then the next; rows that lack one are left out."""
+        scored = self._scores()
+        known = ((score, i) for i in positions if (score := scored[i]) is not None)
+        return [i for _, i in sorted(known)]
+
     def best(self, count: int) -> list[int]:
-        """Positions of the best feasible rows by the first objective, ties in order."""
+        """Positions of the best feasible rows by the first objective, then the next."""
         if not self.count(Status.DONE) or not self.sweep.pareto:
             return []
-        scored = self._scores()
-        known = [(score[0], i) for i in self.feasible() if (score := scored[i]) is not None]
-        return [i for _, i in sorted(known)[:count]]
+        return self.sorted(self.feasible())[:count]
 
     def failed(self) -> list[dict[str, Scalar]]:
         """The points that gave no result: the settings that vary, `status`, `error` and `message`."""

@@ -9,8 +9,14 @@
     - {ref: gpt2, seq: 128}
     axes:                          # one entry per axis; the keys of an entry move together
     - {arch.units.array.rows: [16, 32], arch.units.array.columns: [16, 32]}
-    - arch.memories.sram.capacity: [256 KiB, 1 MiB]
-    objective: latency             # also mapper, seed
+    - arch.memories.sram.capacity: {from: 256 KiB, to: 4 MiB, points: 5, log: true}
+    - arch.memories.dram.bandwidth: {from: 10 GB/s, to: 40 GB/s, step: 10 GB/s}
+    - {model.seq: [128, 256], when: model == 'gpt2'}   # elsewhere the axis is left out
+    when: rows * cols <= 1024 or capacity >= 1 MiB      # points at which it is false are left out
+    sample: {method: sobol, points: 64, seed: 0}        # of the axes; without it the whole grid
+    objective: latency             # of the mapper; also mapper, seed
+    derived: {edp: latency * energy}
+    constraints: [energy <= 3 mJ]
     pareto: [latency_s, energy_J]  # a leading minus sign: larger is better
 """
 
@@ -22,9 +28,18 @@ from typing import Any
 
 from ..arch.document import Document, Position, parse
 from ..errors import Problem, SpecError
-from .sweep import Axis, Model, Sweep
+from .axis import Axis
+from .expression import Expression
+from .point import Model
+from .sample import Sample
+from .span import Scalar, Span, read_range
+from .sweep import Sweep
 
-KEYS = ("name", "arch", "models", "axes", "mapper", "objective", "seed", "pareto")
+KEYS = (
+    "name", "arch", "models", "axes", "mapper", "objective", "seed", "pareto", "when", "sample", "constraints",
+    "derived",
+)  # fmt: skip
+SAMPLE_KEYS = ("method", "points", "seed")
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -68,7 +83,11 @@ class _Reader:
             mapper=self.plain("mapper", "auto"),
             objective=self.plain("objective", "latency"),
             seed=self.whole("seed"),
-            pareto=self.strings("pareto") or Sweep.pareto,
+            pareto=self.expressions("pareto", condition=False) or Sweep.pareto,
+            when=self.expressions("when", condition=True),
+            sample=self.sample(),
+            constraints=self.expressions("constraints", condition=True),
+            derived=self.derived(),
         )
         if self.problems:
             raise SpecError(self.problems)
@@ -106,6 +125,43 @@ class _Reader:
             return ()
         return tuple(items)
 
+    def expressions(self, key: str, *, condition: bool) -> tuple[str, ...]:
+        """Texts of expressions, each looked at by itself; whether its names exist shows later."""
+        texts = self.strings(key)
+        for i, text in enumerate(texts):
+            self.expression((key, str(i)), text, condition=condition)
+        return texts
+
+    def expression(self, path: tuple[str, ...], text: str, *, condition: bool) -> None:
+        try:
+            Expression.parse(text, condition=condition)
+        except SpecError as error:
+            self.report(path, f"{error.problems[0].where}: {error.problems[0].what}", error.problems[0].hint)
+
+    def derived(self) -> tuple[tuple[str, str], ...]:
+        value = self.data.get("derived", {})
+        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+            self.report(("derived",), "must be a mapping of names to expressions", "such as {edp: latency * energy}")
+            return ()
+        for name, text in value.items():
+            self.expression(("derived", name), text, condition=False)
+        return tuple(value.items())
+
+    def sample(self) -> Sample | None:
+        value = self.data.get("sample")
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not {"method", "points"} <= value.keys():
+            self.report(("sample",), "needs `method` and `points`", "such as {method: sobol, points: 64, seed: 0}")
+            return None
+        for key in value:
+            if key not in SAMPLE_KEYS:
+                self.report(("sample", key), f"unknown key `{key}`", ", ".join(SAMPLE_KEYS))
+        sample = Sample(value["method"], value["points"], value.get("seed", 0))
+        for problem in sample.problems(""):
+            self.report(("sample",), problem.what, problem.hint)
+        return sample
+
     def reference(self, ref: str) -> str:
         """A machine or model: a file beside the sweep, if there is one of that name, else as it stands."""
         beside = self.file.parent / ref
@@ -127,18 +183,34 @@ class _Reader:
 
     def axis(self, path: tuple[str, str], value: Any) -> Axis | None:
         if not isinstance(value, dict) or not value:
-            self.report(path, "an axis is a mapping of names to lists", "such as {arch.clock: [1 GHz, 2 GHz]}")
+            self.report(path, "an axis is a mapping of names to values", "such as {arch.clock: [1 GHz, 2 GHz]}")
             return None
+        when = value.pop("when", "")
+        if not isinstance(when, str) or not value:
+            self.report(path, "`when` is a condition beside the names of an axis", "such as model == 'gpt2'")
+            return None
+        if when:
+            self.expression((*path, "when"), when, condition=True)
+        columns: dict[str, list[Scalar] | Span] = {}
         for name, values in value.items():
-            if not isinstance(values, list) or not values or not all(_is_scalar(v) for v in values):
-                self.report((*path, name), "must be a list of plain values", "such as [64 KiB, 128 KiB]")
+            if isinstance(values, dict):
+                try:
+                    columns[name] = read_range(values)
+                except SpecError as error:
+                    self.report((*path, name), error.problems[0].what, error.problems[0].hint)
+                    return None
+            elif isinstance(values, list) and values and all(_is_scalar(v) for v in values):
+                columns[name] = [self.reference(str(v)) for v in values] if name in ("arch", "model") else values
+            else:
+                self.report((*path, name), "must be a list of plain values or a range",
+                            "such as [64 KiB, 128 KiB] or {from: 16, to: 64, step: 16}")  # fmt: skip
                 return None
         try:
-            axis = Axis.tied(value)
+            axis = Axis.tied(columns, when)
         except SpecError as error:
             self.report(path, error.problems[0].what, error.problems[0].hint)
             return None
-        for problem in axis.problems(""):
+        for problem in axis.problems("", sampled=self.data.get("sample") is not None):
             self.report(path, problem.what, problem.hint)
         return axis
 
