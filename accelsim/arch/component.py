@@ -7,6 +7,7 @@ Concrete kinds live in `accelsim.components` (or in any installed package) and r
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -195,13 +196,13 @@ class Memory(Component):
         name, rate = (f"{self.name}.{direction}", own) if own is not None else (self.name, self.bandwidth)
         return None if rate is None or math.isinf(rate) else (name, rate)
 
+    @abstractmethod
     def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Any:
         """The engine's Server of the port for `direction`, in bytes of work; None when it takes no time.
 
         The argument of a phase is the byte address of the transfer or, with `streams`, that of the tensor it is of.
         Reads and writes that share a port get equal Servers of one name.
         """
-        raise NotImplementedError
 
 
 class LinkBase(Component):
@@ -213,9 +214,9 @@ class LinkBase(Component):
     bandwidth: Annotated[Bandwidth | None, Field(description="Bytes per second, shared by both directions.")] = None
     latency: Annotated[Time, Field(description="Of the first byte, beside the time that the bytes take.")] = 0.0
 
+    @abstractmethod
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this link, in bytes of work; None when it takes no time."""
-        raise NotImplementedError
 
 
 class UnitBase(Component):
@@ -238,13 +239,13 @@ class UnitBase(Component):
             raise ValueError(f"unit {self.name or self.kind} has no clock and stands in no machine")
         return clock
 
+    @abstractmethod
     def peak_rates(self) -> Mapping[str, float]:
         """Operations per cycle of its clock by cost class (``mac``, ``add``, ``exp`` ...), the most it can ever do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this unit, in cycles of its clock."""
-        raise NotImplementedError
 
 
 def field_docs(kind: type[Component]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -75,10 +76,11 @@ class ComputeUnit(UnitBase):
 
     _feed: _Feed = PrivateAttr(default_factory=_Feed)
 
+    @abstractmethod
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Every way this unit can run the Einsum, best guess first; empty when it cannot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cost(
         self,
         einsum: Einsum,
@@ -99,7 +101,6 @@ class ComputeUnit(UnitBase):
             resumed: the tiles add to partial results of tiles before.
             unfinished: their results stay partial.
         """
-        raise NotImplementedError
 
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""
