@@ -374,6 +374,8 @@ class _Maker:
         write = total(r for r in rows if r.crosses_edge and r.action == "write")
         units = sorted(u for u in activity.compute if u in self.arch.units)
         peak = sum(self.mac_peak(self.arch.units[u]) for u in units) / float(self.arch.clock)
+        # What the units did: more than the Einsum's MACs where operands are wider than theirs and come in slices.
+        done = total(r for r in rows if r.category == "unit" and r.action == "mac")
         limit, limit_ticks = activity.limit
         waits = {w: ticks * float(self.scale) for w, ticks in activity.waited().items()}
         return OperatorRow(
@@ -391,7 +393,7 @@ class _Maker:
             off_chip_read_bytes=read,
             off_chip_write_bytes=write,
             intensity=operations / (read + write) if read + write else None,
-            utilization=macs / (peak * cycles) if peak * cycles else None,
+            utilization=done / (peak * cycles) if peak * cycles else None,
             limit=limit,
             limit_cycles=float(limit_ticks * self.scale),
             wait_data=waits["data"],
