@@ -14,7 +14,18 @@ import numpy as np
 
 from ...errors import BadInput
 from ...ir import Einsum, Role, View, Workload
-from . import attention, convolution, elementwise, integers, matrices, normalisation, quantised, resize, shapes  # noqa: F401  (they register operators)
+from . import (  # noqa: F401  (they register operators)
+    attention,
+    convolution,
+    elementwise,
+    integers,
+    matrices,
+    normalisation,
+    quantised,
+    recurrent,
+    resize,
+    shapes,
+)
 from .folding import fold
 from .graph import TABLE, Derivation, GraphImport, ImportBuilder, Unsupported
 from .loading import (
