@@ -7,6 +7,7 @@ are dotted as columns are (``traffic_bytes.dram.read``); a name of other charact
 from __future__ import annotations
 
 import re
+import sys
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -17,12 +18,12 @@ from .expression_nodes import COMPARISONS, FUNCTIONS, Among, Binary, Call, Name,
 LONGEST = 1000
 DEEPEST = 40
 _TOKEN = re.compile(
-    r"(?P<number>(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,2})?(?![\d.]))"
+    r"(?P<number>(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,3})?(?![\d.]))"
     r"|(?P<quoted>`[^`]+`)|(?P<text>'[^']*'|\"[^\"]*\")"
     r"|(?P<name>[^\W\d]\w*(?:\.\w+)*)"
     r"|(?P<sign>\*\*|<=|>=|==|!=|[-+*/()<>,%])"
 )
-_UNIT = re.compile(r"[^\W\d_]+²?2?(?:/[^\W\d_]+)?")
+_UNIT = re.compile(r"%|[^\W\d_]+[²2]?(?:/[^\W\d_]+)?")
 _WORDS = ("and", "or", "not", "in")
 _FORMS = "names, numbers with units, + - * / **, <= >= < > == !=, and or not in, " + ", ".join(FUNCTIONS)
 
@@ -205,8 +206,6 @@ class _Parser:
         value, dimension = Fraction(token.text), PLAIN
         start = token.end + len(self.text[token.end :]) - len(self.text[token.end :].lstrip())
         match = _UNIT.match(self.text, start)
-        if match is None and self.text[start : start + 1] == "%":
-            match = re.compile("%").match(self.text, start)
         if match is not None and match[0] not in _WORDS:
             found = unit(match[0])
             if found is None:
@@ -214,6 +213,8 @@ class _Parser:
             value, dimension = value * found[0], found[1]
             self.position = match.end()
         self.token = self.next()
+        if value > sys.float_info.max:
+            raise self.fail(token.at, f"{token.text} is too large")
         return Number(token.at, float(value), dimension)
 
     def call(self, function: _Token) -> Call:
