@@ -365,6 +365,40 @@ def test_control_flow_is_refused_by_name(tmp_path: Path, op_type: str) -> None:
         import_onnx(save(model, tmp_path))
 
 
+def switched(condition: Sequence[Any]) -> Any:
+    """x through Exp or, with a constant of the branch, through Add; `condition` computes c."""
+    bodies = [
+        helper.make_graph([node("Exp", ["h"], ["t"])], "then", [], [helper.make_empty_tensor_value_info("t")]),
+        helper.make_graph([node("Add", ["h", "two"], ["a"]), node("Neg", ["a"], ["e"])], "else", [],
+                          [helper.make_empty_tensor_value_info("e")],
+                          [helper.make_tensor("two", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])]),
+    ]  # fmt: skip
+    branch = node("If", ["c"], ["z"], name="branch", then_branch=bodies[0], else_branch=bodies[1])
+    return graph([node("Relu", ["x"], ["h"]), *condition, branch, node("Neg", ["z"], ["y"])],
+                 {"x": ("n", 3), "rate": ()}, ["y"], {"limit": np.array([4]), "fast": np.array(16000)},
+                 types={"rate": TensorProto.INT64})  # fmt: skip
+
+
+@pytest.mark.parametrize("size, taken", [(2, ["Exp"]), (7, ["Add", "Neg"])])
+def test_a_branch_that_sizes_decide_is_taken(tmp_path: Path, size: int, taken: list[str]) -> None:
+    condition = [node("Shape", ["x"], ["s"], end=1), node("Less", ["s", "limit"], ["c"])]
+    imported = import_model(save(switched(condition), tmp_path), bindings={"n": size, "rate": 8000})
+    assert [e.kind for e, _ in imported.workload.einsums()] == ["Relu", *taken, "Neg"]
+    assert {n.name: n.became for n in imported.nodes}["branch"] == "folded"
+    assert [n.op_type for n in imported.nodes if n.name.startswith("branch/")] == taken
+
+
+def test_an_input_of_one_whole_number_may_be_bound_to_its_value(tmp_path: Path) -> None:
+    path = save(switched([node("Equal", ["rate", "fast"], ["c"])]), tmp_path)
+    kinds = {rate: [e.kind for e, _ in import_onnx(path, bindings={"n": 2, "rate": rate}).einsums()]
+             for rate in (16000, 8000)}  # fmt: skip
+    assert kinds == {16000: ["Relu", "Exp", "Neg"], 8000: ["Relu", "Add", "Neg", "Neg"]}
+    with pytest.raises(BadInput, match=r"node 'branch' \(If\): control flow"):
+        import_onnx(path, bindings={"n": 2})
+    with pytest.raises(BadInput, match=r"input 'rate' is bound to 1\.5"):
+        import_onnx(path, bindings={"n": 2, "rate": 1.5})  # type: ignore[dict-item]
+
+
 def test_local_functions_are_inlined(tmp_path: Path) -> None:
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     twice = helper.make_function("local", "Twice", ["a"], ["b"], [node("Add", ["a", "a"], ["b"])], opsets[:1])

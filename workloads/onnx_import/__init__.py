@@ -6,9 +6,9 @@ Each operator is a handler in one of the modules of its group, registered in `gr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -26,19 +26,10 @@ from . import (  # noqa: F401  (they register operators)
     resize,
     shapes,
 )
-from .folding import fold
-from .graph import TABLE, Derivation, GraphImport, ImportBuilder, Unsupported
-from .loading import (
-    Node,
-    Value,
-    graph_inputs,
-    is_floating,
-    load_model,
-    read_nodes,
-    tensor_value,
-    wheel_models,
-)
-from .unknown import declared, stand_in
+from .graph import Derivation, GraphImport, ImportBuilder
+from .loading import Node, graph_inputs, load_model, read_nodes, wheel_models
+from .unknown import declared
+from .walk import Fate, import_nodes, initial_values
 
 __all__ = [
     "ImportedModel",
@@ -50,15 +41,13 @@ __all__ = [
     "wheel_models",
 ]
 
-Fate: TypeAlias = Literal["einsums", "view", "folded", "unused", "unknown"]
-
-
 @dataclass(frozen=True)
 class ImportedNode:
     """What became of one node of the file.
 
     ``einsums``: it computes or copies; ``view``: it only renames bytes; ``folded``: its outputs are known before the
-    run; ``unused``: no output of the graph needs it; ``unknown``: it has no support and costs nothing, as was allowed.
+    run, or (an If) its condition is, and the nodes of its branch follow; ``unused``: no output of the graph needs it;
+    ``unknown``: it has no support and costs nothing, as was allowed.
     """
 
     name: str
@@ -91,7 +80,8 @@ def import_onnx(
 
     Args:
         path: a binary ONNX model of opset 7 or later. External weight files are not read, and may be missing.
-        bindings: sizes of symbolic dimensions, such as ``{"batch": 1}``; an unnamed one is called ``INPUT:AXIS``.
+        bindings: sizes of symbolic dimensions, such as ``{"batch": 1}``; an unnamed one is called ``INPUT:AXIS``. By
+            the name of an input that is one whole number (a sample rate, a switch): its value, known from then on.
         bits: of every floating tensor; default: as the file says.
         name: of the Workload; default: the file's name without its ending.
         allow_unknown: let operators without support through. Such a node costs no time, no energy and no operation;
@@ -125,51 +115,29 @@ def import_model(
     model = load_model(path)
     nodes = read_nodes(model)
     outputs = [o.name for o in model.graph.output]
-    needed = _needed(nodes, outputs)
-    used = frozenset(outputs).union(*((*n.inputs, *n.captures) for i, n in enumerate(nodes) if i in needed))
     inputs = graph_inputs(model, path, bindings)
-    initializers = _initializers(model)
+    initializers = initial_values(model.graph)
     reserved = frozenset((*initializers, *(v.name for v in inputs), *(o for node in nodes for o in node.outputs)))
     builder = ImportBuilder(name or Path(path).stem, reserved)
-    graph = GraphImport(str(path), builder, bits, used, declared(model, bindings))
+    graph = GraphImport(str(path), builder, bits, declared(model, bindings))
     graph.values.update(initializers)
     for value in inputs:
         graph.values[value.name] = value
-        graph.builder.input(value.name, value.shape, graph.bits_of(value))
-    rows = tuple(
-        ImportedNode(node.name, node.op_type, _import_or_list(graph, node, allow_unknown) if i in needed else "unused")
-        for i, node in enumerate(nodes)
-    )
+        if not value.constant:
+            builder.input(value.name, value.shape, graph.bits_of(value))
+    fates = import_nodes(graph, nodes, outputs, allow_unknown=allow_unknown)
     _finish(graph, outputs)
+    rows = _rows(graph, fates)
     builder.notes += _notes(rows)
-    return ImportedModel(builder.build(), _fates(graph, nodes, rows), dict(builder.constants), dict(graph.derived))
+    return ImportedModel(builder.build(), rows, dict(builder.constants), dict(graph.derived))
 
 
-def _initializers(model: Any) -> dict[str, Value]:
-    values = {proto.name: tensor_value(proto.name, proto) for proto in model.graph.initializer}
-    for proto in model.graph.sparse_initializer:
-        name = proto.values.name
-        values[name] = Value(name, tuple(proto.dims), proto.values.data_type, constant=True)
-    return values
-
-
-def _needed(nodes: list[Node], outputs: Iterable[str]) -> set[int]:
-    """Positions of the nodes that some output of the graph depends on."""
-    wanted = set(outputs)
-    needed: set[int] = set()
-    for position in reversed(range(len(nodes))):
-        if wanted & {name for name in nodes[position].outputs if name}:
-            needed.add(position)
-            wanted.update((*nodes[position].inputs, *nodes[position].captures))
-    return needed
-
-
-def _fates(graph: GraphImport, nodes: list[Node], rows: tuple[ImportedNode, ...]) -> tuple[ImportedNode, ...]:
-    """Rows with the fate of nodes that were put off: computed if something asked for it, else only a name."""
+def _rows(graph: GraphImport, fates: list[tuple[Node, Fate]]) -> tuple[ImportedNode, ...]:
+    """What became of the nodes, in the end: one that was put off is computed if something asked for it."""
     written = {item.output.tensor for item in graph.builder.added if isinstance(item, Einsum)}
     return tuple(
-        replace(row, became="einsums") if row.became == "view" and node.outputs[0] in written else row
-        for row, node in zip(rows, nodes, strict=True)
+        ImportedNode(node.name, node.op_type, "einsums" if fate == "view" and node.outputs[0] in written else fate)
+        for node, fate in fates
     )
 
 
@@ -191,58 +159,6 @@ def _notes(nodes: tuple[ImportedNode, ...]) -> list[str]:
     listed = "; ".join(f"{op} {', '.join(names)}" for op, names in unknown.items())
     return [f"{100 * costed_share(nodes):.1f} % of the operators are costed ({total - count} of {total}); without "
             f"support, and at no time, energy or operation: {listed}"]  # fmt: skip
-
-
-def _import_or_list(graph: GraphImport, node: Node, allow_unknown: bool) -> Fate:
-    """Extend the import by one node, or by what stands in for it."""
-    before = len(graph.builder.added)
-    try:
-        return _import_node(graph, node)
-    except Unsupported as reason:
-        if not allow_unknown or len(graph.builder.added) > before:
-            raise
-        for name in node.outputs:
-            graph.values.pop(name, None)
-        stand_in(graph, node, reason)
-        return "unknown"
-
-
-def _import_node(graph: GraphImport, node: Node) -> Fate:
-    """Extend the import by one node."""
-    for name in node.outputs:
-        if name in graph.values:
-            raise BadInput(f"{graph.path}: {node}: output '{name}' has a producer already")
-    inputs = [graph.maybe(node, i) for i in range(len(node.inputs))]
-    folded = fold(node, inputs)
-    if folded is not None:
-        graph.values.update((value.name, value) for value in folded)
-        return "folded"
-    handler = TABLE.handler(graph.path, node)
-    present = [value for value in inputs if value is not None]
-    builder = graph.builder
-    builder.bits = next((graph.bits_of(v) for v in present if is_floating(v.elem_type)), builder.bits)
-    if present and all(value.constant for value in present):
-        return _import_constant(graph, node)
-    before = len(builder.added)
-    handler(graph, node)
-    return "einsums" if any(isinstance(item, Einsum) for item in builder.added[before:]) else "view"
-
-
-def _import_constant(graph: GraphImport, node: Node) -> Fate:
-    """A node of constants alone: a view stays one; anything else is computed ahead, its output is a new weight."""
-    real = graph.builder
-    trial = ImportBuilder(real.name, real.reserved, bits=real.bits)
-    trial.tensors.update(real.tensors)
-    graph.builder = trial
-    try:
-        TABLE.handler(graph.path, node)(graph, node)
-    finally:
-        graph.builder = real
-    made = [graph.values[name] for name in node.outputs if name in graph.values]
-    if any(value.view_of for value in made):
-        return "view"
-    graph.values.update((v.name, replace(v, constant=True)) for v in made)
-    return "folded"
 
 
 def _finish(graph: GraphImport, outputs: list[str]) -> None:

@@ -74,13 +74,13 @@ class GraphImport:
     """
 
     def __init__(
-        self, path: str, builder: ImportBuilder, bits: int | None, used: frozenset[str],
+        self, path: str, builder: ImportBuilder, bits: int | None,
         declared: Mapping[str, tuple[int, tuple[int, ...]]] | None = None,
     ) -> None:
         self.path = path
         self.builder = builder
         self.bits = bits
-        self.used = used
+        self.used: frozenset[str] = frozenset()
         self.declared = declared or {}
         self.values: dict[str, Value] = {}
         self.unknown: dict[str, tuple[str, ...]] = {}

@@ -164,13 +164,17 @@ def model_opset(model: Any) -> int:
 
 def read_nodes(model: Any) -> list[Node]:
     """The nodes in file order, each with a unique name (its own, else the operator's with its place in the file)."""
+    return nodes_of(model.graph, model_opset(model))
+
+
+def nodes_of(graph: Any, opset: int, prefix: str = "") -> list[Node]:
+    """The nodes of a GraphProto; `prefix` goes before the name of each."""
     from onnx import helper
 
-    opset = model_opset(model)
     nodes: list[Node] = []
     taken: set[str] = set()
-    for position, proto in enumerate(model.graph.node):
-        name = proto.name or f"{proto.op_type}_{position}"
+    for position, proto in enumerate(graph.node):
+        name = prefix + (proto.name or f"{proto.op_type}_{position}")
         if name in taken:
             name = f"{name}_{position}"
         taken.add(name)
@@ -219,7 +223,7 @@ def wheel_models() -> dict[str, Path]:
 def graph_inputs(
     model: Any, path: str | Path, bindings: Mapping[str, int] | None
 ) -> list[Value]:
-    """The inputs that the user feeds (no initializer), with every dimension bound.
+    """The inputs that the user feeds (no initializer), with every dimension bound; one bound to a value is constant.
 
     Args:
         model: the ModelProto.
@@ -244,6 +248,10 @@ def graph_inputs(
         if kind != "tensor_type" or not proto.type.tensor_type.HasField("shape"):
             what = "has no shape" if kind == "tensor_type" else f"is a {str(kind).removesuffix('_type')}, not a tensor"
             raise BadInput(f"{path}: input '{proto.name}' {what} (export the model with the ranks of its inputs)")
+        if proto.name in bindings and _is_whole_number(proto):
+            value = bindings.pop(proto.name)
+            values.append(_bound(proto, value, path))
+            continue
         shape: list[int] = []
         for axis, dim in enumerate(proto.type.tensor_type.shape.dim):
             if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0:
@@ -268,3 +276,21 @@ def graph_inputs(
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise BadInput(f"{path}: binding '{symbol}' is {size!r} (a size is a whole number from 1)")
     return values
+
+
+def _is_whole_number(proto: Any) -> bool:
+    """Whether an input is one integer or truth value."""
+    kind = proto.type.tensor_type
+    return kind.elem_type in _bits_by_type() and not is_floating(kind.elem_type) and all(
+        dim.dim_value == 1 for dim in kind.shape.dim
+    )
+
+
+def _bound(proto: Any, value: Any, path: str | Path) -> Value:
+    """An input of one whole number that the caller has given."""
+    if not isinstance(value, int):
+        raise BadInput(f"{path}: input '{proto.name}' is bound to {value!r} (a whole number)")
+    kind = proto.type.tensor_type
+    shape = (1,) * len(kind.shape.dim)
+    data = np.full(shape, value, numpy_type(kind.elem_type))
+    return Value(proto.name, shape, kind.elem_type, constant=True, data=data)
