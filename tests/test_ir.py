@@ -297,15 +297,15 @@ def brute_count(einsum: Einsum) -> dict[str, int]:
         key = (path, *((r, at[r]) for r in names if r in ranks))
         if key not in seen.setdefault(e.op, set()):
             seen[e.op].add(key)
-            cost = "mac" if mac else OPERATORS[e.op].cost_class
-            counts[cost] = counts.get(cost, 0) + 1
+            for cost in ("mac",) if mac else OPERATORS[e.op].costs:
+                counts[cost] = counts.get(cost, 0) + 1
         return ranks
 
     for point in product(*(range(s) for s in einsum.sizes.values())):
         visit(einsum.expr, dict(zip(names, point, strict=True)), ())
         if einsum.reduced_ranks and not mac:
-            cost = OPERATORS[einsum.reduce].cost_class
-            counts[cost] = counts.get(cost, 0) + 1
+            for cost in OPERATORS[einsum.reduce].costs:
+                counts[cost] = counts.get(cost, 0) + 1
     return counts
 
 
