@@ -345,6 +345,8 @@ def _hover(table: pandas.DataFrame, row: int, columns: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return number(value)
     if isinstance(value, str) or not math.isfinite(_float(value)):
         return str(value).replace("&", "&amp;").replace("<", "&lt;")
     return str(value) if isinstance(value, bool) else number(_float(value))

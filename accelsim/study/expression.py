@@ -128,7 +128,7 @@ def _column(text: str, node: Name, known: Sequence[str]) -> str:
     ends = {end: c for c in known for end in (c, c.rpartition(".")[2])}
     close = get_close_matches(node.name, list(ends), 1)
     hint = f"did you mean '{ends[close[0]]}'?" if close else f"there are {', '.join(known[:20]) or 'none'}"
-    raise ExpressionError(text, node.at, f"no column '{node.name}'", f"{hint} A text stands in quotes")
+    raise ExpressionError(text, node.at, f"no column '{node.name}'", f"{hint}; a text stands in quotes")
 
 
 class _Dimensions:

@@ -154,10 +154,18 @@ class _Parser:
         return tuple(options)
 
     def sum(self) -> Node:
-        node = self.product()
+        node = self.term()
         while sign := self.take("+", "-"):
-            node = Binary(sign.at, sign.text, self.number(node), self.number(self.product()))
+            node = Binary(sign.at, sign.text, self.number(node), self.number(self.term()))
         return node
+
+    def term(self) -> Node:
+        """A sign before a product is that of the whole: ``-macs / latency`` turns the objective ``macs / latency``."""
+        if sign := self.take("-", "+"):
+            with _Deeper(self):
+                operand = self.number(self.term())
+            return Unary(sign.at, "-", operand) if sign.text == "-" else operand
+        return self.product()
 
     def product(self) -> Node:
         node = self.signed()

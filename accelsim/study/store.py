@@ -43,7 +43,6 @@ class Store:
         self._layouts: dict[tuple[str, ...], int] = {}
         try:
             self._db = sqlite3.connect(folder / FILE)
-            self._db.execute("PRAGMA synchronous = NORMAL")
             self._open(folder / FILE, sweep, points, keys)
         except BaseException:
             self.close()
@@ -51,6 +50,7 @@ class Store:
 
     def _open(self, file: Path, sweep: Sweep, points: Sequence[Point], keys: Sequence[str]) -> None:
         try:
+            self._db.execute("PRAGMA synchronous = NORMAL")
             there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
             if there and (found := version(self._db, file)) != FORMAT:
                 migrate(self._db, found, file)
