@@ -93,6 +93,8 @@ UNARY: dict[str, Callable[[Node], Expr]] = {
     "Abs": lambda _: apply("abs", X),
     "Erf": lambda _: apply("erf", X),
     "Floor": lambda _: apply("floor", X),
+    "Round": lambda _: apply("round", X),
+    "Sign": lambda _: sub(Apply("less", (Const(0.0), X)), Apply("less", (X, Const(0.0)))),
     "Ceil": lambda _: apply("neg", apply("floor", apply("neg", X))),
     "Sin": lambda _: apply("sin", X),
     "Cos": lambda _: apply("cos", X),
@@ -192,8 +194,16 @@ VARIADIC = {"Sum": "add", "Max": "max", "Min": "min", "Mean": "add"}
 
 @operator(*BINARY)
 def binary(g: GraphImport, node: Node) -> None:
+    """A division by a known number is a product with its reciprocal, as every compiler makes it."""
     op = BINARY[node.op_type]
-    combine(g, node, _inputs(g, node)[:2], lambda t: Apply(op, (t[0], t[1])))
+
+    def expr(terms: list[Expr]) -> Expr:
+        a, b = terms
+        if op == "div" and isinstance(b, Const) and b.value and isinstance(a, Read):
+            return mul(a, 1 / b.value)
+        return Apply(op, (a, b))
+
+    combine(g, node, _inputs(g, node)[:2], expr)
 
 
 @operator(*VARIADIC)

@@ -270,11 +270,11 @@ def tile(g: GraphImport, node: Node) -> None:
     g.built(node, b.view(whole, shape, out=node.outputs[0]))
 
 
-@operator("Trilu", "Range", "CumSum", "EyeLike", "OneHot", "Sign", "Round", "Mod")
+@operator("Trilu", "Range", "CumSum", "EyeLike", "OneHot", "Mod")
 def known_only(g: GraphImport, node: Node) -> None:
     """Operators that make masks and positions before the run: of small constants folded, of large ones their shape."""
     x = g.value(node, 0)
-    if node.op_type not in ("Trilu", "CumSum", "Sign", "Round") or not x.constant:
+    if node.op_type not in ("Trilu", "CumSum") or not x.constant:
         raise g.unsupported(node, "is supported for values known before the run only")
     g.built(node, g.builder.elementwise("copy", g.tensor(x), kind=node.op_type, name=node.name, out=node.outputs[0]))
 
