@@ -234,10 +234,12 @@ def study_of(rows: list[tuple[dict[str, Scalar], dict[str, Scalar]]], *axes: Axi
 
 def test_two_points_column_by_column() -> None:
     before: dict[str, Scalar] = {
-        "latency_s": 2.0, "energy_J": 3.0, "energy_by_component_J.dram": 2.0, "energy_by_component_J.sram": 1.0, "macs": 5,
+        "latency_s": 2.0, "energy_J": 3.0, "energy_by_component_J.dram": 2.0, "energy_by_component_J.sram": 1.0,
+        "macs": 5,
     }
     after: dict[str, Scalar] = {
-        "latency_s": 1.0, "energy_J": 7.0, "energy_by_component_J.dram": 5.0, "energy_by_component_J.sram": 2.0, "macs": 5,
+        "latency_s": 1.0, "energy_J": 7.0, "energy_by_component_J.dram": 5.0, "energy_by_component_J.sram": 2.0,
+        "macs": 5,
     }
     study = study_of([({"arch.a": 1}, before), ({"arch.a": 2}, after)], Axis.of("arch.a", [1, 2]))
     found = compare_points(study, 0, study, 1)

@@ -159,11 +159,12 @@ def compare(
 
     from ..study import compare_points, compare_studies
 
-    (one, here), (other, there) = _place(first), _place(second)
+    one, here = _place(first)
+    other, there = _place(f"{one}{second}" if second.startswith(":") else second)
     if (here is None) != (there is None):
         raise BadInput(f"{first} and {second}: give two studies or two points")
     before = _study(one, None, None, derive, None)
-    after = before if not str(other) or other == one else _study(other, None, None, derive, None)
+    after = before if other == one else _study(other, None, None, derive, None)
     if here is not None and there is not None:
         points = compare_points(before, here, after, there)
         if json_:

@@ -140,7 +140,7 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
         shown = best_of_each_model(study, front)
         told = [{**records[i], "bottleneck": str(records[i].get("bottleneck", "")).partition(":")[0]} for i in shown]
         title = f"Pareto front by {', '.join(planned.pareto)}: {len(front)} of {done} points"
-        screen.print(table(title, names, told, right=objectives))
+        screen.print(table(title, names, told, right=objectives) if front else title)
         if len(shown) < len(front):
             screen.print(f"Shown are the {SHOWN} best of each model by {planned.pareto[0]}; the report has them all.")
     for status in (s for s in Status if s is not Status.DONE):

@@ -58,6 +58,11 @@ class Analysis:
             if expression := read("derived", text, False):
                 columns.append((name, expression))
         judged = [e for text in constraints if (e := read("constraint", text, True))]
+        problems += [
+            Problem(f"constraint '{e.text}', character 1", "is no condition", f"such as {e.text} <= 3 mJ")
+            for e in judged
+            if isinstance(e.tree, Name)
+        ]
         aims = [_objective(e) for text in objectives if (e := read("objective", text, False))]
         if problems:
             raise SpecError(problems)
