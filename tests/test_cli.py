@@ -261,3 +261,13 @@ def test_help_loads_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("option", [("--objective", "energy"), ("--bits", "4"), ("--seed", "1"), ("--pareto", "latency_s")])
+def test_a_sweep_file_leaves_no_option_without_effect(tmp_path: Path, option: tuple[str, str]) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("arch: edge_npu\nmodels: [gpt2]\naxes: [{model.seq: [16]}]\n")
+    ran = accelsim("sweep", file, "--out", tmp_path / "out", *option)
+    assert ran.code == 2
+    assert f"{option[0]} goes with a machine and models" in ran.output
+    assert not (tmp_path / "out").exists()

@@ -21,9 +21,12 @@ SHOWN = 8
 """Rows of the Pareto front that are printed of each model, the best by the first objective."""
 FILE_KEYS = {"--constraint": "constraints", "--derive": "derived", "--when": "when", "--sample": "sample"}
 """Keys of a sweep file that options stand for."""
+FOR_FILES = ("targets", "out", "resume", "retry_failed", "jobs", "json_")
+"""Options that go with a sweep file."""
 
 
 def sweep(
+    ctx: typer.Context,
     targets: Annotated[
         list[str], typer.Argument(metavar="ARCH MODEL... | FILE.yaml", help="A machine and models, or a sweep file.")
     ],
@@ -71,10 +74,7 @@ def sweep(
     from ..study.sweep_file import load_sweep
 
     if len(targets) == 1 and targets[0].endswith((".yaml", ".yml")):
-        own = {"--axis": axis, "--constraint": constraint, "--derive": derive, "--when": when, "--sample": sample}
-        for option in (name for name, given in own.items() if given):
-            name = "axes" if option == "--axis" else f"`{FILE_KEYS[option]}`"
-            raise BadInput(f"{option} goes with a machine and models; a sweep file has its own {name}")
+        _refuse_options(ctx)
         planned = load_sweep(targets[0])
     elif len(targets) > 1:
         loaded_with = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown)
@@ -105,6 +105,17 @@ def sweep(
     _write(study, out)
     _tell_json(study, out) if json_ else _tell(study, planned, out)
     _leave(study)
+
+
+def _refuse_options(ctx: typer.Context) -> None:
+    """Refuse options that a sweep file would leave without effect."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in FOR_FILES or source is None or source.name != "COMMANDLINE":
+            continue
+        option = parameter.opts[0]
+        key = "axes" if option == "--axis" else f"`{FILE_KEYS[option]}`" if option in FILE_KEYS else "keys for it"
+        raise BadInput(f"{option} goes with a machine and models; a sweep file has its own {key}")
 
 
 def _kept(out: Path) -> str:

@@ -111,6 +111,9 @@ class Identity:
     """Content keys of points: equal for equal machines, workloads, choices and simulator, wherever files lie."""
 
     def __init__(self) -> None:
+        # Files may have changed since this process last read them.
+        _spec.cache_clear()
+        model.cache_clear()
         self._code = code_hash()
         self._machines: dict[tuple[str, Options], str] = {}
         self._models: dict[tuple[str, Options], str] = {}
