@@ -197,6 +197,12 @@ def test_duplicates_and_refused_points_are_drawn_again(method: str) -> None:
     assert set(everything) == {(a, b) for a in range(8) for b in range(8) if a < b}
 
 
+def test_a_sample_of_all_there_is_ends() -> None:
+    axes = (Axis.of("arch.a", [1, 2, 3]), Axis.of("seed", Span(0, 3)))
+    sweep = sweep_of(*axes, sample=Sample("random", 1_000_000))
+    assert sorted(settings(sweep, "arch.a", "seed"), key=str) == [(a, s) for a in (1, 2, 3) for s in range(4)]
+
+
 def test_every_machine_and_model_has_the_same_sample() -> None:
     sweep = Sweep(("m", "n"), (Model("v"), Model("w")), AXES, sample=Sample("sobol", 5))
     found = settings(sweep, "arch.size", "arch.rate", "arch.rows", "mapper")

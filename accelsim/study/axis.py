@@ -10,7 +10,10 @@ from ..errors import Problem, SpecError
 from .span import Scalar, Span, parse_range
 from .span import plain as parse_scalar
 
-MODEL_OPTIONS = ("phase", "batch", "seq", "context", "bits", "precision", "allow_unknown")
+MODEL_OPTIONS = (
+    "phase", "batch", "seq", "context", "bits", "precision", "allow_unknown",
+    "resolution", "head", "causal", "sliding_window", "weight_bits", "state_bits",
+)  # fmt: skip
 """What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""
 OPTION_FORMS = f"{', '.join(MODEL_OPTIONS)}, bind.<name>"
 _OF_MODELS = ", ".join(f"model.{name}" for name in (*MODEL_OPTIONS, "bind.<name>"))
@@ -85,6 +88,12 @@ class Axis:
                 raise SpecError([Problem(f"--axis {text}", what)])
             steps.append(tuple(found))
         return cls(names, tuple(steps))
+
+    def count(self) -> int | None:
+        """Number of steps that a sample may find, None where there is no end of them."""
+        if not self.spans:
+            return len(self.steps)
+        return self.spans[0].count() if len(self.spans) == 1 else None
 
     def at(self, share: float) -> tuple[Scalar, ...]:
         """The values at a share of the way, 0 <= share < 1; every step has the same part of it."""

@@ -96,6 +96,11 @@ class Span:
             return isinstance(self.low, int) and isinstance(self.high, int)
         return self.dimension == _SIZE and all(end.denominator == 1 for end in self._ends)
 
+    def count(self) -> int | None:
+        """Number of values, None where there is no end of them."""
+        first, last = self._ends
+        return int(last - first) + 1 if self.whole else None
+
     def at(self, share: float) -> Scalar:
         """The value at a share of the way, 0 <= share < 1; whole numbers come with equal chance (by their logarithm
         if `log`)."""  # fmt: skip

@@ -125,8 +125,16 @@ class Sweep:
         if self.sample is None:
             yield from product(*(axis.steps for axis in self.axes))
             return
+        counts = [axis.count() for axis in self.axes]
+        every = math.prod(count for count in counts if count) if None not in counts else math.inf
+        seen: set[tuple[tuple[Scalar, ...], ...]] = set()
         for shares in self.sample.draws(len(self.axes)):
-            yield [axis.at(share) for axis, share in zip(self.axes, shares, strict=True)]
+            steps = tuple(axis.at(share) for axis, share in zip(self.axes, shares, strict=True))
+            if steps not in seen:
+                seen.add(steps)
+                yield steps
+            if len(seen) == every:  # all there is
+                return
 
     def _point(self, base: Point, steps: _Steps, conditions: Sequence[_Condition | None]) -> Point:
         point = base
