@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
+from ..study.axis import MODEL_OPTIONS
 from ..study.sweep import Scalar, parse_scalar
 
 Arch = Annotated[str, typer.Argument(metavar="ARCH", help="A machine: a preset's name or a YAML file.")]
@@ -20,6 +21,10 @@ Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence in pre
 Context = Annotated[int | None, typer.Option(min=1, help="Tokens that a decoded token attends to.")]
 Bits = Annotated[int | None, typer.Option(min=1, help="Bits per element.")]
 Bind = Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Size of a free dimension of an ONNX file.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="Of some models: resolution=192, head=last, causal=true ..."),
+]
 Precision = Annotated[
     str | None,
     typer.Option(metavar="NAME=BITS,...", help="Bits by role or name: weight=4,activation=8,*.bias=32."),
@@ -38,13 +43,17 @@ Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
 
 def model_options(
     phase: str | None, batch: int | None, seq: int | None, context: int | None, bits: int | None,
-    bind: list[str] | None, precision: str | None = None, allow_unknown: bool = False,
+    bind: list[str] | None, precision: str | None = None, allow_unknown: bool = False, option: list[str] | None = None,
 ) -> tuple[tuple[str, Scalar], ...]:
     """What was given, under the names of axes (``seq``, ``bind.N``). Raises BadInput for a binding that is none."""
     given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "precision": precision,
              "allow_unknown": allow_unknown or None}
     options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
     options.update((f"bind.{name}", value) for name, value in pairs("--bind", bind or []))
+    for name, value in pairs("--option", option or []):
+        if name not in MODEL_OPTIONS:
+            raise BadInput(f"--option {name}: no option of models (they have: {', '.join(MODEL_OPTIONS)})")
+        options[name] = value
     return tuple(options.items())
 
 

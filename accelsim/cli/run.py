@@ -26,6 +26,7 @@ def run(
     context: options.Context = None,
     bits: options.Bits = None,
     bind: options.Bind = None,
+    option: options.Option = None,
     precision: options.Precision = None,
     allow_unknown: options.AllowUnknown = False,
     set_: options.Set = None,
@@ -50,7 +51,7 @@ def run(
         if output is not None:
             writable_file(output)
     built = machine(arch, options.machine_values(set_))
-    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown)
+    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option)
     workload = workload_of(model, wanted)
 
     from ..mapping import dumps_mapping, load_constraints, load_mapping

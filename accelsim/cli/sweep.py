@@ -43,6 +43,7 @@ def sweep(
     context: options.Context = None,
     bits: options.Bits = None,
     bind: options.Bind = None,
+    option: options.Option = None,
     precision: options.Precision = None,
     allow_unknown: options.AllowUnknown = False,
     mapper: options.Mapper = "auto",
@@ -77,7 +78,7 @@ def sweep(
         _refuse_options(ctx)
         planned = load_sweep(targets[0])
     elif len(targets) > 1:
-        loaded_with = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown)
+        loaded_with = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option)
         planned = Sweep(
             archs=(targets[0],),
             models=tuple(Model(ref, loaded_with) for ref in targets[1:]),
