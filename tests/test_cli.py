@@ -263,7 +263,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("option", [("--objective", "energy"), ("--bits", "4"), ("--seed", "1"), ("--pareto", "latency_s")])
+@pytest.mark.parametrize(
+    "option", [("--objective", "energy"), ("--bits", "4"), ("--seed", "1"), ("--pareto", "latency_s")]
+)
 def test_a_sweep_file_leaves_no_option_without_effect(tmp_path: Path, option: tuple[str, str]) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("arch: edge_npu\nmodels: [gpt2]\naxes: [{model.seq: [16]}]\n")
