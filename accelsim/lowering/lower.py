@@ -27,7 +27,7 @@ from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
-from .ports import Port, ServerSet, ports_between, route
+from .ports import Port, Route, ServerSet, route
 from .schedule import Block, Place, nest_schedule
 
 
@@ -119,6 +119,7 @@ class _Lowering:
         self.back: dict[int, list[Actor]] = {}
         """The same for reloads of the partial results that a store takes away."""
         self.addresses = addresses(mapping, workload)
+        self.routes: dict[tuple[str, str], Route] = {}
         self.costs: dict[Position, OpCosts] = {}
         self.ends: dict[tuple[Position, int], list[Actor]] = {}
 
@@ -170,7 +171,7 @@ class _Lowering:
         src, dst = (move.dst, move.src) if reload else (move.src, move.dst)
         role = "load" if reload or not move.store else "store"
         chain: list[Actor] = []
-        for port in ports_between(self.arch, src, dst):
+        for port in self._route(src, dst).ports:
             label = ActorLabel(part.leaf.einsum.name, port.component, role, move.tensor)
             verb = "reload" if reload else role
             actor = self._add(
@@ -186,6 +187,11 @@ class _Lowering:
                 self._join(chain[-1], actor, depth=move.buffers, at=part.depth, latency=0)
             chain.append(actor)
         return chain
+
+    def _route(self, src: str, dst: str) -> Route:
+        if (src, dst) not in self.routes:
+            self.routes[src, dst] = route(self.arch, src, dst)
+        return self.routes[src, dst]
 
     # FIFOs
 
@@ -217,7 +223,7 @@ class _Lowering:
 
     def _latency(self, src: str, dst: str) -> int:
         """Ticks from the end of a load to its last byte being there: access latencies on the way."""
-        seconds = route(self.arch, src, dst).latency
+        seconds = self._route(src, dst).latency
         return ceil(Fraction(seconds).limit_denominator(10**12) * Fraction(self.arch.clock))
 
     def _takers(self, i: int) -> list[Actor]:

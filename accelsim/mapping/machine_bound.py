@@ -78,16 +78,14 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     Any prices w of the units that sum to one give a lower bound, the sum over Einsums of the least w·cycles of a unit
     (weak duality); so the solver decides how good the bound is, not whether it holds.
     """
-    units = list(arch.units.values())
+    units = [(unit.peak_rates(), float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
     for einsum, times in workload.einsums():
         counts = count_operations(einsum).counts
         cycles = []
-        for unit in units:
-            rates = unit.peak_rates()
+        for rates, scale in units:
             able = all(rates.get(c, 0) > 0 for c in counts)
-            scale = float(arch.clock) / unit.clock_hz
             cycles.append(max((n / rates[c] * scale for c, n in counts.items()), default=0.0) if able else math.inf)
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:

@@ -42,6 +42,7 @@ class Network:
         if near is None or arch.memories[near].on_chip:
             raise BadInput(f"machine {arch.name}: the tile mapper needs an off-chip memory behind {self.buffer}")
         self.tiers = place(self.flow, arch, near)
+        self.routes = {near: (route(arch, near, self.buffer), route(arch, self.buffer, near))}
         self.plans: dict[tuple[Path, int], Plan] = {}
         self.staying: dict[tuple[Path, int], list[str]] = {}
         self.addresses = self._settle()
@@ -169,13 +170,13 @@ class Network:
         )
 
     def _sites(self, budget: int) -> list[Site]:
-        arch, near = self.arch, self.tiers.near
+        arch = self.arch
         return [
             Site(
                 unit,
                 arch.memories[self.buffer],
                 budget,
-                {near: (route(arch, near, self.buffer), route(arch, self.buffer, near))},
+                self.routes,
                 float(arch.clock),
                 float(arch.clock) / float(unit.clock_hz),
             )
