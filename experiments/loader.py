@@ -3,7 +3,8 @@
 An experiment is a folder here with
 
 - ``experiment.py``, which has a function ``rows()`` that returns `Row` values, and whose docstring's first line says
-  what it reproduces;
+  what it reproduces; it may have ``figure(rows)``, which draws those rows as a plotly figure: a dictionary
+  ``{"data": [...], "layout": {...}}`` with the colour names of `report.page`;
 - its machine files, and a reference table in CSV with the source of every figure;
 - ``README.md``: what the system is and what is uncertain.
 """
@@ -17,9 +18,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module, resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..report.page import Figure
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Experiment:
 
     name: str
     rows: Callable[[], Iterable[Row]]
+    figure: Callable[[Sequence[Row]], Figure] | None = None
 
     def run(self) -> Comparison:
         """Run all its simulations. Raises AccelsimError where one fails."""
@@ -134,7 +139,7 @@ def load_experiment(name: str) -> Experiment:
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
         raise BadInput(f"no experiment '{name}' ({hint})")
     module = import_module(f".{name}.experiment", __package__)
-    return Experiment(name, module.rows)
+    return Experiment(name, module.rows, getattr(module, "figure", None))
 
 
 def table(package: str, file: str) -> list[Mapping[str, str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli import accelsim
@@ -76,6 +78,33 @@ def test_one_missed_row_fails_the_comparison(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("accelsim.experiments.systolic.experiment.rows", lambda: [good, bad])
     assert load_experiment("systolic") != experiment
     assert accelsim("reproduce", "systolic").code == 1
+
+
+def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page holds the figure that the experiment drew of the very rows that are printed, and names them."""
+    module = "accelsim.experiments.systolic.experiment"
+    good, bad = row(100, 100, 0.0), row(100, 250, 0.0)
+
+    def figure(rows: Sequence[Row]) -> dict[str, Any]:
+        return {"data": [{"type": "bar", "y": [r.accelsim for r in rows]}], "layout": {}}
+
+    monkeypatch.setattr(f"{module}.rows", lambda: iter([good, bad]))
+    monkeypatch.setattr(f"{module}.figure", figure, raising=False)
+    file = tmp_path / "new" / "figure.html"
+    assert accelsim("reproduce", "systolic", "--figure", file).code == 1
+    text = file.read_text()
+    assert json.loads(text.split('id="figures">')[1].split("</script>")[0]) == [figure([good, bad])]
+    assert "1 of 2 rows within tolerance" in text
+    assert text.count('<tr class="marked"') == 1
+    assert "+150.00%" in text
+
+
+def test_an_experiment_without_figure_says_so_before_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("accelsim.experiments.systolic.experiment.rows", lambda: pytest.fail("it ran"))
+    ran = accelsim("reproduce", "systolic", "--figure", tmp_path / "figure.html")
+    assert ran.code == 2
+    assert "draws no figure" in ran.output
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,9 +18,11 @@ def reproduce(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The experiment.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name all experiments.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with a figure of the rows.")] = None,
 ) -> None:
     """Run an experiment and print published figure, accelsim's figure and error; exit 1 if one misses its tolerance."""
     from ..experiments.loader import load_experiment, summaries
+    from ..files import writable_file, write_text
 
     if list_:
         for experiment, summary in summaries().items():
@@ -27,7 +30,16 @@ def reproduce(
         return
     if name is None:
         raise BadInput("give the name of an experiment (--list names all)")
-    comparison = load_experiment(name).run()
+    experiment = load_experiment(name)
+    if figure is not None:
+        if experiment.figure is None:
+            raise BadInput(f"experiment '{name}' draws no figure (its experiment.py has no function figure)")
+        writable_file(figure)
+    comparison = experiment.run()
+    if figure is not None and experiment.figure is not None:
+        from ..experiments.page import comparison_html
+
+        write_text(figure, comparison_html(comparison, summaries()[name], experiment.figure(comparison.rows)))
     if json_:
         typer.echo(json.dumps(comparison.to_json(), indent=2))
     else:
