@@ -59,7 +59,8 @@ class Architecture:
     def __post_init__(self) -> None:
         faults = structure_faults(
             {n: m.parent for n, m in self.memories.items()},
-            {n: u.memory for n, u in self.units.items()},
+            {n: {"memory": u.memory, **{f"operands.{o}": m for o, m in u.operands.items()}}
+             for n, u in self.units.items()},
             {n: x.between for n, x in self.links.items()},
         )
         if faults:
@@ -79,7 +80,7 @@ class Architecture:
                 Surroundings(
                     self.clock,
                     self.technology_nm,
-                    self.memories[component.memory] if isinstance(component, UnitBase) else None,
+                    {m: self.memories[m] for m in component.memories} if isinstance(component, UnitBase) else {},
                     figures(self.tables, name, component.kind),
                     point.dynamic_scale if point is not None and scaled else 1.0,
                     point.leakage_scale if point is not None and scaled else 1.0,
@@ -125,7 +126,7 @@ class Architecture:
             BadInput: no such memory.
         """
         self._memory(memory)
-        return tuple(self.units[n] for n in sorted(self.units) if self.units[n].memory == memory)
+        return tuple(self.units[n] for n in sorted(self.units) if memory in self.units[n].memories)
 
     def path(self, src: str, dst: str) -> tuple[Memory | LinkBase, ...]:
         """The memories that bytes pass through from `src` to `dst`, both included, with the links between them.

@@ -20,6 +20,7 @@ from .energy import Figure
 from .units import AREA, ENERGY_PER_BYTE, POWER, Area, Bandwidth, Bytes, Frequency, Power, Quantity, Time
 
 Direction = Literal["read", "write"]
+Operand = Literal["input", "weight", "output"]
 Category = Literal["memory", "unit", "link"]
 
 
@@ -30,7 +31,7 @@ class Surroundings:
     Attributes:
         clock: the machine's clock in hertz.
         technology_nm: its node, for energies that the spec leaves to the cited tables.
-        memory: the memory of a compute unit.
+        memories: the memories of a compute unit, by name.
         figures: what the user's tables give for this component, by action, ``area`` and ``leakage``.
         dynamic_scale: energy of an action at the operating point over that at the nominal one.
         leakage_scale: the same of leakage power.
@@ -38,7 +39,7 @@ class Surroundings:
 
     clock: float | None = None
     technology_nm: float | None = None
-    memory: Memory | None = None
+    memories: Mapping[str, Memory] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     dynamic_scale: float = 1.0
     leakage_scale: float = 1.0
@@ -220,12 +221,30 @@ class LinkBase(Component):
 
 
 class UnitBase(Component):
-    """A compute unit: reads its operands from, and writes its results to, the memory `memory`."""
+    """A compute unit: reads its operands from, and writes its results to, the memory `memory`.
+
+    An operand that stands in `operands` has the memory named there instead: the first input of an Einsum is its
+    ``input``, the second its ``weight``, further ones are inputs again.
+    """
 
     category = "unit"
 
     memory: Annotated[str, Field(description="The memory that feeds it.")]
+    operands: Annotated[
+        Mapping[Operand, str],
+        Field(description="Memories of operands (`input`, `weight`, `output`) that have one of their own."),
+    ] = Field(default_factory=dict)
     clock: Annotated[Frequency | None, Field(description="Its own clock, when not the machine's.")] = None
+
+    def feeds(self, inputs: int) -> tuple[str, ...]:
+        """The memory of each of so many inputs of an Einsum and, last, of its output."""
+        roles: list[Operand] = ["weight" if i == 1 else "input" for i in range(inputs)]
+        return tuple(self.operands.get(role, self.memory) for role in (*roles, "output"))
+
+    @property
+    def memories(self) -> tuple[str, ...]:
+        """Every memory that it works on, `memory` first."""
+        return tuple(dict.fromkeys((self.memory, *(self.operands[o] for o in sorted(self.operands)))))
 
     @property
     def clock_hz(self) -> float:

@@ -293,17 +293,24 @@ class _Builder:
             return
         said = {s: {n: c if isinstance(c, dict) else {} for n, c in specs[s].items()} for s in SECTIONS}
         parents = {n: c.get("parent") for n, c in said["memories"].items()}
-        fed_by = {n: c.get("memory") for n, c in said["units"].items()}
+        fed_by = {n: _memories_of(c) for n, c in said["units"].items()}
         joins = {n: c.get("between") for n, c in said["links"].items()}
         unclear = {n for n, p in parents.items() if not isinstance(p, str | None) or not specs["memories"][n]}
         faults = structure_faults(
             {n: None if n in unclear else p for n, p in parents.items()},
-            {n: m if isinstance(m, str) else None for n, m in fed_by.items()},
+            fed_by,
             {n: b if isinstance(b, list) and all(isinstance(x, str) for x in b) else () for n, b in joins.items()},
         )
         for fault in faults:
             if not unclear or fault.path[0] != "memories" or len(fault.path) != 2:
                 self.report(fault.path, fault.what, fault.hint)
+
+
+def _memories_of(unit: Mapping[str, Any]) -> dict[str, str]:
+    """Memories that a compute unit's spec names, by key."""
+    operands = unit.get("operands")
+    named = {f"operands.{o}": m for o, m in operands.items()} if isinstance(operands, dict) else {}
+    return {key: m for key, m in {"memory": unit.get("memory"), **named}.items() if isinstance(m, str)}
 
 
 def _operating_point(head: Head) -> OperatingPoint | None:

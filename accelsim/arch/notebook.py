@@ -23,7 +23,7 @@ def architecture_html(arch: Architecture) -> str:
         for m in arch.tiers()
     ]  # fmt: skip
     units = [
-        (name, unit.kind, unit.memory, FREQUENCY.format(unit.clock_hz),
+        (name, unit.kind, ", ".join(unit.memories), FREQUENCY.format(unit.clock_hz),
          ", ".join(f"{rate:,g} {action}" for action, rate in sorted(unit.peak_rates().items()) if rate))
         for name, unit in sorted(arch.units.items())
     ]  # fmt: skip

@@ -24,13 +24,13 @@ def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 
 
 def structure_faults(
-    parents: Mapping[str, str | None], fed_by: Mapping[str, str | None], joins: Mapping[str, Sequence[str]]
+    parents: Mapping[str, str | None], fed_by: Mapping[str, Mapping[str, str]], joins: Mapping[str, Sequence[str]]
 ) -> list[Fault]:
     """What is wrong between components.
 
     Args:
         parents: memory to its parent.
-        fed_by: compute unit to its memory, None where that is not known.
+        fed_by: compute unit to its memories, by the key that names them, as far as they are known.
         joins: link to the two memories that it joins, empty where they are not known.
     """
     faults = []
@@ -42,9 +42,10 @@ def structure_faults(
         if parent is not None and parent not in parents:
             faults.append(Fault(("memories", name, "parent"), f"no memory `{parent}`", nearest(parent, parents)))
     faults += _tree_faults(parents)
-    for name, memory in fed_by.items():
-        if memory is not None and memory not in parents:
-            faults.append(Fault(("units", name, "memory"), f"no memory `{memory}`", nearest(memory, parents)))
+    for name, memories in fed_by.items():
+        for key, memory in memories.items():
+            if memory not in parents:
+                faults.append(Fault(("units", name, *key.split(".")), f"no memory `{memory}`", nearest(memory, parents)))
     pairs: dict[frozenset[str], str] = {}
     for name, between in joins.items():
         for memory in between:

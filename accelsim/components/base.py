@@ -23,6 +23,7 @@ IntArray = NDArray[np.int64]
 Extents = Mapping[str, IntArray]
 """Rank name to tile extents, one per candidate (arrays broadcast together)."""
 
+_DIRECTIONS: tuple[Direction, ...] = ("read", "write")
 _FEED_RANGE = 2**30
 _FEED_LIMIT = 2**24 - 1
 """Largest term of bytes per cycle, so that bytes of a tile up to 2**39 times it stay inside int64."""
@@ -46,9 +47,9 @@ class Cost:
 
     Attributes:
         cycles: service time of one tile in cycles of the unit's clock, its operands being in the unit's memory, with
-            that memory's bandwidth to the unit taken into account by `bytes over bandwidth` (at least 1).
+            those memories' bandwidth to the unit taken into account by `bytes over bandwidth` (at least 1).
         latency: further cycles until the result is visible, while the next tile may already be served.
-        reads: bytes read from the unit's memory, per position in `Einsum.inputs`.
+        reads: bytes read from the unit's memories, per position in `Einsum.inputs`.
         writes: bytes of results written to the unit's memory, partial ones included.
         partial_reads: bytes of partial results read back from it.
         actions: counts of the unit's own actions (``mac``, ``exp``, ``register_read`` ...).
@@ -62,19 +63,14 @@ class Cost:
     actions: Mapping[str, IntArray]
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """Bytes per cycle of a unit's memory, as fractions: of one port shared by both directions, or of each."""
-
-    shared: tuple[int, int] | None = None
-    read: tuple[int, int] | None = None
-    write: tuple[int, int] | None = None
+_Feed = Mapping[tuple[str, Direction], tuple[str, tuple[int, int]]]
+"""(memory, direction) to the port that serves it, with its bytes per cycle of the unit as a fraction."""
 
 
 class ComputeUnit(UnitBase):
     """Base class of the kinds that compute."""
 
-    _feed: _Feed = PrivateAttr(default_factory=_Feed)
+    _feed: _Feed = PrivateAttr(default_factory=dict)
 
     @abstractmethod
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
@@ -108,40 +104,40 @@ class ComputeUnit(UnitBase):
 
     def bound(self, surroundings: Surroundings) -> Self:
         copy = super().bound(surroundings)
-        copy._feed = _feed(surroundings.memory, copy.clock_hz) if surroundings.memory is not None else _Feed()
+        copy._feed = {
+            (name, direction): (port[0], _per_cycle(memory, port[1], copy.clock_hz))
+            for name, memory in surroundings.memories.items()
+            for direction in _DIRECTIONS
+            if (port := memory.port(direction)) is not None
+        }
         return copy
 
-    def feed_cycles(self, reads: IntArray, writes: IntArray) -> IntArray:
-        """Cycles that the ports of the unit's memory need for so many bytes, at least 1.
+    def feed_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial_reads: IntArray | int = 0) -> IntArray:
+        """Cycles that the ports of the unit's memories need for the bytes of a `Cost`, at least 1.
 
-        Reads and writes through one port add up, through two they overlap. A unit that stands in no machine is fed
-        without limit.
+        Bytes through one port add up, through several they overlap. A unit that stands in no machine is fed without
+        limit.
         """
-        feed = self._feed
-        if feed.shared is not None:
-            together: IntArray = -(-(reads + writes) * feed.shared[1] // feed.shared[0])
-            return np.maximum(1, together)
-        cycles = np.ones_like(reads)
-        for rate, amount in ((feed.read, reads), (feed.write, writes)):
-            if rate is not None:
-                cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
+        feeds = self.feeds(len(reads))
+        ports: dict[str, tuple[tuple[int, int], IntArray]] = {}
+        flows: list[tuple[str, Direction, IntArray | int]] = [(m, "read", n) for m, n in zip(feeds, reads, strict=False)]
+        flows += [(feeds[-1], "read", partial_reads), (feeds[-1], "write", writes)]
+        for memory, direction, amount in flows:
+            if (memory, direction) in self._feed:
+                name, rate = self._feed[memory, direction]
+                ports[name] = rate, ports[name][1] + amount if name in ports else np.zeros_like(writes) + amount
+        cycles = np.ones_like(writes)
+        for rate, amount in ports.values():
+            cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
         return cycles
 
 
-def _feed(memory: Memory, clock: float) -> _Feed:
-    def per_cycle(port: tuple[str, float] | None) -> tuple[int, int] | None:
-        if port is None:
-            return None
-        rate = Fraction(port[1]) / Fraction(clock)
-        if not 1 / _FEED_RANGE <= rate <= _FEED_RANGE:
-            raise BadInput(f"memory `{memory.name}` moves {float(rate):g} bytes per cycle of its compute unit: out of "
-                           "range (check its bandwidth and the clock)")  # fmt: skip
-        return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate), ceil(rate))).as_integer_ratio()
-
-    read, write = memory.port("read"), memory.port("write")
-    if read == write:
-        return _Feed(shared=per_cycle(read))
-    return _Feed(read=per_cycle(read), write=per_cycle(write))
+def _per_cycle(memory: Memory, bandwidth: float, clock: float) -> tuple[int, int]:
+    rate = Fraction(bandwidth) / Fraction(clock)
+    if not 1 / _FEED_RANGE <= rate <= _FEED_RANGE:
+        raise BadInput(f"memory `{memory.name}` moves {float(rate):g} bytes per cycle of its compute unit: out of "
+                       "range (check its bandwidth and the clock)")  # fmt: skip
+    return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate), ceil(rate))).as_integer_ratio()
 
 
 def tile_shape(einsum: Einsum, extents: Extents) -> IntArray:

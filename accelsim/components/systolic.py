@@ -134,7 +134,7 @@ class SystolicArray(ComputeUnit):
         between = np.where(kept, 0, bytes_of(results, self.accumulator_bits))
         writes = partial + (between if unfinished else bytes_of(results, out_bits))
         partial = partial + between * resumed
-        fed = self.feed_cycles(reads[0] + reads[1] + partial, writes)
+        fed = self.feed_cycles(reads, writes, partial)
         word_bits = -(-a_bits // a_slices) + -(-b_bits // b_slices) + self.accumulator_bits
         return Cost(
             cycles=np.maximum(service, fed),

@@ -145,7 +145,7 @@ class VectorUnit(ComputeUnit):
         results = count(einsum.output.ranks)
         writes = bytes_of(results, self.accumulator_bits if unfinished else bits[-1])
         partial = bytes_of(results, self.accumulator_bits) * resumed
-        fed = self.feed_cycles(sum(reads, partial), writes)
+        fed = self.feed_cycles(reads, writes, partial)
         return Cost(np.maximum(cycles, fed), np.zeros_like(one), reads, writes, partial, actions)
 
     def _blocks(self, einsum: Einsum, extents: Extents) -> dict[str, IntArray]:

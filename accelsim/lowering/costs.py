@@ -62,7 +62,7 @@ class OpCosts:
     def _cost(self, extents: Extents, resumed: bool, unfinished: bool) -> tuple[int, TileCost]:
         arrays = {r: np.array([e], np.int64) for r, e in extents}
         cost = self._unit.cost(self._einsum, self._option, arrays, self._bits, resumed=resumed, unfinished=unfinished)
-        name, memory = self._einsum.name, self._unit.memory
+        name, feeds = self._einsum.name, self._unit.feeds(len(self._einsum.inputs))
         actions: dict[Hashable, int] = {}
 
         def count(component: str, action: str, tensor: str, n: int) -> None:
@@ -71,9 +71,9 @@ class OpCosts:
 
         for action, n in cost.actions.items():
             count(self._unit.name, action, "", int(n[0]))
-        for access, n in zip(self._einsum.inputs, cost.reads, strict=True):
+        for access, memory, n in zip(self._einsum.inputs, feeds[:-1], cost.reads, strict=True):
             count(memory, "read", self._names.storage(access.tensor), int(n[0]))
         out = self._names.storage(self._einsum.output.tensor)
-        count(memory, "write", out, int(cost.writes[0]))
-        count(memory, "read", out, int(cost.partial_reads[0]))
+        count(feeds[-1], "write", out, int(cost.writes[0]))
+        count(feeds[-1], "read", out, int(cost.partial_reads[0]))
         return int(cost.latency[0]), TileCost(int(cost.cycles[0]), actions)

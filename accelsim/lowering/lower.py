@@ -229,7 +229,11 @@ class _Lowering:
     def _takers(self, i: int) -> list[Actor]:
         """What uses the tiles of a load: further Moves that take the tensor on, and Ops that its memory feeds."""
         part, move = self.parts[i], self.parts[i].move
-        found = [self.op_actor[x.at] for x in part.users if self.arch.units[x.op.unit].memory == move.dst]
+        found = [
+            self.op_actor[x.at]
+            for x in part.users
+            if x.reads_from(move.tensor, move.dst, self.arch.units[x.op.unit], self.names)
+        ]
         for j in self.by_tensor[move.tensor]:
             other = self.parts[j]
             if not other.move.store and other.move.src == move.dst and within(other.cut, part.cut):
@@ -239,7 +243,7 @@ class _Lowering:
     def _makers(self, i: int) -> list[tuple[Actor, Actor | None]]:
         """Ops that make the tiles of a store, or Moves that bring them, each with what needs the partial ones back."""
         part, move = self.parts[i], self.parts[i].move
-        ops = [self.op_actor[x.at] for x in part.users if self.arch.units[x.op.unit].memory == move.src]
+        ops = [self.op_actor[x.at] for x in part.users if self.arch.units[x.op.unit].feeds(0)[-1] == move.src]
         found: dict[int, tuple[Actor, Actor | None]] = {op.index: (op, op) for op in ops}
         for j in self.by_tensor[move.tensor]:
             other = self.parts[j]

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 
+from ..arch.component import UnitBase
 from ..errors import MappingError
 from ..ir import Access, Einsum, Workload
 from ..ir.workload import Item, Repeat, View
@@ -42,6 +43,13 @@ class Leaf:
     levels: tuple[Loop | Iterate, ...]
     cuts: tuple[str, ...] = ()
     guides: MappingABC[int, tuple[Leaf, str]] = field(default_factory=dict)
+
+    def reads_from(self, tensor: str, memory: str, unit: UnitBase, names: Names) -> bool:
+        """Whether its unit reads the stored tensor from a memory."""
+        feeds = unit.feeds(len(self.einsum.inputs))
+        return any(
+            m == memory and names.storage(a.tensor) == tensor for a, m in zip(self.einsum.inputs, feeds, strict=False)
+        )
 
     def foreign(self, rank: str) -> str:
         """Name of a rank of this Einsum in the nest of another Op."""

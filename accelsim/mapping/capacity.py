@@ -94,10 +94,12 @@ def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, 
                 continue
             pipe, stage = scope.tree.nodes[at], reader.at[len(at)]
             assert isinstance(pipe, Pipe) and isinstance(stage, int)
-            key = at, arch.units[reader.op.unit].memory, tensor
-            depth, size = found.get(key, (0, 0))
             made = _made(scope, maker, len(scope.tree.loops[at]))
-            found[key] = max(depth, pipe.depths[stage - 1]), max(size, made)
+            feeds = arch.units[reader.op.unit].feeds(len(reader.einsum.inputs))
+            for access, memory in zip(reader.einsum.inputs, feeds, strict=False):
+                if tensor in scope.names.known_as(access.tensor):
+                    depth, size = found.get((at, memory, tensor), (0, 0))
+                    found[at, memory, tensor] = max(depth, pipe.depths[stage - 1]), max(size, made)
     return [(*key, depth, size) for key, (depth, size) in found.items()]
 
 

@@ -130,7 +130,7 @@ def _outside(arch: Architecture) -> list[Memory]:
 
 def _bandwidth(memories: Collection[Memory], arch: Architecture, direction: Direction | None) -> float:
     """Bytes per cycle in one direction, or in both together. Units that compute inside a memory read it unseen."""
-    if any(unit.memory == m.name for unit in arch.units.values() for m in memories):
+    if any(m.name in unit.memories for unit in arch.units.values() for m in memories):
         return math.inf
     total = 0.0
     for memory in memories:
@@ -168,7 +168,7 @@ def _compute_energy(workload: Workload, arch: Architecture) -> float:
 
 def _traffic_energy(traffic: CompulsoryTraffic, arch: Architecture) -> float:
     """Bytes fill the cheapest memory first; what a unit computes inside a memory may cost nothing there."""
-    fed = {unit.memory for unit in arch.units.values()}
+    fed = {name for unit in arch.units.values() for name in unit.memories}
     total = 0.0
     for action, amount in (("read", traffic.read_bytes), ("write", traffic.write_bytes)):
         prices = [(0.0 if m.name in fed else m.action_energy().get(action, 0.0), m.capacity) for m in _outside(arch)]

@@ -50,18 +50,22 @@ class Presence:
         """The lines, each once."""
         for place in self.scope.places:
             self._kept(place)
-            for access in {a.tensor: a for a in place.einsum.inputs}.values():
-                self._read(place, access)
+            for access, memory in dict.fromkeys(zip(place.einsum.inputs, self._feeds(place), strict=False)):
+                self._read(place, access, memory)
         for tensor in self._finals():
             self._final(tensor)
         return list(dict.fromkeys(self.problems))
 
+    def _feeds(self, place: Place) -> tuple[str, ...]:
+        return self.arch.units[place.op.unit].feeds(len(place.einsum.inputs))
+
     def _memory(self, place: Place) -> str:
-        return self.arch.units[place.op.unit].memory
+        """Where the results of an Op go."""
+        return self._feeds(place)[-1]
 
     # Reads
 
-    def _read(self, place: Place, access: Access) -> None:
+    def _read(self, place: Place, access: Access, memory: str) -> None:
         names = self.names.known_as(access.tensor)
         repeats = [r for r, _, held in self.names.carried if held in names and r in place.ranges]
         begins = all(place.ranges[r][0] == 0 for r in repeats)
@@ -77,9 +81,9 @@ class Presence:
         fresh = [need for need in made if self.scope.handed(need.maker, place) is None] + carried
         if not fresh and not standing:
             return
-        sources = list(self._sources(names, self._memory(place), place.at, place.at, place))
+        sources = list(self._sources(names, memory, place.at, place.at, place))
         if not sources:
-            self.problems.append(self._absent(names, self._memory(place), place))
+            self.problems.append(self._absent(names, memory, place))
             return
         for need in fresh:
             if not any(self._arrived(need, source, place) for source in sources):
