@@ -25,8 +25,8 @@ def reproduce(
     from ..files import writable_file, write_text
 
     if list_:
-        for experiment, summary in summaries().items():
-            typer.echo(f"{experiment}: {summary}")
+        for known, summary in summaries().items():
+            typer.echo(f"{known}: {summary}")
         return
     if name is None:
         raise BadInput("give the name of an experiment (--list names all)")
