@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..arch.component import Price
 from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
@@ -48,6 +48,11 @@ class SystolicArray(ComputeUnit):
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) products each
     (Sharma et al., "Bit Fusion", ISCA 2018), as if K were so much longer. Narrower ones are no faster.
+
+    With `timing: scalesim` the array is that of SCALE-Sim 3.0.0 in its bandwidth mode CALC, read from its source: the
+    table above whatever the memories' bandwidth, one word per operand of any width, and every fold of ws and is writes
+    all its partial results and reads none back. Of os it counts, beside the results, rows + cols writes per fold
+    (systolic_compute_os.py, `create_ofmap_demand_mat`), and so does this.
     """
 
     kind: Literal["systolic"] = "systolic"
@@ -58,6 +63,10 @@ class SystolicArray(ComputeUnit):
         tuple[Dataflow, ...],
         Field(description="What may be stationary: outputs (os), second (ws) or first (is) operand."),
     ] = ("os", "ws", "is")
+    timing: Annotated[
+        Literal["physical", "scalesim"],
+        Field(description="`scalesim`: cycles and counts of SCALE-Sim 3.0.0 in mode CALC, where nothing waits."),
+    ] = "physical"
     overlap: Annotated[bool, Field(description="Fill and drain hide behind the neighbouring folds.")] = False
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 8
@@ -78,6 +87,12 @@ class SystolicArray(ComputeUnit):
         if not value or len(set(value)) != len(value):
             raise ValueError("name at least one dataflow, none twice (os, ws, is)")
         return value
+
+    @model_validator(mode="after")
+    def _one_plain_array(self) -> Self:
+        if self.timing == "scalesim" and (self.overlap or self.arrays > 1 or self.accumulators is not None):
+            raise ValueError("timing `scalesim` knows one array without `overlap` and `accumulators`")
+        return self
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.rows * self.cols * self.arrays)}
@@ -114,6 +129,8 @@ class SystolicArray(ComputeUnit):
         one = tile_shape(einsum, extents)
         g, m, n, k = (_product(one, extents, ranks) for ranks in (c.g, c.m, c.n, c.k))
         a_bits, b_bits, out_bits = bits[0], bits[1], bits[-1]
+        if self.timing == "scalesim":
+            return self._scalesim_cost(dataflow, (g, m, n, k), (a_bits, b_bits, out_bits))
         a_slices, b_slices = -(-a_bits // self.mac_bits), -(-b_bits // self.mac_bits)
         macs = g * m * n * k * (a_slices * b_slices)
         service, latency, copies, row_folds, col_folds, part = self._timing(
@@ -143,6 +160,30 @@ class SystolicArray(ComputeUnit):
             writes=writes,
             partial_reads=partial,
             actions={"mac": macs, "register": bytes_of(macs, word_bits)},
+        )
+
+    def _scalesim_cost(
+        self, dataflow: str, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], bits: tuple[int, int, int]
+    ) -> Cost:
+        """What SCALE-Sim counts: words that enter and leave the array, tile after tile, partial results among them."""
+        g, m, n, k = gmnk
+        cycles, latency, _, row_folds, col_folds, _ = self._timing(dataflow, g, m, n, k)
+        a_words, b_words, results = g * m * k, g * k * n, g * m * n
+        if dataflow == "os":
+            a_words, b_words = a_words * col_folds, b_words * row_folds
+            results = results + g * row_folds * col_folds * (self.rows + self.cols)
+        else:
+            a_words = a_words * (col_folds if dataflow == "ws" else 1)
+            b_words = b_words * (col_folds if dataflow == "is" else 1)
+            results = results * row_folds
+        macs = g * m * n * k
+        return Cost(
+            cycles=cycles,
+            latency=latency,
+            reads=(bytes_of(a_words, bits[0]), bytes_of(b_words, bits[1])),
+            writes=bytes_of(results, bits[2]),
+            partial_reads=np.zeros_like(cycles),
+            actions={"mac": macs, "register": bytes_of(macs, bits[0] + bits[1] + self.accumulator_bits)},
         )
 
     def _timing(
