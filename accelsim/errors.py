@@ -57,6 +57,10 @@ class MappingError(BadInput):
     """A Mapping that is not well formed, or that its independent replay refutes."""
 
 
+class UnsupportedPrecision(MappingError):
+    """A compute unit that does not compute with operands of these widths; the message names those it does."""
+
+
 class ProgramError(AccelsimError):
     """A Program that is not well formed, or that asks the engine for the impossible."""
 
