@@ -21,6 +21,7 @@ from .units import AREA, ENERGY_PER_BYTE, POWER, Area, Bandwidth, Bytes, Frequen
 
 Direction = Literal["read", "write"]
 Operand = Literal["input", "weight", "output"]
+OPERANDS: tuple[Operand, ...] = ("input", "weight", "output")
 Category = Literal["memory", "unit", "link"]
 
 

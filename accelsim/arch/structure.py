@@ -45,7 +45,8 @@ def structure_faults(
     for name, memories in fed_by.items():
         for key, memory in memories.items():
             if memory not in parents:
-                faults.append(Fault(("units", name, *key.split(".")), f"no memory `{memory}`", nearest(memory, parents)))
+                path = ("units", name, *key.split("."))
+                faults.append(Fault(path, f"no memory `{memory}`", nearest(memory, parents)))
     pairs: dict[frozenset[str], str] = {}
     for name, between in joins.items():
         for memory in between:

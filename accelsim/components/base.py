@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from ..arch.component import Direction, Memory, Surroundings, UnitBase
+from ..arch.layout import Layout
 from ..arch.units import rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
@@ -34,11 +35,14 @@ class SpatialOption:
     """One way to lay an Einsum over a unit.
 
     `variant` names it for a Mapping file (a systolic array's dataflow, ``simd`` on a vector unit); `spatial` says which
-    ranks run along which dimension of the unit, the others run over time.
+    ranks run along which dimension of the unit, the others run over time. `layout` says all the rest, for units whose
+    elements work through loops of their own; a Mapping carries it, so that mappers may make layouts beyond those that
+    the unit offers.
     """
 
     variant: str
     spatial: Mapping[str, str]
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,21 @@ class ComputeUnit(UnitBase):
             unfinished: their results stay partial.
         """
 
+    def option(self, einsum: Einsum, variant: str, layout: Layout | None) -> SpatialOption:
+        """The option that an Op of a Mapping names.
+
+        Raises:
+            BadInput: the unit cannot run the Einsum so; the message says how it can.
+        """
+        options = self.spatial_options(einsum)
+        for option in options:
+            if option.variant == variant:
+                if layout is not None:
+                    raise BadInput(f"{self.name or self.kind}: {variant} has no layout to choose")
+                return option
+        can = ", ".join(dict.fromkeys(o.variant for o in options)) or "nothing of the kind"
+        raise BadInput(f"{self.name or self.kind} cannot run {einsum.name} as {variant!r}; it can as {can}")
+
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""
         return Server(self.name, server_rate(self.name, self.clock_hz, tick_hz))
@@ -105,7 +124,7 @@ class ComputeUnit(UnitBase):
     def bound(self, surroundings: Surroundings) -> Self:
         copy = super().bound(surroundings)
         copy._feed = {
-            (name, direction): (port[0], _per_cycle(memory, port[1], copy.clock_hz))
+            (name, direction): (port[0], per_cycle(f"memory `{name}`", port[1], copy.clock_hz))
             for name, memory in surroundings.memories.items()
             for direction in _DIRECTIONS
             if (port := memory.port(direction)) is not None
@@ -120,8 +139,11 @@ class ComputeUnit(UnitBase):
         """
         feeds = self.feeds(len(reads))
         ports: dict[str, tuple[tuple[int, int], IntArray]] = {}
-        flows: list[tuple[str, Direction, IntArray | int]] = [(m, "read", n) for m, n in zip(feeds, reads, strict=False)]
-        flows += [(feeds[-1], "read", partial_reads), (feeds[-1], "write", writes)]
+        flows: list[tuple[str, Direction, IntArray | int]] = [
+            *((memory, "read", amount) for memory, amount in zip(feeds, reads, strict=False)),
+            (feeds[-1], "read", partial_reads),
+            (feeds[-1], "write", writes),
+        ]  # fmt: skip
         for memory, direction, amount in flows:
             if (memory, direction) in self._feed:
                 name, rate = self._feed[memory, direction]
@@ -132,10 +154,15 @@ class ComputeUnit(UnitBase):
         return cycles
 
 
-def _per_cycle(memory: Memory, bandwidth: float, clock: float) -> tuple[int, int]:
+def per_cycle(what: str, bandwidth: float, clock: float) -> tuple[int, int]:
+    """A bandwidth in bytes per cycle of a compute unit, as a fraction.
+
+    Raises:
+        BadInput: it is too large or too small for exact counting.
+    """
     rate = Fraction(bandwidth) / Fraction(clock)
     if not 1 / _FEED_RANGE <= rate <= _FEED_RANGE:
-        raise BadInput(f"memory `{memory.name}` moves {float(rate):g} bytes per cycle of its compute unit: out of "
+        raise BadInput(f"{what} moves {float(rate):g} bytes per cycle of its compute unit: out of "
                        "range (check its bandwidth and the clock)")  # fmt: skip
     return rate_fraction(rate, max(_FEED_LIMIT, ceil(1 / rate), ceil(rate))).as_integer_ratio()
 

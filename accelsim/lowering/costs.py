@@ -10,23 +10,22 @@ import numpy as np
 
 from ..components.base import ComputeUnit, SpatialOption
 from ..engine.labels import Action
-from ..errors import MappingError
+from ..errors import BadInput, MappingError
 from ..ir import Einsum
+from ..mapping.tree import Op
 from .parts import Names
 
 
-def option_of(unit: ComputeUnit, einsum: Einsum, variant: str, where: str) -> SpatialOption:
-    """The unit's option of that name.
+def option_of(unit: ComputeUnit, einsum: Einsum, op: Op, where: str) -> SpatialOption:
+    """The unit's option that an Op names.
 
     Raises:
         MappingError: the unit cannot run the Einsum, or not so; the message lists what it can.
     """
-    options = unit.spatial_options(einsum)
-    for option in options:
-        if option.variant == variant:
-            return option
-    can = ", ".join(o.variant for o in options) or "nothing of the kind"
-    raise MappingError(f"position {where}: {unit.name} cannot run {einsum.name} as {variant!r}; it can as {can}")
+    try:
+        return unit.option(einsum, op.variant, op.layout)
+    except BadInput as error:
+        raise MappingError(f"position {where}: {error}") from None
 
 
 Extents: TypeAlias = tuple[tuple[str, int], ...]

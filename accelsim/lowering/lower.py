@@ -158,7 +158,7 @@ class _Lowering:
         where = format_position(leaf.at)
         if not isinstance(unit, ComputeUnit):
             raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
-        option: SpatialOption = option_of(unit, leaf.einsum, leaf.op.variant, where)
+        option: SpatialOption = option_of(unit, leaf.einsum, leaf.op, where)
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
         self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")

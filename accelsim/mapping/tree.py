@@ -49,6 +49,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ..arch.layout import Layout
 from ..errors import MappingError
 
 Position: TypeAlias = tuple[int | str, ...]
@@ -57,11 +58,15 @@ BODY = "body"
 
 @dataclass(frozen=True)
 class Op:
-    """Run one tile of the Einsum `einsum` on `unit`, in the way `variant` of the unit's spatial options."""
+    """Run one tile of the Einsum `einsum` on `unit`, in the way `variant` of the unit's spatial options.
+
+    `layout` says how the unit's elements share the tile, where they have loops and registers of their own.
+    """
 
     einsum: str
     unit: str
     variant: str
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Protocol, cast
 
 from ..arch.architecture import Architecture
 from ..arch.component import UnitBase
-from ..errors import Problem
+from ..arch.layout import Layout
+from ..errors import BadInput, Problem
 from ..ir import Einsum, Workload
-from .document import nearest
+from ..text.names import nearest
 from .scope import Place, Scope, within, within_loops
 from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
 
@@ -25,6 +26,8 @@ class _Unit(Protocol):
     """What compute units offer beside `UnitBase`; their base class stands above this package."""
 
     def spatial_options(self, einsum: Einsum) -> Sequence[_Option]: ...
+
+    def option(self, einsum: Einsum, variant: str, layout: Layout | None) -> _Option: ...
 
 
 def validate(mapping: Mapping, workload: Workload, arch: Architecture) -> list[Problem]:
@@ -119,6 +122,14 @@ class _Checker:
             elif op.variant not in variants:
                 can = "it can as " + ", ".join(variants)
                 self.report(at, f"{op.unit} cannot run {op.einsum} as {op.variant!r}", can)
+            else:
+                self._layout(at, op, cast(_Unit, unit))
+
+    def _layout(self, at: Position, op: Op, unit: _Unit) -> None:
+        try:
+            unit.option(self.names.einsums[op.einsum][0], op.variant, op.layout)
+        except BadInput as error:
+            self.report(at, str(error))
 
     def _options(self, unit: UnitBase, op: Op) -> list[str]:
         key = op.unit, op.einsum

@@ -25,6 +25,11 @@
     - {tensor: y, from: sram, to: dram, issue: "1", due: "1", buffers: 1, store: true}
     claim: {objective: latency, value: 5200.0, bound: 4800.0, gap: 0.077, mapper: tile}
 
+An Op on a unit whose elements have loops and registers of their own carries its layout (`arch.layout`)::
+
+    {op: conv1, unit: pes, variant: spatial, spread: [{rank: m, along: rows, factor: 16}],
+     loops: [{rank: c, tile: 8}, {rank: m, tile: 16}], hold: {weight: 1, output: 0}}
+
 Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
 """
 
@@ -33,8 +38,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .document import Items, Reader, Scalar, Table, nearest, parse, quoted, read_text, write_text
-from .document import Node as YamlNode
+from ..arch.component import OPERANDS
+from ..arch.layout import Layout, Spread
+from ..files import read_text, write_text
+from ..text.fields import Reader
+from ..text.names import nearest
+from ..text.nodes import Items, Scalar, Table
+from ..text.nodes import Node as YamlNode
+from ..text.plain import quoted
 from .tree import (
     BODY,
     Claim,
@@ -91,7 +102,7 @@ def _write(node: Node, indent: int, lines: list[str]) -> None:
     match node:
         case Op():
             op = f"op: {quoted(node.einsum)}, unit: {quoted(node.unit)}, variant: {quoted(node.variant)}"
-            lines.append(f"{pad}{{{op}}}")
+            lines.append(f"{pad}{{{op}{_layout(node.layout)}}}")
         case Loop():
             lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}}}")
             _write_body(node.body, indent, lines)
@@ -123,6 +134,19 @@ def _write_list(key: str, children: tuple[Node, ...], indent: int, lines: list[s
         first = len(lines)
         _write(child, indent + 2, lines)
         lines[first] = f"{pad}- {lines[first].lstrip()}"
+
+
+def _layout(layout: Layout | None) -> str:
+    if layout is None:
+        return ""
+    spread = ", ".join(
+        f"{{rank: {quoted(s.rank)}, along: {quoted(s.dimension)}, factor: {s.factor}}}" for s in layout.spreads
+    )
+    loops = ", ".join(f"{{rank: {quoted(rank)}, tile: {tile}}}" for rank, tile in layout.loops)
+    hold = ", ".join(f"{o}: {layout.holds[o]}" for o in OPERANDS if o in layout.holds)
+    parts = ((f"spread: [{spread}]", spread), (f"loops: [{loops}]", loops), (f"hold: {{{hold}}}", hold))
+    shown = [text for text, any_ in parts if any_] or ["spread: []"]
+    return ", " + ", ".join(shown)
 
 
 def _at(position: Position) -> str:
@@ -187,9 +211,9 @@ def loads(text: str, name: str = "mapping") -> Mapping:
     Raises:
         SpecError: with everything that is wrong, each with its line and the nearest valid key.
     """
-    reader = Reader(name)
+    reader = Reader(text, name)
     optional = ("stays", "moves", "claim")
-    top = reader.table(parse(text, name), "", ("workload", "architecture", "root"), optional, _MAPPING)
+    top = reader.table(reader.root, "", ("workload", "architecture", "root"), optional, _MAPPING)
     mapping = Mapping(
         reader.text(top.get("workload"), "workload"),
         reader.text(top.get("architecture"), "architecture"),
@@ -209,7 +233,7 @@ def _path(at: Position) -> str:
 def _node(reader: Reader, node: YamlNode, at: Position) -> Node:
     """A node of the tree; what is wrong with it is reported, and an empty Seq takes its place."""
     path = _path(at)
-    keys = [key for key, _, _ in node.entries] if isinstance(node, Table) else []
+    keys = [*node.entries] if isinstance(node, Table) else []
     kinds = [key for key in _KINDS if key in keys]
     if len(kinds) != 1:
         near = {nearest(k, _KINDS) for k in keys if nearest(k, _KINDS).startswith("did")} if not kinds else set()
@@ -222,9 +246,36 @@ def _node(reader: Reader, node: YamlNode, at: Position) -> Node:
 
 def _read_op(reader: Reader, node: YamlNode, at: Position) -> Node:
     path = _path(at)
-    found = reader.table(node, path, ("op", "unit", "variant"), (), _KINDS["op"])
+    found = reader.table(node, path, ("op", "unit", "variant"), ("spread", "loops", "hold"), _KINDS["op"])
     einsum, unit, variant = (reader.text(found.get(key), f"{path}.{key}") for key in ("op", "unit", "variant"))
-    return Op(einsum, unit, variant)
+    return Op(einsum, unit, variant, _read_layout(reader, found, path))
+
+
+def _read_layout(reader: Reader, found: dict[str, YamlNode], path: str) -> Layout | None:
+    if not {"spread", "loops", "hold"} & set(found):
+        return None
+    spreads: list[Spread] = []
+    for i, node in enumerate(reader.items(found.get("spread"), f"{path}.spread")):
+        here = f"{path}.spread[{i}]"
+        cell = reader.table(node, here, ("rank", "along", "factor"), (), "{rank: m, along: rows, factor: 16}")
+        spreads.append(
+            Spread(
+                reader.text(cell.get("rank"), f"{here}.rank"),
+                reader.text(cell.get("along"), f"{here}.along"),
+                reader.integer(cell.get("factor"), f"{here}.factor", least=1),
+            )
+        )
+    loops: list[tuple[str, int]] = []
+    for i, node in enumerate(reader.items(found.get("loops"), f"{path}.loops")):
+        here = f"{path}.loops[{i}]"
+        cell = reader.table(node, here, ("rank", "tile"), (), "{rank: m, tile: 16}")
+        loops.append((reader.text(cell.get("rank"), f"{here}.rank"),
+                      reader.integer(cell.get("tile"), f"{here}.tile", least=1)))  # fmt: skip
+    hold: dict[str, YamlNode] = {}
+    if "hold" in found:
+        hold = reader.table(found["hold"], f"{path}.hold", (), OPERANDS, "{weight: 2, output: 1}")
+    holds = {o: reader.integer(hold[o], f"{path}.hold.{o}", least=0) for o in OPERANDS if o in hold}
+    return Layout(tuple(spreads), tuple(loops), holds)
 
 
 def _read_loop(reader: Reader, node: YamlNode, at: Position) -> Node:

@@ -1,0 +1,383 @@
+"""Spatial arrays: MACs in a grid of any number of dimensions, with register files and a network that multicasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from math import isinf, prod
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from ..arch.component import OPERANDS, Operand, Price, Surroundings
+from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.layout import Layout, Spread
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Quantity
+from ..errors import BadInput, DoesNotFit
+from ..ir import Access, Einsum
+from ..ir.roles import RankRole, rank_roles
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
+from .nest import LayoutNest
+
+VARIANT = "spatial"
+OPTIONS = 8
+"""Spreads that are offered for an Einsum."""
+
+
+class RegisterFile(BaseModel):
+    """Registers for one operand in every element of an array, or in every group of elements that share one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    capacity: Annotated[Bytes, Field(description="Bytes of one of them.")]
+    shared: Annotated[
+        tuple[str, ...], Field(description="Dimensions of the array along which elements share one.")
+    ] = ()  # fmt: skip
+    double_buffered: Annotated[
+        bool, Field(description="Half is filled while the other half is used; else a word at its last use.")
+    ] = False  # fmt: skip
+    read_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte read by an element.")] = None
+    write_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte written.")] = None
+
+
+class SpatialArray(ComputeUnit):
+    """Elements in a grid that each do one multiply-accumulate per cycle, as a `Layout` deals a contraction out to them.
+
+    The points of a tile run in steps: in each, the spread points, one per element; the others one step after the other,
+    as the loops of the layout say. An operand with registers stays there inside the loops that hold it; one without
+    passes between memory and elements in every step. The network sends a word that several elements want once
+    (multicast), and adds up partial results of elements along the dimensions of `sums` on their way out.
+
+    Cycles are the steps, or what the network or the memories need to move the bytes when that takes longer, and the
+    waits for registers: a fill overlaps with the last sweep over what it replaces (the loops inside the hold, without
+    the outer ones that only use the same words again), the rest of it stops the array. With `double_buffered` registers
+    it overlaps with all of the visit before. The first fill of a tile always stops the array, or is latency where all
+    registers are double buffered.
+
+    Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) steps each.
+    """
+
+    kind: Literal["spatial"] = "spatial"
+    dimensions: Annotated[
+        Mapping[str, Annotated[int, Field(ge=1, le=2**20)]],
+        Field(description="Elements along each dimension, by name.", min_length=1, max_length=4),
+    ]
+    spread: Annotated[
+        Mapping[str, tuple[RankRole, ...]],
+        Field(description="What may lie along a dimension, by the roles of ranks; anything where none is given."),
+    ] = Field(default_factory=dict)
+    registers: Annotated[
+        Mapping[Operand, RegisterFile], Field(description="Register files by operand (`input`, `weight`, `output`).")
+    ] = Field(default_factory=dict)
+    network: Annotated[
+        Mapping[Operand, Bandwidth],
+        Field(description="Bandwidth between memory and elements by operand, each way; unlimited unless given."),
+    ] = Field(default_factory=dict)
+    sums: Annotated[
+        tuple[str, ...] | None, Field(description="Dimensions along which results are added up; all unless given.")
+    ] = None
+    latency: Annotated[int, Field(ge=0, le=2**20, description="Cycles from a tile's last step to its results.")] = 0
+    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
+    mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 8
+    accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of partial sums.")] = 32
+    mac_energy: Annotated[Energy | None, Field(description="Of one multiply-accumulate.")] = None
+    transfer_energy: Annotated[
+        EnergyPerByte | None, Field(description="Of the network, per byte that a register file receives or sends.")
+    ] = None
+
+    _network: Mapping[Operand, tuple[int, int]] = PrivateAttr(default_factory=dict)
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(
+        {"mac": ENERGY, "transfer": ENERGY_PER_BYTE}
+        | {f"{o}_{way}": ENERGY_PER_BYTE for o in OPERANDS for way in ("read", "write")}
+    )
+
+    @model_validator(mode="after")
+    def _dimensions_known(self) -> SpatialArray:
+        named = {
+            "spread": list(self.spread),
+            "sums": list(self.sums or ()),
+            **{f"registers.{o}.shared": list(r.shared) for o, r in self.registers.items()},
+        }
+        for key, dimensions in named.items():
+            for name in dimensions:
+                if name not in self.dimensions:
+                    raise ValueError(f"{key}: no dimension `{name}` (has: {', '.join(self.dimensions)})")
+        return self
+
+    def bound(self, surroundings: Surroundings) -> Self:
+        copy = super().bound(surroundings)
+        copy._network = {
+            o: per_cycle(f"network of {o} of {copy.name}", bandwidth, copy.clock_hz)
+            for o, bandwidth in copy.network.items()
+            if not isinf(bandwidth)
+        }
+        return copy
+
+    def peak_rates(self) -> Mapping[str, float]:
+        return {"mac": float(prod(self.dimensions.values()))}
+
+    # Layouts
+
+    def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
+        """Spreads with the fewest steps for the whole Einsum, best first; none if it is not a contraction.
+
+        Their layouts have no loops and hold nothing: a mapper adds those.
+        """
+        return tuple(
+            SpatialOption(VARIANT, {s.rank: s.dimension for s in spreads}, Layout(spreads))
+            for spreads in self._spreads(einsum)[:OPTIONS]
+        )
+
+    def option(self, einsum: Einsum, variant: str, layout: Layout | None) -> SpatialOption:
+        """See the base class. A layout may be any that the array can carry out, not only those on offer."""
+        roles = rank_roles(einsum)
+        who = self.name or self.kind
+        if variant != VARIANT or not roles:
+            can = VARIANT if roles else "nothing of the kind: it is not a sum of products of two inputs"
+            raise BadInput(f"{who} cannot run {einsum.name} as {variant!r}; it can as {can}")
+        if layout is None:
+            raise BadInput(f"{who}: {einsum.name} needs a layout (`spread`, `loops`, `hold`)")
+        used: dict[str, int] = {}
+        for s in layout.spreads:
+            if s.rank not in einsum.sizes:
+                raise BadInput(f"{who}: {einsum.name} has no rank {s.rank!r}; it has {', '.join(einsum.sizes)}")
+            if s.dimension not in self.dimensions:
+                raise BadInput(f"{who} has no dimension {s.dimension!r}; it has {', '.join(self.dimensions)}")
+            if not self._may(roles[s.rank], s.rank, einsum, s.dimension):
+                able = ", ".join(self.spread.get(s.dimension, ())) or "all but sums"
+                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot lie along {s.dimension} ({able} can)")
+            used[s.dimension] = used.get(s.dimension, 1) * s.factor
+        ranks = [s.rank for s in layout.spreads]
+        if len(set(ranks)) != len(ranks):
+            raise BadInput(f"{who}: a rank of {einsum.name} is spread twice")
+        for dimension, factor in used.items():
+            if factor > self.dimensions[dimension]:
+                raise BadInput(f"{who}: {factor} elements along {dimension}, which has {self.dimensions[dimension]}")
+        for rank, _ in layout.loops:
+            if rank not in einsum.sizes:
+                raise BadInput(f"{who}: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
+        for operand, depth in layout.holds.items():
+            if operand not in self.registers:
+                raise BadInput(f"{who} has no registers for its {operand}")
+            if depth > len(layout.loops):
+                raise BadInput(f"{who}: {operand} is held inside loop {depth} of {len(layout.loops)}")
+        return SpatialOption(VARIANT, {s.rank: s.dimension for s in layout.spreads}, layout)
+
+    def _may(self, role: RankRole, rank: str, einsum: Einsum, dimension: str) -> bool:
+        adds = rank in einsum.output.ranks or self.sums is None or dimension in self.sums
+        return adds and (dimension not in self.spread or role in self.spread[dimension])
+
+    def _spreads(self, einsum: Einsum) -> list[tuple[Spread, ...]]:
+        """Spreads of at most two ranks per dimension, fewest steps first; among equals those of fewest ranks."""
+        roles = rank_roles(einsum)
+        if not roles:
+            return []
+        choices: list[list[tuple[Spread, ...]]] = []
+        for dimension, size in self.dimensions.items():
+            able = [r for r in einsum.sizes if einsum.sizes[r] > 1 and self._may(roles[r], r, einsum, dimension)]
+            here: dict[tuple[Spread, ...], None] = {(): None}
+            for r in able:
+                whole = min(einsum.sizes[r], size)
+                here[Spread(r, dimension, whole),] = None
+                for first in {whole, *(f for f in _parts(einsum.sizes[r]) if f <= size)}:
+                    for other in able:
+                        left = min(einsum.sizes[other], size // first)
+                        if other != r and left > 1 and first > 1:
+                            here[Spread(r, dimension, first), Spread(other, dimension, left)] = None
+            choices.append(list(here))
+        best: list[tuple[tuple[int, int, int], tuple[Spread, ...]]] = []
+        for number, combination in enumerate(self._combined(choices, einsum)):
+            spreads = tuple(s for part in combination for s in part)
+            ranks = [s.rank for s in spreads]
+            if len(set(ranks)) == len(ranks):
+                steps = prod(-(-n // Layout(spreads).factor(r)) for r, n in einsum.sizes.items())
+                best.append(((steps, len(spreads), number), spreads))
+        return [spreads for _, spreads in sorted(best, key=lambda entry: entry[0])]
+
+    def _combined(
+        self, choices: list[list[tuple[Spread, ...]]], einsum: Einsum
+    ) -> Sequence[tuple[tuple[Spread, ...], ...]]:
+        """All combinations over the dimensions; where there are very many, of the best of each dimension alone."""
+        limit = 64 if len(choices) <= 2 else 24
+
+        def steps(spreads: tuple[Spread, ...]) -> int:
+            return prod(-(-n // Layout(spreads).factor(r)) for r, n in einsum.sizes.items())
+
+        return list(product(*(sorted(c, key=steps)[:limit] if len(c) > limit else c for c in choices)))
+
+    # Costs
+
+    def register_bytes(
+        self, einsum: Einsum, layout: Layout, extents: Extents, bits: Sequence[int]
+    ) -> Mapping[Operand, IntArray]:
+        """Bytes that the fullest register file of each operand that a layout holds must have."""
+        nest = LayoutNest(einsum, layout, extents, tile_shape(einsum, extents))
+        return {o: self._needed(nest, o, layout.holds[o], bits) for o in layout.holds}
+
+    def _needed(self, nest: LayoutNest, operand: Operand, depth: int, bits: Sequence[int]) -> IntArray:
+        held = nest.held(_access(nest.einsum, operand), depth, self._private(operand))
+        width = self.accumulator_bits if operand == "output" else bits[OPERANDS.index(operand)]
+        return bytes_of(held, width) * (2 if self.registers[operand].double_buffered else 1)
+
+    def _private(self, operand: Operand) -> tuple[str, ...]:
+        """Dimensions along which every element has registers of its own for an operand."""
+        return tuple(d for d in self.dimensions if d not in self.registers[operand].shared)
+
+    def cost(
+        self,
+        einsum: Einsum,
+        option: SpatialOption,
+        extents: Extents,
+        bits: Sequence[int],
+        *,
+        resumed: bool = False,
+        unfinished: bool = False,
+    ) -> Cost:
+        """Cost of tiles, see the class.
+
+        Counted are ``mac``, bytes read from and written to the registers of each operand (``weight_read`` ...), and
+        ``transfer``: bytes that pass the network at the side of the elements.
+
+        Raises:
+            BadInput: the array cannot do it.
+            DoesNotFit: what the layout holds does not fit the registers.
+        """
+        layout = option.layout
+        if layout is None or not einsum.is_contraction:
+            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{option.variant}`")
+        one = tile_shape(einsum, extents)
+        nest = LayoutNest(einsum, layout, extents, one)
+        for operand, depth in layout.holds.items():
+            capacity, needed = self.registers[operand].capacity, int(self._needed(nest, operand, depth, bits).max())
+            if needed > capacity:
+                raise DoesNotFit(f"{self.name or self.kind}: registers of {operand}: {einsum.name} needs {needed:,} "
+                                 f"bytes in one and it has {capacity:,}, {needed - capacity:,} too few")  # fmt: skip
+        slices = -(-bits[0] // self.mac_bits) * -(-bits[1] // self.mac_bits)
+        steps = nest.steps * slices
+        actions = {"mac": _points(einsum, extents, one) * slices, "transfer": np.zeros_like(one)}
+        waits, first = np.zeros_like(one), np.zeros_like(one)
+        reads: list[IntArray] = []
+        for operand, width in zip(OPERANDS[:2], bits, strict=False):
+            elements, arrived = self._moved(nest, operand, actions, width)
+            reads.append(bytes_of(elements, width))
+            actions["transfer"] = actions["transfer"] + bytes_of(arrived, width)
+        results, left = self._moved(nest, "output", actions, self.accumulator_bits)
+        distinct = nest.moved(einsum.output, 0, ())
+        partial = bytes_of(results - distinct, self.accumulator_bits)
+        actions["transfer"] = actions["transfer"] + bytes_of(2 * left - self._once(nest), self.accumulator_bits)
+        between = bytes_of(distinct, self.accumulator_bits)
+        writes = partial + (between if unfinished else bytes_of(distinct, bits[-1]))
+        partial = partial + between * resumed
+        hidden = True
+        for operand, amount in zip(OPERANDS, (*reads, writes), strict=True):
+            if operand in layout.holds:
+                wait, fill = self._waits(nest, operand, amount, steps, bits)
+                waits = np.maximum(waits, wait)
+                if operand != "output":
+                    first = np.maximum(first, fill)
+                    hidden &= self.registers[operand].double_buffered
+        busy = steps + waits + (0 if hidden else first)
+        moving = self._network_cycles(reads, writes, partial)
+        return Cost(
+            cycles=np.maximum(np.maximum(busy, moving), self.feed_cycles(reads, writes, partial)),
+            latency=one * self.latency + (first if hidden else 0),
+            reads=(reads[0], reads[1]),
+            writes=writes,
+            partial_reads=partial,
+            actions=actions,
+        )
+
+    def _moved(
+        self, nest: LayoutNest, operand: Operand, actions: dict[str, IntArray], width: int
+    ) -> tuple[IntArray, IntArray]:
+        """Elements that leave (of the output: reach) the memory, and that arrive at (leave) the array's side.
+
+        Reads and writes of registers are added to the actions: an input is written as it arrives and read in every
+        step; an output is read and written in every step, but for the first write of each sum and the last read.
+        """
+        access, holds = _access(nest.einsum, operand), nest.holds
+        if operand not in holds:
+            every = len(nest.loops)
+            return (
+                nest.moved(access, every, (), reuse=False),
+                nest.moved(access, every, tuple(self.dimensions), reuse=False),
+            )
+        depth, private = holds[operand], self._private(operand)
+        arrived = nest.moved(access, depth, private)
+        used = bytes_of(nest.moved(access, len(nest.loops), private, reuse=False), width)
+        moved = bytes_of(arrived, width)
+        if operand == "output":
+            actions["output_read"] = used + moved - bytes_of(self._once(nest), width)
+            actions["output_write"] = used + moved - bytes_of(self._once(nest), width)
+        else:
+            actions[f"{operand}_write"] = moved
+            actions[f"{operand}_read"] = used
+        return nest.moved(access, depth, ()), arrived
+
+    def _once(self, nest: LayoutNest) -> IntArray:
+        """Partial results that begin at zero: one per result and holder."""
+        private = self._private("output") if "output" in nest.holds else tuple(self.dimensions)
+        return nest.moved(nest.einsum.output, 0, private)
+
+    def _waits(
+        self, nest: LayoutNest, operand: Operand, amount: IntArray, steps: IntArray, bits: Sequence[int]
+    ) -> tuple[IntArray, IntArray]:
+        """Cycles of the first fill (drain) of registers, after those for which later ones stop the array."""
+        registers, depth = self.registers[operand], nest.holds[operand]
+        visits = nest.visits(_access(nest.einsum, operand), depth)
+        fill = self._operand_cycles(operand, -(-amount // visits), len(bits) - 1)
+        window = steps // visits
+        if not registers.double_buffered:
+            window = window // nest.sweeps(_access(nest.einsum, operand), depth)
+        return (visits - 1) * np.maximum(0, fill - window), fill
+
+    def _operand_cycles(self, operand: Operand, amount: IntArray, inputs: int) -> IntArray:
+        """Cycles in which bytes of one operand alone pass the network and its memory's port."""
+        nothing = np.zeros_like(amount)
+        reads = [amount if operand == o else nothing for o in OPERANDS[:inputs]]
+        writes = amount if operand == "output" else nothing
+        return np.maximum(self._network_cycles(reads, writes, nothing), self.feed_cycles(reads, writes))
+
+    def _network_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial: IntArray) -> IntArray:
+        cycles = np.zeros_like(writes)
+        for operand, amount in zip(OPERANDS, (*reads, np.maximum(writes, partial)), strict=True):
+            rate = self._network.get(operand)
+            if rate is not None:
+                cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
+        return cycles
+
+    def prices(self) -> Mapping[str, Price]:
+        node = self.technology_nm
+        passed = register(self.mac_bits, node)
+        found = {
+            "mac": Price("mac_energy", self.mac_energy, operation("mac", self.arithmetic, self.mac_bits, node)),
+            "transfer": Price("transfer_energy", self.transfer_energy, passed),
+        }
+        for operand, file in self.registers.items():
+            for way, stated in (("read", file.read_energy), ("write", file.write_energy)):
+                found[f"{operand}_{way}"] = Price(f"registers.{operand}.{way}_energy", stated, passed)
+        return found
+
+    def default_area(self) -> Figure | None:
+        """That of the MACs; registers, network and control are left out where the cited figure leaves them out."""
+        mac, macs = mac_area(self.arithmetic, self.mac_bits, self.technology_nm), prod(self.dimensions.values())
+        return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
+
+
+def _access(einsum: Einsum, operand: Operand) -> Access:
+    return {"input": einsum.inputs[0], "weight": einsum.inputs[1], "output": einsum.output}[operand]
+
+
+def _points(einsum: Einsum, extents: Extents, one: IntArray) -> IntArray:
+    result = one
+    for rank in einsum.sizes:
+        result = result * extents[rank]
+    return result
+
+
+def _parts(size: int) -> list[int]:
+    """Divisors of a rank's size."""
+    return [f for f in range(2, size) if size % f == 0]
