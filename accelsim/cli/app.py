@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import compare, explain, listing, reproduce, run, schema, study, sweep, validate
+from . import compare, explain, listing, model, reproduce, run, schema, study, sweep, validate
 from .errors import guarded
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ def options(
 
 
 app.command("run")(guarded(run.run))
+app.command("model")(guarded(model.model))
 app.command("compare")(guarded(compare.compare))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))

@@ -4,6 +4,7 @@ from .activations import ACTIVATIONS, product
 from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
 from .cascade import format_cascade, parse_cascade
+from .counts import OperatorCounts, operator_counts, total_counts
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
@@ -25,6 +26,7 @@ __all__ = [
     "Item",
     "Operations",
     "Operator",
+    "OperatorCounts",
     "Read",
     "Repeat",
     "RepeatScope",
@@ -39,9 +41,11 @@ __all__ = [
     "count_operations",
     "evaluate",
     "format_cascade",
+    "operator_counts",
     "parse_cascade",
     "parse_precision",
     "product",
+    "total_counts",
     "validate",
     "with_precision",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import TypeAlias
@@ -26,12 +27,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named array of `shape` elements of `bits` bits each."""
+    """A named array of `shape` elements of `bits` bits each.
+
+    `metadata_bits` are stored beside every element on the mean: its share of what a group has in common, such as a
+    scale of 8 bits per 128 elements (1/16). They are held and moved with the elements; units compute with `bits`.
+    """
 
     name: str
     shape: tuple[int, ...]
     role: Role
     bits: int = 16
+    metadata_bits: Fraction = Fraction(0)
 
     @property
     def elements(self) -> int:
@@ -40,7 +46,12 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes, rounded up to whole bytes once for the tensor."""
-        return -(-self.elements * self.bits // 8)
+        return self.bytes_of(self.elements)
+
+    def bytes_of(self, elements: int) -> int:
+        """Bytes of so many of its elements with their metadata, rounded up once."""
+        share = self.metadata_bits
+        return -(-elements * (self.bits * share.denominator + share.numerator) // (8 * share.denominator))
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,11 @@ class Workload:
     def _sources(self) -> Mapping[str, str]:
         return {v.output: v.input for v in _views(self.body) if not v.rows}
 
+    @cached_property
+    def tables(self) -> Mapping[str, str]:
+        """For each tensor that holds looked-up rows, the table that they are rows of."""
+        return {v.output: v.input for v in _views(self.body) if v.rows}
+
     def instances(self) -> dict[str, tuple[int, ...]]:
         """For each stored tensor, the counts of the Repeats of which it has one instance per iteration.
 
@@ -158,10 +174,9 @@ class Workload:
 
         Of a table whose rows are looked up, the table counts, and its rows do not.
         """
-        rows = {v.output for v in _views(self.body) if v.rows}
         total = dict.fromkeys(Role, 0)
         for name, copies in self.copies().items():
-            if name not in rows:
+            if name not in self.tables:
                 tensor = self.tensors[name]
                 total[tensor.role] += tensor.nbytes * copies
         return total

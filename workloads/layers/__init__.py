@@ -20,8 +20,9 @@
 Every layer takes what the one before it gives. A layer is a word, ``{kind: value}`` (the value of its first argument),
 or ``{kind: {argument: value, ...}}``; `name` may be among the arguments. A block is used like a kind. Layers that hold
 layers are ``residual`` (sum of a body and a shortcut), ``concat`` (branches joined along channels), ``scale`` (product
-with a branch), ``times`` (written out several times) and ``repeat`` (a Repeat: the shape must come out as it went in).
-All kinds, with arguments and meaning, are the functions of `kinds` and `tokens`; `layer_kinds` lists them.
+with a branch), ``times`` (written out several times), ``repeat`` (a Repeat: the shape must come out as it went in) and
+``harmonic_block`` (layers linked at distances of powers of two). All kinds, with arguments and meaning, are the
+functions of `kinds`, `blocks` and `tokens`; `layer_kinds` lists them.
 
 Dropout is not written: the models are for inference. Batch normalisation holds two weights per channel (mean and
 variance folded in). Padding is counted dense.

@@ -56,6 +56,17 @@ def depthwise(
 
 
 @layer
+def transposed_conv(
+    place: Place, x: str, *, out: int, kernel: Size = 1, stride: Size = 1, pad: Size = 0, bias: bool = True
+) -> str:
+    """Transposed convolution to `out` channels; `pad` crops the result as `conv` pads its input."""
+    b = place.b
+    weight = b.weight(f"{place.name}.weight", (b.shape(x)[1], out, *pair(place, kernel, "kernel")))
+    vector = b.weight(f"{place.name}.bias", (out,)) if bias else None
+    return b.conv_transpose(x, weight, vector, pair(place, stride, "stride"), _pads(place, pad), name=place.name)
+
+
+@layer
 def batch_norm(place: Place, x: str) -> str:
     """Scale and shift per channel."""
     channels = (place.b.shape(x)[1],)
@@ -67,6 +78,16 @@ def batch_norm(place: Place, x: str) -> str:
 def lrn(place: Place, x: str, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> str:
     """Local response normalisation over `size` channels."""
     return place.b.lrn(x, size, alpha, beta, bias, name=place.name)
+
+
+@layer
+def l2_norm(place: Place, x: str, *, eps: float = 1e-10) -> str:
+    """Every pixel over its length along channels, times a learned scale per channel (arXiv:1506.04579).
+
+    It divides by the root of the mean, and the root of the number of channels is part of the scale.
+    """
+    scale = place.b.weight(f"{place.name}.scale", (place.b.shape(x)[1], 1, 1))
+    return place.b.rms_norm(x, scale, 1, eps, kind="L2Norm", name=place.name)
 
 
 @layer

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import BadInput, SpecError
 from ...ir import Workload, WorkloadBuilder
 from ..yaml_text import Document, Keys, nearest, parse_yaml, read_text
-from . import kinds, tokens  # noqa: F401  (they register the kinds of layers)
+from . import blocks, kinds, tokens  # noqa: F401  (they register the kinds of layers)
 from .registry import KINDS, Layers, arguments, built, check, kind_of
 
 TOP = ("name", "source", "description", "input", "bits", "blocks", "layers")
