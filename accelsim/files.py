@@ -1,4 +1,4 @@
-"""Output files: checked before any work, written whole or not at all."""
+"""Files: texts read, outputs checked before any work and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
-from .errors import BadInput
+from .errors import BadInput, Problem, SpecError
+from .text.names import nearest_key
+
+
+def read_text(path: str | Path, where: str = "", suffixes: tuple[str, ...] = (".yaml", ".yml")) -> str:
+    """The text of a file.
+
+    Args:
+        path: of the file.
+        where: what refers to it, if a file does.
+        suffixes: of the files beside it that may have been meant.
+
+    Raises:
+        SpecError: it cannot be read, with the nearest name beside it, or is not UTF-8.
+    """
+    file = Path(path)
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SpecError([Problem(str(path), "not UTF-8 text")]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError([Problem(where, f"cannot read {path}: {reason}", _beside(file, suffixes))]) from None
+
+
+def _beside(file: Path, suffixes: tuple[str, ...]) -> str:
+    try:
+        names = sorted(p.name for p in file.parent.iterdir() if p.suffix.lower() in suffixes)
+    except (OSError, ValueError):
+        return ""
+    return nearest_key(file.name, names) if names else ""
 
 
 def writable_folder(folder: str | Path) -> Path:
@@ -37,10 +67,11 @@ def writable_file(path: str | Path) -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to, put in its place when the block ends without an error."""
     file = Path(path)
-    handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}-", suffix=file.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}-", suffix=file.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         mask = os.umask(0)
         os.umask(mask)
@@ -49,10 +80,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise BadInput(f"{file}: cannot write ({error.strerror}); give another output path") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all. Raises BadInput if it cannot be written."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")

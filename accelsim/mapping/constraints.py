@@ -21,8 +21,12 @@ from pathlib import Path
 
 from ..arch.architecture import Architecture
 from ..errors import BadInput, Problem
+from ..files import read_text, write_text
 from ..ir import Einsum, Workload
-from .document import Items, Node, Reader, nearest, parse, quoted, read_text, write_text
+from ..text.fields import Reader
+from ..text.names import nearest
+from ..text.nodes import Items, Node
+from ..text.plain import quoted
 
 _EXAMPLE = "{unit: array, variant: ws, order: [m, k, n], tiles: {m: 64}}"
 
@@ -160,8 +164,8 @@ def loads(text: str, name: str = "constraints") -> Constraints:
     Raises:
         SpecError: with everything that is wrong, each with its line.
     """
-    reader = Reader(name)
-    top = reader.table(parse(text, name), "", (), ("operators", "tensors"), "{operators: {...}, tensors: {...}}")
+    reader = Reader(text, name)
+    top = reader.table(reader.root, "", (), ("operators", "tensors"), "{operators: {...}, tensors: {...}}")
     operators: list[tuple[str, OpConstraint]] = []
     if "operators" in top:
         for pattern, (_, node) in reader.entries(top["operators"], "operators", f"{{conv1: {_EXAMPLE}}}").items():
