@@ -217,8 +217,11 @@ class OperatorTable:
         return keep
 
     def handler(self, path: str, node: Node) -> Handler:
-        """The handler of a node. Raises Unsupported, with the nearest supported operators, when there is none."""
-        found = self.handlers.get((node.domain, node.op_type))
+        """The handler of a node: its own, or the one for ``*``, which takes all others of its domain.
+
+        Raises Unsupported, with the nearest supported operators, when there is none.
+        """
+        found = self.handlers.get((node.domain, node.op_type)) or self.handlers.get((node.domain, "*"))
         if found is not None:
             return found
         if not node.domain and node.op_type in CONTROL_FLOW:
