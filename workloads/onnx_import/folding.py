@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput
-from .loading import LARGEST_KEPT_INTEGERS, Node, Value, is_floating, keeps_values, tensor_value
+from .loading import (
+    LARGEST_KEPT_INTEGERS,
+    Node,
+    Value,
+    is_floating,
+    keeps_values,
+    node_proto,
+    tensor_data,
+    tensor_value,
+)
 
 GROWING = {"Expand": 1, "Tile": 1}
 """Operators whose output can be far larger than their inputs, with the position of the shape or the repeats."""
@@ -62,9 +71,11 @@ def _constant(node: Node) -> Value:
     from onnx import TensorProto
 
     name = node.outputs[0]
+    if len(node.attributes) != 1:
+        raise BadInput(f"{node}: a constant has one attribute, its value, not {len(node.attributes)}")
     ((attribute, value),) = node.attributes.items()
     if attribute == "value":
-        return tensor_value(name, value)
+        return tensor_value(name, value, str(node))
     if attribute in ("value_int", "value_ints"):
         return keep_small(name, np.asarray(value, np.int64))
     if attribute in ("value_float", "value_floats"):
@@ -73,7 +84,7 @@ def _constant(node: Node) -> Value:
 
 
 def _constant_of_shape(node: Node, inputs: list[Value | None]) -> Value:
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto
 
     shape_value = inputs[0] if inputs else None
     if shape_value is None or shape_value.data is None:
@@ -81,7 +92,9 @@ def _constant_of_shape(node: Node, inputs: list[Value | None]) -> Value:
     shape = tuple(int(n) for n in shape_value.data.reshape(-1))
     fill = node.attributes.get("value")
     kind = TensorProto.FLOAT if fill is None else int(fill.data_type)
-    array = np.zeros((1,), np.float32) if fill is None else numpy_helper.to_array(fill)
+    array = np.zeros((1,), np.float32) if fill is None else tensor_data("value", fill, str(node))
+    if array.size != 1 or min(shape, default=0) < 0:
+        raise BadInput(f"{node}: {array.size} values for a shape of {shape} (one value, and sizes from 0)")
     if keeps_values(prod(shape), kind):
         return Value(node.outputs[0], shape, kind, constant=True, data=np.full(shape, array.reshape(-1)[0]))
     return Value(node.outputs[0], shape, kind, constant=True)
@@ -98,7 +111,7 @@ def _evaluate(node: Node, inputs: list[Value]) -> list[Value] | None:
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    proto = helper.make_node(node.op_type, list(node.inputs), list(node.outputs), **node.attributes)
+    proto = node_proto(node)
     names = list(dict.fromkeys(n for n in node.inputs if n))
     outputs = [n for n in node.outputs if n]
     opset = helper.make_opsetid("", node.opset)

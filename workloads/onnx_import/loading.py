@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadInput
+from .schema import check_functions, check_node
 
 OLDEST_OPSET = 7
 """Broadcasting before opset 7 followed other rules (attributes ``axis`` and ``broadcast``)."""
@@ -145,9 +147,13 @@ def load_model(path: str | Path) -> Any:
     if not model.graph.output:
         raise BadInput(f"{path}: the graph names no output, so nothing in it has to be computed")
     if model.functions:
-        from onnx import inliner
+        from onnx import checker, inliner
 
-        model = inliner.inline_local_functions(model)
+        check_functions(model, str(path))
+        try:
+            model = inliner.inline_local_functions(model)
+        except (checker.ValidationError, RuntimeError) as error:
+            raise BadInput(f"{path}: its local functions cannot be written out: {error}") from error
     opset = model_opset(model)
     if opset < OLDEST_OPSET:
         raise BadInput(
@@ -162,15 +168,21 @@ def model_opset(model: Any) -> int:
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=OLDEST_OPSET)
 
 
-def read_nodes(model: Any) -> list[Node]:
-    """The nodes in file order, each with a unique name (its own, else the operator's with its place in the file)."""
-    return nodes_of(model.graph, model_opset(model))
+def read_nodes(model: Any, path: str | Path) -> list[Node]:
+    """The nodes in file order, each with a unique name (its own, else the operator's with its place in the file).
+
+    Raises:
+        BadInput: see `nodes_of`.
+    """
+    return nodes_of(model.graph, model_opset(model), path)
 
 
-def nodes_of(graph: Any, opset: int, prefix: str = "") -> list[Node]:
-    """The nodes of a GraphProto; `prefix` goes before the name of each."""
-    from onnx import helper
+def nodes_of(graph: Any, opset: int, path: str | Path, prefix: str = "") -> list[Node]:
+    """The nodes of a GraphProto; `prefix` goes before the name of each.
 
+    Raises:
+        BadInput: a node does not have the inputs, outputs or attributes of its operator; `path` is told.
+    """
     nodes: list[Node] = []
     taken: set[str] = set()
     for position, proto in enumerate(graph.node):
@@ -178,14 +190,37 @@ def nodes_of(graph: Any, opset: int, prefix: str = "") -> list[Node]:
         if name in taken:
             name = f"{name}_{position}"
         taken.add(name)
-        attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
-        attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
+        where = f"{path}: node '{name}' ({proto.op_type})"
+        check_node(proto, opset, where)
+        attributes = {a.name: _attribute(a, where) for a in proto.attribute}
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         captures = tuple(dict.fromkeys(n for a in proto.attribute for b in (a.g, *a.graphs) for n in _captured(b)))
         nodes.append(
             Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, opset, domain, captures)
         )
     return nodes
+
+
+def _attribute(proto: Any, where: str) -> Any:
+    """The value of an AttributeProto, bytes as text."""
+    from onnx import helper
+
+    try:
+        value = helper.get_attribute_value(proto)
+        return value.decode() if isinstance(value, bytes) else value
+    except ValueError:  # of a type that is none, or a text that is not UTF-8
+        raise BadInput(f"{where}: attribute '{proto.name}' cannot be read") from None
+
+
+def node_proto(node: Node) -> Any:
+    """The NodeProto of a node."""
+    from onnx import AttributeProto, helper
+
+    proto = helper.make_node(node.op_type, list(node.inputs), list(node.outputs), domain=node.domain)
+    for name, value in node.attributes.items():
+        kind = AttributeProto.INTS if isinstance(value, list) and not value else None
+        proto.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+    return proto
 
 
 def _captured(body: Any) -> list[str]:
@@ -196,16 +231,33 @@ def _captured(body: Any) -> list[str]:
     return [name for name in (*read, *(n for b in inner for n in _captured(b))) if name and name not in made]
 
 
-def tensor_value(name: str, proto: Any) -> Value:
-    """The Value of a TensorProto: values of small integers and of single numbers, the shape alone of all else."""
-    shape = tuple(proto.dims)
-    elements = int(np.prod(shape, dtype=np.int64))
-    data = None
-    if keeps_values(elements, proto.data_type) and proto.data_location == 0:  # 0: in the file, not in an external one
-        from onnx import numpy_helper
+def tensor_value(name: str, proto: Any, where: str) -> Value:
+    """The Value of a TensorProto: values of small integers and of single numbers, the shape alone of all else.
 
-        data = numpy_helper.to_array(proto)
+    Raises:
+        BadInput: a size is negative, or what the file holds is not as many elements of its type as its shape has.
+    """
+    shape = tuple(proto.dims)
+    if min(shape, default=0) < 0:
+        raise BadInput(f"{where}: tensor '{name}' has shape {shape}")
+    data = None
+    if keeps_values(prod(shape), proto.data_type) and proto.data_location == proto.DEFAULT:  # not in an external file
+        data = tensor_data(name, proto, where)
     return Value(name, shape, proto.data_type, constant=True, data=data)
+
+
+def tensor_data(name: str, proto: Any, where: str) -> np.ndarray[Any, Any]:
+    """The elements that a TensorProto itself holds. Raises BadInput as `tensor_value` does, and for external data."""
+    from onnx import numpy_helper
+
+    if proto.data_location != proto.DEFAULT:
+        raise BadInput(f"{where}: tensor '{name}' lies in another file, which is not read (save its data in the model)")
+    element_bits(proto.data_type, f"{where}: tensor '{name}'")
+    try:
+        return numpy_helper.to_array(proto)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadInput(f"{where}: tensor '{name}' of shape {tuple(proto.dims)} and type {type_name(proto.data_type)}: "
+                       f"{error}") from error
 
 
 def wheel_models() -> dict[str, Path]:

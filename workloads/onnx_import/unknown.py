@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import BadInput
 from ...ir import Role
 from .graph import GraphImport
-from .loading import Node, Value, type_name
+from .loading import Node, Value, node_proto, type_name
 
 Known = tuple[int, tuple[int, ...]]
 """Element type and shape."""
@@ -79,7 +79,7 @@ def _inferred(g: GraphImport, node: Node) -> dict[str, Known]:
     import onnx
     from onnx import helper, numpy_helper
 
-    proto = helper.make_node(node.op_type, list(node.inputs), list(node.outputs), domain=node.domain, **node.attributes)
+    proto = node_proto(node)
     present = {name: g.values[name] for name in node.inputs if name}
     types = {n: helper.make_tensor_type_proto(v.elem_type, v.shape) for n, v in present.items()}
     data = {n: numpy_helper.from_array(v.data, n) for n, v in present.items() if v.data is not None}
@@ -88,7 +88,8 @@ def _inferred(g: GraphImport, node: Node) -> dict[str, Known]:
         found = onnx.shape_inference.infer_node_outputs(
             schema, proto, types, data, opset_imports=[helper.make_opsetid(node.domain, node.opset)]
         )
-    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    except (onnx.defs.SchemaError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError,
+            ValueError):  # fmt: skip
         return {}
     known = {name: _known(type_proto, {}) for name, type_proto in found.items()}
     return {name: what for name, what in known.items() if what is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ...errors import BadInput
@@ -16,9 +17,9 @@ from .unknown import stand_in
 Fate: TypeAlias = Literal["einsums", "view", "folded", "unused", "unknown"]
 
 
-def initial_values(graph: Any) -> dict[str, Value]:
-    """The initializers of a GraphProto."""
-    values = {proto.name: tensor_value(proto.name, proto) for proto in graph.initializer}
+def initial_values(graph: Any, path: str | Path) -> dict[str, Value]:
+    """The initializers of a GraphProto. Raises BadInput as `tensor_value` does; `path` is told."""
+    values = {proto.name: tensor_value(proto.name, proto, str(path)) for proto in graph.initializer}
     for proto in graph.sparse_initializer:
         name = proto.values.name
         values[name] = Value(name, tuple(proto.dims), proto.values.data_type, constant=True)
@@ -69,8 +70,8 @@ def _branch(graph: GraphImport, node: Node) -> Any:
 
 def _import_branch(graph: GraphImport, node: Node, branch: Any, allow_unknown: bool) -> list[tuple[Node, Fate]]:
     """The nodes of a branch in the place of the If; its outputs are other names of those of the branch."""
-    nodes = nodes_of(branch, node.opset, prefix=f"{node.name}/")
-    values = initial_values(branch)
+    nodes = nodes_of(branch, node.opset, graph.path, prefix=f"{node.name}/")
+    values = initial_values(branch, graph.path)
     inner = [o.name for o in branch.output]
     for name in (*values, *(name for n in nodes for name in n.outputs if name)):
         if name in graph.values:
