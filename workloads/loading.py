@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import BadInput
 
 if TYPE_CHECKING:
-    from ..ir import Workload
+    from ..ir import GroupBits, Workload
     from .transformer import HeadOn
     from .yaml_text import Document
 
@@ -50,7 +50,7 @@ def load_model(
     sliding_window: bool | None = None,
     weight_bits: int | None = None,
     state_bits: int | None = None,
-    precision: Mapping[str, int] | str | None = None,
+    precision: Mapping[str, int | GroupBits] | str | None = None,
     allow_unknown: bool = False,
 ) -> Workload:
     """The Workload of a model.
@@ -74,7 +74,8 @@ def load_model(
         weight_bits: of the weights of a transformer; default: `bits`.
         state_bits: of the KV cache of a transformer; default: `bits`.
         precision: bits by role or name of tensors, as `ir.with_precision` takes them, or as text:
-            ``weight=4,activation=8``. It has the last word.
+            ``weight=4,activation=8``, or ``weight=4:8/128`` with 8 bits of metadata per group of 128 elements. It has
+            the last word.
         allow_unknown: of an ONNX file: operators that are not supported cost nothing, and the Workload's `notes` list
             them; else they are refused.
 

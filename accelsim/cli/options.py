@@ -27,7 +27,7 @@ Option = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(metavar="NAME=BITS,...", help="Bits by role or name: weight=4,activation=8,*.bias=32."),
+    typer.Option(metavar="NAME=BITS,...", help="Bits by role or name: weight=4,activation=8,*.bias=32,*.up=4:8/128."),
 ]
 AllowUnknown = Annotated[
     bool, typer.Option("--allow-unknown", help="Operators of an ONNX file without support are listed, at no cost.")

@@ -8,7 +8,7 @@ from .counts import OperatorCounts, operator_counts, total_counts
 from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
-from .precision import parse_precision, with_precision
+from .precision import GroupBits, parse_precision, with_precision
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "Contraction",
     "Einsum",
     "Expr",
+    "GroupBits",
     "Item",
     "Operations",
     "Operator",

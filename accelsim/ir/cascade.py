@@ -62,11 +62,14 @@ def format_cascade(workload: Workload) -> str:
     """Text that `parse_cascade` reads back as the same Workload (with inputs numbered in order of appearance).
 
     Raises:
-        BadInput: the Workload has Views or Repeats, which the notation does not have.
+        BadInput: the Workload has Views, Repeats or metadata of groups, which the notation does not have.
     """
     einsums = [item for item in workload.body if isinstance(item, Einsum)]
     if len(einsums) < len(workload.body):
         raise BadInput(f"{workload.name}: only Einsums can be written as a cascade, not views or repeats")
+    grouped = next((t.name for t in workload.tensors.values() if t.metadata_bits), "")
+    if grouped:
+        raise BadInput(f"{workload.name}: a cascade has no metadata of groups, and '{grouped}' has")
     sizes: dict[str, int] = {}
     for einsum in einsums:
         for rank, size in einsum.sizes.items():

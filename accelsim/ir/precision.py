@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import TypeAlias
 
 from ..errors import BadInput
-from .workload import Item, Repeat, Role, View, Workload
+from .workload import Item, Repeat, Role, Tensor, View, Workload
 
 ROLES = tuple(role.value for role in Role)
+_WIDTH = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9})/([0-9]{1,9}))?")
 
 
-def with_precision(workload: Workload, bits: Mapping[str, int]) -> Workload:
+@dataclass(frozen=True)
+class GroupBits:
+    """`bits` per element, and `metadata` bits that every `group` of elements has in common, such as a scale.
+
+    Bytes follow both; units compute with `bits`. A group that a tile cuts counts by its share.
+
+    Raises:
+        BadInput: a number is below 1, or there is more metadata than 64 bits per element.
+
+    Example:
+        >>> GroupBits(4, 8, 128).metadata_bits  # 4 bits and a scale of 8 bits per 128 elements: 4.0625 bits
+        Fraction(1, 16)
+    """
+
+    bits: int
+    metadata: int
+    group: int
+
+    def __post_init__(self) -> None:
+        if min(self.bits, self.metadata, self.group) < 1 or self.metadata > 64 * self.group or self.group > 2**20:
+            raise BadInput(f"{self}: bits, metadata and group are whole numbers from 1, groups of up to 2**20 elements "
+                           "with up to 64 bits of metadata for each")
+
+    @property
+    def metadata_bits(self) -> Fraction:
+        """Bits of metadata per element."""
+        return Fraction(self.metadata, self.group)
+
+    def __str__(self) -> str:
+        return f"{self.bits}:{self.metadata}/{self.group}"
+
+
+Width: TypeAlias = int | GroupBits
+
+
+def with_precision(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     """The same Workload with other bits per element.
 
     Args:
         workload: any.
         bits: keys are roles (``weight``, ``activation``, ``input``, ``output``, ``state``), names of tensors, or
             patterns of names with ``*``, ``?`` and ``[...]``. Names go before roles; of several names and patterns
-            that fit a tensor, the last one counts. What fits none keeps its bits.
+            that fit a tensor, the last one counts. What fits none keeps its bits. Values are bits, or `GroupBits` where
+            groups of elements share metadata.
 
     A view has the bits of the tensor whose bytes it is, and rows that are looked up have those of their table: a
     name that fits either means the stored tensor. Bytes follow the bits; how fast a unit computes with narrower
@@ -32,12 +72,15 @@ def with_precision(workload: Workload, bits: Mapping[str, int]) -> Workload:
 
     Example:
         >>> narrow = with_precision(workload, {"weight": 4, "activation": 8, "*.bias": 32})  # doctest: +SKIP
+        >>> grouped = with_precision(workload, {"weight": GroupBits(4, 8, 128)})  # doctest: +SKIP
     """
     for key, width in bits.items():
+        if isinstance(width, GroupBits):
+            continue
         if not isinstance(width, int) or isinstance(width, bool) or width < 1:
             raise BadInput(f"{workload.name}: precision of '{key}' is {width!r} (a whole number of bits from 1)")
     stored = _stored(workload)
-    given: dict[str, int] = {}
+    given: dict[str, Width] = {}
     for name in workload.tensors:
         role = workload.tensors[stored.get(name, name)].role.value
         if name not in stored and role in bits:
@@ -46,31 +89,51 @@ def with_precision(workload: Workload, bits: Mapping[str, int]) -> Workload:
         if pattern not in ROLES:
             given.update(dict.fromkeys(_matching(workload, pattern, stored), width))
     tensors = {
-        name: replace(tensor, bits=given.get(stored.get(name, name), tensor.bits))
+        name: _of_width(tensor, given.get(stored.get(name, name)))
         for name, tensor in workload.tensors.items()
     }
     changed = replace(workload, tensors=tensors)
     for produced, held in _carried(workload.body):
         one, other = tensors[produced], tensors[held]
-        if one.bits != other.bits and workload.tensors[produced].bits == workload.tensors[held].bits:
+        if _width(one) != _width(other) and _width(workload.tensors[produced]) == _width(workload.tensors[held]):
             raise BadInput(
-                f"{workload.name}: '{produced}' ({one.role}) would have {one.bits} bits and '{held}' ({other.role}) "
-                f"{other.bits}, and an iteration hands one on as the other (give both the same: {held}={one.bits})"
+                f"{workload.name}: '{produced}' ({one.role}) would have {_width(one)} bits and '{held}' ({other.role}) "
+                f"{_width(other)}, and an iteration hands one on as the other (give both the same: "
+                f"{held}={_width(one)})"
             )
     return changed
 
 
-def parse_precision(text: str) -> dict[str, int]:
-    """Bits by role or name from ``weight=4,activation=8``; ``+`` separates as well as a comma. Raises BadInput."""
-    found: dict[str, int] = {}
+def _of_width(tensor: Tensor, width: Width | None) -> Tensor:
+    if width is None:
+        return tensor
+    if isinstance(width, GroupBits):
+        return replace(tensor, bits=width.bits, metadata_bits=width.metadata_bits)
+    return replace(tensor, bits=width, metadata_bits=Fraction(0))
+
+
+def _width(tensor: Tensor) -> Width:
+    share = tensor.metadata_bits
+    return GroupBits(tensor.bits, share.numerator, share.denominator) if share else tensor.bits
+
+
+def parse_precision(text: str) -> dict[str, Width]:
+    """Bits by role or name from ``weight=4,activation=8``; ``+`` separates as well as a comma.
+
+    ``weight=4:8/128`` is 4 bits per element, and 8 bits of metadata per group of 128. Raises BadInput.
+    """
+    found: dict[str, Width] = {}
     for part in text.replace("+", ",").split(","):
         name, equals, width = (piece.strip() for piece in part.rpartition("="))
-        if not equals or not name or not width.isdecimal() or int(width) < 1:
-            raise BadInput(f"precision '{part.strip()}': write NAME=BITS, such as weight=4,activation=8,*.bias=32 "
-                           f"(names: {', '.join(ROLES)}, tensors, or patterns of these)")  # fmt: skip
+        numbers = _WIDTH.fullmatch(width)
+        if not equals or not name or not numbers or int(numbers[1]) < 1:
+            raise BadInput(f"precision '{part.strip()}': write NAME=BITS, such as weight=4,activation=8,*.bias=32, or "
+                           f"weight=4:8/128 for 8 bits of metadata per group of 128 (names: {', '.join(ROLES)}, "
+                           "tensors, or patterns of these)")  # fmt: skip
         if name in found:
             raise BadInput(f"precision '{text}': '{name}' is given twice")
-        found[name] = int(width)
+        bits = int(numbers[1])
+        found[name] = GroupBits(bits, int(numbers[2]), int(numbers[3])) if numbers[2] else bits
     return found
 
 

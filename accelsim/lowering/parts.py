@@ -114,7 +114,7 @@ class Names:
         for dim, size in enumerate(tensor.shape):
             bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
             elements *= min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds))
-        return -(-elements * tensor.bits // 8)
+        return tensor.bytes_of(elements)
 
 
 @dataclass(frozen=True)

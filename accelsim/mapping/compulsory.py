@@ -73,14 +73,10 @@ def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) ->
         if workload.tensors[source].role in _STANDING and source not in resident and use.reads:
             touched = _touched(tensor, use.reads, without=use.writes)
             if touched:
-                reads[name] = _bytes(touched, tensor.bits) * use.instances
+                reads[name] = tensor.bytes_of(touched) * use.instances
         if tensor.role in _KEPT and use.writes:
-            writes[name] = _bytes(_touched(tensor, use.writes), tensor.bits) * use.instances
+            writes[name] = tensor.bytes_of(_touched(tensor, use.writes)) * use.instances
     return CompulsoryTraffic(reads, writes)
-
-
-def _bytes(elements: int, bits: int) -> int:
-    return -(-elements * bits // 8)
 
 
 class _Times:

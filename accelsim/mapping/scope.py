@@ -225,7 +225,7 @@ class Names:
         return tuple(zip(self._used.get(tensor, ()), counts, strict=False))
 
     def bytes_of(self, access: Access, elements: int) -> int:
-        return -(-elements * self.workload.tensors[access.tensor].bits // 8)
+        return self.workload.tensors[access.tensor].bytes_of(elements)
 
 
 class Scope:

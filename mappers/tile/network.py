@@ -137,6 +137,7 @@ class Network:
                 self.workload.tensors[accesses[which[0]].tensor].bits,
                 len(accesses) - 1 in which,
                 None if name in staying else self.tiers.near,
+                self.workload.tensors[accesses[which[0]].tensor].metadata_bits,
             )
             for name, which in found.items()
         ]
@@ -147,7 +148,7 @@ class Network:
         _check_constraint(einsum, constraint)
         identity = (
             _signature(einsum),
-            tuple((o.shapes, o.bits, o.is_output, o.home) for o in operands),
+            tuple((o.shapes, o.bits, o.metadata_bits, o.is_output, o.home) for o in operands),
             (self.arch.spec_hash, budget, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items()))),
         )

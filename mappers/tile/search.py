@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import combinations, permutations, product
 from math import inf, prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from ...mapping.constraints import OpConstraint
 
 Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Count = TypeVar("Count", int, Array)
 
 SIZES_PER_RANK = 8
 """Candidate tile sizes of one rank."""
@@ -52,6 +55,7 @@ class Operand:
     bits: int
     is_output: bool
     home: str | None
+    metadata_bits: Fraction = Fraction(0)
 
     @property
     def ranks(self) -> frozenset[str]:
@@ -141,6 +145,12 @@ def tile_sizes(size: int, limit: int = SIZES_PER_RANK) -> list[int]:
         return ordered
     wanted = [size ** (1 - i / (limit - 1)) for i in range(limit)]
     return sorted({min(ordered, key=lambda s, w=w: (abs(np.log(s / w)), s)) for w in wanted}, reverse=True)  # type: ignore[misc]
+
+
+def _bytes(elements: Count, operand: Operand) -> Count:
+    """Bytes of so many elements of an operand (a number or an array) with their metadata, rounded up."""
+    share = operand.metadata_bits
+    return -(-elements * (operand.bits * share.denominator + share.numerator) // (8 * share.denominator))
 
 
 class _Space:
@@ -290,8 +300,8 @@ class _Space:
             for index, size in zip(indices, shape, strict=True):
                 spread = sum((abs(c) * (extents[r] - 1) for r, c in index.terms), np.int64(0))
                 elements = elements * np.minimum(1 + spread, size)
-            total = total + -(-elements * operand.bits // 8)
-        whole = max(-(-prod(shape) * operand.bits // 8) for shape in operand.shapes)
+            total = total + _bytes(elements, operand)
+        whole = max(_bytes(prod(shape), operand) for shape in operand.shapes)
         return np.broadcast_to(np.minimum(total, whole), (self.n,)).copy()
 
     def _swept_bytes(self, operand: Operand, trips: Mapping[str, Array]) -> Array:
