@@ -13,15 +13,15 @@ from support.cli import accelsim
 from support.machine_files import GOOD, changed
 
 from accelsim.arch import component_kinds, explain, json_schema, loads_architecture, preset_names
-from accelsim.arch.document import parse
 from accelsim.arch.explain import key_docs
 from accelsim.arch.sections import Head
 from accelsim.errors import BadInput
+from accelsim.text.document import parse_document
 
 
 def valid(text: str) -> bool:
     validator: Any = jsonschema.Draft202012Validator(json_schema())
-    return bool(validator.is_valid(parse(text, "m.yaml").data))
+    return bool(validator.is_valid(parse_document(text, "m.yaml").data))
 
 
 def test_json_schema_names_every_key() -> None:
@@ -45,7 +45,7 @@ def test_every_key_of_the_schema_is_documented() -> None:
 @pytest.mark.parametrize("preset", preset_names())
 def test_presets_follow_the_schema(preset: str) -> None:
     text = resources.files("accelsim.arch_specs").joinpath(f"{preset}.yaml").read_text(encoding="utf-8")
-    jsonschema.validate(parse(text, preset).data, json_schema())
+    jsonschema.validate(parse_document(text, preset).data, json_schema())
 
 
 def test_the_schema_takes_what_the_loader_takes() -> None:

@@ -121,7 +121,7 @@ def test_a_machine_with_tables_is_a_value(tmp_path: Path) -> None:
         ("component,action,value\nsram,raed,1 pJ/byte\n", "t.csv:2: sram has no action `raed` (did you mean `read`?)"),
         (
             "component,action,value\narray,exp,1 pJ\n",
-            "t.csv:2: array has no action `exp` (has: `mac`, `register`, `area`, `leakage`)",
+            "t.csv:2: array has no action `exp` (there are area, leakage, mac, register)",
         ),
         (
             "component,action,value\nsram,read,1 pJ\n",

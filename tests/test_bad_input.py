@@ -224,7 +224,7 @@ def test_a_sweep_into_a_folder_that_takes_no_files() -> None:
         (["edge_npu", "gpt2", "--axis", "mapper=tyle"], ["tyle"]),
         (["edge_npu", "gpt3"], ["no model 'gpt3'"]),
         (["edge_npu"], ["at least one model"]),
-        (["nowhere.yaml"], ["nowhere.yaml: cannot read the sweep"]),
+        (["nowhere.yaml"], ["cannot read nowhere.yaml"]),
     ],
 )
 def test_wrong_sweeps(arguments: list[str], messages: list[str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from accelsim.arch import Architecture, load_architecture, loads_architecture, preset_names
-from accelsim.arch.document import parse
+from accelsim.text.document import parse_document
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def without_source(name: str, text: str) -> list[str]:
     A source is a comment on the line or above it, the same of the mapping that the number stands in (`rates`), or the
     component's `source`.
     """
-    document, lines = parse(text, name), text.splitlines()
+    document, lines = parse_document(text, name), text.splitlines()
     missing = []
     for path in leaves(document.data):
         places = [path] + ([path[:-1]] if len(path) > 3 else [])

@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ..errors import BadInput, Problem, SpecError
+from ..text.names import nearest_key
 from .component import Component, LinkBase, Memory, Surroundings, UnitBase
 from .operating_point import OperatingPoint
-from .structure import nearest, structure_faults
+from .structure import structure_faults
 from .tables import TableRow, figures
 from .units import FREQUENCY, LENGTH, VOLTAGE, quantity_of
 
@@ -168,7 +169,7 @@ class Architecture:
 
     def _memory(self, name: str) -> Memory:
         if name not in self.memories:
-            raise BadInput(f"{self.name} has no memory `{name}` ({nearest(name, self.memories)})")
+            raise BadInput(f"{self.name} has no memory `{name}` ({nearest_key(name, self.memories)})")
         return self.memories[name]
 
     def defaults_used(self) -> dict[str, str]:

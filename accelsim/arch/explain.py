@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from inspect import getdoc
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ..errors import BadInput
+from ..text.names import close, short
 from .registry import component_kinds
 from .sections import EXTENDS_DOC, SECTION_DOCS, SECTIONS, Head, Running
 from .units import quantity_of
@@ -60,7 +60,7 @@ def explain(key: str) -> tuple[KeyDoc, ...]:
         _, _, inner = rest.partition(".")
         found = tuple(d for d in docs if d.path == f"{section}.*.{inner}")
     if not found:
-        raise BadInput(f"no key `{key[:60]}` in a machine file ({_nearest(key, docs)})")
+        raise BadInput(f"no key `{short(key, 60)}` in a machine file ({_nearest(key, docs)})")
     return found
 
 
@@ -71,12 +71,11 @@ def _names(doc: KeyDoc) -> tuple[str, ...]:
 
 
 def _nearest(key: str, docs: tuple[KeyDoc, ...]) -> str:
-    known = sorted({name for d in docs for name in (*_names(d), d.kind) if name})
-    close = get_close_matches(key, known, 3, 0.5)
+    known = {name for d in docs for name in (*_names(d), d.kind) if name}
     last = key.rpartition(".")[2]
-    close = close or get_close_matches(last, sorted({d.path.rpartition(".")[2] for d in docs}), 3, 0.5)
-    if close:
-        return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?"
+    found = close(key, known, 3, 0.5) or close(last, {d.path.rpartition(".")[2] for d in docs}, 3, 0.5)
+    if found:
+        return "did you mean " + " or ".join(f"`{name}`" for name in found) + "?"
     return "has: " + ", ".join(f"`{name}`" for name in ("clock", *SECTIONS)) + " ...; `accelsim schema` has all"
 
 

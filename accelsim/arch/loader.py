@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -14,13 +13,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..errors import BadInput, Problem, SpecError
+from ..text.document import parse_document
+from ..text.names import nearest_key, short
+from ..text.nodes import Keys, Position
 from .architecture import Architecture
 from .component import Component
-from .document import Document, Keys, Position, is_preset, parse, preset_names, read, resolve
+from .document import MACHINE, MachineText, is_preset, preset_names, read, resolve
 from .operating_point import OperatingPoint
 from .registry import component_kind, component_kinds, kind_names
 from .sections import SECTIONS, Head, Running
-from .structure import nearest, structure_faults
+from .structure import structure_faults
 from .tables import load_tables
 from .units import FREQUENCY, quantity_of
 
@@ -41,7 +43,7 @@ class RawSpec:
     """
 
     name: str
-    document: Document
+    document: MachineText
 
     def with_values(self, values: Mapping[str, Any]) -> RawSpec:
         """Return a spec with some values replaced, such as ``{"memories.sram.capacity": "1 MiB"}``.
@@ -55,9 +57,7 @@ class RawSpec:
         for dotted, value in values.items():
             path = tuple(dotted.split("."))
             if not self._settable(path):
-                near = get_close_matches(dotted, self.paths(), 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"has: {', '.join(self.paths()[:8])} ..."
-                raise BadInput(f"{self.name}: no value at `{dotted}` ({hint})")
+                raise BadInput(f"{self.name}: no value at `{dotted}` ({nearest_key(dotted, self.paths())})")
             into = document.data
             for key in path[:-1]:
                 into = into.setdefault(key, {})
@@ -139,7 +139,7 @@ def loads_architecture(text: str, name: str = "machine", folder: Path | None = N
     Raises:
         SpecError: with every problem of the text, each with its line.
     """
-    return RawSpec(name, resolve(parse(text, name), folder, (name,))).build()
+    return RawSpec(name, resolve(parse_document(text, name, MACHINE), folder, (name,))).build()
 
 
 class _Builder:
@@ -147,14 +147,11 @@ class _Builder:
 
     def __init__(self, spec: RawSpec) -> None:
         self.spec = spec
-        self.data, self.positions = spec.document.data, spec.document.positions
+        self.data = spec.document.data
         self.problems: list[tuple[Position, Problem]] = []
 
     def report(self, path: Keys, what: str, hint: str = "") -> None:
-        known = path
-        while known not in self.positions:
-            known = known[:-1]
-        position = self.positions[known]
+        position = self.spec.document.position(path)
         self.problems.append((position, Problem(position.at(path), what, hint)))
 
     def build(self) -> Architecture:
@@ -203,7 +200,7 @@ class _Builder:
         for name, spec in specs.items():
             path = (section, name)
             if not _NAME.fullmatch(name):
-                self.report(path, f"`{name[:40]}` cannot be a name", "letters, digits, _ and -, a letter first")
+                self.report(path, f"`{short(name)}` cannot be a name", "letters, digits, _ and -, a letter first")
             found[name] = self.component(path, spec, head)
         return found
 
@@ -216,9 +213,8 @@ class _Builder:
             self.report(path, "missing key `kind`", _kinds_of(SECTIONS[path[0]]))
             return None
         if not isinstance(name, str) or name not in kind_names():
-            close = get_close_matches(str(name), kind_names(), 1)
-            hint = f"did you mean `{close[0]}`?" if close else _kinds_of(SECTIONS[path[0]])
-            self.report((*path, "kind"), f"unknown kind `{str(name)[:40]}`", hint)
+            hint = nearest_key(name, kind_names(), _kinds_of(SECTIONS[path[0]]))
+            self.report((*path, "kind"), f"unknown kind `{short(name)}`", hint)
             return None
         kind = component_kind(name)
         if kind.category != SECTIONS[path[0]]:
@@ -246,7 +242,7 @@ class _Builder:
         for key, value in values.items():
             if key not in fields:
                 known = [*fields, *(() if path else ("extends", *SECTIONS))]
-                self.report((*path, key), f"unknown key `{key[:60]}`", nearest(key, known))
+                self.report((*path, key), f"unknown key `{short(key, 60)}`", nearest_key(key, known))
             elif isinstance(value, bool) and bool not in (fields[key].annotation, *get_args(fields[key].annotation)):
                 self.report((*path, key), f"must not be {str(value).lower()}", _example(fields[key]))
             else:
@@ -274,16 +270,16 @@ class _Builder:
                     self.report(here, context["what"], context["hint"])
                 case "extra_forbidden":
                     known = _inner_keys(fields.get(key))
-                    self.report(here, f"unknown key `{here[-1][:60]}`", nearest(here[-1], known))
+                    self.report(here, f"unknown key `{short(here[-1], 60)}`", nearest_key(here[-1], known))
                 case "missing":
                     self.report(here[:-1], f"missing key `{here[-1]}`", hint)
                 case "value_error":
                     self.report(here, str(context["error"]))
                 case "literal_error":
-                    given = str(item["input"])[:40]
+                    given = short(item["input"])
                     self.report(here, f"`{given}` is not valid", f"one of {context['expected']}")
                 case _:
-                    given = str(item["input"])[:40]
+                    given = short(item["input"])
                     self.report(here, f"`{given}`: {item['msg'][0].lower()}{item['msg'][1:]}", hint)
 
     def structure(self, sections: Mapping[str, Mapping[str, Component | None]]) -> None:

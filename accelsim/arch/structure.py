@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ..text.names import nearest_key
 
 
 class Fault(NamedTuple):
@@ -13,14 +14,6 @@ class Fault(NamedTuple):
     path: tuple[str, ...]
     what: str
     hint: str
-
-
-def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """A hint for a name that is not known: the nearest one, else all."""
-    close = get_close_matches(name, list(known), 1)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return "has: " + ", ".join(f"`{k}`" for k in known) if known else "there is none"
 
 
 def structure_faults(
@@ -40,18 +33,18 @@ def structure_faults(
         faults.append(Fault(("units",), "a machine needs at least one compute unit", "such as a `systolic` array"))
     for name, parent in parents.items():
         if parent is not None and parent not in parents:
-            faults.append(Fault(("memories", name, "parent"), f"no memory `{parent}`", nearest(parent, parents)))
+            faults.append(Fault(("memories", name, "parent"), f"no memory `{parent}`", nearest_key(parent, parents)))
     faults += _tree_faults(parents)
     for name, memories in fed_by.items():
         for key, memory in memories.items():
             if memory not in parents:
                 path = ("units", name, *key.split("."))
-                faults.append(Fault(path, f"no memory `{memory}`", nearest(memory, parents)))
+                faults.append(Fault(path, f"no memory `{memory}`", nearest_key(memory, parents)))
     pairs: dict[frozenset[str], str] = {}
     for name, between in joins.items():
         for memory in between:
             if memory not in parents:
-                faults.append(Fault(("links", name, "between"), f"no memory `{memory}`", nearest(memory, parents)))
+                faults.append(Fault(("links", name, "between"), f"no memory `{memory}`", nearest_key(memory, parents)))
         if len(set(between)) == 1:
             faults.append(Fault(("links", name, "between"), f"joins `{between[0]}` to itself", "name two memories"))
         if between and (other := pairs.setdefault(frozenset(between), name)) != name:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, SpecError
+from ..files import read_text
+from ..text.document import Document, parse_document
+from ..text.names import nearest_key, short
+from ..text.nodes import Keys, Position
 from .component import Component
-from .document import SUFFIXES, Document, Keys, Position, parse
+from .document import SUFFIXES, MachineText
 from .energy import Figure
 from .registry import component_kind, kind_names
 from .units import AREA, POWER, Quantity, QuantityError
@@ -67,7 +70,7 @@ def figures(rows: Iterable[TableRow], component: str, kind: str) -> dict[str, Fi
 
 
 def load_tables(
-    document: Document, kinds: Mapping[str, str]
+    document: MachineText, kinds: Mapping[str, str]
 ) -> tuple[tuple[TableRow, ...], list[tuple[Position, Problem]]]:
     """Read what a machine file has under `tables`.
 
@@ -84,8 +87,7 @@ def load_tables(
     try:
         cells += _cells(value, document)
     except SpecError as error:
-        at = _position(document, ("tables",))
-        problems += [(at, problem) for problem in error.problems]
+        problems += [(document.position(("tables",)), problem) for problem in error.problems]
     rows: list[TableRow] = []
     first: dict[tuple[str, str], _Cell] = {}
     for cell in cells:
@@ -97,7 +99,7 @@ def load_tables(
     return tuple(rows), problems
 
 
-def _cells(value: Any, document: Document) -> Iterator[_Cell]:
+def _cells(value: Any, document: MachineText) -> Iterator[_Cell]:
     if value is None:
         return
     if isinstance(value, dict):
@@ -106,52 +108,36 @@ def _cells(value: Any, document: Document) -> Iterator[_Cell]:
     paths = value if isinstance(value, list) else [value]
     for ref in paths:
         if not isinstance(ref, str) or Path(ref).suffix.lower() not in (".csv", *SUFFIXES):
-            where = _position(document, ("tables",)).at(("tables",))
             hint = "a path that ends in .csv or .yaml, a list of such, or `component: {action: value}`"
-            raise SpecError([Problem(where, f"`{str(ref)[:60]}` is not a table", hint)])
+            raise document.error(("tables",), f"`{short(ref, 60)}` is not a table", hint)
         yield from _of_file(ref, document)
 
 
-def _position(document: Document, path: Keys) -> Position:
-    """Where a key stands, else the nearest one around it."""
-    while path not in document.positions:
-        path = path[:-1]
-    return document.positions[path]
-
-
-def _of_file(ref: str, document: Document) -> Iterator[_Cell]:
+def _of_file(ref: str, document: MachineText) -> Iterator[_Cell]:
     path = Path(ref) if document.tables_folder is None else document.tables_folder / ref
-    where = _position(document, ("tables",)).at(("tables",))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SpecError([Problem(str(path), "not UTF-8 text")]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError([Problem(where, f"cannot read {path}: {reason}", _siblings(path))]) from None
+    text = read_text(path, document.where(("tables",)), (".csv", *SUFFIXES))
     if path.suffix.lower() == ".csv":
         yield from _of_csv(text, ref, str(path))
     else:
         root = ("a table is a mapping", "such as `sram: {read: 3.9 pJ/bit}`")
-        inner = parse(text, str(path), root)
+        inner = parse_document(text, str(path), root)
         yield from _of_mapping(inner.data, inner, (), ref)
 
 
 def _of_mapping(components: Mapping[str, Any], document: Document, path: Keys, ref: str | None) -> Iterator[_Cell]:
     for component, actions in components.items():
         here = (*path, component)
-        at = _position(document, here)
         if not isinstance(actions, dict):
             hint = "such as `read: 2 pJ/bit`"
-            raise SpecError([Problem(at.at(here), "must be a mapping of actions to values", hint)])
+            raise document.error(here, "must be a mapping of actions to values", hint)
         for action, given in actions.items():
             spot = (*here, action)
-            at = _position(document, spot)
+            at = document.position(spot)
             stated = given if isinstance(given, dict) else {"value": given}
             unknown = [k for k in stated if k not in ("value", "source")]
             if unknown or "value" not in stated:
-                raise SpecError([Problem(at.at(spot), f"unknown key `{unknown[0]}`" if unknown else "has no `value`",
-                                         "`value` and `source`")])  # fmt: skip
+                what = f"unknown key `{unknown[0]}`" if unknown else "has no `value`"
+                raise document.error(spot, what, "`value` and `source`")
             own = str(stated["source"]) if stated.get("source") is not None else ""
             line = f"{ref or at.file}:{at.line}" if at.line else at.file
             source = f"{line}: {own}" if own and ref else own or line
@@ -185,7 +171,7 @@ def _check_header(header: Sequence[str], at: Position) -> None:
     problems = []
     for name in header:
         if name not in COLUMNS:
-            problems.append(Problem(at.at(()), f"unknown column `{name[:40]}`", _near(name, COLUMNS)))
+            problems.append(Problem(at.at(()), f"unknown column `{short(name)}`", nearest_key(name, COLUMNS)))
     for name in COLUMNS[:3]:
         if header.count(name) != 1:
             what = f"no column `{name}`" if name not in header else f"column `{name}` stands twice"
@@ -201,11 +187,12 @@ def _wrong(cell: _Cell, kinds: Mapping[str, str], first: dict[tuple[str, str], _
     if kind not in kind_names():
         if cell.component in kinds:
             return Problem(where, f"`{cell.component}` has no valid kind", "see the component itself")
-        hint = _near(cell.component, [*kinds, *kind_names()])
-        return Problem(where, f"no component or kind `{cell.component[:40]}`", hint)
+        hint = nearest_key(cell.component, [*kinds, *kind_names()])
+        return Problem(where, f"no component or kind `{short(cell.component)}`", hint)
     quantities = _quantities(component_kind(kind))
     if cell.action not in quantities:
-        return Problem(where, f"{cell.component} has no action `{cell.action[:40]}`", _near(cell.action, quantities))
+        hint = nearest_key(cell.action, quantities)
+        return Problem(where, f"{cell.component} has no action `{short(cell.action)}`", hint)
     if (other := first.setdefault((cell.component, cell.action), cell)) is not cell:
         earlier = f"{other.at.file}:{other.at.line}" if other.at.line else other.at.file
         return Problem(where, f"{cell.component}.{cell.action} stands twice", f"first given in {earlier}; remove one")
@@ -218,17 +205,3 @@ def _wrong(cell: _Cell, kinds: Mapping[str, str], first: dict[tuple[str, str], _
 
 def _quantities(kind: type[Component]) -> Mapping[str, Quantity]:
     return {**kind.actions, **_BESIDE_ACTIONS}
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = list(dict.fromkeys(known))
-    close = get_close_matches(name, names, 1)
-    return f"did you mean `{close[0]}`?" if close else "has: " + ", ".join(f"`{n}`" for n in names)
-
-
-def _siblings(path: Path) -> str:
-    try:
-        names = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in (".csv", *SUFFIXES))[:20]
-    except (OSError, ValueError):
-        names = []
-    return _near(path.name, names) if names else "there is no table beside the machine"

@@ -7,7 +7,6 @@ number is refused; in Python it is taken to be in SI already.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+
+from ..text.names import nearest_key, short
 
 _NUMBER = re.compile(
     r"\s*([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE]([-+]?\d{1,30}))?)(?!\d)\s*(\S.*?)?\s*", re.ASCII
@@ -88,26 +89,26 @@ class Quantity:
             return math.inf
         match = _NUMBER.fullmatch(text)
         if match is None:
-            raise QuantityError(f"`{_short(text)}` is not a {self.name}", self.hint)
+            raise QuantityError(f"`{short(text)}` is not a {self.name}", self.hint)
         if abs(int(match[2] or 0)) > _LARGEST_POWER:
-            raise QuantityError(f"`{_short(text)}` is out of range", self.hint)
+            raise QuantityError(f"`{short(text)}` is out of range", self.hint)
         number, unit = Fraction(match[1]), match[3]
         if unit is None:
             if number == 0 and not self.positive:
                 return number
-            raise QuantityError(f"`{_short(text)}` has no unit", self.hint)
+            raise QuantityError(f"`{short(text)}` has no unit", self.hint)
         return self.check(number * self._factor(unit, clock), text)
 
     def check(self, value: Fraction, text: object) -> Fraction:
         """Return `value` if it lies in the range of the quantity."""
         if value < 0:
-            raise QuantityError(f"`{_short(text)}` is negative", self.hint)
+            raise QuantityError(f"`{short(text)}` is negative", self.hint)
         if value == 0 and self.positive:
-            raise QuantityError(f"`{_short(text)}`: a {self.name} must be more than zero", self.hint)
+            raise QuantityError(f"`{short(text)}`: a {self.name} must be more than zero", self.hint)
         if value > _LARGEST:
-            raise QuantityError(f"`{_short(text)}` is too large", self.hint)
+            raise QuantityError(f"`{short(text)}` is too large", self.hint)
         if self.integer and value.denominator != 1:
-            raise QuantityError(f"`{_short(text)}` is not a whole number of {self.display[-1]}", self.hint)
+            raise QuantityError(f"`{short(text)}` is not a whole number of {self.display[-1]}", self.hint)
         return value
 
     def _factor(self, unit: str, clock: Fraction | None) -> Fraction:
@@ -123,7 +124,7 @@ class Quantity:
             energy, count, amount = match.groups()
             if energy in _JOULES and amount in _BYTES and int(count or 1):
                 return _JOULES[energy] / (_BYTES[amount] * int(count or 1))
-        raise QuantityError(f"`{_short(unit)}` is not a unit of {self.name}", self._nearest_unit(compact))
+        raise QuantityError(f"`{short(unit)}` is not a unit of {self.name}", self._nearest_unit(compact))
 
     def _nearest_unit(self, unit: str) -> str:
         known = [*self.units, *(self.per_cycle or ())]
@@ -133,8 +134,8 @@ class Quantity:
         if bits_per_second in known:
             return f"bits per second are written `{bits_per_second}`, bytes `{bits_per_second.replace('b/s', 'B/s')}`"
         same = [u for u in known if u.lower() == unit.lower()]
-        close = same or difflib.get_close_matches(unit, known, 1)
-        return f"did you mean `{close[0]}`? {self.hint}" if close else self.hint
+        hint = nearest_key(unit, same[:1] or known, "")
+        return f"{hint} {self.hint}" if hint else self.hint
 
     def format(self, value: float) -> str:
         """Return the shortest text that `parse` reads back as exactly `value`."""
@@ -155,11 +156,6 @@ class Quantity:
         """Return the SI value of `text` as an int or the nearest float."""
         value = self.parse(text, clock)
         return int(value) if self.integer else float(value)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _rates(units: Mapping[str, Fraction], per: str) -> dict[str, Fraction]:
@@ -195,11 +191,11 @@ def _validator(quantity: Quantity) -> BeforeValidator:
             if isinstance(value, str):
                 return quantity.to_si(value, context.get("clock") if context else None)
             if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
-                raise QuantityError(f"`{_short(value)}` is not a {quantity.name}", quantity.hint)
+                raise QuantityError(f"`{short(value)}` is not a {quantity.name}", quantity.hint)
             if value != value or (math.isinf(value) and not (quantity.unlimited and value > 0)):
                 raise QuantityError(f"`{value}` is not a {quantity.name}", quantity.hint)
             if context is not None and value != 0:
-                raise QuantityError(f"`{_short(value)}` has no unit", quantity.hint)
+                raise QuantityError(f"`{short(value)}` has no unit", quantity.hint)
             if math.isinf(value):
                 return value
             exact = quantity.check(Fraction(value), value)

@@ -278,15 +278,13 @@ def _columns(study: Study, text: str | None) -> list[str] | None:
     """Names between commas, each a column of the table. Raises BadInput."""
     if text is None:
         return None
+    from ..text.names import nearest
+
     known = study.table_columns()
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            from difflib import get_close_matches
-
-            close = get_close_matches(name, known, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-            raise BadInput(f"--columns: no column '{name}' ({hint})")
+            raise BadInput(f"--columns: no column '{name}' ({nearest(name, known)})")
     return wanted
 
 

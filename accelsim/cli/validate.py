@@ -27,10 +27,13 @@ def validate(
 
 def _check(file: str) -> str:
     """What the file holds, in words. Raises BadInput."""
-    from ..arch.document import is_preset, parse
+    from ..arch.document import is_preset
     from ..arch.loader import load_architecture
+    from ..files import read_text
+    from ..text.document import parse_document
 
-    keys = set() if is_preset(file) else set(parse(_text(file), file).data)
+    data = None if is_preset(file) else parse_document(read_text(file), file).data
+    keys = set(data) if isinstance(data, dict) else set()
     if "root" in keys:
         from ..mapping import load_mapping
 
@@ -48,10 +51,3 @@ def _check(file: str) -> str:
 
 def _one(name: str) -> str:
     return "memory" if name == "memories" else name.removesuffix("s")
-
-
-def _text(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: cannot read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from ..text.names import nearest
 from . import dimensions
 from .dimensions import PLAIN, UNKNOWN, Dimension
 from .expression import Expression
@@ -90,8 +91,5 @@ def _check_text(whole: Expression, name: Name, node: Node, known: Values) -> Non
     amount = dimensions.quantity(node.value)
     if node.value in texts or (amount and amount in [dimensions.quantity(text) for text in texts]):
         return
-    from difflib import get_close_matches
-
-    close = get_close_matches(node.value, texts, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"it is {', '.join(texts[:10])}"
+    hint = nearest(node.value, texts, f"it is {', '.join(texts[:10])}")
     raise ExpressionError(whole.text, node.at, f"'{name.name}' is never '{node.value}'", hint)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
 from typing import TypeAlias
+
+from ..text.names import nearest
 
 Dimension: TypeAlias = frozenset[tuple[str, int]] | None
 
@@ -100,9 +101,8 @@ def unit(text: str) -> tuple[Fraction, Dimension] | None:
 
 def nearest_unit(text: str) -> str:
     """A hint for a text that is no unit."""
-    known = list(units())
-    close = [u for u in known if u.lower() == text.lower()] or get_close_matches(text, known, 1)
-    return f"did you mean '{close[0]}'?" if close else "such as mJ, us, MiB, GB/s, GHz"
+    same = [u for u in units() if u.lower() == text.lower()]
+    return nearest(text, same[:1] or units(), "such as mJ, us, MiB, GB/s, GHz")
 
 
 @lru_cache(maxsize=4096)

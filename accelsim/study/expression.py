@@ -17,9 +17,9 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeAlias
 
+from ..text.names import close
 from .dimensions import PLAIN, SUFFIXES, UNKNOWN, Dimension, agree, divide, multiply, of_column, quantity, told
 from .expression_nodes import COMPARISONS, Among, Binary, Call, Name, Node, Number, Text, Unary, is_truth, names
 from .expression_parser import ExpressionError, parse
@@ -126,8 +126,8 @@ def _column(text: str, node: Name, known: Sequence[str]) -> str:
     if found:
         raise ExpressionError(text, node.at, f"'{node.name}' may be any of {', '.join(found[:6])}", "write one in full")
     ends = {end: c for c in known for end in (c, c.rpartition(".")[2])}
-    close = get_close_matches(node.name, list(ends), 1)
-    hint = f"did you mean '{ends[close[0]]}'?" if close else f"there are {', '.join(known[:20]) or 'none'}"
+    found = close(node.name, ends)
+    hint = f"did you mean '{ends[found[0]]}'?" if found else f"there are {', '.join(known[:20]) or 'none'}"
     raise ExpressionError(text, node.at, f"no column '{node.name}'", f"{hint}; a text stands in quotes")
 
 

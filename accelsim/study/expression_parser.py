@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ..errors import Problem, SpecError
+from ..text.names import short
 from .dimensions import PLAIN, nearest_unit, unit
 from .expression_nodes import COMPARISONS, FUNCTIONS, Among, Binary, Call, Name, Node, Number, Text, Unary, is_truth
 
@@ -32,7 +33,7 @@ class ExpressionError(SpecError):
     """An expression that is not well formed or does not fit its columns: its text, the place, what would be valid."""
 
     def __init__(self, text: str, at: int, what: str, hint: str = "") -> None:
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = short(text, 80)
         super().__init__([Problem(f"'{shown}', character {at + 1}", what, hint)])
 
 

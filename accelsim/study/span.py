@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, TypeAlias
 
 from ..errors import Problem, SpecError
+from ..text.names import nearest_key
 from . import dimensions
 from .dimensions import PLAIN, Dimension
 
@@ -163,8 +163,7 @@ def read_range(value: Mapping[str, Any]) -> list[Scalar] | Span:
     """
     for key in value:
         if key not in KEYS:
-            near = get_close_matches(str(key), KEYS, 1)
-            raise RangeError(f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else ", ".join(KEYS))
+            raise RangeError(f"unknown key `{key}`", nearest_key(key, KEYS))
     for key in ("from", "to"):
         if key not in value:
             raise RangeError(f"a range needs `{key}`", "such as {from: 16, to: 64, step: 16}")

@@ -22,12 +22,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..arch.document import Document, Position, parse
 from ..errors import Problem, SpecError
+from ..files import read_text
+from ..text.document import Document, parse_document
+from ..text.names import nearest_key
 from .axis import Axis
 from .expression import Expression
 from .point import Model
@@ -48,33 +49,23 @@ def load_sweep(path: str | Path) -> Sweep:
     Raises:
         SpecError: it cannot be read, or with everything wrong in it, each with its line.
     """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise SpecError([Problem(str(path), f"cannot read the sweep: {reason}")]) from None
-    return _Reader(parse(text, str(path)), file).read()
+    root = "a sweep is a mapping", "begin with `arch:`, `models:`, `axes:`"
+    return _Reader(parse_document(read_text(path), str(path), root), Path(path)).read()
 
 
 class _Reader:
     def __init__(self, document: Document, file: Path) -> None:
-        self.data, self.positions = document.data, document.positions
+        self.document, self.data = document, document.data
         self.file = file
         self.problems: list[Problem] = []
 
     def report(self, path: tuple[str, ...], what: str, hint: str = "") -> None:
-        known = path
-        while known not in self.positions:
-            known = known[:-1]
-        position: Position = self.positions[known]
-        self.problems.append(Problem(position.at(path), what, hint))
+        self.problems.append(self.document.problem(path, what, hint))
 
     def read(self) -> Sweep:
         for key in self.data:
             if key not in KEYS:
-                near = get_close_matches(key, KEYS, 1)
-                self.report((key,), f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else ", ".join(KEYS))
+                self.report((key,), f"unknown key `{key}`", nearest_key(key, KEYS))
         sweep = Sweep(
             archs=tuple(self.reference(a) for a in self.strings("arch")),
             models=tuple(m for m in map(self.model, *self.numbered("models")) if m),
