@@ -49,8 +49,8 @@ def test_convolutions_of_a_topology(tmp_path: Path) -> None:
     }
     assert w.macs == sum(points(w).values())
     assert w.tensors["Depthwise.filter"].shape == (1, 512, 3, 3)
-    assert w.bytes_by_role()[Role.INPUT] == 2 * (3 * 227 * 227 + 512 * 14 * 14 + 2 * 7 * 9)
-    assert load_model(str(tmp_path / "net.csv"), bits=8).bytes_by_role()[Role.OUTPUT] == 96 * 55 * 55 + 49 + 4 * 49
+    assert w.bytes_by_role()[Role.INPUT] == 3 * 227 * 227 + 512 * 14 * 14 + 2 * 7 * 9
+    assert load_model(str(tmp_path / "net.csv"), bits=16).bytes_by_role()[Role.OUTPUT] == 2 * (96 * 55 * 55 + 49 + 196)
 
 
 def test_last_window_reads_zeros_over_the_edge() -> None:
@@ -71,6 +71,28 @@ def test_matrix_products_and_columns_in_any_order() -> None:
 def test_strides_of_both_dimensions() -> None:
     header = CONVOLUTIONS.splitlines()[0].replace("Strides", "Stride Height, Stride Width")
     assert points(loads_scalesim(f"{header}\nL, 9, 9, 1, 1, 1, 1, 2, 4,\n")) == {"L": 5 * 3}
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "read"), [
+    (9, 1, 2, {0, 2, 4, 6, 8}), (10, 1, 3, {0, 3, 6, 9}), (8, 1, 3, {0, 3, 6}), (11, 2, 5, {0, 1, 5, 6, 10}),
+])
+def test_pixels_between_windows_are_left_out(size: int, kernel: int, stride: int, read: set[int]) -> None:
+    header = CONVOLUTIONS.splitlines()[0]
+    w = loads_scalesim(f"{header}\nL, {size}, 5, {kernel}, 5, 2, 3, {stride},\n")
+    assert w.tensors["L.ifmap"].shape == (1, 2, len(read), 5)
+    windows = -(-(size - kernel) // stride) + 1
+    assert w.tensors["L.ofmap"].shape == (1, 3, windows, 1)
+    inputs = random_inputs(w)
+    whole = np.zeros((2, windows * stride + kernel, 5))
+    whole[:, sorted(read)] = inputs["L.ifmap"][0]
+    want = [[(whole[:, i * stride:i * stride + kernel] * f).sum() for i in range(windows)] for f in inputs["L.filter"]]
+    np.testing.assert_allclose(evaluate(w, inputs)["L.ofmap"][0, :, :, 0], want)
+
+
+def test_layers_named_depthwise() -> None:
+    w = loads_scalesim(CONVOLUTIONS.splitlines()[0] + "\nDP1, 8, 8, 3, 3, 16, 2, 1,\n")
+    assert points(w) == {"DP1": 6 * 6 * 9 * 16 * 2}
+    assert w.tensors["DP1.filter"].shape == (32, 1, 3, 3)
 
 
 @pytest.mark.parametrize("text, message", [

@@ -7,9 +7,13 @@
     L0, 196, 192, 384,
 
 The first row names the columns; a row may end with a comma; empty rows are skipped. Rows are layers of their own: each
-has its own input, weight and output, for a topology does not say how they are joined. Convolutions are not padded; the
-number of windows is rounded up, as SCALE-Sim does (topology_utils.py), so that the last one may reach over the edge,
-where it reads zeros. A depthwise convolution written as one dense filter over all channels is taken as written.
+has its own input, weight and output, for a topology does not say how they are joined. A word is a byte, unless told
+otherwise (single_layer_sim.py, `word_size`).
+
+Convolutions are not padded; the number of windows is rounded up, as SCALE-Sim does (topology_utils.py), so that the
+last one may reach over the edge, where it reads zeros. Where the stride exceeds the filter, the rows or columns between
+windows are never read, and are left out of the input. A depthwise convolution written as one dense filter over all
+channels is taken as written; in a layer with ``DP`` in its name each channel has filters of its own, as there.
 """
 
 from __future__ import annotations
@@ -19,23 +23,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import Problem, SpecError
+from ...files import read_text
 from ...ir import Workload, WorkloadBuilder
-from ..yaml_text import nearest, read_text
+from ...text.names import nearest
 
 CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
 GEMM = ("m", "n", "k")
 STRIDES = ("strides", "stride height", "stride width")
 NAMES = ("layer name", "layer")
+WORD_BITS = 8
+DEPTHWISE = "DP"
 DENSITY = "sparsity"
 """Column of SCALE-Sim 3; only dense layers, 1:1, are read."""
 
 
-def load_scalesim(path: str | Path, *, bits: int = 16) -> Workload:
+def load_scalesim(path: str | Path, *, bits: int = WORD_BITS) -> Workload:
     """The Workload of a topology file; see `loads_scalesim`."""
     return loads_scalesim(read_text(path), str(path), bits=bits)
 
 
-def loads_scalesim(text: str, file: str = "topology.csv", *, bits: int = 16) -> Workload:
+def loads_scalesim(text: str, file: str = "topology.csv", *, bits: int = WORD_BITS) -> Workload:
     """The Workload of a topology.
 
     Layer L has tensors ``L.ifmap``, ``L.filter`` and ``L.ofmap``, of `bits` bits per element (a word of SCALE-Sim).
@@ -68,10 +75,23 @@ def _gemm(b: WorkloadBuilder, name: str, layer: Mapping[str, int | str]) -> None
 def _convolution(b: WorkloadBuilder, name: str, layer: Mapping[str, int | str]) -> None:
     height, width, r, s, channels, filters = (int(layer[c]) for c in CONVOLUTION)
     strides = (int(layer["stride height"]), int(layer["stride width"]))
-    over = [-(size - kernel) % stride for size, kernel, stride in zip((height, width), (r, s), strides, strict=True)]
+    (height, stride_y, over_y), (width, stride_x, over_x) = (
+        _read_pixels(*axis) for axis in zip((height, width), (r, s), strides, strict=True)
+    )
+    groups = channels if DEPTHWISE in str(layer["name"]) else 1
     x = b.input(f"{name}.ifmap", (1, channels, height, width))
-    w = b.weight(f"{name}.filter", (filters, channels, r, s))
-    b.output(b.conv(x, w, strides=strides, pads=(0, 0, *over), name=name, out=f"{name}.ofmap"))
+    w = b.weight(f"{name}.filter", (filters * groups, channels // groups, r, s))
+    pads = (0, 0, over_y, over_x)
+    b.output(b.conv(x, w, strides=(stride_y, stride_x), pads=pads, groups=groups, name=name, out=f"{name}.ofmap"))
+
+
+def _read_pixels(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
+    """Pixels along an axis that windows read, the stride among these alone, and how far the last one reaches over."""
+    windows = -(-(size - kernel) // stride) + 1
+    if stride <= kernel:
+        return size, stride, (windows - 1) * stride + kernel - size
+    inside = [min(kernel, size - start) for start in range(0, size, stride)][:windows]
+    return sum(inside), kernel, windows * kernel - sum(inside)
 
 
 class _Reader:
