@@ -19,6 +19,7 @@ from ..text.nodes import Keys, Position
 from .architecture import Architecture
 from .component import Component
 from .document import MACHINE, MachineText, is_preset, preset_names, read, resolve
+from .imports.scalesim_cfg import is_scalesim_cfg, read_scalesim_cfg
 from .operating_point import OperatingPoint
 from .registry import component_kind, component_kinds, kind_names
 from .sections import SECTIONS, Head, Running
@@ -107,11 +108,13 @@ def load_spec(ref: str | Path) -> RawSpec:
     """Read a machine without validating it.
 
     Args:
-        ref: a preset's name (see `preset_names`), or the path of a YAML file.
+        ref: a preset's name (see `preset_names`), or the path of a YAML file or of a configuration of SCALE-Sim (.cfg).
 
     Raises:
         SpecError: no such preset or file, not YAML, duplicate keys, a wrong `extends`.
     """
+    if is_scalesim_cfg(ref):
+        return RawSpec(Path(ref).stem, read_scalesim_cfg(ref))
     name = str(ref) if is_preset(ref) else Path(ref).stem
     return RawSpec(name, read(ref))
 
