@@ -11,7 +11,7 @@ from ..errors import BadInput
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings or sweeps in YAML.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings or sweeps.")],
 ) -> None:
     """Check machine, mapping and sweep files, and list everything that is wrong with them."""
     wrong = 0
@@ -28,11 +28,12 @@ def validate(
 def _check(file: str) -> str:
     """What the file holds, in words. Raises BadInput."""
     from ..arch.document import is_preset
+    from ..arch.imports.scalesim_cfg import is_scalesim_cfg
     from ..arch.loader import load_architecture
     from ..files import read_text
     from ..text.document import parse_document
 
-    data = None if is_preset(file) else parse_document(read_text(file), file).data
+    data = None if is_preset(file) or is_scalesim_cfg(file) else parse_document(read_text(file), file).data
     keys = set(data) if isinstance(data, dict) else set()
     if "root" in keys:
         from ..mapping import load_mapping
@@ -45,8 +46,9 @@ def _check(file: str) -> str:
         return f"a sweep of {len(load_sweep(file).points())} points"
     arch = load_architecture(file)
     parts = (("memories", arch.memories), ("units", arch.units), ("links", arch.links))
+    notes = f". {arch.description}" if is_scalesim_cfg(file) else ""
     told = ", ".join(f"{len(part)} {name if len(part) != 1 else _one(name)}" for name, part in parts if part)
-    return f"machine '{arch.name}' with {told}"
+    return f"machine '{arch.name}' with {told}{notes}"
 
 
 def _one(name: str) -> str:
