@@ -16,11 +16,11 @@ import csv
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+from ..text.names import nearest
 
 if TYPE_CHECKING:
     from ..report.page import Figure
@@ -135,9 +135,7 @@ def load_experiment(name: str) -> Experiment:
     """The experiment of that name. Raises BadInput if there is none, with the nearest names."""
     known = experiment_names()
     if name not in known:
-        near = get_close_matches(name, known, 3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
-        raise BadInput(f"no experiment '{name}' ({hint})")
+        raise BadInput(f"no experiment '{name}' ({nearest(name, known)})")
     module = import_module(f".{name}.experiment", __package__)
     return Experiment(name, module.rows, getattr(module, "figure", None))
 

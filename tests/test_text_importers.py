@@ -284,7 +284,7 @@ def test_a_yaml_file_of_no_kind(tmp_path: Path, name: str, text: str, message: s
 
 
 def test_a_missing_file_and_wrong_options(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"none\.csv: cannot be read: No such file"):
+    with pytest.raises(BadInput, match=r"cannot read .*none\.csv: No such file"):
         load_model("none.csv")
     with pytest.raises(BadInput, match=r"model file 'net\.txt' does not exist .a \.onnx file"):
         load_model("net.txt")

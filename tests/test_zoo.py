@@ -225,11 +225,11 @@ def test_patch_merging_joins_as_the_reference_does() -> None:
     ("input: [3, 8, 8]\nblocks:\n  b: [c: 1]\n  c: {parameters: {n: null}, layers: [b]}\nlayers: [b]\n",
      "my.yaml:4: .*block 'b' holds itself .b in c in b"),
     ("input: [3, 8, 8]\nblocks:\n  b: {parameters: {n: null}, layers: [conv: $m]}\nlayers: [b: 3]\n",
-     r"my.yaml:3: .*no parameter '\$m' .one of n"),
+     r"my.yaml:3: .*no parameter '\$m' .there are n"),
     ("input: [3, 8, 8]\nblocks:\n  b: {parameters: {n: null}, layers: [conv: $n]}\nlayers:\n- b\n",
      "my.yaml:5: .*block 'b' needs 'n'"),
     ("input: [3, 8, 8]\nlayer:\n- relu\n", "my.yaml:2: .*unknown key 'layer' .did you mean 'layers'"),
-    ("input: [3, 8]\nlayers:\n- relu\nlayers: []\n", "my.yaml:4: duplicate key 'layers'"),
+    ("input: [3, 8]\nlayers:\n- relu\nlayers: []\n", "my.yaml:4: layers: duplicate key"),
     ("input: [3, 8\nlayers: [relu]\n", "my.yaml:[12]: not valid YAML"),
     ("input: [3, 8, 8]\nlayers:\n- adaptive_pool: 3\n", r"my.yaml:3: .*do not take \(8, 8\) to \(3, 3\)"),
 ])

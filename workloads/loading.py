@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BadInput
+from ..text.names import near
 
 if TYPE_CHECKING:
     from ..ir import GroupBits, Workload
+    from ..text.document import Document
     from .transformer import HeadOn
-    from .yaml_text import Document
 
 
 class Route(NamedTuple):
@@ -156,19 +156,19 @@ def _onnx(ref: str, options: dict[str, Any]) -> Workload:
         return import_onnx(ref, **options)
     models, name = wheel_models(), ref.removeprefix("onnx:")
     if name not in models:
-        near = get_close_matches(name, models, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(near)}; " if near else ""
-        raise BadInput(f"no model '{name}' in the onnx package ({hint}there are {', '.join(sorted(models))})")
+        hint = f"{near(name, models)}there are {', '.join(sorted(models))}"
+        raise BadInput(f"no model '{name}' in the onnx package ({hint})")
     return import_onnx(models[name], name=name, **options)
 
 
 def _yaml(ref: str, options: dict[str, Any]) -> Workload:
+    from ..files import read_text
+    from ..text.document import parse_document
     from .layers import loads_layers
     from .text import loads_cascade, loads_zigzag
-    from .yaml_text import parse_yaml, read_text
 
     text = read_text(ref)
-    route = _kind(parse_yaml(text, ref))
+    route = _kind(parse_document(text, ref))
     taken = _taken(ref, route, options)
     if route is LAYERS:
         return loads_layers(text, ref, **taken)
@@ -196,9 +196,7 @@ def _kind(document: Document) -> Route:
 def _unknown(ref: str) -> str:
     from . import zoo
 
-    near = get_close_matches(ref, zoo.names(), n=3, cutoff=0.4)
     if "/" in ref or Path(ref).suffix[1:].isalpha() or Path(ref).exists():
         what = "exists and is no model" if Path(ref).exists() else "does not exist"
         return f"model file '{ref}' {what} ({FORMS})"
-    hint = f"nearest: {', '.join(near)}; " if near else ""
-    return f"no model '{ref}' ({hint}zoo: {', '.join(zoo.names())}; or onnx:NAME, or a path: {FORMS})"
+    return f"no model '{ref}' ({near(ref, zoo.names())}zoo: {', '.join(zoo.names())}; or onnx:NAME, or a path: {FORMS})"

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 
 from ..errors import BadInput, Problem, SpecError
+from ..text.names import nearest
 from .builder import renumber
 from .einsum import Access, Affine, Einsum, quoted
 from .notation import Declaration, Place, RawAccess, RawIndex, Size, Statement, read_lines
@@ -198,8 +198,7 @@ class _Parser:
             elif name != name.lower() and name.lower() in sizes:
                 offset += coefficient * sizes[name.lower()]
             else:
-                near = get_close_matches(name, sizes, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"ranks: {', '.join(sizes) or 'none'}"
+                hint = nearest(name, sizes, f"ranks: {', '.join(sizes) or 'none'}")
                 self.wrong(place, f"rank '{name}' has no size", hint)
         return Affine(tuple((r, c) for r, c in terms.items() if c), offset)
 
@@ -262,9 +261,8 @@ class _Parser:
             found[name] = Tensor(name, self.shape(name, accesses, name in written), role, width)
         for name in (*self.roles, *(self.bits if isinstance(self.bits, Mapping) else ())):
             if name not in found:
-                near = get_close_matches(name, found, n=1)
-                self.problems.append(Problem(self.source, f"no tensor '{name}' to give a role or bits",
-                                             f"did you mean '{near[0]}'?" if near else ""))
+                what = f"no tensor '{name}' to give a role or bits"
+                self.problems.append(Problem(self.source, what, nearest(name, found, "")))
         return found
 
     def shape(self, name: str, uses: list[tuple[Einsum, Access]], written: bool) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput
+from ..text.names import nearest
 from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
 from .operators import OPERATORS
 from .workload import Item, Repeat, Role, View, Workload
@@ -65,9 +65,8 @@ class _Run:
                 self.memory[name] = np.full(shape, np.nan)
         for name in inputs:
             if name not in workload.tensors:
-                near = get_close_matches(name, list(workload.tensors), n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
-                raise BadInput(f"{workload.name}: value given for '{name}', which is no tensor{hint}")
+                hint = nearest(name, workload.tensors)
+                raise BadInput(f"{workload.name}: value given for '{name}', which is no tensor ({hint})")
 
     def results(self) -> dict[str, Array]:
         with np.errstate(all="ignore"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import NamedTuple, TypeVar
 
 from ..errors import Problem
+from ..text.names import nearest
 from .einsum import Apply, Const, Expr, Read
 from .operators import OPERATORS
 from .workload import Role
@@ -357,8 +357,7 @@ class _Reader:
             self.expect(")")
             return self.read(RawAccess(padded.tensor, padded.indices, value.value, padded.place))
         if op.text not in OPERATORS:
-            near = get_close_matches(op.text, OPERATORS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(OPERATORS)}"
+            hint = nearest(op.text, OPERATORS, f"one of {', '.join(OPERATORS)}")
             raise _NotationError(op.place, f"no operator '{op.text}'", hint)
         args = self.listed(")", self.sum)
         arity = OPERATORS[op.text].arity

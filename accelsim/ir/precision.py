@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import TypeAlias
 
 from ..errors import BadInput
+from ..text.names import near
 from .workload import Item, Repeat, Role, Tensor, View, Workload
 
 ROLES = tuple(role.value for role in Role)
@@ -143,8 +143,7 @@ def _matching(workload: Workload, pattern: str, stored: Mapping[str, str]) -> li
         return [stored.get(pattern, pattern)]
     found = [stored.get(name, name) for name in workload.tensors if fnmatchcase(name, pattern)]
     if not found:
-        near = get_close_matches(pattern, [*ROLES, *workload.tensors], n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(near)}; " if near else ""
+        hint = near(pattern, [*ROLES, *workload.tensors])
         raise BadInput(f"{workload.name}: precision of '{pattern}' fits no tensor ({hint}roles: {', '.join(ROLES)})")
     return found
 

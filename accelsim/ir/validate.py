@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from itertools import combinations
 from math import gcd, prod
 
 from ..errors import Problem, SpecError
+from ..text.names import nearest
 from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
 from .operators import OPERATORS
 from .workload import Item, Repeat, Role, Tensor, View, Workload
@@ -94,8 +94,7 @@ class _Checker:
         made.add(view.output)
 
     def nearest(self, name: str) -> str:
-        near = get_close_matches(name, list(self.tensors), n=1)
-        return f"did you mean '{near[0]}'?" if near else ""
+        return nearest(name, self.tensors, "")
 
     def readable(self, where: str, name: str, made: set[str]) -> bool:
         tensor = self.tensors.get(name)
@@ -143,8 +142,7 @@ class _Checker:
             elif isinstance(e, Apply):
                 operator = OPERATORS.get(e.op)
                 if operator is None:
-                    near = get_close_matches(e.op, list(OPERATORS), n=1)
-                    self.report(where, f"no operator '{e.op}'", f"did you mean '{near[0]}'?" if near else "")
+                    self.report(where, f"no operator '{e.op}'", nearest(e.op, OPERATORS, ""))
                 elif operator.arity != len(e.args):
                     self.report(where, f"operator '{e.op}' has {len(e.args)} arguments", f"takes {operator.arity}")
                 for arg in e.args:

@@ -40,10 +40,10 @@ def nearest_key(name: object, known: Iterable[str], otherwise: str | None = None
     return nearest(name, known, otherwise, "`")
 
 
-def near(name: object, known: Iterable[str]) -> str:
-    """The three nearest names as the beginning of a hint, or nothing."""
+def near(name: object, known: Iterable[str], form: str = "{}; ") -> str:
+    """The three nearest names as the part of a hint that has this form; nothing where there is none."""
     found = close(name, known, 3, 0.4)
-    return f"nearest: {', '.join(found)}; " if found else ""
+    return form.format(f"nearest: {', '.join(found)}") if found else ""
 
 
 def short(value: object, length: int = 40) -> str:

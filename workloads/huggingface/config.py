@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput
+from ...text.names import nearest
 from .. import zoo
 from .model import HFModel
 from .registry import READERS, Keys, family_names
@@ -34,10 +34,9 @@ def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | 
         name = name or (path.parent.name if path.name == "config.json" and path.parent.name else path.stem)
     kind, known = content.get("model_type"), family_names()
     if kind not in known:
-        near = get_close_matches(str(kind), known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        meant = nearest(kind, known, "")
         got = f"model_type '{kind}' is not supported" if "model_type" in content else "key 'model_type' is missing"
-        raise BadInput(f"{where}: {got} (supported families: {', '.join(known)}{hint})")
+        raise BadInput(f"{where}: {got} (supported families: {', '.join(known)}{meant and f'; {meant}'})")
     keys = Keys(content, where, str(kind))
     spec = READERS[str(kind)](keys, name or where)
     keys.check()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from ...errors import BadInput, Problem, SpecError
+from ...text.names import close
 from ..transformer import Transformer
 
 Reader: TypeAlias = Callable[["Keys", str], Transformer]
@@ -64,8 +64,7 @@ class Keys:
         if value is None and default is not None:
             return default
         if value is None:
-            near = get_close_matches(key, self.content, n=1)
-            found = f"; found '{near[0]}'" if near else ""
+            found = "".join(f"; found '{other}'" for other in close(key, self.content))
             self.problem(f"key '{key}' is missing{found}",
                          f"{self.family} needs it; supported families: {', '.join(family_names())}")
             return max(1, least)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, SpecError
+from ...files import read_text
 from ...ir import Workload, WorkloadBuilder
-from ..yaml_text import Document, Keys, nearest, parse_yaml, read_text
+from ...text.document import Document, Steps, parse_document
+from ...text.names import nearest, short
 from . import blocks, kinds, tokens  # noqa: F401  (they register the kinds of layers)
 from .registry import KINDS, Layers, arguments, built, check, kind_of
 
@@ -48,7 +50,7 @@ def loads_layers(
         SpecError: what is wrong, with file and line, and what would be valid.
         BadInput: an option that does not fit the model.
     """
-    document = parse_yaml(text, file)
+    document = parse_document(text, file)
     top = document.data
     if not isinstance(top, dict):
         raise document.error((), "a layer list is a mapping", "with the keys input and layers")
@@ -89,7 +91,7 @@ def _input_shape(document: Document, name: str, resolution: int | tuple[int, int
 @dataclass(frozen=True)
 class _Block:
     parameters: Mapping[str, Any]
-    path: Keys
+    path: Steps
     layers: list[Any]
 
 
@@ -99,7 +101,7 @@ def _blocks(document: Document) -> dict[str, _Block]:
         raise document.error(("blocks",), "must be a mapping of names to blocks")
     found: dict[str, _Block] = {}
     for name, block in given.items():
-        path: Keys = ("blocks", name)
+        path: Steps = ("blocks", name)
         if name in KINDS:
             raise document.error(path, f"'{name}' is a kind of layer", "another name")
         if isinstance(block, list):
@@ -131,21 +133,21 @@ class _Reader:
             x = self.one((*layers.path, i), item, layers.parameters, x, prefix)
         return x
 
-    def one(self, path: Keys, item: Any, parameters: Mapping[str, Any], x: str, prefix: str) -> str:
+    def one(self, path: Steps, item: Any, parameters: Mapping[str, Any], x: str, prefix: str) -> str:
         if isinstance(item, str):
             kind, given = item, None
         elif isinstance(item, dict) and len(item) == 1:
             ((kind, given),) = item.items()
             path = (*path, kind)
         else:
-            raise self.document.error(path, f"is {str(item)[:40]}", "a kind of layer, or {kind: arguments}")
+            raise self.document.error(path, f"is {short(item)}", "a kind of layer, or {kind: arguments}")
         function = kind_of(self.document, path, kind, self.blocks)
         if function is None:
             return self.block(path, kind, given, parameters, x, prefix)
         known = {a.name: a for a in arguments(function)}
         if not isinstance(given, dict):
             if given is not None and not known:
-                raise self.document.error(path, f"'{kind}' takes no argument, not {str(given)[:40]}")
+                raise self.document.error(path, f"'{kind}' takes no argument, not {short(given)}")
             given = {} if given is None else {next(iter(known)): given}
             at = dict.fromkeys(given, path)
         else:
@@ -163,7 +165,7 @@ class _Reader:
                 raise self.document.error(path, f"'{kind}' needs '{argument.name}'", f"takes {layer_kinds()[kind]}")
         return built(place, lambda: function(place, x, **values))
 
-    def block(self, path: Keys, kind: str, given: Any, outer: Mapping[str, Any], x: str, prefix: str) -> str:
+    def block(self, path: Steps, kind: str, given: Any, outer: Mapping[str, Any], x: str, prefix: str) -> str:
         block = self.blocks[kind]
         if kind in self.open:
             raise self.document.error(path, f"block '{kind}' holds itself", " in ".join([kind, *reversed(self.open)]))
@@ -190,21 +192,20 @@ class _Reader:
         self.open.pop()
         return x
 
-    def named(self, path: Keys, given: Mapping[str, Any], kind: str, parameters: Mapping[str, Any]) -> str:
+    def named(self, path: Steps, given: Mapping[str, Any], kind: str, parameters: Mapping[str, Any]) -> str:
         name = self.value((*path, "name"), given.get("name", kind), parameters)
         if not isinstance(name, str) or not name:
             raise self.document.error((*path, "name"), f"is {name!r}", "a word")
         return name
 
-    def value(self, path: Keys, value: Any, parameters: Mapping[str, Any]) -> Any:
+    def value(self, path: Steps, value: Any, parameters: Mapping[str, Any]) -> Any:
         """A value with ``$parameter`` replaced."""
         if isinstance(value, list) and any(isinstance(v, str) and v.startswith("$") for v in value):
             return [self.value((*path, i), v, parameters) for i, v in enumerate(value)]
         if not isinstance(value, str) or not value.startswith("$"):
             return value
         if value[1:] not in parameters:
-            hint = nearest(value[1:], parameters) if parameters else "there are none here"
-            raise self.document.error(path, f"no parameter '{value}'", hint)
+            raise self.document.error(path, f"no parameter '{value}'", nearest(value[1:], parameters))
         return parameters[value[1:]]
 
     def unique(self, name: str, prefix: str) -> str:
@@ -216,7 +217,7 @@ class _Reader:
 @dataclass(frozen=True)
 class _Place:
     reader: _Reader
-    path: Keys
+    path: Steps
     name: str
 
     @property

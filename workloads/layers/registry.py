@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 from ...errors import BadInput, SpecError
 from ...ir import WorkloadBuilder
-from ..yaml_text import Document, Keys, nearest
+from ...text.document import Document, Steps
+from ...text.names import nearest, short
 
 Size: TypeAlias = "int | list[int]"
 """One number for both spatial dimensions, or one per dimension."""
@@ -19,7 +20,7 @@ Size: TypeAlias = "int | list[int]"
 class Layers:
     """A list of layers inside a layer: where it stands, and the parameters that hold there."""
 
-    path: Keys
+    path: Steps
     items: list[Any]
     parameters: Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def arguments(kind: Kind) -> list[Argument]:
     return [Argument(p.name, str(p.annotation), p.default is inspect.Parameter.empty) for p in found]
 
 
-def check(document: Document, path: Keys, argument: Argument, value: Any, parameters: Mapping[str, Any]) -> Any:
+def check(document: Document, path: Steps, argument: Argument, value: Any, parameters: Mapping[str, Any]) -> Any:
     """A value as the argument's type takes it. Raises SpecError with its line."""
     number = isinstance(value, int) and not isinstance(value, bool)
     match argument.type.removesuffix(" | None"):
@@ -95,10 +96,10 @@ def check(document: Document, path: Keys, argument: Argument, value: Any, parame
     valid = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word",
              "int | str": "a whole number, or a word", "Size": "a whole number, or a list of them",
              "Layers": "a list of layers", "list[Layers]": "a list of lists of layers"}
-    raise document.error(path, f"is {str(value)[:40]}", valid[argument.type.removesuffix(" | None")])
+    raise document.error(path, f"is {short(value)}", valid[argument.type.removesuffix(" | None")])
 
 
-def kind_of(document: Document, path: Keys, name: str, blocks: Mapping[str, Any]) -> Kind | None:
+def kind_of(document: Document, path: Steps, name: str, blocks: Mapping[str, Any]) -> Kind | None:
     """The kind of that name, or None for a block. Raises SpecError with the nearest name."""
     if name in blocks:
         return None

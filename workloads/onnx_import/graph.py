@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ import numpy as np
 from ...errors import BadInput
 from ...ir import Item, Role
 from ...ir.build import WorkloadBuilder
+from ...text.names import near
 from .loading import Node, Value, element_bits, is_floating
 
 Derivation: TypeAlias = Callable[[Mapping[str, np.ndarray[Any, Any]]], np.ndarray[Any, Any]]
@@ -101,7 +101,7 @@ class GraphImport:
         if name not in self.values:
             raise BadInput(
                 f"{self.path}: {node}: input '{name}' is produced by no earlier node, input or initializer"
-                f"{_nearest(name, self.values)}"
+                f"{near(name, self.values, ' ({})')}"
             )
         return self.values[name]
 
@@ -234,7 +234,7 @@ class OperatorTable:
         supported = [op for domain, op in self.handlers if domain == node.domain] or [op for _, op in self.handlers]
         raise Unsupported(
             f"{path}: {node}: operator {node.op_type} of domain '{node.domain or 'ai.onnx'}' is not supported"
-            f"{_nearest(node.op_type, supported)}"
+            f"{near(node.op_type, supported, ' ({})')}"
         )
 
 
@@ -249,9 +249,3 @@ DATA_DEPENDENT = {
 
 TABLE = OperatorTable({})
 operator = TABLE.register
-
-
-def _nearest(name: str, valid: Any) -> str:
-    by_lower = {str(v).lower(): str(v) for v in valid}
-    near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    return f" (nearest: {', '.join(near)})" if near else ""

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, Problem, SpecError
+from ...files import read_text
 from ...ir import Role, Workload, parse_cascade
-from ..yaml_text import Document, nearest, parse_yaml, read_text
+from ...text.document import Document, parse_document
+from ...text.names import nearest, short
 
 TOP = ("name", "source", "description", "ranks", "bits", "tensors", "einsums")
 
@@ -50,7 +52,7 @@ def loads_cascade(
         SpecError: everything that is wrong, each with file and line.
         BadInput: `ranks` names a rank that the text does not size.
     """
-    document = parse_yaml(text, file)
+    document = parse_document(text, file)
     top = document.data
     if not isinstance(top, dict):
         raise document.error((), "a cascade is a mapping", "with the keys ranks and einsums")
@@ -62,7 +64,7 @@ def loads_cascade(
         raise SpecError(problems)
     for rank, size in (ranks or {}).items():
         if rank not in sizes:
-            raise BadInput(f"{file}: no rank '{rank}' to size ({nearest(rank, sizes) if sizes else 'it has none'})")
+            raise BadInput(f"{file}: no rank '{rank}' to size ({nearest(rank, sizes)})")
         if size < 1:
             raise BadInput(f"{file}: rank '{rank}' has size {size} (at least 1)")
         sizes[rank] = size
@@ -93,7 +95,7 @@ def _sizes(document: Document, problems: list[Problem]) -> dict[str, int]:
     found = {}
     for rank, size in given.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            problems.append(document.problem(("ranks", rank), f"is {str(size)[:40]}", "a positive whole number"))
+            problems.append(document.problem(("ranks", rank), f"is {short(size)}", "a positive whole number"))
         else:
             found[rank] = size
     return found
@@ -104,7 +106,7 @@ def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Rol
 
     def bits(value: Any, *path: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            problems.append(document.problem(path, f"is {str(value)[:40]}", "bits per element, at least 1"))
+            problems.append(document.problem(path, f"is {short(value)}", "bits per element, at least 1"))
             return 1
         return value
 
@@ -119,13 +121,13 @@ def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Rol
     for name, spec in given.items():
         spec = {"role": spec} if isinstance(spec, str) else spec
         if not isinstance(spec, dict):
-            problems.append(document.problem(("tensors", name), f"is {str(spec)[:40]}", "{role: ..., bits: ...}"))
+            problems.append(document.problem(("tensors", name), f"is {short(spec)}", "{role: ..., bits: ...}"))
             continue
         for key, value in spec.items():
             if key == "role" and value in known:
                 roles[name] = Role(value)
             elif key == "role":
-                problems.append(document.problem(("tensors", name, key), f"is {str(value)[:40]}",
+                problems.append(document.problem(("tensors", name, key), f"is {short(value)}",
                                                  nearest(value, known)))
             elif key == "bits":
                 widths[name] = bits(value, "tensors", name, "bits")
@@ -139,7 +141,7 @@ def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[
     given = document.data.get("einsums")
     if isinstance(given, str):
         texts = given.splitlines()
-        first = document.lines[("einsums",)] + (1 if len(texts) > 1 else 0)
+        first = document.position(("einsums",)).line + (1 if len(texts) > 1 else 0)
         return given, list(range(first, first + len(texts) + 1))
     if not isinstance(given, list) or not given:
         problems.append(document.problem(("einsums",), "must be statements, in a list or one per line",
@@ -151,10 +153,10 @@ def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[
             ((label, rest),) = item.items()
             item = f"{label}: {rest}" if isinstance(rest, str) else item
         if not isinstance(item, str):
-            problems.append(document.problem(("einsums", i), f"is {str(item)[:40]}", "a statement as text"))
+            problems.append(document.problem(("einsums", i), f"is {short(item)}", "a statement as text"))
             continue
         texts.append(" ".join(item.split()))
-        lines.append(document.lines[("einsums", i)])
+        lines.append(document.position(("einsums", i)).line)
     return "\n".join(texts), lines
 
 
@@ -165,6 +167,6 @@ def _placed(problem: Problem, document: Document, lines: list[int]) -> Problem:
         rest = problem.where[at.end():]
         return replace(problem, where=f"{document.file}:{lines[int(at[1]) - 1]}{rest}")
     named = re.search(r"no tensor '([^']*)'", problem.what)
-    if named and ("tensors", named[1]) in document.lines:
-        return replace(problem, where=f"{document.where(('tensors', named[1]))}: tensors.{named[1]}")
+    if named and ("tensors", named[1]) in document.positions:
+        return replace(problem, where=document.where(("tensors", named[1])))
     return problem

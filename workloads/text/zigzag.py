@@ -30,8 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, Problem, SpecError
+from ...files import read_text
 from ...ir import Access, Affine, Apply, Expr, Read, Workload, WorkloadBuilder, affine
-from ..yaml_text import Document, nearest, parse_yaml, read_text
+from ...text.document import Document, parse_document
+from ...text.names import nearest, short
 
 KEYS = ("id", "name", "operator_type", "equation", "dimension_relations", "loop_dims", "loop_sizes",
         "operand_precision", "operand_source", "pr_loop_dims", "pr_loop_sizes", "padding")
@@ -60,7 +62,7 @@ def loads_zigzag(text: str, file: str = "workload", *, bits: int | None = None) 
     Raises:
         SpecError: what is wrong, with file and line.
     """
-    document = parse_yaml(text, file)
+    document = parse_document(text, file)
     layers = document.data
     if not isinstance(layers, list) or not layers or not all(isinstance(item, dict) for item in layers):
         raise document.error((), "a ZigZag workload is a list of layers", "each with id, equation, loop_dims ...")
@@ -183,7 +185,7 @@ def _numbers(value: Any, key: str, wrong: Any) -> dict[str, int]:
     if value is None:
         return {}
     if not isinstance(value, dict) or any(_whole(v) is None or v < 0 for v in value.values()):
-        wrong(key, f"is {str(value)[:60]}", "a mapping of operands to whole numbers")
+        wrong(key, f"is {short(value, 60)}", "a mapping of operands to whole numbers")
         return {}
     return dict(value)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ...errors import BadInput
+from ...text.names import near
 from ..onnx_import.loading import Node, Value, keeps_values
 from .recording import Argument, Call, Meta, Recording, Ref
 from .types import element_type
@@ -226,10 +227,7 @@ def translate(recording: Recording) -> Translation:
 
 
 def _missing(target: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(operator_of(target), HANDLERS, n=3, cutoff=0.6)
-    return "this operator is not supported" + (f" (nearest: {', '.join(near)})" if near else "")
+    return "this operator is not supported" + near(operator_of(target), HANDLERS, " ({})")
 
 
 def _refs(value: Any) -> list[Ref]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
 from ...errors import BadInput
+from ...text.names import nearest
 
 
 def config_names() -> list[str]:
@@ -42,7 +42,5 @@ def layers_text(name: str) -> str:
 
 def _text(name: str, known: list[str], suffix: str) -> str:
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise BadInput(f"no model '{name}' in the zoo ({hint}there are {', '.join(known)})")
+        raise BadInput(f"no model '{name}' in the zoo ({nearest(name, known)})")
     return (files(__name__) / f"{name}{suffix}").read_text(encoding="utf-8")
