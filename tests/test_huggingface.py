@@ -27,6 +27,7 @@ QWEN2_7B = {  # https://huggingface.co/Qwen/Qwen2-7B/blob/main/config.json
 # Parameters of the published checkpoints, without buffers.
 PARAMETERS = {
     "gpt2": 124_439_808, "gpt2-medium": 354_823_168, "gpt2-xl": 1_557_611_200, "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320, "opt-1.3b": 1_315_758_080, "yi-6b": 6_061_035_520,
     "llama-2-70b": 68_976_648_192, "llama-3-8b": 8_030_261_248, "mistral-7b": 7_241_732_096, "opt-125m": 125_239_296,
     "opt-6.7b": 6_658_473_984, "opt-30b": 29_974_540_288, "qwen3-8b": 8_190_735_360, "gemma-7b": 8_537_680_896,
     "gemma-2-9b": 9_241_705_984, "phi-2": 2_779_683_840, "phi-3-mini-4k": 3_821_079_552,

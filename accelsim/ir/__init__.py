@@ -9,6 +9,7 @@ from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Ope
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .precision import GroupBits, parse_precision, with_precision
+from .standalone import standalone
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
@@ -46,6 +47,7 @@ __all__ = [
     "parse_cascade",
     "parse_precision",
     "product",
+    "standalone",
     "total_counts",
     "validate",
     "with_precision",
