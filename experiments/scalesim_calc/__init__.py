@@ -1,0 +1,1 @@
+"""SCALE-Sim's bandwidth mode CALC."""
