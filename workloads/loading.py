@@ -10,6 +10,8 @@ from ..errors import BadInput
 from ..text.names import near
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from ..ir import GroupBits, Workload
     from ..text.document import Document
     from .transformer import HeadOn
@@ -26,17 +28,18 @@ class Route(NamedTuple):
 ONNX = Route("an ONNX file", ("bits", "bindings", "allow_unknown"), "bind.<dimension> sets a free one")
 CONFIG = Route("a transformer from a config", (
     "phase", "batch", "seq", "context", "bits", "weight_bits", "state_bits", "head", "causal", "sliding_window"))
+PROGRAM = Route("a program of torch.export", ("bits", "bindings", "allow_unknown"), "bind.<dimension> sets a free one")
 LAYERS = Route("a layer list", ("batch", "resolution", "bits"))
 CASCADE = Route("a cascade", ("bits", "bindings"), "bind.<rank> sizes a rank")
 SCALESIM = Route("a SCALE-Sim topology", ("bits",))
 ZIGZAG = Route("a ZigZag workload", ("bits",))
 
-FORMS = ("a .onnx file, a Hugging Face config as .json, a SCALE-Sim topology as .csv; or a layer list, a cascade or a "
-         "ZigZag workload as .yaml")
+FORMS = ("a .onnx file, a .pt2 file of torch.export, a Hugging Face config as .json, a SCALE-Sim topology as .csv; or "
+         "a layer list, a cascade or a ZigZag workload as .yaml")
 
 
 def load_model(
-    ref: str | Path,
+    ref: str | Path | ExportedProgram,
     *,
     phase: str | None = None,
     batch: int | None = None,
@@ -59,14 +62,14 @@ def load_model(
         ref: a name of the zoo; a path to an ``.onnx`` file, or ``onnx:NAME`` for a model that comes with the onnx
             package; to a Hugging Face config (``.json``, or the folder of a ``config.json``); to a SCALE-Sim topology
             (``.csv``); or to a YAML file, which is a layer list, a cascade of Einsums or a ZigZag workload by what it
-            holds.
+            holds; or to a ``.pt2`` file of torch.export.save. Or an ExportedProgram itself (the extra ``torch``).
         phase: of a transformer from a config: ``prefill`` (the default) or ``decode``.
         batch: sequences of a transformer, inputs of a layer list; default: 1.
         seq: tokens per sequence in prefill.
         context: tokens that a decoded token attends to, itself included.
         bits: per element of every tensor; default: what the file says, else 16. In a cascade, of tensors that say
             nothing.
-        bindings: sizes of the symbolic dimensions of an ONNX file, or of ranks of a cascade.
+        bindings: sizes of the symbolic dimensions of an ONNX file or an exported program, or of ranks of a cascade.
         resolution: height and width of the images of a layer list, or one number for both.
         head: of a transformer: logits for ``all`` tokens, for the ``last``, or ``none``; see `HFModel.prefill`.
         causal: of a transformer in prefill: count the half of attention that the causal mask keeps; default: all.
@@ -76,8 +79,8 @@ def load_model(
         precision: bits by role or name of tensors, as `ir.with_precision` takes them, or as text:
             ``weight=4,activation=8``, or ``weight=4:8/128`` with 8 bits of metadata per group of 128 elements. It has
             the last word.
-        allow_unknown: of an ONNX file: operators that are not supported cost nothing, and the Workload's `notes` list
-            them; else they are refused.
+        allow_unknown: of an ONNX file or an exported program: operators that are not supported cost nothing, and the
+            Workload's `notes` list them; else they are refused.
 
     Raises:
         BadInput: no such model, with the nearest names; an option that it does not take; or what the importer finds
@@ -94,7 +97,7 @@ def load_model(
         }.items() if value is not None}
     if bits is not None and bits < 1:
         raise BadInput(f"{ref}: bits={bits} (bits of an element, at least 1)")
-    workload = _load(str(ref), options)
+    workload = _load(str(ref), options) if isinstance(ref, str | Path) else _program(ref, options)
     if precision is None:
         return workload
     from ..ir import parse_precision, with_precision
@@ -108,6 +111,8 @@ def _load(ref: str, options: dict[str, Any]) -> Workload:
 
     if ref.startswith("onnx:") or ref.endswith(".onnx"):
         return _onnx(ref, _taken(ref, ONNX, options))
+    if ref.endswith(".pt2"):
+        return _program(ref, options)
     if ref in zoo.layer_names():
         from .layers import loads_layers
 
@@ -159,6 +164,12 @@ def _onnx(ref: str, options: dict[str, Any]) -> Workload:
         hint = f"{near(name, models)}there are {', '.join(sorted(models))}"
         raise BadInput(f"no model '{name}' in the onnx package ({hint})")
     return import_onnx(models[name], name=name, **options)
+
+
+def _program(ref: str | ExportedProgram, options: dict[str, Any]) -> Workload:
+    from .torch_import import import_program
+
+    return import_program(ref, **_taken(ref if isinstance(ref, str) else "program", PROGRAM, options))
 
 
 def _yaml(ref: str, options: dict[str, Any]) -> Workload:

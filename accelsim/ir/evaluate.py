@@ -75,7 +75,7 @@ class _Run:
         for name in self.views:
             source = self.memory[self.workload.storage(name)]
             leading = source.shape[: self.depth[self.workload.storage(name)]]
-            shown[name] = source.reshape(*leading, *self.workload.tensors[name].shape)
+            shown[name] = source.reshape((*leading, *self.workload.tensors[name].shape))
         return shown
 
     def value(self, name: str) -> Array:

@@ -22,6 +22,7 @@ from . import elementwise, handlers, layers, shapes  # noqa: F401  (they registe
 from .reading import is_program, load_program, read_program
 from .recording import Call, Meta, Recording, Ref
 from .translation import translate
+from .types import is_number
 
 if TYPE_CHECKING:
     from ...ir import Workload
@@ -70,7 +71,7 @@ def import_recording(recording: Recording, *, bits: int | None = None, allow_unk
     }
     inputs = [Value(name, recording.metas[name].shape, t.elem_type(name)) for name in recording.inputs]
     declared = {name: (t.elem_type(name), recording.metas[name].shape) for call in recording.calls
-                for name in call.outputs if name}
+                for name in call.outputs if name and is_number(recording.metas[name].dtype)}
     graph = Graph(recording.name, recording.name, inputs, {**values, **t.constants}, t.nodes, list(recording.outputs),
                   declared)
     return assemble(graph, bits=bits, allow_unknown=allow_unknown)

@@ -8,6 +8,9 @@ from typing import Any
 from .recording import Ref
 from .translation import DOMAIN, Operation, Refused, aten
 
+SNAP = 1e-9
+"""How far from one a product of a number and its reciprocal may be."""
+
 UNARY = {
     "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "abs": "Abs",
     "neg": "Neg", "erf": "Erf", "floor": "Floor", "ceil": "Ceil", "round": "Round", "sign": "Sign", "sin": "Sin",
@@ -52,9 +55,14 @@ def leaky_relu(op: Operation) -> None:
 
 @aten("elu")
 def elu(op: Operation) -> None:
-    if op.get(2, "scale", 1) != 1 or op.get(3, "input_scale", 1) != 1:
-        raise Refused("scale and input_scale are not supported")
-    op.emit("Elu", [op.tensor(0)], {"alpha": float(op.get(1, "alpha", 1.0))})
+    """``scale * (max(x, 0) + alpha * (exp(input_scale * min(x, 0)) - 1))``: SELU and CELU are written so too."""
+    alpha, scale, inner = (float(op.get(1 + i, n, 1.0)) for i, n in enumerate(("alpha", "scale", "input_scale")))
+    if inner == 1.0:
+        op.emit("Elu" if scale == 1.0 else "Selu", [op.tensor(0)], {"alpha": alpha, "gamma": scale})
+    elif scale == 1.0 and abs(inner * alpha - 1.0) < SNAP:
+        op.emit("Celu", [op.tensor(0)], {"alpha": alpha})
+    else:
+        raise Refused(f"input_scale {inner} with alpha {alpha} is not supported")
 
 
 @aten("celu")

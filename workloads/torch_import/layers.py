@@ -328,9 +328,10 @@ def norm(op: Operation) -> None:
     _reduce(op, kinds[order], op.tensor(0), op.get(2, "dim"), bool(op.get(3, "keepdim", False)))
 
 
-@aten("var")
+@aten("var", "std")
 def variance(op: Operation) -> None:
     """The mean square of what is left after the mean, as two passes; divided by the elements less the correction."""
+    root = op.call.target.startswith("aten.std")
     x, keep = op.tensor(0), bool(op.get(3, "keepdim", False))
     correction = op.get(2, "correction", 1) if op.overload == "correction" else int(bool(op.get(2, "unbiased", True)))
     shape = op.shape(x)
@@ -340,4 +341,7 @@ def variance(op: Operation) -> None:
     centred = op.step("Sub", [x, mean], shape)
     square = op.step("ReduceSumSquare", [centred, op.integers(axes)], op.result.shape, "", {"keepdims": int(keep)})
     count = prod(shape[d] for d in axes) - (1 if correction is None else correction)
-    op.emit("Mul", [square, op.number(1 / max(count, 1))])
+    if root:
+        op.emit("Sqrt", [op.step("Mul", [square, op.number(1 / max(count, 1))], op.result.shape)])
+    else:
+        op.emit("Mul", [square, op.number(1 / max(count, 1))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -38,6 +39,8 @@ def load_program(path: str | Path) -> Any:
     torch = require_torch()
     if not path.is_file():
         raise BadInput(f"{path}: no such file (expected a program saved by torch.export.save, usually *.pt2)")
+    if not is_zipfile(path):
+        raise BadInput(f"{path}: not a program saved by torch.export.save: it is no archive")
     try:
         return torch.export.load(path)
     except Exception as error:  # the loader raises whatever its parts do
@@ -181,14 +184,14 @@ class _Reader:
         kwargs = {key: self._argument(a) for key, a in node.kwargs.items()}
         if not isinstance(value, list | tuple):
             self._note(node, node.name, value)
-            return Call(node.name, str(node.target), args, kwargs, (node.name,))
+            return Call(_place(node), str(node.target), args, kwargs, (node.name,))
         outputs = []
         for position, part in enumerate(value):
-            takers = taken.get(position, []) if _is_tensor(part) else []
+            takers = [taker for taker in taken.get(position, []) if taker.users and _is_tensor(part)]
             outputs.append(takers[0].name if takers else "")
             for taker in takers:
                 self._note(taker, takers[0].name, part)
-        return Call(node.name, str(node.target), args, kwargs, tuple(outputs))
+        return Call(_place(node), str(node.target), args, kwargs, tuple(outputs))
 
     def _argument(self, value: Any) -> Argument:
         if value is None or isinstance(value, bool | int | float | str):
@@ -204,6 +207,13 @@ class _Reader:
     def _outputs(self) -> list[str]:
         (output,) = [node for node in self.nodes if node.op == "output"]
         return list(dict.fromkeys(self.names[node] for node in _leaves(output.args) if node in self.names))
+
+
+def _place(node: Any) -> str:
+    """The name of a node behind the path of its module: ``encoder.fc.linear_3``."""
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    path = modules[-1][0] if modules else ""
+    return f"{path}.{node.name}" if path else str(node.name)
 
 
 def _takes_part(node: Any) -> bool:

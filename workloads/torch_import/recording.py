@@ -31,7 +31,7 @@ class Call:
     """One operator at work.
 
     Attributes:
-        name: of the node.
+        name: of the node, behind the path of its module.
         target: of the operator, ``aten.conv2d.default``.
         args: by position; types, devices and memory formats as text.
         kwargs: by name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -179,6 +180,24 @@ def split(op: Operation) -> None:
     if isinstance(given, int):
         part = -(-size // given) if "chunk" in op.call.target else given
         given = [min(part, size - at) for at in range(0, size, part)]
+    _split(op, x, axis, given)
+
+
+@aten("tensor_split")
+def tensor_split(op: Operation) -> None:
+    """Into parts, the first of which are larger by one, or before positions."""
+    x, given = op.tensor(0), op.get(1, "sections")
+    axis = op.axis(op.get(2, "dim", 0), len(op.shape(x)))
+    size = op.shape(x)[axis]
+    if isinstance(given, int):
+        sizes = [size // given + (i < size % given) for i in range(given)]
+    else:
+        cuts = [0, *(slice(int(i)).indices(size)[1] for i in given), size]
+        sizes = [end - start for start, end in pairwise(cuts)]
+    _split(op, x, axis, sizes)
+
+
+def _split(op: Operation, x: str, axis: int, given: Sequence[int]) -> None:
     outputs = [*op.call.outputs, *("" for _ in range(len(given) - len(op.call.outputs)))]
     op.emit("Split", [x, op.integers(given)], {"axis": axis}, outputs=outputs)
 

@@ -19,3 +19,8 @@ def element_type(dtype: str, where: str) -> int:
     if dtype not in _NAMES:
         raise BadInput(f"{where}: element type {dtype} is not supported (one of {', '.join(_NAMES)})")
     return int(getattr(TensorProto, _NAMES[dtype]))
+
+
+def is_number(dtype: str) -> bool:
+    """Whether elements of a dtype are numbers of fixed width."""
+    return dtype in _NAMES
