@@ -74,15 +74,15 @@ def test_one_missed_row_fails_the_comparison(monkeypatch: pytest.MonkeyPatch) ->
     good, bad, free = row(100, 100, 0.0), row(100, 101, 0.0), row(100, 300, None)
     assert Comparison("x", (good, free), 0.0).ok
     assert not Comparison("x", (good, bad), 0.0).ok
-    experiment = load_experiment("systolic")
-    monkeypatch.setattr("accelsim.experiments.systolic.experiment.rows", lambda: [good, bad])
-    assert load_experiment("systolic") != experiment
-    assert accelsim("reproduce", "systolic").code == 1
+    experiment = load_experiment("scalesim_calc")
+    monkeypatch.setattr("accelsim.experiments.scalesim_calc.experiment.rows", lambda: [good, bad])
+    assert load_experiment("scalesim_calc") != experiment
+    assert accelsim("reproduce", "scalesim_calc").code == 1
 
 
 def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The page holds the figure that the experiment drew of the very rows that are printed, and names them."""
-    module = "accelsim.experiments.systolic.experiment"
+    module = "accelsim.experiments.scalesim_calc.experiment"
     good, bad = row(100, 100, 0.0), row(100, 250, 0.0)
 
     def figure(rows: Sequence[Row]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(f"{module}.rows", lambda: iter([good, bad]))
     monkeypatch.setattr(f"{module}.figure", figure, raising=False)
     file = tmp_path / "new" / "figure.html"
-    assert accelsim("reproduce", "systolic", "--figure", file).code == 1
+    assert accelsim("reproduce", "scalesim_calc", "--figure", file).code == 1
     text = file.read_text()
     assert json.loads(text.split('id="figures">')[1].split("</script>")[0]) == [figure([good, bad])]
     assert "1 of 2 rows within tolerance" in text
@@ -100,33 +100,8 @@ def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_an_experiment_without_figure_says_so_before_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("accelsim.experiments.systolic.experiment.rows", lambda: pytest.fail("it ran"))
-    ran = accelsim("reproduce", "systolic", "--figure", tmp_path / "figure.html")
+    monkeypatch.setattr("accelsim.experiments.scalesim_calc.experiment.rows", lambda: pytest.fail("it ran"))
+    ran = accelsim("reproduce", "scalesim_calc", "--figure", tmp_path / "figure.html")
     assert ran.code == 2
     assert "draws no figure" in ran.output
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
-def test_systolic_moves_with_the_array(dataflow: str) -> None:
-    """±20 % of the rows and columns, for a product of many folds: more elements, fewer cycles. Memories are free."""
-    from accelsim.experiments.systolic.experiment import cycles
-
-    rows, cols = [cycles(900, 900, 900, dataflow, r, 20) for r in (16, 20, 24)], [
-        cycles(900, 900, 900, dataflow, 20, c) for c in (16, 20, 24)
-    ]
-    assert rows[0] > rows[1] > rows[2]
-    assert cols[0] > cols[1] > cols[2]
-
-
-@pytest.mark.parametrize(("path", "values"), [("clock", ["0.8 GHz", "1.2 GHz"]),
-                                              ("memories.sram.capacity", ["800 MiB", "1200 MiB"])])
-def test_systolic_cycles_do_not_depend_on(path: str, values: list[str]) -> None:
-    """The clock scales seconds, not cycles; the buffer holds every layer either way."""
-    from accelsim import simulate
-    from accelsim.arch.loader import load_spec
-    from accelsim.experiments.systolic.experiment import gemm
-
-    spec = load_spec(data_path("accelsim.experiments.systolic", "array.yaml"))
-    reports = [simulate(spec.with_values({path: value}).build(), gemm(100, 200, 300)) for value in values]
-    assert reports[0].cycles == reports[1].cycles == simulate(spec.build(), gemm(100, 200, 300)).cycles

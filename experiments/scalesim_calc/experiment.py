@@ -22,6 +22,8 @@ from ..loader import Row, data_path, table
 
 COLUMNS = ("ifmap_h", "ifmap_w", "filt_h", "filt_w", "channels", "num_filters", "stride")
 HEADING = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,"
+HALF_A_PLACE = 0.51e-6
+"""The table has percentages to six places."""
 SETS, ACTIVE_SETS = 100, 50
 """A read buffer of SCALE-Sim is 100 sets of equal size, of which half hold data (read_buffer_estimate_bw.py)."""
 REFETCHED = (
@@ -119,15 +121,15 @@ def rows() -> Iterator[Row]:
         shape = "x".join(record[c] for c in COLUMNS)
         where = f"{record['topology']} {record['layer']} ({shape}), {array[0]} {array[1]}x{array[2]}"
         for quantity, value in asdict(found).items():
-            note = _note(quantity, record)
-            percent = quantity.endswith("pct")
+            note, percent, published = _note(quantity, record), quantity.endswith("pct"), float(record[quantity])
+            exact = HALF_A_PLACE / published if percent else 0.0
             yield Row(
                 quantity=quantity,
                 where=where,
-                published=float(record[quantity]),
-                accelsim=round(value, 6) if percent else value,  # SCALE-Sim's are printed to six places
+                published=published,
+                accelsim=value,
                 unit="%" if percent else "cycles" if quantity == "last_cycle" else "words",
-                tolerance=None if note else 0.0,
+                tolerance=None if note else exact,
                 source=record["source"],
                 note=note,
             )

@@ -1,1 +1,0 @@
-"""Systolic arrays without stalls, against SCALE-Sim."""
