@@ -62,7 +62,7 @@ class Reader:
     def text(self, node: Node | None, path: str) -> str:
         if node is None:
             return ""
-        if not isinstance(node, Scalar) or node.kind == "null":
+        if not isinstance(node, Scalar) or node.is_null:
             self.problem(node.line, path, "must be a name")
             return ""
         return node.text

@@ -26,7 +26,7 @@ Plain: TypeAlias = str | int | float | bool | None
 Kind: TypeAlias = Literal["str", "int", "float", "bool", "null"]
 
 # What YAML 1.2 takes words without quotes for, as ruamel.yaml reads it.
-_INT = re.compile(r"(?!_)[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9_]+)")
+_INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9_]+)")
 _FLOAT = re.compile(
     r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -45,15 +45,17 @@ class Scalar:
 
     @property
     def kind(self) -> Kind:
-        if self.quoted:
-            return "str"
+        if self.is_null:
+            return "null"
+        if self.quoted or self.text[0] not in "+-.0123456789":
+            return "bool" if self.text in _BOOL and not self.quoted else "str"
         if _INT.fullmatch(self.text):
             return "int"
-        if self.text in _NULL:
-            return "null"
-        if self.text in _BOOL:
-            return "bool"
         return "float" if _FLOAT.fullmatch(self.text) else "str"
+
+    @property
+    def is_null(self) -> bool:
+        return self.text in _NULL and not self.quoted
 
     @property
     def value(self) -> Plain:
