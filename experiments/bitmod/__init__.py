@@ -1,0 +1,1 @@
+"""Bit-serial arrays with mixed-datatype weights, against BitMoD's simulator."""

@@ -1,0 +1,94 @@
+"""BitMoD's cycles of six language models on FP16, ANT, OliVe and bit-serial arrays, and what its speed-ups rest on.
+
+The published simulator counts each matrix product as the longer of its arithmetic and its off-chip traffic, on its own.
+`products` are those of the model, and `bounded` is that count as the mapper's bound on products that are cut along rows
+and columns alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from statistics import fmean
+
+from ... import load_model
+from ...arch import Architecture
+from ...arch.loader import RawSpec, load_spec
+from ...ir import Einsum, Workload, standalone, with_precision
+from ...mappers.tile.bound import product_bound
+from ..loader import Row, data_path, table
+
+CONTEXT = 256
+"""Tokens of the prompt in prefill, and tokens that the new one attends to in decode."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product of a model, by itself, and how often it runs."""
+
+    workload: Workload
+    einsum: Einsum
+    times: int
+
+
+def spec(machine: str, phase: str) -> RawSpec:
+    """The machine of a file in this folder; in decode its array has twice the rows and half the columns."""
+    read = load_spec(data_path(__package__, f"{machine}.yaml"))
+    if phase == "prefill":
+        return read
+    array = read.build().units["array"].model_dump()
+    return read.with_values({"units.array.rows": array["rows"] * 2, "units.array.cols": array["cols"] // 2})
+
+
+@cache
+def products(model: str, phase: str, precision: str) -> Sequence[Product]:
+    """All products of the model, equal ones together: the linear layers, the head, and attention's two.
+
+    Each has its operands off chip and leaves its result there, in 16 bits whatever is made of it afterwards.
+    """
+    decode = phase == "decode"
+    whole = load_model(model, phase=phase, precision=precision, seq=None if decode else CONTEXT,
+                       context=CONTEXT if decode else None)  # fmt: skip
+    found: dict[object, Product] = {}
+    for einsum, times in whole.einsums():
+        if einsum.is_contraction:
+            alone = with_precision(standalone(whole, einsum), {"output": 16})
+            (only,) = (e for e, _ in alone.einsums())
+            held = [(t.shape, t.bits, t.metadata_bits) for t in (alone.tensors[a.tensor] for a in only.inputs)]
+            key = (tuple(only.sizes.items()), *held)
+            first = found.setdefault(key, Product(alone, only, 0))
+            found[key] = replace(first, times=first.times + times)
+    return tuple(found.values())
+
+
+def bounded(arch: Architecture, parts: Sequence[Product]) -> Fraction:
+    """Cycles of the products, one after the other, each as the bound has it."""
+    return sum((p.times * product_bound(p.workload, p.einsum, arch).cycles for p in parts), Fraction(0))
+
+
+def rows() -> Iterator[Row]:
+    """One row per model, phase and machine, and the two speed-ups."""
+    counted: dict[tuple[str, str, str, bool], float] = {}
+    for r in table(__package__, "cycles.csv"):
+        model, phase, machine, precision = r["model"], r["phase"], r["machine"], r["precision"]
+        cycles = float(bounded(spec(machine, phase).build(), products(model, phase, precision)))
+        counted[model, phase, machine, _lossless(precision)] = cycles
+        where = f"{model} {phase}, {machine} {precision}"
+        yield Row("cycles", where, int(r["cycles"]), cycles, "cycles", 0.0, r["source"])
+    yield from _speedups(counted)
+
+
+def _speedups(counted: Mapping[tuple[str, str, str, bool], float]) -> Iterator[Row]:
+    """Mean over models and phases of the cycles of another machine over BitMoD's with the narrower weights."""
+    for r in table(__package__, "speedups.csv"):
+        faster = [cycles / counted[model, phase, "bitmod", False]
+                  for (model, phase, machine, _), cycles in counted.items() if machine == r["over"]]
+        where = f"over {r['over']}, mean of six models in prefill and decode"
+        note = "from the cycles of the public simulator's head, which the paper's need not be"
+        yield Row("speed-up of BitMoD", where, float(r["speedup"]), fmean(faster), "1", 0.005, r["source"], note)
+
+
+def _lossless(precision: str) -> bool:
+    return precision.startswith("weight=6:")
