@@ -14,7 +14,8 @@ from accelsim.ir import Repeat, Role, Workload, evaluate
 from accelsim.workloads import load_model, zoo
 from accelsim.workloads.layers import layer_kinds, loads_layers
 
-# Counted by torch's FLOP counter on the meta device, batch 1, on the models of torchvision, timm and the papers.
+# Counted by torch's FLOP counter on the meta device, batch 1, on the models of torchvision, timm and the papers; from
+# resnet50_v1 on they are what the layers sum to, which PUBLISHED judges.
 MACS = {
     "alexnet": 714_188_480, "vgg11": 7_609_090_048, "vgg16": 15_470_264_320, "vgg19": 19_632_062_464,
     "resnet18": 1_814_073_344, "resnet34": 3_663_761_408, "resnet50_v1.5": 4_089_184_256, "resnet152": 11_513_626_624,
@@ -23,6 +24,13 @@ MACS = {
     "squeezenet1_0": 818_924_576, "squeezenet1_1": 349_151_936, "shufflenet_v2_x1_0": 144_907_992,
     "mnasnet1_0": 314_415_872, "swin_t": 4_490_566_656, "mixer_b16": 12_601_767_936, "vit_b_16": 17_563_828_224,
     "fsrcnn": 8_290_252_800,
+    "resnet50_v1": 3_857_973_248, "resnet101_v1": 7_570_194_432, "resnet152_v1": 11_282_415_616,
+    "resnet101": 7_801_405_440, "densenet169": 3_359_843_328, "densenet201": 4_291_365_888,
+    "densenet264": 5_751_653_376, "hardnet39ds": 429_471_474, "hardnet68ds": 775_281_526, "hardnet68": 4_246_114_304,
+    "hardnet85": 9_074_081_584, "hardnet96s": 2_473_801_081, "hardnet117s": 4_811_933_242,
+    "hardnet138s": 6_644_783_420, "fc_densenet103": 67_591_307_520, "fc_hardnet68": 7_674_980_940,
+    "fc_hardnet76": 26_865_253_140, "fc_hardnet84": 50_240_781_360, "ssd300_vgg16": 31_373_537_792,
+    "ssd512_vgg16": 91_151_627_264, "ssd512_hardnet68": 27_563_643_904,
 }
 # Trainable parameters as torchvision and timm publish them; a batch normalisation has two per channel in both.
 PARAMETERS = {
@@ -32,6 +40,25 @@ PARAMETERS = {
     "densenet121": 7_978_856, "googlenet": 6_624_904, "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
     "shufflenet_v2_x1_0": 2_278_604, "mnasnet1_0": 4_383_312, "swin_t": 28_288_354, "mixer_b16": 59_880_472,
     "vit_b_16": 86_567_656, "fsrcnn": 15_992,
+    "resnet50_v1": 25_557_032, "resnet101_v1": 44_549_160, "resnet152_v1": 60_192_808, "resnet101": 44_549_160,
+    "densenet169": 14_149_480, "densenet201": 20_013_928, "densenet264": 33_337_704, "hardnet39ds": 3_488_228,
+    "hardnet68ds": 4_180_602, "hardnet68": 17_565_348, "hardnet85": 36_670_212, "hardnet96s": 9_329_375,
+    "hardnet117s": 20_811_801, "hardnet138s": 35_468_491, "fc_densenet103": 9_322_091, "fc_hardnet68": 1_376_539,
+    "fc_hardnet76": 3_481_057, "fc_hardnet84": 8_377_211, "ssd300_vgg16": 26_285_486, "ssd512_vgg16": 27_419_126,
+    "ssd512_hardnet68": 18_164_054,
+}
+# Parameters in millions and MACs in billions as printed.
+PUBLISHED = {
+    "hardnet39ds": (3.5, 0.44), "hardnet68ds": (4.2, 0.79), "hardnet68": (17.6, 4.3),  # arXiv:1909.00948, table 4
+    "hardnet96s": (9.3, 2.5), "hardnet117s": (20.9, 4.9), "hardnet138s": (35.5, 6.7),  # same
+    "hardnet85": (36.7, 9.1),  # github.com/PingoLH/Pytorch-HarDNet, README
+    "fc_densenet103": (9.4, 134 / 2), "fc_hardnet68": (1.4, 15 / 2), "fc_hardnet76": (3.5, 54 / 2),
+    "fc_hardnet84": (8.4, 100 / 2),  # arXiv:1909.00948, table 2, whose GMACs are operations
+    "densenet201": (20.0, 4.4), "resnet101_v1": (44.5, 7.6), "resnet152_v1": (60.2, 11.3),  # same paper, table 4
+    "densenet169": (14.15, 3.40), "resnet101": (44.55, 7.83),  # github.com/osmr/imgclsmob, README (MACs with biases)
+    "ssd300_vgg16": (26.285486, 31.43),  # torchinfo of github.com/amdegroot/ssd.pytorch (mult-adds with biases)
+    "mobilenet_v1_1.0": (4.231976, 0.569),  # Keras' summary; arXiv:1704.04861, table 8
+    "mobilenet_v2": (3.4, 0.300),  # arXiv:1801.04381, table 4
 }
 
 
@@ -57,6 +84,13 @@ def test_macs_and_parameters(name: str) -> None:
     assert w.macs == MACS[name]
     assert w.bytes_by_role()[Role.WEIGHT] == PARAMETERS[name]
     assert "source: " in zoo.layers_text(name)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_counts(name: str) -> None:
+    parameters, macs = PUBLISHED[name]
+    assert PARAMETERS[name] / 1e6 == pytest.approx(parameters, rel=0.031 if name == "mobilenet_v2" else 0.018)
+    assert MACS[name] / 1e9 == pytest.approx(macs, rel=0.026)
 
 
 def test_batch_and_resolution() -> None:
@@ -259,7 +293,7 @@ def test_resolution_is_for_images() -> None:
 
 
 def test_the_nearest_name_is_told() -> None:
-    with pytest.raises(BadInput, match=r"no model 'resnet50' \(nearest: .*resnet50_v1\.5.*; zoo: "):
+    with pytest.raises(BadInput, match=r"no model 'resnet50' \(nearest: .*resnet50_v1, .*; zoo: "):
         load_model("resnet50")
     with pytest.raises(BadInput, match=r"no model 'mobilenet_v1_1\.5' \(nearest: mobilenet_v1_1\.0"):
         load_model("mobilenet_v1_1.5")

@@ -49,8 +49,9 @@ def reproduce(
 
 
 def _print(comparison: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from .cells import console
 
     table = Table(title=comparison.experiment)
     for heading in ("quantity", "where", "published", "accelsim", "unit", "error", "tolerance", ""):
@@ -61,7 +62,7 @@ def _print(comparison: Comparison) -> None:
         verdict = "" if row.ok is None else "ok" if row.ok else "MISSED"
         table.add_row(row.quantity, row.where, _figure(row.published), _figure(row.accelsim), row.unit, error,
                       tolerance, verdict)
-    Console().print(table)
+    console().print(table)
     judged = [row for row in comparison.rows if row.ok is not None]
     missed = sum(not row.ok for row in judged)
     typer.echo(f"{len(judged) - missed} of {len(judged)} rows within tolerance, "
