@@ -32,7 +32,7 @@ from typing import Any
 
 from ...errors import Problem, SpecError
 from ...files import read_text
-from ...text.names import nearest_key, short
+from ...text.names import short
 from ...text.nodes import Keys, Position
 from ..document import MachineText
 
@@ -151,8 +151,8 @@ class _Cfg:
     def get(self, section: str, key: str) -> str:
         found = self.values.get(section, {}).get(key)
         if found is None:
-            hint = nearest_key(key, self.values.get(section, ()), "every configuration has it")
-            self.wrong(self.lines.get((section, ""), 1), f"missing key `{key}` in [{section}]", hint)
+            where = self.lines.get((section, ""), 1)
+            self.wrong(where, f"missing key `{key}` in [{section}]", "every configuration has it")
         return found or ""
 
     def number(self, section: str, key: str) -> int:
