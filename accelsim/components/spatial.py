@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from math import isinf, prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self
@@ -13,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ..arch.component import OPERANDS, Operand, Price, Surroundings
 from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
-from ..arch.layout import Layout, Spread
+from ..arch.layout import Layout
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput, DoesNotFit
 from ..ir import Access, Einsum
 from ..ir.roles import RankRole, rank_roles
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
 from .nest import LayoutNest
+from .spreads import Shares, SpreadRules, best_spreads
 
 VARIANT = "spatial"
 OPTIONS = 8
@@ -68,6 +68,21 @@ class SpatialArray(ComputeUnit):
         Mapping[str, tuple[RankRole, ...]],
         Field(description="What may lie along a dimension, by the roles of ranks; anything where none is given."),
     ] = Field(default_factory=dict)
+    fill: Annotated[
+        Mapping[str, tuple[RankRole, ...]],
+        Field(description="What lies along a dimension first, as much of it as fits, whatever else may lie there. A rank "
+              "that fills several dimensions goes on in the next one named."),
+    ] = Field(default_factory=dict)
+    shares: Annotated[
+        Shares,
+        Field(description="How two ranks share what `fill` leaves of a dimension: `any` numbers that fit, or only "
+              "`factors` of it."),
+    ] = "any"
+    through: Annotated[
+        Mapping[RankRole, RankRole],
+        Field(description="Roles whose ranks, where they do not fill their elements, run on into the next index of a "
+              "rank of another role."),
+    ] = Field(default_factory=dict)
     registers: Annotated[
         Mapping[Operand, RegisterFile], Field(description="Register files by operand (`input`, `weight`, `output`).")
     ] = Field(default_factory=dict)
@@ -98,6 +113,7 @@ class SpatialArray(ComputeUnit):
     def _dimensions_known(self) -> SpatialArray:
         named = {
             "spread": list(self.spread),
+            "fill": list(self.fill),
             "sums": list(self.sums or ()),
             **{f"registers.{o}.shared": list(r.shared) for o, r in self.registers.items()},
         }
@@ -121,92 +137,71 @@ class SpatialArray(ComputeUnit):
 
     # Layouts
 
+    @property
+    def rules(self) -> SpreadRules:
+        return SpreadRules(self.dimensions, self.spread, self.fill, self.shares, self.through, self.sums)
+
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Spreads with the fewest steps for the whole Einsum, best first; none if it is not a contraction.
 
         Their layouts have no loops and hold nothing: a mapper adds those.
         """
-        return tuple(
-            SpatialOption(VARIANT, {s.rank: s.dimension for s in spreads}, Layout(spreads))
-            for spreads in self._spreads(einsum)[:OPTIONS]
-        )
+        return tuple(_option(Layout(spreads)) for spreads in best_spreads(self.rules, einsum, OPTIONS))
 
     def option(self, einsum: Einsum, variant: str, layout: Layout | None) -> SpatialOption:
         """See the base class. A layout may be any that the array can carry out, not only those on offer."""
-        roles = rank_roles(einsum)
         who = self.name or self.kind
+        roles = rank_roles(einsum)
         if variant != VARIANT or not roles:
             can = VARIANT if roles else "nothing of the kind: it is not a sum of products of two inputs"
             raise BadInput(f"{who} cannot run {einsum.name} as {variant!r}; it can as {can}")
         if layout is None:
             raise BadInput(f"{who}: {einsum.name} needs a layout (`spread`, `loops`, `hold`)")
-        used: dict[str, int] = {}
-        for s in layout.spreads:
-            if s.rank not in einsum.sizes:
-                raise BadInput(f"{who}: {einsum.name} has no rank {s.rank!r}; it has {', '.join(einsum.sizes)}")
-            if s.dimension not in self.dimensions:
-                raise BadInput(f"{who} has no dimension {s.dimension!r}; it has {', '.join(self.dimensions)}")
-            if not self._may(roles[s.rank], s.rank, einsum, s.dimension):
-                able = ", ".join(self.spread.get(s.dimension, ())) or "all but sums"
-                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot lie along {s.dimension} ({able} can)")
-            used[s.dimension] = used.get(s.dimension, 1) * s.factor
-        ranks = [s.rank for s in layout.spreads]
-        if len(set(ranks)) != len(ranks):
-            raise BadInput(f"{who}: a rank of {einsum.name} is spread twice")
-        for dimension, factor in used.items():
-            if factor > self.dimensions[dimension]:
-                raise BadInput(f"{who}: {factor} elements along {dimension}, which has {self.dimensions[dimension]}")
-        for rank, _ in layout.loops:
+        self._check_spreads(einsum, layout, roles)
+        for rank, tile in layout.loops:
             if rank not in einsum.sizes:
                 raise BadInput(f"{who}: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
+            factor = layout.factor(rank)
+            if tile % factor and tile < einsum.sizes[rank]:
+                raise BadInput(f"{who}: a loop over {rank} in tiles of {tile}, not a multiple of the {factor} that "
+                               "lie side by side")  # fmt: skip
         for operand, depth in layout.holds.items():
             if operand not in self.registers:
                 raise BadInput(f"{who} has no registers for its {operand}")
             if depth > len(layout.loops):
                 raise BadInput(f"{who}: {operand} is held inside loop {depth} of {len(layout.loops)}")
-        return SpatialOption(VARIANT, {s.rank: s.dimension for s in layout.spreads}, layout)
+            for rank in einsum.sizes:
+                along = {s.dimension in self.registers[operand].shared for s in layout.spreads if s.rank == rank}
+                if len(along) > 1:
+                    raise BadInput(f"{who}: {rank} lies along dimensions of which some share the registers of {operand} "
+                                   "and others do not")  # fmt: skip
+        return _option(layout)
 
-    def _may(self, role: RankRole, rank: str, einsum: Einsum, dimension: str) -> bool:
-        adds = rank in einsum.output.ranks or self.sums is None or dimension in self.sums
-        return adds and (dimension not in self.spread or role in self.spread[dimension])
-
-    def _spreads(self, einsum: Einsum) -> list[tuple[Spread, ...]]:
-        """Spreads of at most two ranks per dimension, fewest steps first; among equals those of fewest ranks."""
-        roles = rank_roles(einsum)
-        if not roles:
-            return []
-        choices: list[list[tuple[Spread, ...]]] = []
-        for dimension, size in self.dimensions.items():
-            able = [r for r in einsum.sizes if einsum.sizes[r] > 1 and self._may(roles[r], r, einsum, dimension)]
-            here: dict[tuple[Spread, ...], None] = {(): None}
-            for r in able:
-                whole = min(einsum.sizes[r], size)
-                here[Spread(r, dimension, whole),] = None
-                for first in {whole, *(f for f in _parts(einsum.sizes[r]) if f <= size)}:
-                    for other in able:
-                        left = min(einsum.sizes[other], size // first)
-                        if other != r and left > 1 and first > 1:
-                            here[Spread(r, dimension, first), Spread(other, dimension, left)] = None
-            choices.append(list(here))
-        best: list[tuple[tuple[int, int, int], tuple[Spread, ...]]] = []
-        for number, combination in enumerate(self._combined(choices, einsum)):
-            spreads = tuple(s for part in combination for s in part)
-            ranks = [s.rank for s in spreads]
-            if len(set(ranks)) == len(ranks):
-                steps = prod(-(-n // Layout(spreads).factor(r)) for r, n in einsum.sizes.items())
-                best.append(((steps, len(spreads), number), spreads))
-        return [spreads for _, spreads in sorted(best, key=lambda entry: entry[0])]
-
-    def _combined(
-        self, choices: list[list[tuple[Spread, ...]]], einsum: Einsum
-    ) -> Sequence[tuple[tuple[Spread, ...], ...]]:
-        """All combinations over the dimensions; where there are very many, of the best of each dimension alone."""
-        limit = 64 if len(choices) <= 2 else 24
-
-        def steps(spreads: tuple[Spread, ...]) -> int:
-            return prod(-(-n // Layout(spreads).factor(r)) for r, n in einsum.sizes.items())
-
-        return list(product(*(sorted(c, key=steps)[:limit] if len(c) > limit else c for c in choices)))
+    def _check_spreads(self, einsum: Einsum, layout: Layout, roles: Mapping[str, RankRole]) -> None:
+        who, used = self.name or self.kind, dict.fromkeys(self.dimensions, 1)
+        for s in layout.spreads:
+            for rank in (s.rank, s.through):
+                if rank is not None and rank not in einsum.sizes:
+                    raise BadInput(f"{who}: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
+            if s.dimension not in self.dimensions:
+                raise BadInput(f"{who} has no dimension {s.dimension!r}; it has {', '.join(self.dimensions)}")
+            able = self.rules.able(s.dimension)
+            if (able is not None and roles[s.rank] not in able) or not self.rules.adds(s.rank, einsum, s.dimension):
+                can = "all but sums" if able is None else ", ".join(able)
+                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot lie along {s.dimension} ({can} can)")
+            if s.through is not None and self.through.get(roles[s.rank]) != roles[s.through]:
+                can = ", ".join(f"{a} through {b}" for a, b in self.through.items()) or "none"
+                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot run on through {s.through} "
+                               f"({roles[s.through]}); what can: {can}")  # fmt: skip
+            if s.through is not None and layout.factor(s.through) > 1:
+                raise BadInput(f"{who}: {s.rank} cannot run on through {s.through}, which is spread itself")
+            used[s.dimension] *= s.factor
+        places = [(s.rank, s.dimension) for s in layout.spreads]
+        if len(set(places)) != len(places):
+            raise BadInput(f"{who}: a rank of {einsum.name} is spread twice along one dimension")
+        for dimension, factor in used.items():
+            if factor > self.dimensions[dimension]:
+                raise BadInput(f"{who}: {factor} elements along {dimension}, which has {self.dimensions[dimension]}")
 
     # Costs
 
@@ -215,14 +210,14 @@ class SpatialArray(ComputeUnit):
     ) -> Mapping[Operand, IntArray]:
         """Bytes that the fullest register file of each operand that a layout holds must have."""
         nest = LayoutNest(einsum, layout, extents, tile_shape(einsum, extents))
-        return {o: self._needed(nest, o, layout.holds[o], bits) for o in layout.holds}
+        return {o: self.needed(nest, o, layout.holds[o], bits) for o in layout.holds}
 
-    def _needed(self, nest: LayoutNest, operand: Operand, depth: int, bits: Sequence[int]) -> IntArray:
-        held = nest.held(_access(nest.einsum, operand), depth, self._private(operand))
+    def needed(self, nest: LayoutNest, operand: Operand, depth: int, bits: Sequence[int]) -> IntArray:
+        held = nest.held(_access(nest.einsum, operand), depth, self.private(operand))
         width = self.accumulator_bits if operand == "output" else bits[OPERANDS.index(operand)]
         return bytes_of(held, width) * (2 if self.registers[operand].double_buffered else 1)
 
-    def _private(self, operand: Operand) -> tuple[str, ...]:
+    def private(self, operand: Operand) -> tuple[str, ...]:
         """Dimensions along which every element has registers of its own for an operand."""
         return tuple(d for d in self.dimensions if d not in self.registers[operand].shared)
 
@@ -251,7 +246,7 @@ class SpatialArray(ComputeUnit):
         one = tile_shape(einsum, extents)
         nest = LayoutNest(einsum, layout, extents, one)
         for operand, depth in layout.holds.items():
-            capacity, needed = self.registers[operand].capacity, int(self._needed(nest, operand, depth, bits).max())
+            capacity, needed = self.registers[operand].capacity, int(self.needed(nest, operand, depth, bits).max())
             if needed > capacity:
                 raise DoesNotFit(f"{self.name or self.kind}: registers of {operand}: {einsum.name} needs {needed:,} "
                                  f"bytes in one and it has {capacity:,}, {needed - capacity:,} too few")  # fmt: skip
@@ -280,7 +275,7 @@ class SpatialArray(ComputeUnit):
                     first = np.maximum(first, fill)
                     hidden &= self.registers[operand].double_buffered
         busy = steps + waits + (0 if hidden else first)
-        moving = self._network_cycles(reads, writes, partial)
+        moving = self.network_cycles(reads, writes, partial)
         return Cost(
             cycles=np.maximum(np.maximum(busy, moving), self.feed_cycles(reads, writes, partial)),
             latency=one * self.latency + (first if hidden else 0),
@@ -305,7 +300,7 @@ class SpatialArray(ComputeUnit):
                 nest.moved(access, every, (), reuse=False),
                 nest.moved(access, every, tuple(self.dimensions), reuse=False),
             )
-        depth, private = holds[operand], self._private(operand)
+        depth, private = holds[operand], self.private(operand)
         arrived = nest.moved(access, depth, private)
         used = bytes_of(nest.moved(access, len(nest.loops), private, reuse=False), width)
         moved = bytes_of(arrived, width)
@@ -319,7 +314,7 @@ class SpatialArray(ComputeUnit):
 
     def _once(self, nest: LayoutNest) -> IntArray:
         """Partial results that begin at zero: one per result and holder."""
-        private = self._private("output") if "output" in nest.holds else tuple(self.dimensions)
+        private = self.private("output") if "output" in nest.holds else tuple(self.dimensions)
         return nest.moved(nest.einsum.output, 0, private)
 
     def _waits(
@@ -339,9 +334,9 @@ class SpatialArray(ComputeUnit):
         nothing = np.zeros_like(amount)
         reads = [amount if operand == o else nothing for o in OPERANDS[:inputs]]
         writes = amount if operand == "output" else nothing
-        return np.maximum(self._network_cycles(reads, writes, nothing), self.feed_cycles(reads, writes))
+        return np.maximum(self.network_cycles(reads, writes, nothing), self.feed_cycles(reads, writes))
 
-    def _network_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial: IntArray) -> IntArray:
+    def network_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial: IntArray) -> IntArray:
         cycles = np.zeros_like(writes)
         for operand, amount in zip(OPERANDS, (*reads, np.maximum(writes, partial)), strict=True):
             rate = self._network.get(operand)
@@ -367,6 +362,13 @@ class SpatialArray(ComputeUnit):
         return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
 
 
+def _option(layout: Layout) -> SpatialOption:
+    along: dict[str, str] = {}
+    for s in layout.spreads:
+        along[s.rank] = f"{along[s.rank]}, {s.dimension}" if s.rank in along else s.dimension
+    return SpatialOption(VARIANT, along, layout)
+
+
 def _access(einsum: Einsum, operand: Operand) -> Access:
     return {"input": einsum.inputs[0], "weight": einsum.inputs[1], "output": einsum.output}[operand]
 
@@ -376,8 +378,3 @@ def _points(einsum: Einsum, extents: Extents, one: IntArray) -> IntArray:
     for rank in einsum.sizes:
         result = result * extents[rank]
     return result
-
-
-def _parts(size: int) -> list[int]:
-    """Divisors of a rank's size."""
-    return [f for f in range(2, size) if size % f == 0]

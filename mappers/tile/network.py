@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ...arch.architecture import Architecture
@@ -12,10 +12,13 @@ from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
 from ...ir import Einsum, Repeat, Role, Workload
 from ...lowering.ports import route
 from ...mapping.constraints import Constraints, OpConstraint
-from ...mapping.tree import BODY, Iterate, Loop, Mapping, Move, Node, Op, Position, Seq, Stay
+from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
+from ...mapping.tree import Mapping as MappingValue
 from .flow import Flow
+from .operand import Operand
 from .residency import stays_on_chip
-from .search import Operand, Plan, Shortfall, Site, best_plan
+from .search import Plan, Task, best_plan
+from .stage import Level, Shortfall
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
@@ -37,39 +40,79 @@ class Network:
         self.objective, self.constraints = objective, constraints
         self.flow = Flow(workload)
         self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
+        self.levels = {m.name: self._level(m.name) for m in arch.memories.values()}
+        self.near = self._near()
         self.buffer = self._buffer()
-        near = arch.memories[self.buffer].parent
-        if near is None or arch.memories[near].on_chip:
-            raise BadInput(f"machine {arch.name}: the tile mapper needs an off-chip memory behind {self.buffer}")
-        self.tiers = place(self.flow, arch, near)
-        self.routes = {near: (route(arch, near, self.buffer), route(arch, self.buffer, near))}
+        self.tiers = place(self.flow, arch, self.near)
         self.plans: dict[tuple[Path, int], Plan] = {}
         self.staying: dict[tuple[Path, int], list[str]] = {}
         self.addresses = self._settle()
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
 
-    def _buffer(self) -> str:
-        buffers = sorted({u.memory for u in self.units})
-        if len(buffers) != 1:
+    def _level(self, memory: str) -> int:
+        """How many on-chip memories there are from the chip's edge to one, itself included."""
+        level, at = 0, self.arch.memories[memory]
+        while at.on_chip:
+            level += 1
+            if at.parent is None:
+                raise BadInput(f"machine {self.arch.name}: the tile mapper needs an off-chip memory behind {at.name}")
+            at = self.arch.memories[at.parent]
+        return level
+
+    def _chain(self, memory: str) -> tuple[str, ...]:
+        """The memories from the off-chip one to one that feeds a unit."""
+        chain = [memory]
+        while self.levels[chain[-1]]:
+            chain.append(str(self.arch.memories[chain[-1]].parent))
+        return tuple(reversed(chain))
+
+    def _near(self) -> str:
+        """The memory next to the chip."""
+        near = sorted({self._chain(m)[0] for u in self.units for m in u.memories})
+        on_chip = all(self.levels[m] for u in self.units for m in u.memories)
+        if len(near) != 1 or not on_chip:
             raise BadInput(
-                f"machine {self.arch.name}: the tile mapper needs all units on one buffer, "
-                f"found {', '.join(buffers) or 'none'}"
+                f"machine {self.arch.name}: the tile mapper needs on-chip memories behind one off-chip memory, "
+                f"found units fed through {', '.join(near) or 'none'}"
             )
-        return buffers[0]
+        return near[0]
+
+    def _buffer(self) -> str:
+        """The memory in which activations may stay: next to the edge, on the way of inputs and results of all units."""
+        ways = [set(self._chain(m)) for u in self.units for m in (u.feeds(1)[0], u.feeds(1)[-1])]
+        common = sorted(m for m in set.intersection(*ways) if self.levels[m] == 1)
+        return common[0] if common else ""
 
     # Plans
 
     def _settle(self) -> dict[str, int]:
         """Plan every Einsum; give up staying tensors where the tiles of an Einsum would not fit beside them."""
         refused: set[str] = {n for n in self.flow.lives if self.constraints.memory_of(n) not in (None, self.buffer)}
+        refused |= self._elsewhere()
         while True:
-            addresses = stays_on_chip(self.flow, self.arch.memories[self.buffer].capacity, frozenset(refused))
+            addresses = stays_on_chip(self.flow, self._capacity(), frozenset(refused))
             self._check_kept(addresses)
             crowded = self._plan_all(addresses)
             if not crowded:
                 return addresses
             refused |= crowded
+
+    def _elsewhere(self) -> set[str]:
+        """Tensors that some unit reads or writes past the buffer."""
+        found: set[str] = set()
+        for scope in self.flow.scopes.values():
+            for item in scope.items:
+                if isinstance(item, Einsum):
+                    for unit in self.units:
+                        feeds = unit.feeds(len(item.inputs))
+                        for access, memory in zip((*item.inputs, item.output), feeds, strict=True):
+                            if self.buffer not in self._chain(memory):
+                                found.add(self.flow.storage(access.tensor))
+        return found
+
+    def _capacity(self) -> int:
+        return self.arch.memories[self.buffer].capacity if self.buffer else 0
 
     def _check_kept(self, addresses: dict[str, int]) -> None:
         """Refuse constraints on tensors that are not where the user wants them."""
@@ -83,7 +126,7 @@ class Network:
                 raise ConstraintError(f"constraint: {name} cannot be kept in {wanted}; this mapper puts it in {found}")
 
     def _plan_all(self, addresses: dict[str, int]) -> set[str]:
-        capacity = self.arch.memories[self.buffer].capacity
+        capacity = self._capacity()
         crowded: set[str] = set()
         self.staying = self._staying(addresses)
         for scope in self.flow.scopes.values():
@@ -98,10 +141,10 @@ class Network:
                 elif here:
                     crowded.add(max(here, key=lambda n: (self.flow.lives[n].tensor.nbytes, n)))
                 else:
-                    self._refuse(item, plan, budget)
+                    self._refuse(item, plan)
         return crowded
 
-    def _refuse(self, einsum: Einsum, plan: Shortfall, budget: int) -> None:
+    def _refuse(self, einsum: Einsum, plan: Shortfall) -> None:
         if not plan.needed:
             what = f"{einsum.name} ({einsum.kind or 'Einsum'})"
             constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
@@ -110,8 +153,8 @@ class Network:
                 raise ConstraintError(f"constraint: no unit of {self.arch.name} can run {what} {asked}".rstrip())
             raise MappingError(f"no unit of {self.arch.name} can run {what}")
         raise DoesNotFit(
-            f"buffer {self.buffer}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
-            f"{budget:,}, {plan.needed - budget:,} too few"
+            f"{plan.memory}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
+            f"{plan.capacity:,}, {plan.needed - plan.capacity:,} too few"
         )
 
     def _staying(self, addresses: dict[str, int]) -> dict[tuple[Path, int], list[str]]:
@@ -124,65 +167,50 @@ class Network:
                 found.setdefault((life.scope, i), []).append(name)
         return found
 
-    def _operands(self, einsum: Einsum, staying: frozenset[str]) -> list[Operand]:
-        found: dict[str, list[int]] = {}
+    def _operands(self, einsum: Einsum, unit: ComputeUnit, staying: frozenset[str]) -> list[Operand]:
+        found: dict[tuple[str, str], list[int]] = {}
         accesses = (*einsum.inputs, einsum.output)
-        for j, access in enumerate(accesses):
-            found.setdefault(self.flow.storage(access.tensor), []).append(j)
-        return [
-            Operand(
-                name,
-                tuple(accesses[j] for j in which),
-                tuple(self.workload.tensors[accesses[j].tensor].shape for j in which),
-                self.workload.tensors[accesses[which[0]].tensor].bits,
-                len(accesses) - 1 in which,
-                None if name in staying else self.tiers.near,
-                self.workload.tensors[accesses[which[0]].tensor].metadata_bits,
+        for j, (access, memory) in enumerate(zip(accesses, unit.feeds(len(einsum.inputs)), strict=True)):
+            found.setdefault((self.flow.storage(access.tensor), memory), []).append(j)
+        operands = []
+        for (name, memory), which in found.items():
+            chain = self._chain(memory)
+            tensor = self.workload.tensors[accesses[which[0]].tensor]
+            operands.append(
+                Operand(
+                    name,
+                    tuple(accesses[j] for j in which),
+                    tuple(self.workload.tensors[accesses[j].tensor].shape for j in which),
+                    tensor.bits,
+                    len(accesses) - 1 in which,
+                    chain[chain.index(self.buffer) :] if name in staying else chain,
+                    tensor.metadata_bits,
+                )
             )
-            for name, which in found.items()
-        ]
+        return operands
 
     def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
-        operands = self._operands(einsum, staying)
+        operands = {u.name: self._operands(einsum, u, staying) for u in self.units}
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
         _check_constraint(einsum, constraint)
+        budgets = {m: self.arch.memories[m].capacity for m, level in self.levels.items() if level}
+        if self.buffer:
+            budgets[self.buffer] = budget
+        bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
         identity = (
             _signature(einsum),
-            tuple((o.shapes, o.bits, o.metadata_bits, o.is_output, o.home) for o in operands),
+            tuple((n, o.shapes, o.bits, o.metadata_bits, o.is_output, o.chain) for n, x in operands.items() for o in x),
             (self.arch.spec_hash, budget, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items()))),
         )
-        plan = _planned(_Task(identity, einsum, operands, self._sites(budget), self.objective, constraint))
+        task = Task(einsum, operands, bits, budgets, self.levels, self.arch, self.objective, constraint)
+        names = {u: [o.tensor for o in x] for u, x in operands.items()}
+        plan, made_for = _planned(_Call(identity, task, names))
         if isinstance(plan, Shortfall):
             return plan
         # The plan may have been made for an equal Einsum over other tensors.
-        names = dict(zip(plan.depth, (o.tensor for o in operands if o.home is not None), strict=True))
-        return Plan(
-            plan.unit,
-            plan.variant,
-            plan.loops,
-            {names[t]: v for t, v in plan.depth.items()},
-            {names[t]: v for t, v in plan.buffers.items()},
-            {names[t]: v for t, v in plan.tile_bytes.items()},
-            plan.cycles,
-            plan.energy,
-            plan.traffic,
-            plan.working_set,
-        )
-
-    def _sites(self, budget: int) -> list[Site]:
-        arch = self.arch
-        return [
-            Site(
-                unit,
-                arch.memories[self.buffer],
-                budget,
-                self.routes,
-                float(arch.clock),
-                float(arch.clock) / float(unit.clock_hz),
-            )
-            for unit in self.units
-        ]
+        new = dict(zip(made_for[plan.unit], names[plan.unit], strict=True))
+        return replace(plan, levels=tuple(_renamed(level, new) for level in plan.levels))
 
     def value(self) -> float:
         """The objective as the mapper expects it over the whole run."""
@@ -213,11 +241,11 @@ class Network:
 
     # Tree and tables
 
-    def mapping(self) -> Mapping:
+    def mapping(self) -> MappingValue:
         """The Mapping, without its Claim."""
         self._home_stays()
         root = self._seq((), (), streaming=False)
-        return Mapping(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
+        return MappingValue(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
 
     def _home_stays(self) -> None:
         """Tensors that are off chip throughout, in the tiers where they live."""
@@ -282,33 +310,45 @@ class Network:
 
     def _op_moves(self, path: Path, einsum: Einsum, child: Child, before: Child | None) -> None:
         plan = self.plans[path, child.item]
-        near = self.tiers.near
-        room = self._room_before(path, before)
-        for name in dict.fromkeys(self.flow.storage(a.tensor) for a in einsum.inputs):
-            if name not in plan.depth:
-                continue
-            issue = child.at
-            if name in self.tiers.streamed:
-                self.moves.append(Move(name, self.tiers.far, near, child.at, child.at, 1))
-            elif before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
-                ahead = plan.buffers[name] * plan.tile_bytes[name]
-                if ahead <= room:
-                    room -= ahead
-                    issue = before.at
-            due = child.at + (BODY,) * plan.depth[name]
-            self.moves.append(Move(name, near, self.buffer, issue, due, plan.buffers[name]))
+        reads = dict.fromkeys(self.flow.storage(a.tensor) for a in einsum.inputs)
         out = self.flow.storage(einsum.output.tensor)
-        if out in plan.depth:
-            issue = child.at + (BODY,) * plan.depth[out]
-            self.moves.append(Move(out, self.buffer, near, issue, child.at, plan.buffers[out], store=True))
+        room = self._room_before(path, before)
+        at: dict[tuple[str, str], Position] = {}
+        """(tensor, memory) to the position where its tiles there are cut."""
+        loops = 0
+        for number, level in enumerate(plan.levels):
+            for (name, memory), depth in level.depth.items():
+                due = child.at + (BODY,) * (loops + depth)
+                at[name, memory] = due
+                source = str(self.arch.memories[memory].parent)
+                outside = at.get((name, source), child.at)
+                buffers = level.buffers[name, memory]
+                if name in reads:
+                    issue = outside
+                    if not number and name in self.tiers.streamed:
+                        self.moves.append(Move(name, self.tiers.far, source, child.at, child.at, 1))
+                    elif not number and before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
+                        ahead = buffers * level.tile_bytes[name, memory]
+                        if ahead <= room.get(memory, -1):
+                            room[memory] -= ahead
+                            issue = before.at
+                    self.moves.append(Move(name, source, memory, issue, due, buffers))
+                if name == out:
+                    self.moves.append(Move(name, memory, source, due, outside, buffers, store=True))
+            loops += len(level.loops)
 
-    def _room_before(self, path: Path, before: Child | None) -> int:
-        """Bytes of the buffer free while the child before runs, for weights loaded ahead."""
+    def _room_before(self, path: Path, before: Child | None) -> dict[str, int]:
+        """Bytes of each memory next to the edge that are free while the child before runs, for weights loaded ahead."""
         if before is None or (path, before.item) not in self.plans:
-            return -1
+            return {}
         here = self.staying.get((path, before.item), [])
         top = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
-        return self.arch.memories[self.buffer].capacity - top - self.plans[path, before.item].working_set
+        taken = self.plans[path, before.item].working_set
+        return {
+            m: self.arch.memories[m].capacity - (top if m == self.buffer else 0) - taken.get(m, 0)
+            for m, level in self.levels.items()
+            if level == 1
+        }
 
 
 def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
@@ -324,24 +364,31 @@ def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Call:
     """A call of `best_plan`; `identity` stands for all of it, so that equal tasks share one answer."""
 
     identity: Hashable
-    einsum: Einsum = field(compare=False)
-    operands: list[Operand] = field(compare=False)
-    sites: list[Site] = field(compare=False)
-    objective: str = field(compare=False)
-    constraint: OpConstraint = field(compare=False)
+    task: Task = field(compare=False)
+    names: Mapping[str, list[str]] = field(compare=False)
 
 
 @lru_cache(maxsize=2**14)
-def _planned(task: _Task) -> Plan | Shortfall:
-    return best_plan(task.einsum, task.operands, task.sites, task.objective, task.constraint)
+def _planned(call: _Call) -> tuple[Plan | Shortfall, Mapping[str, list[str]]]:
+    """The plan, and the tensors that it was made for, by unit."""
+    return best_plan(call.task), call.names
+
+
+def _renamed(level: Level, names: Mapping[str, str]) -> Level:
+    return Level(
+        level.loops,
+        {(names[t], m): v for (t, m), v in level.depth.items()},
+        {(names[t], m): v for (t, m), v in level.buffers.items()},
+        {(names[t], m): v for (t, m), v in level.tile_bytes.items()},
+    )
 
 
 def _nest(einsum: Einsum, plan: Plan) -> Node:
-    node: Node = Op(einsum.name, plan.unit, plan.variant)
+    node: Node = Op(einsum.name, plan.unit, plan.variant, plan.layout)
     for rank, tile in reversed(plan.loops):
         node = Loop(rank, tile, node)
     return node

@@ -12,8 +12,8 @@ RESERVE = 4
 def stays_on_chip(flow: Flow, capacity: int, refused: frozenset[str]) -> dict[str, int]:
     """Tensors that stay, with their addresses in the buffer.
 
-    Those that save most traffic per byte and Einsum of their life go first; each gets the lowest gap that is free
-    throughout its life (first fit).
+    Those that save most traffic per byte and Einsum of their life go first, of equals the one that is used first,
+    whatever their names; each gets the lowest gap that is free throughout its life (first fit).
 
     Args:
         flow: lives of tensors.
@@ -24,10 +24,9 @@ def stays_on_chip(flow: Flow, capacity: int, refused: frozenset[str]) -> dict[st
     taken: dict[tuple[tuple[str, ...], int], list[tuple[int, int]]] = {}
     limit = capacity - capacity // RESERVE
 
-    def worth(item: tuple[str, Life]) -> tuple[float, str]:
-        name, life = item
-        uses = [*life.makers, *life.users]
-        return -(1 + len(life.users)) / (max(uses) - min(uses) + 1), name
+    def worth(item: tuple[str, Life]) -> float:
+        uses = [*item[1].makers, *item[1].users]
+        return -(1 + len(item[1].users)) / (max(uses) - min(uses) + 1)
 
     for name, life in sorted(flow.lives.items(), key=worth):
         if name in refused or not _may_stay(flow, life):

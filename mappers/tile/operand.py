@@ -1,0 +1,125 @@
+"""What an Einsum touches of a stored tensor: bytes of tiles, and of all tiles together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir import Access, Affine
+
+Array = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Extents = Mapping[str, Array]
+"""Rank to extents, one per candidate."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One stored tensor that an Einsum touches, and the way between it and the unit.
+
+    Attributes:
+        accesses: index expressions and tensor shapes of all accesses to it.
+        chain: memories on the way, from the one where it is before (for a result: goes to after) the Einsum to the one
+            that feeds the unit; that one alone when it stays there.
+        metadata_bits: bits per element that move with it beside its own.
+    """
+
+    tensor: str
+    accesses: tuple[Access, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    bits: int
+    is_output: bool
+    chain: tuple[str, ...]
+    metadata_bits: Fraction = Fraction(0)
+
+    @cached_property
+    def ranks(self) -> frozenset[str]:
+        return frozenset().union(*(a.ranks for a in self.accesses))
+
+    @cached_property
+    def _boxes(self) -> tuple[tuple[tuple[Affine, ...], tuple[int, ...]], ...]:
+        return tuple(dict.fromkeys(zip((a.indices for a in self.accesses), self.shapes, strict=True)))
+
+    def nbytes(self, elements: Array | int) -> Array:
+        """Bytes of so many elements with their metadata, rounded up."""
+        share = self.metadata_bits
+        bits = self.bits * share.denominator + share.numerator
+        return np.asarray(-(-elements * bits // (8 * share.denominator)))
+
+    def tile_bytes(self, extents: Extents) -> Array:
+        """Bytes of the boxes that its different accesses touch over tiles, at most of the whole tensor."""
+        total: Array = np.zeros(1, np.int64)
+        for indices, shape in self._boxes:
+            elements = np.ones(1, np.int64)
+            for index, size in zip(indices, shape, strict=True):
+                elements = elements * _hull(index, size, extents)
+            total = total + self.nbytes(elements)
+        whole = max(int(self.nbytes(prod(shape))) for shape in self.shapes)
+        return np.minimum(total, whole)
+
+    def swept_bytes(self, extents: Extents, tile: Extents, cut: Collection[str]) -> Array:
+        """Bytes of all different tiles together, halos counted as often as tiles overlap.
+
+        Args:
+            extents: of the whole.
+            tile: of a tile, for every rank in `cut`.
+            cut: ranks that are cut; the others are whole in every tile.
+        """
+        mine = [r for r in tile if r in cut and r in self.ranks]
+        if len(self._boxes) == 1 and self.bits % 8 == 0 and not self.metadata_bits:
+            total: Array = np.full(1, self.bits // 8, np.int64)
+            indices, shape = self._boxes[0]
+            shared = [r for index in indices for r in index.ranks]
+            if len(shared) == len(set(shared)):
+                for index, size in zip(indices, shape, strict=True):
+                    total = total * _swept(index, size, extents, tile, [r for r in mine if r in index.ranks])
+                return total
+        result: Array = np.zeros(1, np.int64)
+        for box, times in _tiles(extents, tile, mine):
+            result = result + times * self.tile_bytes({**extents, **box})
+        return result
+
+
+def _hull(index: Affine, size: int, extents: Extents) -> Array:
+    spread = sum((abs(c) * (extents[r] - 1) for r, c in index.terms), np.int64(0))
+    return np.minimum(1 + spread, size)
+
+
+def _swept(index: Affine, size: int, extents: Extents, tile: Extents, cut: Sequence[str]) -> Array:
+    """Values of an index over all tiles, summed."""
+    if not cut:
+        return _hull(index, size, extents)
+    total: Array = np.zeros(1, np.int64)
+    for box, times in _tiles(extents, tile, cut):
+        total = total + times * _hull(index, size, {**extents, **box})
+    return total
+
+
+def _tiles(extents: Extents, tile: Extents, ranks: Sequence[str]) -> list[tuple[dict[str, Array], Array]]:
+    """All combinations of full and ragged last tiles of the ranks, with how often each occurs."""
+    kinds: list[list[tuple[str, Array, Array]]] = []
+    for r in ranks:
+        full = np.minimum(tile[r], extents[r])
+        rest = extents[r] % full
+        kinds.append([(r, full, extents[r] // full)])
+        if rest.any():
+            kinds[-1].append((r, np.maximum(rest, 1), (rest > 0).astype(np.int64)))
+    found = []
+    for combination in product(*kinds):
+        times: Array = np.ones(1, np.int64)
+        for _, _, count in combination:
+            times = times * count
+        found.append(({r: extent for r, extent, _ in combination}, times))
+    return found
+
+
+def tiles(extents: Extents, tile: Extents) -> list[tuple[dict[str, Array], Array]]:
+    """All combinations of full and ragged tiles of the cut ranks, with how often each occurs."""
+    return _tiles(extents, tile, list(tile))

@@ -1,0 +1,517 @@
+"""One level of a loop nest: every tiling of a bounded space, evaluated in bulk; the inside of a tile is settled lazily.
+
+A level brings tensors into the memories of one distance from the chip's edge. Its space: a tile size per tiled rank out
+of a short list; the order of its loops; for every tensor that moves here, outside of which of them its tile is cut: of
+a tensor that is cut farther out a larger piece stays, over which the loops further in run again and again.
+
+The cost of a choice depends on the order only through the set of loops outside of each tensor's cut (`Cut`), so that
+those sets are enumerated, not the orders. Loads and stores are double buffered unless there is a single tile.
+
+Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
+two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
+first load and the last store; energy is counted actions times their energies, partial results between tiles on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations, product
+from math import inf
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arch.layout import Layout
+from ...ir import Einsum
+from ...lowering.ports import Route
+from .operand import Array, Extents, Floats, Operand, tiles
+
+TIE = 0.01
+"""Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes is taken."""
+BLOCK = 512
+"""Tilings that are evaluated with all cuts at once."""
+
+Cut: TypeAlias = frozenset[str]
+"""Ranks whose loops stand around the tile of a tensor."""
+
+
+@dataclass(frozen=True)
+class Hop:
+    """The way of one operand between two neighbouring memories; `memory` is the one nearer to the unit.
+
+    Attributes:
+        weighs: whether its bytes count as off-chip traffic.
+    """
+
+    operand: Operand
+    memory: str
+    load: Route
+    store: Route
+    weighs: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.operand.tensor, self.memory
+
+
+@dataclass(frozen=True)
+class Work:
+    """Time and energy of tiles: cycles of the machine's clock, joules, and cycles until the first one can begin and
+    after the last one has ended."""
+
+    cycles: Floats
+    joules: Floats
+    edge: Floats
+
+
+@dataclass(frozen=True)
+class Level:
+    """The loops of one level, (rank, tile), outermost first, and where among them tensors are cut.
+
+    Attributes:
+        depth: (tensor, memory that its tiles are brought to) to the number of these loops around its tiles.
+        buffers: the same to the number of buffers for them.
+        tile_bytes: the same to the bytes of one.
+    """
+
+    loops: tuple[tuple[str, int], ...]
+    depth: Mapping[tuple[str, str], int]
+    buffers: Mapping[tuple[str, str], int]
+    tile_bytes: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Everything inside a level: further levels, and how the unit runs the innermost tiles."""
+
+    levels: tuple[Level, ...] = ()
+    layout: Layout | None = None
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """No candidate fits `memory`: the smallest one needs `needed` bytes of it."""
+
+    needed: int
+    memory: str = ""
+    capacity: int = 0
+
+
+class Inner(Protocol):
+    """What runs inside the tiles of a level."""
+
+    exact: bool
+    """Whether `bound` is the cost itself, and there is nothing to settle."""
+
+    def bound(self, extents: Extents, sums: Array) -> Work:
+        """At most the work of tiles; `sums` of them add up to a result."""
+
+    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
+        """The best way to run a tile."""
+
+    def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
+        """The work of tiles that run so."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The tilings to look at: sizes of every tiled rank, and the orders of loops that are allowed."""
+
+    sizes: Mapping[str, Sequence[int]]
+    orders: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class _HopCost:
+    """Of one operand cut at one place, one entry per tiling."""
+
+    held: Array
+    bytes_in: Floats
+    bytes_out: Floats
+    instances: Array
+    tile: Array
+    buffers: Array
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best choice of a level.
+
+    Attributes:
+        value: of the objective; `traffic` in bytes off chip.
+        work: cycles without the edge, joules and edge.
+        held: bytes that it takes of each memory of the level.
+    """
+
+    value: float
+    traffic: int
+    nest: Nest
+    work: Work
+    held: Mapping[str, int]
+
+
+class Stage:
+    """The search of one level for one Einsum.
+
+    Args:
+        hops: operands that move here.
+        budgets: bytes that they may take of each memory.
+        space: tilings of the whole Einsum; inside a tile of a level farther out, sizes are cut to that tile.
+        inner: what runs inside a tile.
+        clock: of the machine, in hertz.
+        nodes: tilings whose insides are settled at most.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        einsum: Einsum,
+        hops: Sequence[Hop],
+        budgets: Mapping[str, int],
+        space: Space,
+        inner: Inner,
+        objective: str,
+        clock: float,
+        nodes: int,
+    ) -> None:
+        self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
+        self.objective, self.clock, self.nodes = objective, clock, nodes
+        self.reduced = frozenset(einsum.reduced_ranks)
+        table = cut_table(space.orders, tuple(h.operand.ranks for h in hops))
+        self.cuts, self.orders = table.cuts, table.orders
+        self._settled: dict[tuple[tuple[str, int], ...], Found | Shortfall] = {}
+
+    # As what runs inside a level farther out
+
+    def bound(self, extents: Extents, sums: Array) -> Work:
+        """The insides' bound, and every operand moved once."""
+        inside = self.inner.bound(extents, sums)
+        joules, moving = inside.joules, inside.cycles
+        busy: dict[str, Floats] = {}
+        for hop in self.hops:
+            way = hop.store if hop.operand.is_output else hop.load
+            amount = hop.operand.tile_bytes(extents)
+            joules = joules + amount * way.joules_per_byte
+            for port, per_byte in way.cycles_per_byte.items():
+                busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
+        for cycles in busy.values():
+            moving = np.maximum(moving, cycles)
+        return Work(moving, joules, np.zeros(1))
+
+    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
+        found = self.best(extents)
+        return found if isinstance(found, Shortfall) else found.nest
+
+    def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
+        level = nest.levels[0]
+        tile = {r: np.minimum(t, extents[r]) for r, t in level.loops}
+        cuts = tuple(
+            frozenset(r for r, _ in level.loops[: level.depth[hop.key]]) for hop in self.hops
+        )  # fmt: skip
+        inside = self._inside(extents, tile, sums, Nest(nest.levels[1:], nest.layout))
+        costs = [self._hop(hop, cut, extents, tile, sums) for hop, cut in zip(self.hops, cuts, strict=True)]
+        busiest, trips, edge, joules = self._moving(costs)
+        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2)
+        return Work(cycles, inside.joules + joules, edge + inside.edge)
+
+    # The search
+
+    def best(self, extents: Mapping[str, int]) -> Found | Shortfall:
+        """The choice with the least objective over a tile (or the whole) of these extents."""
+        key = tuple(sorted(extents.items()))
+        if key not in self._settled:
+            self._settled[key] = self._search(extents)
+        return self._settled[key]
+
+    def _search(self, extents: Mapping[str, int]) -> Found | Shortfall:
+        whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
+        tile = self._grid(extents)
+        once = np.ones(1, np.int64)
+        tables = [
+            {cut: self._hop(hop, cut, whole, tile, once) for cut in dict.fromkeys(c[i] for c in self.cuts)}
+            for i, hop in enumerate(self.hops)
+        ]
+        least = self._least(tables)
+        fits = np.ones(len(least), np.bool_)
+        for memory, budget in self.budgets.items():
+            fits &= self._least_held(tables, memory) <= budget
+        rows = np.flatnonzero(fits)
+        if not len(rows):
+            return self._shortfall(tables)
+        bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, once, None)
+        inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
+        inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
+        bound = self._value(np.maximum(inside.cycles, least), inside.joules + self._least_joules(tables))
+        order = rows[np.argsort(bound[rows], kind="stable")]
+        return _Pick(self, extents, tile, tables, inside, bound, order).best()
+
+    def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
+        lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
+        rows = list(product(*lists.values()))
+        grid = np.array(rows, np.int64).reshape(len(rows), len(lists))
+        return {r: grid[:, i] for i, r in enumerate(lists)}
+
+    def _inside(self, extents: Extents, tile: Extents, sums: Array, nest: Nest | None) -> Work:
+        """Work inside all tiles; a bound of it without a nest."""
+        times = sums
+        for r, t in tile.items():
+            if r in self.reduced:
+                times = times * -(-extents[r] // t)
+        cycles, joules, edge = np.zeros(1), np.zeros(1), np.zeros(1)
+        for number, (box, count) in enumerate(tiles(extents, tile)):
+            one = {**extents, **box}
+            work = self.inner.bound(one, times) if nest is None else self.inner.work(nest, one, times)
+            cycles = cycles + count * work.cycles
+            joules = joules + count * work.joules
+            edge = work.edge if number == 0 else edge
+        return Work(cycles, joules, edge)
+
+    def _hop(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array) -> _HopCost:
+        operand = hop.operand
+        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in cut}}
+        size = operand.tile_bytes(here)
+        visits = instances = partial = np.ones(1, np.int64)
+        for r, t in tile.items():
+            if r in cut:
+                trips = -(-extents[r] // t)
+                instances = instances * trips
+                visits = visits if r in operand.ranks else visits * trips
+                partial = partial * trips if r in self.reduced else partial
+        swept = operand.swept_bytes(extents, tile, cut)
+        total = (swept * visits).astype(np.float64)
+        buffers = np.where(instances > 1, 2, 1)
+        held = size * buffers
+        if operand.is_output:
+            held = held * np.where(partial * sums > 1, 2, 1)
+            cost = (held, total - swept / sums, total)
+        else:
+            cost = (held, total, np.zeros(1))
+        n = max(len(t) for t in (*tile.values(), size, sums)) if tile else max(len(size), len(sums))
+        arrays = (*cost, instances, size, buffers)
+        return _HopCost(*(np.broadcast_to(x, (n,)) for x in arrays))
+
+    def _moving(self, costs: Sequence[_HopCost]) -> tuple[Floats, Floats, Floats, Floats]:
+        """Cycles of the busiest port and of the slowest tensor's tiles one by one, of the first load and last store;
+        joules."""
+        busy: dict[str, Floats] = {}
+        trips, edge, joules = np.zeros(1), np.zeros(1), np.zeros(1)
+        for hop, cost in zip(self.hops, costs, strict=True):
+            for way, amount in ((hop.load, cost.bytes_in), (hop.store, cost.bytes_out)):
+                joules = joules + amount * way.joules_per_byte
+                for port, per_byte in way.cycles_per_byte.items():
+                    busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
+            single = self._single(hop, cost)
+            trips = np.maximum(trips, np.where(cost.instances > 1, cost.instances * single, 0.0))
+            edge = edge + single
+        busiest = np.zeros(1)
+        for cycles in busy.values():
+            busiest = np.maximum(busiest, cycles)
+        return busiest, trips, edge, joules
+
+    def _single(self, hop: Hop, cost: _HopCost) -> Floats:
+        """Cycles of one tile on its way."""
+        way = hop.store if hop.operand.is_output else hop.load
+        wait = 0.0 if hop.operand.is_output else way.latency * self.clock
+        return np.asarray(cost.tile * sum(way.cycles_per_byte.values()) + wait, np.float64)
+
+    def _value(self, cycles: Floats, joules: Floats) -> Floats:
+        return {"latency": cycles, "energy": joules, "edp": cycles / self.clock * joules}[self.objective]
+
+    # Bounds over all cuts
+
+    def _least(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
+        busy: dict[str, Floats] = {}
+        for hop, table in zip(self.hops, tables, strict=True):
+            for way, key in ((hop.load, "bytes_in"), (hop.store, "bytes_out")):
+                least = np.min([getattr(c, key) for c in table.values()], axis=0)
+                for port, per_byte in way.cycles_per_byte.items():
+                    busy[port] = busy.get(port, np.zeros(1)) + least * per_byte
+        n = max((len(next(iter(t.values())).held) for t in tables), default=1)
+        result = np.zeros(n)
+        for cycles in busy.values():
+            result = np.maximum(result, cycles)
+        return result
+
+    def _least_joules(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
+        total: Any = np.zeros(1)
+        for hop, table in zip(self.hops, tables, strict=True):
+            load, store = hop.load.joules_per_byte, hop.store.joules_per_byte
+            total = total + np.min([c.bytes_in * load + c.bytes_out * store for c in table.values()], axis=0)
+        return np.asarray(total, np.float64)
+
+    def _least_held(self, tables: Sequence[Mapping[Cut, _HopCost]], memory: str) -> Array:
+        total: Array = np.zeros(1, np.int64)
+        for hop, table in zip(self.hops, tables, strict=True):
+            if hop.memory == memory:
+                total = total + np.min([c.held for c in table.values()], axis=0)
+        return total
+
+    def _shortfall(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Shortfall:
+        lacks = {m: int(self._least_held(tables, m).min()) - b for m, b in self.budgets.items()}
+        memory = max(lacks, key=lambda m: lacks[m])
+        return Shortfall(lacks[memory] + self.budgets[memory], memory, self.budgets[memory])
+
+
+class _Pick:
+    """The choice among tilings, in order of their bounds, with all cuts of each."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        extents: Mapping[str, int],
+        tile: dict[str, Array],
+        tables: list[dict[Cut, _HopCost]],
+        inside: Work,
+        bound: Floats,
+        order: Array,
+    ) -> None:
+        self.stage, self.extents, self.tile, self.tables = stage, extents, tile, tables
+        self.inside, self.bound, self.order = inside, bound, order
+        self.which = [
+            np.array([list(table).index(cuts[i]) for cuts in stage.cuts]) for i, table in enumerate(tables)
+        ]  # fmt: skip
+        self.least = inf
+        self.near: list[Floats] = []
+        """Value, traffic, tiles moved, row and number of the cuts, one column per choice that may be the best."""
+        self.nests: dict[int, tuple[Nest, Work]] = {}
+        self.complete = True
+        self.crowded: dict[str, int] = {}
+
+    def best(self) -> Found | Shortfall:
+        for start in range(0, len(self.order), BLOCK):
+            rows = self.order[start : start + BLOCK]
+            if self.bound[rows[0]] > self.least * (1 + TIE) or not self._block(rows):
+                break
+        if not self.near:
+            memory = max(self.crowded, key=lambda m: self.crowded[m] - self.stage.budgets.get(m, 0), default="")
+            return Shortfall(self.crowded.get(memory, 0), memory, self.stage.budgets.get(memory, 0))
+        near = np.concatenate(self.near, axis=1)
+        near = near[:, near[0] <= self.least * (1 + TIE)]
+        value, traffic, _, row, number = near[:, np.lexsort((near[4], near[3], near[0], near[2], near[1]))[0]]
+        return self._found(float(value), int(traffic), int(row), int(number))
+
+    def _block(self, rows: Array) -> bool:
+        """Look at some tilings; whether there may be better ones behind them."""
+        columns = [
+            _HopCost(*(np.stack([getattr(c, f)[rows] for c in table.values()])[which] for f in _FIELDS))
+            for table, which in zip(self.tables, self.which, strict=True)
+        ]
+        busiest, trips, edge, joules = self.stage._moving(columns)
+        shape = (len(self.stage.cuts), len(rows))
+        traffic, moved = np.zeros(shape), np.zeros(shape, np.int64)
+        fits = np.ones(shape, np.bool_)
+        for hop, cost in zip(self.stage.hops, columns, strict=True):
+            traffic = traffic + (cost.bytes_in + cost.bytes_out if hop.weighs else 0)
+            moved = moved + cost.instances
+        for memory, budget in self.stage.budgets.items():
+            held = sum((c.held for h, c in zip(self.stage.hops, columns, strict=True) if h.memory == memory),
+                       np.zeros(shape, np.int64))  # fmt: skip
+            fits &= held <= budget
+            self.crowded[memory] = min(self.crowded.get(memory, int(held.min())), int(held.min()))
+        arrays = tuple(np.broadcast_to(x, shape) for x in (busiest, trips, edge, joules, traffic, moved))
+        if self.stage.inner.exact:
+            inside = Work(self.inside.cycles[rows], self.inside.joules[rows], self.inside.edge[rows])
+            self._consider(rows, arrays, fits, inside)
+            return True
+        return all(self._settled(i, int(row), rows, arrays, fits) for i, row in enumerate(rows))
+
+    def _settled(self, i: int, row: int, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_]) -> bool:
+        """Settle the inside of one tiling; whether further ones are worth it."""
+        if self.bound[row] >= self.least:
+            return False
+        if len(self.nests) >= self.stage.nodes:
+            self.complete = False
+            return False
+        if not fits[:, i].any():
+            return True
+        tile = {r: int(t[row]) for r, t in self.tile.items()}
+        inner = self.stage.inner.settle({**self.extents, **tile})
+        if isinstance(inner, Shortfall):
+            self.crowded[inner.memory] = min(self.crowded.get(inner.memory, inner.needed), inner.needed)
+            return True
+        self.complete &= inner.complete
+        whole = {r: np.full(1, n, np.int64) for r, n in self.extents.items()}
+        single = {r: np.full(1, t, np.int64) for r, t in tile.items()}
+        work = self.stage._inside(whole, single, np.ones(1, np.int64), inner)
+        self.nests[row] = inner, work
+        self._consider(rows[i : i + 1], [x[:, i : i + 1] for x in arrays], fits[:, i : i + 1], work)
+        return True
+
+    def _consider(self, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_], inside: Work) -> None:
+        busiest, trips, edge, joules, traffic, moved = arrays
+        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2) + edge + inside.edge
+        value = np.where(fits, self.stage._value(cycles, inside.joules + joules), inf)
+        least = float(value.min())
+        if least == inf:
+            return
+        self.least = min(self.least, least)
+        cuts, columns = np.nonzero(value <= self.least * (1 + TIE))
+        at = cuts, columns
+        self.near.append(np.stack([value[at], traffic[at], moved[at], rows[columns], cuts]))
+
+    def _found(self, value: float, traffic: int, row: int, number: int) -> Found:
+        cuts, order = self.stage.cuts[number], self.stage.orders[number]
+        size = {r: int(t[row]) for r, t in self.tile.items()}
+        loops = tuple((r, size[r]) for r in order if size[r] < self.extents[r])
+        costs = [table[cut] for table, cut in zip(self.tables, cuts, strict=True)]
+        names = [hop.key for hop in self.stage.hops]
+        level = Level(
+            loops,
+            {n: sum(r in cut for r, _ in loops) for n, cut in zip(names, cuts, strict=True)},
+            {n: int(cost.buffers[row]) for n, cost in zip(names, costs, strict=True)},
+            {n: int(cost.tile[row]) for n, cost in zip(names, costs, strict=True)},
+        )
+        inner, inside = self.nests.get(row, (None, None))
+        if inside is None:
+            inside = Work(*(x[row : row + 1] for x in (self.inside.cycles, self.inside.joules, self.inside.edge)))
+        rest = inner or Nest()
+        busiest, trips, edge, joules = self.stage._moving([_rows(c, np.array([row])) for c in costs])
+        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2)
+        held = dict.fromkeys(self.stage.budgets, 0)
+        for hop, cost in zip(self.stage.hops, costs, strict=True):
+            held[hop.memory] += int(cost.held[row])
+        return Found(
+            value,
+            traffic,
+            Nest((level, *rest.levels), rest.layout, self.complete),
+            Work(cycles, inside.joules + joules, edge + inside.edge),
+            held,
+        )
+
+
+_FIELDS = ("held", "bytes_in", "bytes_out", "instances", "tile", "buffers")
+
+
+def _rows(cost: _HopCost, rows: Array) -> _HopCost:
+    return _HopCost(*(getattr(cost, f)[rows] for f in _FIELDS))
+
+
+@dataclass(frozen=True)
+class CutTable:
+    """Every combination of cuts that some order of the loops allows, and for each such an order."""
+
+    cuts: tuple[tuple[Cut, ...], ...]
+    orders: tuple[tuple[str, ...], ...]
+
+
+@lru_cache(maxsize=2**10)
+def cut_table(orders: tuple[tuple[str, ...], ...], ranks: tuple[frozenset[str], ...]) -> CutTable:
+    """Cuts of operands of the given ranks: each directly inside a loop that matters to it, or outside of all."""
+    found: dict[tuple[Cut, ...], tuple[str, ...]] = {}
+    for order in orders:
+        options = [
+            [frozenset[str](), *(frozenset(order[: i + 1]) for i, r in enumerate(order) if r in mine)] for mine in ranks
+        ]
+        for cuts in product(*options):
+            found.setdefault(cuts, order)
+    return CutTable(tuple(found), tuple(found.values()))
+
+
+def orders_of(outer: Sequence[str], inner: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Loop orders in which some ranks stand outermost, in the order given, and the others in any."""
+    return tuple((*outer, *p) for p in permutations(inner))
