@@ -215,8 +215,16 @@ def test_softmax(tmp_path: Path, op_type: str, opset: int, axis: int | None) -> 
 def test_batch_normalization(tmp_path: Path, shape: tuple[int, ...]) -> None:
     scale, bias, mean, variance = array(3), array(3), array(3), np.abs(array(3))
     imported = one("BatchNormalization", array(*shape), tmp_path, scale, bias, mean, variance, epsilon=1e-3)
-    counts = imported.workload.operations().counts
-    assert counts == {"add": prod(shape) + 3 * 3, "mul": prod(shape) + 3 * 3, "sqrt": 2 * 3}
+    workload = imported.workload
+    assert workload.operations().counts == {"add": prod(shape), "mul": prod(shape)}
+    assert workload.bytes_by_role()[Role.WEIGHT] == 4 * 2 * 3
+
+
+def test_batch_normalization_by_data(tmp_path: Path) -> None:
+    feeds = {"x": array(2, 3, 4), "s": array(3), "b": array(3), "m": array(3), "v": np.abs(array(3))}
+    model = graph([node("BatchNormalization", list(feeds), ["y"])], {n: v.shape for n, v in feeds.items()}, ["y"])
+    counts = check(model, feeds, tmp_path).workload.operations().counts
+    assert counts == {"add": 24 + 3 * 3, "mul": 24 + 3 * 3, "sqrt": 2 * 3}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -54,6 +54,7 @@ def check(
     views = {item.output for item in workload.body if isinstance(item, View)}
     given = [n for n, t in workload.tensors.items() if t.role in (Role.INPUT, Role.WEIGHT) and n not in views]
     known = {**expected, **imported.constants}
+    known.update({name: derive(known) for name, derive in imported.derived.items()})
     got = evaluate(workload, {name: known[name] for name in given})
     assert recording.outputs
     for name in recording.outputs:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+
+import numpy as np
 
 from ...ir import Apply, Expr, Read
 from .elementwise import X, add, apply, mul, sub
 from .graph import GraphImport, operator
+from .integers import Array, made_up
 from .loading import Node, Value
 
 
@@ -14,7 +18,8 @@ from .loading import Node, Value
 def batch_normalization(g: GraphImport, node: Node) -> None:
     """Inference: ``x * s + (bias - mean * s)`` with ``s = scale / sqrt(variance + epsilon)``, per channel.
 
-    What depends on the channel alone is computed per channel (s twice); every element takes one product and one sum.
+    Every element takes one product and one sum. Of constants, s and the shift are two weights in the place of the four,
+    as every compiler folds them; else what depends on the channel alone is computed per channel (s twice).
     """
     if node.attributes.get("training_mode", 0) or g.uses_more_than_first(node):
         raise g.unsupported(node, "training is not supported (export the model for inference)")
@@ -22,11 +27,33 @@ def batch_normalization(g: GraphImport, node: Node) -> None:
     for v in vectors:
         if v.shape != x.shape[1:2]:
             raise g.wrong(node, f"'{v.name}' {v.shape} is not one value per channel of '{x.name}' {x.shape}")
+    eps = float(node.attributes.get("epsilon", 1e-5))
+    if all(v.constant for v in vectors):
+        folded = _folded(g, node, vectors, eps)
+        g.built(node, g.builder.batch_norm(g.tensor(x), *folded, kind=node.op_type, name=node.name,
+                                           out=node.outputs[0]))  # fmt: skip
+        return
     scale, bias, mean, variance = (Read(i) for i in range(1, 5))
-    s = mul(scale, apply("rsqrt", add(variance, float(node.attributes.get("epsilon", 1e-5)))))
+    s = mul(scale, apply("rsqrt", add(variance, eps)))
     expr = Apply("add", (mul(X, s), sub(bias, mul(mean, s))))
     names = [g.tensor(v) for v in (x, *vectors)]
     g.built(node, g.builder.per_channel(expr, *names, kind=node.op_type, name=node.name, out=node.outputs[0]))
+
+
+def _folded(g: GraphImport, node: Node, vectors: list[Value], eps: float) -> tuple[str, str]:
+    """Scale and shift as weights that follow from scale, bias, mean and variance."""
+    scale, bias, mean, variance = (v.name for v in vectors)
+
+    def factor(weights: Mapping[str, Array]) -> Array:
+        found: Array = weights[scale] / np.sqrt(np.asarray(weights[variance], np.float64) + eps)
+        return found
+
+    def shift(weights: Mapping[str, Array]) -> Array:
+        found: Array = weights[bias] - weights[mean] * factor(weights)
+        return found
+
+    shape, bits = vectors[0].shape, g.bits_of(vectors[0])
+    return made_up(g, f"{node.name}.scale", shape, bits, factor), made_up(g, f"{node.name}.shift", shape, bits, shift)
 
 
 def _axis(g: GraphImport, node: Node, x: Value, axis: int) -> int:
