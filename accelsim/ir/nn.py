@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from ..errors import BadInput
 from .builder import Builder, affine
 from .einsum import Access, Affine, Apply, Const, Read
+
+MOST_WINDOWS = 2**24
+"""Windows of an average that may hold different numbers of elements, for each of which a number is kept."""
 
 _OUT = ("p", "q", "z")
 _FILTER = ("r", "s", "t")
@@ -30,9 +34,10 @@ class ConvolutionOps(Builder):
         n = len(shape)
         stride, dilation = tuple(strides or (1,) * n), tuple(dilations or (1,) * n)
         pad = tuple(pads or (0,) * (2 * n))
-        if not (len(kernel) == len(stride) == len(dilation) == n and len(pad) == 2 * n):
+        lengths = len(kernel) == len(stride) == len(dilation) == n and len(pad) == 2 * n
+        if not lengths or min((*kernel, *stride, *dilation), default=1) < 1:
             raise BadInput(f"{self.name}: '{name}' over '{x}' {self.shape(x)}: needs {n} kernel sizes, strides and "
-                           f"dilations and {2 * n} pads (all begins, then all ends)")
+                           f"dilations from 1 and {2 * n} pads (all begins, then all ends)")
         outs: dict[str, int] = {}
         filters: dict[str, int] = {}
         indices: list[Affine] = []
@@ -134,7 +139,13 @@ class ConvolutionOps(Builder):
             return self.compute(Read(0), source, kept, sizes, reduce="max", kind=kind, name=hint, out=out, bits=bits)
         total = self.compute(Read(0), source, kept, sizes, reduce="add", kind=f"{kind}.sum", name=f"{hint}.sum",
                              bits=bits)
-        counts = self._window_counts(x, indices, outs, filters, pads, count_include_pad)
+        if prod(outs.values()) > MOST_WINDOWS and outside:
+            raise BadInput(f"{self.name}: '{hint}' over '{x}' {self.shape(x)}: {prod(outs.values())} windows of "
+                           f"different sizes (at most {MOST_WINDOWS} where windows reach into padding)")
+        counts = self._window_counts(x, indices, outs, filters, pads, count_include_pad) if outside else (
+            np.full((1,) * len(outs), float(prod(filters.values()))))
+        if counts.min() == 0:
+            raise BadInput(f"{self.name}: '{hint}' over '{x}' {self.shape(x)}: a window lies in the padding alone")
         if counts.min() == counts.max():
             share = Apply("mul", (Read(0), Const(1 / float(counts.flat[0]))))
             return self.elementwise(share, total, kind=f"{kind}.mean", name=f"{hint}.mean", out=out, bits=bits)
@@ -152,9 +163,11 @@ class ConvolutionOps(Builder):
         counts = np.ones((1,) * 0)
         for d, (index, p, r) in enumerate(zip(indices, outs, filters, strict=True)):
             (_, stride), (_, dilation) = index.terms
-            at = stride * np.arange(outs[p])[:, None] + dilation * np.arange(filters[r]) + index.offset
+            first = stride * np.arange(outs[p]) + index.offset
             low, high = (-pads[d], shape[d] + pads[n + d]) if count_pad and pads else (0, shape[d])
-            counts = np.multiply.outer(counts, ((at >= low) & (at < high)).sum(axis=1).astype(float))
+            # Elements of a window below a position, from where the window begins.
+            below = [np.clip(-((first - end) // dilation), 0, filters[r]) for end in (low, high)]
+            counts = np.multiply.outer(counts, (below[1] - below[0]).astype(float))
         return counts
 
     def global_pool(self, x: str, op: str, *, kind: str = "", name: str = "", out: str | None = None) -> str:

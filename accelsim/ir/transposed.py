@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 from ..errors import BadInput
 from .builder import affine
 from .einsum import Access, Affine, Const
 from .nn import ConvolutionOps
+
+MOST_REACHES = 2**20
+"""Pairs of an output and a filter element that are looked at in one dimension."""
+
+MOST_PHASES = 4096
+"""Einsums of one transposed convolution. Without dilation there are at most two for each dimension."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,12 @@ class TransposedConvolution(ConvolutionOps):
         width = self.tensor(x).bits if bits is None else bits
         target = None if bias is not None else out
         y = self.activation(target or self.unique(name), (sx[0], sw[1] * groups, *size), width)
+        if max(min(stride[d], size[d]) * sw[2 + d] for d in range(n)) > MOST_REACHES:
+            raise BadInput(f"{self.name}: '{name}' of '{x}' {sx} with '{w}' {sw}: strides {stride} are too large")
         parts = [phases(size[d], sw[2 + d], stride[d], pad[d], dilation[d]) for d in range(n)]
+        if prod(len(part) for part in parts) > MOST_PHASES:
+            raise BadInput(f"{self.name}: '{name}' of '{x}' {sx} with '{w}' {sw}: strides {stride} and dilations "
+                           f"{dilation} make more than {MOST_PHASES} Einsums of it")
         for combination in product(*parts):
             self._phase(x, w, y, combination, stride, groups, kind, name)
         if bias is None:

@@ -69,10 +69,10 @@ class OpCosts:
             actions[key] = actions.get(key, 0) + n
 
         for action, n in cost.actions.items():
-            count(self._unit.name, action, "", int(n[0]))
+            count(self._unit.name, action, "", int(n.item()))
         for access, memory, n in zip(self._einsum.inputs, feeds[:-1], cost.reads, strict=True):
-            count(memory, "read", self._names.storage(access.tensor), int(n[0]))
+            count(memory, "read", self._names.storage(access.tensor), int(n.item()))
         out = self._names.storage(self._einsum.output.tensor)
-        count(feeds[-1], "write", out, int(cost.writes[0]))
-        count(feeds[-1], "read", out, int(cost.partial_reads[0]))
-        return int(cost.latency[0]), TileCost(int(cost.cycles[0]), actions)
+        count(feeds[-1], "write", out, int(cost.writes.item()))
+        count(feeds[-1], "read", out, int(cost.partial_reads.item()))
+        return int(cost.latency.item()), TileCost(int(cost.cycles.item()), actions)

@@ -14,6 +14,9 @@ from ...ir.build import WorkloadBuilder
 from ...text.names import near
 from .loading import Node, Value, element_bits, is_floating
 
+MOST_POSITIONS = 2**18
+"""Positions of one dimension that are listed: of what is resized, or padded by what stands at its edge."""
+
 Derivation: TypeAlias = Callable[[Mapping[str, np.ndarray[Any, Any]]], np.ndarray[Any, Any]]
 """The value of a made-up weight, from the values of constants of the file by name."""
 
@@ -124,6 +127,8 @@ class GraphImport:
                 node, f"{attribute} '{value.name}' must be known before the run, and is computed from the data "
                 "(make it a constant or an initializer)"
             )  # fmt: skip
+        if is_floating(value.elem_type):
+            raise self.wrong(node, f"{attribute} '{value.name}' must be whole numbers")
         return [int(n) for n in value.data.reshape(-1)]
 
     def number(self, node: Node, position: int, attribute: str) -> float | None:

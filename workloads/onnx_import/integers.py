@@ -187,6 +187,8 @@ def quantised_product(g: GraphImport, node: Node) -> None:
     """``saturate(round(product * s_a s_b / s_y) + zero)``, the bias (of the scale s_a s_b) added to the product."""
     a, b = (Quantised(g.value(node, 3 * i), g.value(node, 3 * i + 1), g.maybe(node, 3 * i + 2)) for i in range(2))
     to_scale, zero = g.value(node, 6), g.maybe(node, 7)
+    if to_scale.scalar == 0.0:
+        raise g.wrong(node, f"the scale '{to_scale.name}' is 0")
     conv = node.op_type == "QLinearConv"
     product = conv_product(g, node, a, b) if conv else matmul_product(g, node, a, b)
     accumulators, terms, expr = product.build(None)

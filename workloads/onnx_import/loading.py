@@ -146,6 +146,8 @@ def load_model(path: str | Path) -> Any:
         raise BadInput(f"{path}: not an ONNX model, or cut short: it names no operator set (opset_import)")
     if not model.graph.output:
         raise BadInput(f"{path}: the graph names no output, so nothing in it has to be computed")
+    if not _is_utf_8(model):
+        raise BadInput(f"{path}: not an ONNX model, or damaged: it has names that are not text in UTF-8")
     if model.functions:
         from onnx import checker, inliner
 
@@ -161,6 +163,18 @@ def load_model(path: str | Path) -> Any:
             f"raises it)"
         )
     return model
+
+
+def _is_utf_8(message: Any) -> bool:
+    """Whether the texts of a message and of those in it are; what is not comes out of protobuf as bytes."""
+    for field, value in message.ListFields():
+        values = value if hasattr(value, "append") else (value,)
+        if field.type == field.TYPE_MESSAGE:
+            if not all(map(_is_utf_8, values)):
+                return False
+        elif field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in values):
+            return False
+    return True
 
 
 def model_opset(model: Any) -> int:
@@ -207,9 +221,12 @@ def _attribute(proto: Any, where: str) -> Any:
 
     try:
         value = helper.get_attribute_value(proto)
-        return value.decode() if isinstance(value, bytes) else value
+        value = value.decode() if isinstance(value, bytes) else value
     except ValueError:  # of a type that is none, or a text that is not UTF-8
-        raise BadInput(f"{where}: attribute '{proto.name}' cannot be read") from None
+        value = None
+    if value is None:
+        raise BadInput(f"{where}: attribute '{proto.name}' cannot be read")
+    return value
 
 
 def node_proto(node: Node) -> Any:

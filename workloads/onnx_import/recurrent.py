@@ -51,7 +51,7 @@ class Recurrence:
         direction = str(node.attributes.get("direction", "forward"))
         self.directions = 2 if direction == "bidirectional" else 1
         self.backward = [direction == "reverse", True][: self.directions]
-        self.hidden = r.shape[-1]
+        self.hidden = r.shape[-1] if r.shape else 0
         if len(x.shape) != 3 or w.shape != (self.directions, self.gates * self.hidden, x.shape[2]) or r.shape != (
             self.directions, self.gates * self.hidden, self.hidden
         ):  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .graph import GraphImport, operator
+from .graph import MOST_POSITIONS, GraphImport, operator
 from .loading import Node, Value
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -77,7 +77,10 @@ def _transformation(node: Node) -> str:
 def _passes(g: GraphImport, node: Node, x: Value) -> list[Pass]:
     """One Pass per dimension, from scales or from sizes, of all dimensions or of `axes`."""
     rank = len(x.shape)
-    axes = [int(a) % rank for a in node.attributes.get("axes", range(rank))]
+    given = [int(a) for a in node.attributes.get("axes", range(rank))]
+    axes = [a % rank for a in given if -rank <= a < rank]
+    if not axes or len(set(axes)) != len(given) or 0 in x.shape:
+        raise g.wrong(node, f"axes {given} of '{x.name}' {x.shape} (each once, of {-rank}..{rank - 1})")
     sizes_given: list[int] | None = None
     scales = g.maybe(node, 1 if _old(node) else 2)
     if "scales" in node.attributes:
@@ -101,6 +104,8 @@ def _passes(g: GraphImport, node: Node, x: Value) -> list[Pass]:
     else:
         factors = [min(factors) if policy == "not_larger" else max(factors)] * len(axes)
         outputs = [int(x.shape[a] * f + 0.5) for a, f in zip(axes, factors, strict=True)]
+    if max(outputs) > MOST_POSITIONS:
+        raise g.wrong(node, f"it makes {max(outputs)} positions of one dimension (at most {MOST_POSITIONS})")
     if min(outputs) < 1:
         raise g.wrong(node, f"factors {factors} leave nothing of '{x.name}' {x.shape}")
     regions = _regions(g, node, len(axes))

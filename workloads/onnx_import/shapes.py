@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from .graph import GraphImport, operator
+from .graph import MOST_POSITIONS, GraphImport, operator
 from .loading import Node, Value
 
 
@@ -44,8 +44,10 @@ def reshape(g: GraphImport, node: Node) -> None:
 @operator("Flatten")
 def flatten(g: GraphImport, node: Node) -> None:
     x = g.value(node, 0)
-    axis = int(node.attributes.get("axis", 1))
-    axis += len(x.shape) if axis < 0 else 0
+    axis, rank = int(node.attributes.get("axis", 1)), len(x.shape)
+    if not -rank <= axis <= rank:
+        raise g.wrong(node, f"axis {axis} (one of {-rank}..{rank})")
+    axis += rank if axis < 0 else 0
     g.view(node, (prod(x.shape[:axis]), prod(x.shape[axis:])))
 
 
@@ -66,6 +68,8 @@ def unsqueeze(g: GraphImport, node: Node) -> None:
     x, axes = g.value(node, 0), _needed(g, node, 1, "axes")
     rank = len(x.shape) + len(axes)
     new = {_axis(g, node, a, rank) for a in axes}
+    if len(new) != len(axes):
+        raise g.wrong(node, f"axes {axes} name one dimension twice")
     old = iter(x.shape)
     g.view(node, [1 if i in new else next(old) for i in range(rank)])
 
@@ -218,6 +222,8 @@ def pad(g: GraphImport, node: Node) -> None:
         value = g.number(node, 2, "value") or 0.0
         g.built(node, g.builder.pad(g.tensor(x), before, after, value, name=node.name, out=node.outputs[0]))
     elif mode in PADDED:
+        if max(map(abs, widths)) > MOST_POSITIONS:
+            raise g.wrong(node, f"pads {widths} (at most {MOST_POSITIONS} of mode '{mode}')")
         positions = {
             d: [PADDED[mode](i, x.shape[d]) for i in range(-before[d], x.shape[d] + after[d])]
             for d in range(rank) if before[d] or after[d]

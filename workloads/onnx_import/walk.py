@@ -73,6 +73,8 @@ def _import_branch(graph: GraphImport, node: Node, branch: Any, allow_unknown: b
     nodes = nodes_of(branch, node.opset, graph.path, prefix=f"{node.name}/")
     values = initial_values(branch, graph.path)
     inner = [o.name for o in branch.output]
+    if len(inner) != len(node.outputs):
+        raise graph.wrong(node, f"its branch gives {len(inner)} values for {len(node.outputs)} outputs")
     for name in (*values, *(name for n in nodes for name in n.outputs if name)):
         if name in graph.values:
             raise BadInput(f"{graph.path}: {node}: its branch makes '{name}', which stands outside it already")
