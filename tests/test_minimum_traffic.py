@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from support.nests import least_ideal_traffic, least_traffic
 from accelsim.errors import BadInput, DoesNotFit
 from accelsim.ir import Einsum, Workload, parse_cascade, with_precision
 from accelsim.ir.minimum_traffic import Room, TrafficSpace, minimum_traffic, traffic_curve
+from accelsim.ir.minimum_traffic_tiles import undominated
 from accelsim.ir.precision import GroupBits
 
 MIB = 1 << 20
@@ -229,3 +231,15 @@ def test_what_cannot_be_said() -> None:
     huge = gemm(1 << 20, 1 << 20, 1 << 20)
     with pytest.raises(BadInput, match="more than this analysis counts"):
         minimum_traffic(einsum_of(huge), 1 << 20, huge.tensors)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 5))
+@settings(deadline=None, max_examples=100)
+def test_undominated_rows(seed: int, count: int, columns: int) -> None:
+    rows = np.random.default_rng(seed).integers(1, 8, (count, columns))
+    expected = [
+        i
+        for i in range(count)
+        if not any((rows[j] <= rows[i]).all() and ((rows[j] < rows[i]).any() or j < i) for j in range(count))
+    ]
+    assert undominated(rows, block=7).tolist() == expected

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .einsum import Access, Einsum
+from .einsum import Access, Affine, Einsum
 
 Array = NDArray[np.int64]
 
@@ -36,7 +37,8 @@ class Ranks:
     def __init__(self, einsum: Einsum, accesses: Sequence[Access], shapes: Sequence[tuple[int, ...]]) -> None:
         self.sizes = dict(einsum.sizes)
         self.accesses, self.shapes = tuple(accesses), tuple(shapes)
-        self._tables: dict[tuple[int, tuple[str, ...], tuple[int, ...]], tuple[int, int]] = {}
+        self._spans: dict[tuple[int, tuple[str, ...], tuple[int, ...]], tuple[int, int]] = {}
+        self._counts: dict[tuple[object, ...], int] = {}
 
     def groups(self) -> list[tuple[str, ...]]:
         """Ranks that share an index, or a dimension with one that does, together; all others alone."""
@@ -59,16 +61,36 @@ class Ranks:
     @cached_property
     def plain(self) -> frozenset[str]:
         """Ranks of which a tile of t touches t values of at most one index of each access, all inside the tensor."""
+        return frozenset(r for r in self.even if all(len(i.terms) == 1 for i in self._indices(r)))
+
+    @cached_property
+    def even(self) -> frozenset[str]:
+        """Ranks whose tiles together touch elements that depend on the number of tiles alone, not on their sizes.
+
+        A tile of t touches a t + b elements, all inside the tensor, whatever stands beside the rank in its index: that
+        steps by 1, so it fills an interval (b is the halo), or leaves one between the steps of the rank.
+        """
         found = set(self.sizes)
-        for access, shape in zip(self.accesses, self.shapes, strict=True):
+        for x, access in enumerate(self.accesses):
             seen: set[str] = set()
-            for index, size in zip(access.indices, shape, strict=True):
-                low, high = index.bounds(self.sizes)
-                if len(index.terms) > 1 or low < 0 or high >= size:
-                    found -= set(index.ranks)
+            for index in access.indices:
                 found -= seen & set(index.ranks)
                 seen |= set(index.ranks)
+                for r in index.ranks:
+                    if self.clipped[x] or any(abs(c) != 1 for other, c in index.terms if other != r):
+                        found.discard(r)
         return frozenset(found)
+
+    @cached_property
+    def clipped(self) -> tuple[bool, ...]:
+        """Of each access, whether indices fall outside the tensor."""
+        return tuple(
+            any(i.bounds(self.sizes)[0] < 0 or i.bounds(self.sizes)[1] >= n for i, n in zip(a.indices, s, strict=True))
+            for a, s in zip(self.accesses, self.shapes, strict=True)
+        )
+
+    def _indices(self, rank: str) -> Iterator[Affine]:
+        return (i for a in self.accesses for i in a.indices if rank in i.ranks)
 
     def spans(self, x: int, group: tuple[str, ...], tiles: Array) -> tuple[Array, Array]:
         """(elements of the largest tile, of all tiles) of access x along a group, for rows of tile sizes."""
@@ -84,35 +106,80 @@ class Ranks:
         return found[:, 0], found[:, 1]
 
     def _span(self, x: int, names: tuple[str, ...], tile: tuple[int, ...]) -> tuple[int, int]:
+        """(elements of the largest tile, of all tiles) that cut some ranks evenly from 0."""
         key = (x, names, tile)
-        if key not in self._tables:
-            counts = [touched(self, x, dict(zip(names, box, strict=True)))
-                      for box in product(*(_pieces(self.sizes[r], t) for r, t in zip(names, tile, strict=True)))]
-            self._tables[key] = max(counts), sum(counts)
-        return self._tables[key]
+        if key not in self._spans:
+            cuts = [_pieces(self.sizes[r], t, alike=not self.clipped[x]) for r, t in zip(names, tile, strict=True)]
+            largest = total = 0
+            for boxes in product(*cuts):
+                count = self.touched(x, {r: span for r, (span, _) in zip(names, boxes, strict=True)})
+                largest = max(largest, count)
+                total += count * prod(times for _, times in boxes)
+            self._spans[key] = largest, total
+        return self._spans[key]
+
+    def touched(self, x: int, box: Mapping[str, range]) -> int:
+        """Different elements of access x that a box of some ranks touches, along the dimensions which these index.
+
+        Indices outside the tensor touch nothing.
+        """
+        indices = zip(self.accesses[x].indices, self.shapes[x], strict=True)
+        dims = [(index, n) for index, n in indices if not box.keys().isdisjoint(index.ranks)]
+        sizes = {r: len(span) for r, span in box.items()}
+        ends = []
+        for index, n in dims:
+            low = index.offset + sum(c * (box[r][0] if c > 0 else box[r][-1]) for r, c in index.terms)
+            ends.append((-low, n - low))  # of the tensor, counted from the lowest index
+        cut = tuple((max(0, a), min(index.extent(sizes), b)) for (index, _), (a, b) in zip(dims, ends, strict=True))
+        key = (x, tuple(sizes.items()), cut)
+        if key not in self._counts:
+            alone = sum(len(index.ranks) for index, _ in dims) == len(box)
+            self._counts[key] = (
+                prod(_different([(abs(c), sizes[r]) for r, c in index.terms], *part)
+                     for (index, _), part in zip(dims, cut, strict=True))
+                if alone else _different_points([index for index, _ in dims], sizes, cut)
+            )  # fmt: skip
+        return self._counts[key]
 
 
-def touched(ranks: Ranks, x: int, box: dict[str, range]) -> int:
-    """Different elements of access x that a box of some ranks touches, along the dimensions which these ranks index.
+def _different(terms: list[tuple[int, int]], first: int, end: int) -> int:
+    """Different values in [first, end) of a sum of step * (0 ... count - 1)."""
+    starts, width = np.zeros(1, np.int64), 1
+    for step, count in sorted(terms):
+        if step <= width:
+            width += step * (count - 1)
+        else:
+            starts = np.unique(starts[:, None] + step * np.arange(count))
+    low, high = np.maximum(starts, first), np.minimum(starts + width, end)
+    low[1:] = np.maximum(low[1:], (starts + width)[:-1])
+    return int(np.maximum(high - low, 0).sum())
 
-    Indices outside the tensor touch nothing.
-    """
-    names = list(box)
-    grid = np.meshgrid(*(np.arange(b.start, b.stop) for b in box.values()), indexing="ij", sparse=True)
+
+def _different_points(
+    indices: Sequence[Affine], sizes: Mapping[str, int], cut: Sequence[tuple[int, int]]
+) -> int:
+    """Different points of several indices that share ranks, counted from the lowest of each, inside the cut."""
+    names = list(sizes)
+    grid = np.indices(tuple(sizes.values()), sparse=True)
     points = np.zeros((1,) * len(names), np.int64)
     inside = np.ones((1,) * len(names), np.bool_)
-    for index, size in zip(ranks.accesses[x].indices, ranks.shapes[x], strict=True):
-        if not set(index.ranks) & set(names):
-            continue
-        value = index.offset + sum((c * grid[names.index(r)] for r, c in index.terms), np.int64(0))
-        inside = inside & (value >= 0) & (value < size)
-        points = points * size + value
+    for index, (first, end) in zip(indices, cut, strict=True):
+        value = np.zeros((1,) * len(names), np.int64)
+        for r, c in index.terms:
+            steps = grid[names.index(r)]
+            value = value + abs(c) * (steps if c > 0 else sizes[r] - 1 - steps)
+        inside = inside & (value >= first) & (value < end)
+        points = points * index.extent(sizes) + value
     points, inside = np.broadcast_arrays(points, inside)
     return len(np.unique(points[inside]))
 
 
-def _pieces(size: int, tile: int) -> list[range]:
-    return [range(at, min(at + tile, size)) for at in range(0, size, tile)]
+def _pieces(size: int, tile: int, *, alike: bool) -> list[tuple[range, int]]:
+    """The tiles of a rank, each once; or, where only their sizes matter, one of each size and how many there are."""
+    if not alike:
+        return [(range(at, min(at + tile, size)), 1) for at in range(0, size, tile)]
+    full, rest = divmod(size, tile)
+    return [(range(tile), full)] + ([(range(rest), 1)] if rest else [])
 
 
 def group_table(
@@ -138,9 +205,9 @@ def group_table(
     for r in group:
         levels = [level for level, x in enumerate(order) if r in ranks.accesses[x].ranks]
         cuts = [level for level in levels if level == 0] if ideal else levels
-        lone = r in ranks.plain
+        even, plain = r in ranks.even, r in ranks.plain
         free = next((i for i in range(len(cuts)) if cuts[i:] == list(range(cuts[i], len(order)))), len(cuts))
-        found = _chains(ranks.sizes[r], cuts, len(order), divide, lone, free if lone else len(cuts))
+        found = _chains(ranks.sizes[r], cuts, len(order), divide, even, free if plain else len(cuts))
         chains.append(np.array(sorted(found, reverse=True), np.int64))
     picks = np.indices([len(c) for c in chains]).reshape(len(chains), -1)
     tiles = np.stack([c[i] for c, i in zip(chains, picks, strict=True)], axis=2)
@@ -168,7 +235,7 @@ def group_table(
 
 
 def _chains(
-    size: int, cut: Sequence[int], levels: int, divide: bool, lone: bool, free: int
+    size: int, cut: Sequence[int], levels: int, divide: bool, even: bool, free: int
 ) -> Iterator[tuple[int, ...]]:
     """Tiles of a rank per level; it may be cut at levels `cut`, from position `free` among them on it is cut to 1."""
 
@@ -184,7 +251,7 @@ def _chains(
         if left == 0:
             yield inner
             return
-        for tile in _around(size, inner[0], divide, lone) if inner else _cuts(size, divide, lone):
+        for tile in _around(size, inner[0], divide, even) if inner else _cuts(size, divide, even):
             yield from extend((tile, *inner), left - 1)
 
     tail = (1,) * (len(cut) - free)
@@ -194,17 +261,17 @@ def _chains(
     yield from seen
 
 
-def _cuts(size: int, divide: bool, lone: bool) -> list[int]:
-    """Tile sizes of a rank: divisors; else all, of which a rank alone needs the smallest of each number of tiles."""
+def _cuts(size: int, divide: bool, even: bool) -> list[int]:
+    """Tile sizes of a rank: divisors; else all, but of an even rank only the smallest of each number of tiles."""
     if divide:
         return _divisors(size)
-    return _smallest(size) if lone else list(range(1, size + 1))
+    return _smallest(size) if even else list(range(1, size + 1))
 
 
-def _around(size: int, inner: int, divide: bool, lone: bool) -> list[int]:
+def _around(size: int, inner: int, divide: bool, even: bool) -> list[int]:
     """Tiles of which an inner tile is a part: multiples of it, and the whole rank."""
     trips = -(-size // inner)
-    return sorted({min(k * inner, size) for k in _cuts(trips, divide, lone)})
+    return sorted({min(k * inner, size) for k in _cuts(trips, divide, even)})
 
 
 def _smallest(size: int) -> list[int]:
@@ -223,27 +290,31 @@ def _divisors(size: int) -> list[int]:
     return sorted({*small, *(size // d for d in small)})
 
 
-def undominated(rows: Array, block: int = 256) -> Array:
+def undominated(rows: Array, block: int = 512) -> Array:
     """Positions of the rows that no other row matches or beats in every column; of equal rows the first."""
+    rows = rows[:, (rows != rows[:1]).any(axis=0)]
     unique, first = np.unique(rows, axis=0, return_index=True)
+    # A row that beats another one has a smaller sum, so that it comes first.
     by_sum = np.lexsort((first, unique.sum(axis=1, dtype=np.float64)))
     unique, first = unique[by_sum], first[by_sum]
-    kept = unique[:0]
-    places: list[Array] = [first[:0]]
+    kept, places = unique[:0], [first[:0]]
     for at in range(0, len(unique), block):
         part, where = unique[at : at + block], first[at : at + block]
-        alive: NDArray[np.bool_] = np.ones(len(part), np.bool_)
-        for low in range(0, len(kept), 4096):
-            alive = alive & ~np.logical_or.reduce(_beaten(part, kept[low : low + 4096]), axis=1)
-        part, where = part[alive], where[alive]
-        beaten = _beaten(part, part)
-        np.fill_diagonal(beaten, False)
-        alive = ~np.logical_or.reduce(beaten, axis=1)
+        for low in range(0, len(kept), block):
+            alive = ~_beaten(part, kept[low : low + block], alike=False)
+            part, where = part[alive], where[alive]
+        alive = ~_beaten(part, part, alike=True)
         kept = np.concatenate([kept, part[alive]])
         places.append(where[alive])
     return np.sort(np.concatenate(places))
 
 
-def _beaten(rows: Array, front: Array) -> NDArray[np.bool_]:
-    """[row, front] whether a row is matched or beaten in every column."""
-    return np.logical_and.reduce(front[None, :, :] <= rows[:, None, :], axis=2)  # type: ignore[no-any-return]
+def _beaten(rows: Array, front: Array, *, alike: bool) -> NDArray[np.bool_]:
+    """[row] whether a row of the front matches or beats it in every column; if both are alike, another row."""
+    beaten = np.ones((len(rows), len(front)), np.bool_)
+    for column in range(rows.shape[1]):
+        beaten &= front[None, :, column] <= rows[:, None, column]
+    if alike:
+        np.fill_diagonal(beaten, False)
+    result: NDArray[np.bool_] = np.logical_or.reduce(beaten, axis=1)
+    return result
