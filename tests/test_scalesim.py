@@ -217,9 +217,9 @@ def test_a_configuration_is_a_machine() -> None:
     assert isinstance(array, SystolicArray)
     assert (arch.name, array.rows, array.cols) == ("small_ws", 12, 14)
     assert (array.dataflows, array.timing) == (("ws",), "scalesim")
-    sram = arch.memories["sram"]
-    assert isinstance(sram, StreamBuffer)
-    assert sram.window == 64 * 1024
+    assert array.feeds(2) == ("ifmap_sram", "filter_sram", "ofmap_sram")
+    srams = [arch.memories[name] for name in array.feeds(2)]
+    assert [sram.window for sram in srams if isinstance(sram, StreamBuffer)] == [36 * 1024, 18 * 1024, 10 * 1024]
     assert arch.memories["dram"].port("read") is None
     assert arch.description == (
         "As SCALE-Sim's configuration has it, bandwidth mode CALC. Without effect here: IfmapOffset, BlockSize. "
@@ -231,8 +231,8 @@ def test_a_configuration_is_a_machine() -> None:
 @pytest.mark.parametrize(("bandwidth", "words"), [("10", 10), ("4, 5,6", 15)])
 def test_user_bandwidth_is_a_physical_machine(bandwidth: str, words: int) -> None:
     arch = built(USER_CFG.replace("Bandwidth : 10", f"Bandwidth = {bandwidth}"))
-    assert isinstance(arch.memories["sram"], Buffer)
-    assert arch.memories["sram"].capacity == 64 * 1024
+    srams = [arch.memories[name] for name in ("ifmap_sram", "filter_sram", "ofmap_sram")]
+    assert [sram.capacity for sram in srams if isinstance(sram, Buffer)] == [36 * 1024, 18 * 1024, 10 * 1024]
     assert arch.memories["dram"].port("read") == arch.memories["dram"].port("write") == ("dram", words * 1e9)
     (array,) = arch.units.values()
     assert isinstance(array, SystolicArray)
@@ -315,7 +315,7 @@ def test_more_elements_fewer_cycles(dataflow: str, dimension: str) -> None:
     ("path", "values"),
     [
         ("clock", ["0.8 GHz", "1.2 GHz"]),
-        ("memories.sram.window", ["154 KiB", "230 KiB"]),
+        ("memories.filter_sram.window", ["154 KiB", "230 KiB"]),
         ("memories.dram.capacity", ["820 GiB", "1230 GiB"]),
     ],
 )
@@ -325,7 +325,7 @@ def test_what_moves_no_count(path: str, values: list[str]) -> None:
     assert experiment.figures(few) == experiment.figures(more)
     assert few.cycles == more.cycles
     assert (few.latency_s > more.latency_s) == (path == "clock")
-    assert (few.energy_J < more.energy_J) == (path == "memories.sram.window")
+    assert (few.energy_J < more.energy_J) == (path == "memories.filter_sram.window")
 
 
 def physical(path: str, value: object) -> Report:
@@ -338,10 +338,10 @@ def physical(path: str, value: object) -> Report:
     [
         ("memories.dram.bandwidth", ["8 B/cycle", "10 B/cycle", "12 B/cycle"]),
         ("units.array.rows", [10, 12, 14]),
-        ("memories.sram.capacity", ["52 KiB", "64 KiB", "76 KiB"]),
+        ("memories.ofmap_sram.capacity", ["8 KiB", "10 KiB", "12 KiB"]),
     ],
 )
 def test_more_of_a_physical_machine_takes_no_longer(path: str, values: list[object]) -> None:
     cycles = [physical(path, value).cycles for value in values]
     assert cycles[0] >= cycles[1] >= cycles[2]
-    assert cycles[0] > cycles[2] or path == "memories.sram.capacity"  # the layers fit either way
+    assert cycles[0] > cycles[2] or path == "memories.ofmap_sram.capacity"  # DRAM decides

@@ -97,13 +97,13 @@ def figures(report: Report) -> Figures:
         if row.category == "memory":
             key = row.component, row.role, row.action
             words[key] = words.get(key, 0) + row.count
-    near, far = array.memory, report.arch.off_chip[0].name
+    near, far = array.feeds(len(einsum.inputs)), report.arch.off_chip[0].name
     ifmap, filter_, ofmap = (str(Role.INPUT), "read"), (str(Role.WEIGHT), "read"), (str(Role.OUTPUT), "write")
     return Figures(
         last_cycle=int(report.cycles) - 1,
-        sram_ifmap_reads=words[near, *ifmap],
-        sram_filter_reads=words[near, *filter_],
-        sram_ofmap_writes=words[near, *ofmap],
+        sram_ifmap_reads=words[near[0], *ifmap],
+        sram_filter_reads=words[near[1], *filter_],
+        sram_ofmap_writes=words[near[2], *ofmap],
         mapping_util_pct=100 * report.macs / (folds * streamed * elements),
         compute_util_pct=100 * report.macs / (folds * counted * elements),
         overall_util_pct=100 * report.macs / ((report.cycles - 1) * elements),

@@ -10,12 +10,12 @@
     InterfaceBandwidth: CALC
 
 They become the machine file that says the same, so that values can be set, swept and validated as in any other: the
-memories `dram` and `sram`, which has the room of the three SRAMs together, and the unit `array`. A word of SCALE-Sim is
-a byte (single_layer_sim.py, `word_size`), a kB 1024 of them. It counts cycles alone; a clock of 1 GHz stands in.
+memories `dram`, `ifmap_sram`, `filter_sram` and `ofmap_sram`, and the unit `array`. A word of SCALE-Sim is a byte
+(single_layer_sim.py, `word_size`), a kB 1024 of them. It counts cycles alone; a clock of 1 GHz stands in.
 
 - ``InterfaceBandwidth: CALC`` provisions the memories so that the array never waits: `timing: scalesim`, an off-chip
-  memory of unlimited bandwidth, and a stream buffer.
-- ``USER`` gives the off-chip memory ``Bandwidth`` words per cycle, which all operands share, and a scratchpad:
+  memory of unlimited bandwidth, and stream buffers.
+- ``USER`` gives the off-chip memory ``Bandwidth`` words per cycle, which all operands share, and scratchpads:
   `timing: physical`. Cycles differ from SCALE-Sim's, which has a port of its own for each operand.
 
 Keys and sections are read in any case, as configparser does. What asks for a result that a dense run on this machine
@@ -38,11 +38,11 @@ from ..document import MachineText
 
 SUFFIX = ".cfg"
 ARCHITECTURE, RUN = "architecture_presets", "run_presets"
-SRAMS = ("ifmapsramszkb", "filtersramszkb", "ofmapsramszkb")
+SRAMS = {"ifmap_sram": "ifmapsramszkb", "filter_sram": "filtersramszkb", "ofmap_sram": "ofmapsramszkb"}
 DATAFLOWS, MODES = ("os", "ws", "is"), ("CALC", "USER")
 MODEL = {
     "general": ("run_name",),
-    ARCHITECTURE: ("arrayheight", "arraywidth", *SRAMS, "dataflow", "bandwidth"),
+    ARCHITECTURE: ("arrayheight", "arraywidth", *SRAMS.values(), "dataflow", "bandwidth"),
     RUN: ("interfacebandwidth",),
 }
 """Keys that the machine is made of, by section."""
@@ -86,7 +86,7 @@ def parse_scalesim_cfg(text: str, file: str = "machine.cfg") -> MachineText:
     """
     cfg = _read(text, file)
     rows, cols = cfg.number(ARCHITECTURE, "arrayheight"), cfg.number(ARCHITECTURE, "arraywidth")
-    kilobytes = sum(cfg.number(ARCHITECTURE, key) for key in SRAMS)
+    kilobytes = {sram: cfg.number(ARCHITECTURE, key) for sram, key in SRAMS.items()}
     dataflow = cfg.word(ARCHITECTURE, "dataflow", DATAFLOWS)
     calc = cfg.word(RUN, "interfacebandwidth", MODES) == "CALC"
     bandwidth = "unlimited" if calc else f"{cfg.bandwidth()} B/cycle"
@@ -105,17 +105,21 @@ def parse_scalesim_cfg(text: str, file: str = "machine.cfg") -> MachineText:
         "clock": "1 GHz",
         "memories": {
             "dram": {"kind": "dram", "capacity": "1 TiB", "bandwidth": bandwidth},
-            "sram": {
-                "kind": "stream_buffer" if calc else "buffer",
-                "parent": "dram",
-                size: f"{kilobytes} KiB",
-                "bandwidth": "unlimited",
+            **{
+                sram: {
+                    "kind": "stream_buffer" if calc else "buffer",
+                    "parent": "dram",
+                    size: f"{kilobytes[sram]} KiB",
+                    "bandwidth": "unlimited",
+                }
+                for sram in SRAMS
             },
         },
         "units": {
             "array": {
                 "kind": "systolic",
-                "memory": "sram",
+                "memory": "ifmap_sram",
+                "operands": {"weight": "filter_sram", "output": "ofmap_sram"},
                 "rows": rows,
                 "cols": cols,
                 "dataflows": [dataflow],
@@ -195,7 +199,7 @@ class _Cfg:
             ("units", "array", "cols"): (ARCHITECTURE, "arraywidth"),
             ("units", "array", "dataflows"): (ARCHITECTURE, "dataflow"),
             ("units", "array", "timing"): (RUN, "interfacebandwidth"),
-            ("memories", "sram", size): (ARCHITECTURE, SRAMS[0]),
+            **{("memories", sram, size): (ARCHITECTURE, key) for sram, key in SRAMS.items()},
         }
         return {path: Position(self.file, self.lines[key]) for path, key in origin.items() if key in self.lines}
 
