@@ -33,6 +33,14 @@ def read_text(path: str | Path, where: str = "", suffixes: tuple[str, ...] = (".
         raise SpecError([Problem(where, f"cannot read {path}: {reason}", _beside(file, suffixes))]) from None
 
 
+def is_file(*parts: str | Path) -> bool:
+    """Whether a path is that of a file; False too for one that the system cannot look up, such as one far too long."""
+    try:
+        return Path(*parts).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _beside(file: Path, suffixes: tuple[str, ...]) -> str:
     try:
         names = sorted(p.name for p in file.parent.iterdir() if p.suffix.lower() in suffixes)

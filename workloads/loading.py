@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BadInput
-from ..text.names import near
+from ..files import is_file
+from ..text.names import near, short
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -117,7 +118,7 @@ def _load(ref: str, options: dict[str, Any]) -> Workload:
         from .layers import loads_layers
 
         return loads_layers(zoo.layers_text(ref), ref, **_taken(ref, LAYERS, options))
-    if ref in zoo.config_names() or ref.endswith(".json") or Path(ref, "config.json").is_file():
+    if ref in zoo.config_names() or ref.endswith(".json") or is_file(ref, "config.json"):
         return _transformer(ref, _taken(ref, CONFIG, options))
     if ref.endswith(".csv"):
         from .text import load_scalesim
@@ -204,10 +205,19 @@ def _kind(document: Document) -> Route:
                                             "workload is a list of layers")
 
 
+def _exists(ref: str) -> bool:
+    try:
+        return Path(ref).exists()
+    except OSError:  # such as a name that is far too long
+        return False
+
+
 def _unknown(ref: str) -> str:
     from . import zoo
 
-    if "/" in ref or Path(ref).suffix[1:].isalpha() or Path(ref).exists():
-        what = "exists and is no model" if Path(ref).exists() else "does not exist"
-        return f"model file '{ref}' {what} ({FORMS})"
-    return f"no model '{ref}' ({near(ref, zoo.names())}zoo: {', '.join(zoo.names())}; or onnx:NAME, or a path: {FORMS})"
+    if "/" in ref or Path(ref).suffix[1:].isalpha() or _exists(ref):
+        what = "exists and is no model" if _exists(ref) else "does not exist"
+        return f"model file '{short(ref, 200)}' {what} ({FORMS})"
+    zoo_names = zoo.names()
+    return (f"no model '{short(ref, 200)}' ({near(ref, zoo_names)}zoo: {', '.join(zoo_names)}; or onnx:NAME, or a "
+            f"path: {FORMS})")  # fmt: skip

@@ -200,6 +200,9 @@ def _validator(quantity: Quantity) -> BeforeValidator:
                 return value
             exact = quantity.check(Fraction(value), value)
             return int(exact) if quantity.integer else float(exact)
+        except OverflowError:
+            details = {"what": f"`{short(value)}` is out of range", "hint": quantity.hint}
+            raise PydanticCustomError("quantity", "{what} ({hint})", details) from None
         except QuantityError as error:
             details = {"what": error.what, "hint": error.hint}
             raise PydanticCustomError("quantity", "{what} ({hint})", details) from None

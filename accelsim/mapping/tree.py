@@ -241,4 +241,4 @@ def parse_position(text: str) -> Position:
     text = text.strip()
     if text in ("", "."):
         return ()
-    return tuple(int(s) if s.isdigit() else s for s in text.split("."))
+    return tuple(int(s) if s.isdecimal() and len(s) < 19 else s for s in text.split("."))

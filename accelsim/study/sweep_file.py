@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, SpecError
-from ..files import read_text
+from ..files import is_file, read_text
 from ..text.document import Document, parse_document
 from ..text.names import nearest_key
 from .axis import Axis
@@ -156,7 +156,7 @@ class _Reader:
     def reference(self, ref: str) -> str:
         """A machine or model: a file beside the sweep, if there is one of that name, else as it stands."""
         beside = self.file.parent / ref
-        return str(beside) if beside.is_file() else ref
+        return str(beside) if is_file(beside) else ref
 
     def model(self, path: tuple[str, str], value: Any) -> Model | None:
         if isinstance(value, str):

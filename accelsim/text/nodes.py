@@ -25,6 +25,9 @@ class Position(NamedTuple):
 Plain: TypeAlias = str | int | float | bool | None
 Kind: TypeAlias = Literal["str", "int", "float", "bool", "null"]
 
+MAX_DIGITS = 60
+"""Of a whole number: those beyond have no meaning here, and are too large for a float."""
+
 # What YAML 1.2 takes words without quotes for, as ruamel.yaml reads it.
 _INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9_]+)")
 _FLOAT = re.compile(
@@ -63,6 +66,8 @@ class Scalar:
         match self.kind:
             case "int":
                 digits = self.text.replace("_", "")
+                if len(digits) > MAX_DIGITS:
+                    raise ValueError(f"more than {MAX_DIGITS} digits")
                 return int(digits, 0 if digits.lstrip("+-")[:2] in ("0b", "0o", "0x") else 10)
             case "float":
                 return float(self.text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))

@@ -210,7 +210,10 @@ def _escaped(match: re.Match[str]) -> str:
     *codes, simple, other = match.groups()
     for code in codes:
         if code is not None:
-            return chr(int(code, 16))
+            number = int(code, 16)
+            if 0xD800 <= number < 0xE000 or number > 0x10FFFF:
+                raise NotPlain  # half a character, or none
+            return chr(number)
     if other is not None:
         raise NotPlain
     return _SIMPLE.get(simple, simple)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -70,6 +71,7 @@ def _general(text: str, file: str) -> Parsed:
     return Parsed(node, tuple(converter.problems))
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _TEXTS = ("str", "timestamp", "merge", "value")
 """Tags of words that stand for themselves here."""
 
@@ -116,6 +118,9 @@ class _Converter:
             return Items(line, tuple(self.node(item, (*path, str(i))) for i, item in enumerate(node.value)))
         if not isinstance(node, MappingNode | SequenceNode):
             scalar = Scalar(line, str(node.value), node.style in ("'", '"', "|", ">"))
+            if _HALF.search(scalar.text):
+                self.report(line, path, "holds half a character", "a code from D800 to DFFF is none by itself")
+                return Scalar(line, "")
             if tag == scalar.kind or (scalar.kind == "str" and tag in _TEXTS):
                 return scalar
         self.report(line, path, f"tag {short(node.tag, 60)} is not read", "plain values only")
@@ -130,6 +135,8 @@ class _Converter:
             key = str(key_node.value) if isinstance(key_node, ScalarNode) else "..."
             if not isinstance(key_node, ScalarNode):
                 self.report(at, path, "a list or a mapping cannot be a key", "keys are names")
+            elif _HALF.search(key):
+                self.report(at, path, "a key holds half a character", "a code from D800 to DFFF is none by itself")
             elif str(key_node.tag).endswith(":merge"):
                 self.report(at, path, f"`{key}` cannot be a key", "merge keys are not read; write the keys out")
             elif key in entries:

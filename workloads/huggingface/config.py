@@ -52,6 +52,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
     except (UnicodeDecodeError, RecursionError):
         raise BadInput(f"{path}: not JSON: the file is not text in UTF-8, or nested too deep") from None
+    except ValueError:
+        raise BadInput(f"{path}: holds a number of too many digits") from None
     if not isinstance(content, Mapping):
         raise BadInput(f"{path}: a config is a JSON object, not {type(content).__name__}")
     return content

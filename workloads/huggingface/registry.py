@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf, isfinite
 from typing import Any, TypeAlias
 
 from ...errors import BadInput, Problem, SpecError
-from ...text.names import close
+from ...text.names import close, short
 from ..transformer import Transformer
 
 Reader: TypeAlias = Callable[["Keys", str], Transformer]
+
+MOST = 2**40
+"""Of any size in a config: the largest vocabularies have some hundred thousand words."""
+MOST_LAYERS = 10_000
 
 READERS: dict[str, Reader] = {}
 """What reads a config, by its ``model_type``; filled by `family`."""
@@ -58,8 +63,8 @@ class Keys:
     def problem(self, what: str, hint: str = "") -> None:
         self.problems.append(Problem(self.where, what, hint))
 
-    def integer(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """A whole number of at least `least`; null stands for the default."""
+    def integer(self, key: str, default: int | None = None, least: int = 1, most: int = MOST) -> int:
+        """A whole number from `least` to `most`; null stands for the default."""
         value = self.content.get(key)
         if value is None and default is not None:
             return default
@@ -68,10 +73,15 @@ class Keys:
             self.problem(f"key '{key}' is missing{found}",
                          f"{self.family} needs it; supported families: {', '.join(family_names())}")
             return max(1, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.problem(f"key '{key}' is {value!r}", "a positive whole number" if least else "a whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            what = "a positive whole number" if least else "a whole number"
+            self.problem(f"key '{key}' is {short(repr(value))}", f"{what}, at most {most}")
             return max(1, least)
         return value
+
+    def layers(self, key: str) -> int:
+        """The number of layers, each of which is a value of its own."""
+        return self.integer(key, most=MOST_LAYERS)
 
     def optional(self, key: str, default: int | None = None) -> int | None:
         """A positive whole number, or None where the key says null, or is missing and has no default."""
@@ -84,9 +94,16 @@ class Keys:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.problem(f"key '{key}' is {value!r}", "a number")
+            self.problem(f"key '{key}' is {short(repr(value))}", "a number")
             return default
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = inf
+        if not isfinite(number):
+            self.problem(f"key '{key}' is {short(value)}", "a finite number")
+            return default
+        return number
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.content.get(key, default)

@@ -26,6 +26,7 @@ from ...errors import Problem, SpecError
 from ...files import read_text
 from ...ir import Workload, WorkloadBuilder
 from ...text.names import nearest
+from ...text.nodes import MAX_DIGITS
 
 CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
 GEMM = ("m", "n", "k")
@@ -138,7 +139,7 @@ class _Reader:
             elif column == DENSITY:
                 if field.replace(" ", "") not in ("", "1:1", "dense"):
                     self.wrong(number, f"sparsity is '{field}'", "only dense layers, 1:1, are read")
-            elif not field.isdecimal() or int(field) < 1:
+            elif not field.isdecimal() or len(field) > MAX_DIGITS or int(field) < 1:
                 self.wrong(number, f"{column} is '{field}'", "a positive whole number")
                 found[column] = 1
             else:

@@ -138,7 +138,11 @@ def _read(document: Document, i: int, item: dict[str, Any], problems: list[Probl
     elif "loop_dims" in item and "loop_sizes" in item:
         wrong("loop_sizes", f"{extents} for {dims}", "two lists of equal length")
     relations: dict[str, Affine] = {}
-    for text in item.get("dimension_relations") or ():
+    given = item.get("dimension_relations") or []
+    if not isinstance(given, list):
+        wrong("dimension_relations", f"is {short(given)}", "a list such as [ix=2*ox+1*fx]")
+        given = []
+    for text in given:
         found = _RELATION.fullmatch(str(text).replace(" ", ""))
         if found is None:
             wrong("dimension_relations", f"'{text}' is no relation", "such as ix=2*ox+1*fx")
@@ -221,6 +225,8 @@ class _Layer:
         spec, b = self.spec, self.b
         accesses = [self.operand(name, indices) for name, indices in spec.operands
                     if spec.precision.get(name, 0) or not spec.product]
+        if not accesses:
+            raise BadInput("no operand has a precision above 0")
         expr: Expr = Read(0)
         if len(accesses) == 2:
             expr = Apply("mul" if spec.product else "add", (Read(0), Read(1)))

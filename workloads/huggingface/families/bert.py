@@ -12,7 +12,7 @@ from ..registry import Keys, family
 @family("bert")
 def bert(keys: Keys, name: str) -> Transformer:
     hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
-    layers = keys.integer("num_hidden_layers")
+    layers = keys.layers("num_hidden_layers")
     keys.divides("num_attention_heads", "hidden_size", heads, hidden)
     norm = Norm("layer", keys.number("layer_norm_eps", 1e-12))
     attention = Attention(heads, heads, max(1, hidden // heads), qkv_bias=True, out_bias=True)

@@ -24,7 +24,7 @@ from ..registry import Keys, family
 @family("deepseek_v2", "deepseek_v3")
 def deepseek(keys: Keys, name: str) -> Transformer:
     third = keys.family == "deepseek_v3"
-    hidden, layers = keys.integer("hidden_size"), keys.integer("num_hidden_layers")
+    hidden, layers = keys.integer("hidden_size"), keys.layers("num_hidden_layers")
     norm = Norm("rms", keys.number("rms_norm_eps", 1e-6))
     plain, rotary = keys.integer("qk_nope_head_dim"), keys.integer("qk_rope_head_dim")
     keys.divides("2", "qk_rope_head_dim", 2, rotary)

@@ -16,7 +16,7 @@ from .llama import grouped_attention
 @family("gemma", "gemma2")
 def gemma(keys: Keys, name: str) -> Transformer:
     second = keys.family == "gemma2"
-    hidden, layers = keys.integer("hidden_size"), keys.integer("num_hidden_layers")
+    hidden, layers = keys.integer("hidden_size"), keys.layers("num_hidden_layers")
     attention, bias = grouped_attention(keys, hidden), keys.flag("attention_bias", False)
     norm = Norm("rms", keys.number("rms_norm_eps", 1e-6))
     attention = replace(attention, qkv_bias=bias, out_bias=bias)

@@ -9,7 +9,7 @@ from ..registry import Keys, family
 @family("gpt2")
 def gpt2(keys: Keys, name: str) -> Transformer:
     hidden, heads = keys.integer("n_embd"), keys.integer("n_head")
-    layers = keys.integer("n_layer")
+    layers = keys.layers("n_layer")
     keys.divides("n_head", "n_embd", heads, hidden)
     norm = Norm("layer", keys.number("layer_norm_epsilon", 1e-5))
     attention = Attention(heads, heads, max(1, hidden // heads), qkv_bias=True, out_bias=True)

@@ -38,7 +38,7 @@ def windows(keys: Keys, layers: int) -> list[int | None]:
 @family("llama", "mistral", "qwen2", "qwen3", "phi3")
 def llama(keys: Keys, name: str) -> Transformer:
     hidden = keys.integer("hidden_size")
-    attention, layers = grouped_attention(keys, hidden), keys.integer("num_hidden_layers")
+    attention, layers = grouped_attention(keys, hidden), keys.layers("num_hidden_layers")
     norm = Norm("rms", keys.number("rms_norm_eps", 1e-5 if keys.family == "phi3" else 1e-6))
     bias = keys.flag("attention_bias", False)
     attention = replace(attention, qkv_bias=bias or keys.family == "qwen2", out_bias=bias,

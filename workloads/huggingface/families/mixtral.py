@@ -13,7 +13,7 @@ from .llama import grouped_attention, windows
 def mixtral(keys: Keys, name: str) -> Transformer:
     qwen, third = keys.family != "mixtral", keys.family == "qwen3_moe"
     hidden = keys.integer("hidden_size")
-    attention, layers = grouped_attention(keys, hidden), keys.integer("num_hidden_layers")
+    attention, layers = grouped_attention(keys, hidden), keys.layers("num_hidden_layers")
     norm = Norm("rms", keys.number("rms_norm_eps", 1e-6 if qwen else 1e-5))
     bias = keys.flag("attention_bias", False)
     attention = replace(attention, qkv_bias=bias or keys.family == "qwen2_moe", out_bias=bias and third,

@@ -25,4 +25,4 @@ def opt(keys: Keys, name: str) -> Transformer:
     )
     final = norm if before and not keys.flag("_remove_final_layer_norm", False) else None
     head = VocabularyHead(keys.flag("tie_word_embeddings", True))
-    return Transformer(name, hidden, (layer,) * keys.integer("num_hidden_layers"), embedding, head, final)
+    return Transformer(name, hidden, (layer,) * keys.layers("num_hidden_layers"), embedding, head, final)

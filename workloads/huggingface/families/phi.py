@@ -21,4 +21,4 @@ def phi(keys: Keys, name: str) -> Transformer:
     layer = Layer(attention, mlp, norm, "parallel")
     head = VocabularyHead(keys.flag("tie_word_embeddings", False), bias=True)
     embedding = TokenEmbedding(keys.integer("vocab_size"))
-    return Transformer(name, hidden, (layer,) * keys.integer("num_hidden_layers"), embedding, head, norm)
+    return Transformer(name, hidden, (layer,) * keys.layers("num_hidden_layers"), embedding, head, norm)

@@ -12,7 +12,7 @@ from ..registry import Keys, family
 @family("vit")
 def vit(keys: Keys, name: str) -> Transformer:
     hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
-    layers = keys.integer("num_hidden_layers")
+    layers = keys.layers("num_hidden_layers")
     keys.divides("num_attention_heads", "hidden_size", heads, hidden)
     norm = Norm("layer", keys.number("layer_norm_eps", 1e-12))
     bias = keys.flag("qkv_bias", True)
