@@ -11,8 +11,8 @@ import typer
 from ..errors import BadInput
 from . import options
 
-RECORDED = 200_000
-"""Firings that a time line for Perfetto lists at most."""
+MOST_WITHOUT_JUMPS = 50_000_000
+"""Firings that a time line for Perfetto has run one by one; of more it lists those that the kernel does not skip."""
 RECORDED_FOR_PAGE = 3000
 """Firings that the timeline of a report page shows at most."""
 
@@ -64,7 +64,7 @@ def run(
         objective=objective,
         mapping=load_mapping(mapping) if mapping is not None else None,
         constraints=load_constraints(constraints) if constraints is not None else None,
-        record=RECORDED if perfetto is not None else RECORDED_FOR_PAGE if html is not None else 0,
+        record=RECORDED_FOR_PAGE if html is not None else 0,
         seed=seed,
     )
     if save_mapping is not None and report.mapping is not None:
@@ -73,10 +73,15 @@ def run(
         with replacing(html) as temporary:
             report.to_html(temporary)
     if perfetto is not None:
-        from ..report import write_perfetto
+        from ..engine import compiled
+        from ..report.perfetto import MOST_SLICES, cut_note, write_perfetto
 
+        jump = int(report.trace.firings.sum()) > MOST_WITHOUT_JUMPS
+        trace = compiled.run(report.trace.program, jump=jump, record=MOST_SLICES)
         with replacing(perfetto) as temporary:
-            write_perfetto(report.trace, temporary)
+            write_perfetto(trace, temporary)
+        if note := cut_note(trace):
+            typer.echo(f"{perfetto}: {note}", err=True)
     if json_:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
