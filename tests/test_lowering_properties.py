@@ -96,7 +96,7 @@ class Judge:
         kind, name, k = what
         if kind == "op":
             e = self.walk.einsums[str(name)]
-            return self._ends[self.op[e.name]][k] + self.cost(e.name, dict(e.sizes))[1]
+            return self._ends[self.op[e.name]][k] + self.cost(e.name, self.walk.extents[e.name][0])[1]
         chain, move = self.chain[int(name)], self.mapping.moves[int(name)]
         if not chain:
             return None

@@ -41,15 +41,21 @@ class TileCost:
 
 
 class OpCosts:
-    """Costs of the tiles of one Op."""
+    """Costs of the tiles of one Op, the largest of which has the extents `largest`."""
 
     def __init__(
-        self, unit: ComputeUnit, einsum: Einsum, option: SpatialOption, bits: Sequence[int], names: Names
+        self,
+        unit: ComputeUnit,
+        einsum: Einsum,
+        option: SpatialOption,
+        bits: Sequence[int],
+        names: Names,
+        largest: Mapping[str, int],
     ) -> None:
         self._unit, self._einsum, self._option, self._bits, self._names = unit, einsum, option, bits, names
         self._known: dict[tuple[Extents, bool, bool], TileCost] = {}
-        self.latency = int(self._cost(tuple(sorted(einsum.sizes.items())), False, False)[0])
-        """Cycles of the unit from the end of service to the result being there, those of the whole tile."""
+        self.latency = int(self._cost(tuple(sorted(largest.items())), False, False)[0])
+        """Cycles of the unit from the end of service to the result being there, those of the largest tile."""
 
     def at(self, extents: Extents, *, resumed: bool, unfinished: bool) -> TileCost:
         """Cost of a tile of these extents that adds to partial results, or leaves some."""

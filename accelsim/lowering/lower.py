@@ -160,7 +160,7 @@ class _Lowering:
             raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
         option: SpatialOption = option_of(unit, leaf.einsum, leaf.op, where)
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
-        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names)
+        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.largest)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
         server = self.servers.unit(unit)
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)

@@ -44,6 +44,15 @@ class Leaf:
     cuts: tuple[str, ...] = ()
     guides: MappingABC[int, tuple[Leaf, str]] = field(default_factory=dict)
 
+    @property
+    def largest(self) -> dict[str, int]:
+        """Extents of the largest tile that the Op runs."""
+        found = dict(self.einsum.sizes)
+        for rank, level in zip(self.cuts, self.levels, strict=True):
+            if rank and isinstance(level, Loop):
+                found[rank] = min(found[rank], level.tile)
+        return found
+
     def reads_from(self, tensor: str, memory: str, unit: UnitBase, names: Names) -> bool:
         """Whether its unit reads the stored tensor from a memory."""
         feeds = unit.feeds(len(self.einsum.inputs))
