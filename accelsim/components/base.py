@@ -131,8 +131,10 @@ class ComputeUnit(UnitBase):
         }
         return copy
 
-    def feed_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial_reads: IntArray | int = 0) -> IntArray:
-        """Cycles that the ports of the unit's memories need for the bytes of a `Cost`, at least 1.
+    def feed_cycles(
+        self, reads: Sequence[IntArray], writes: IntArray, partial_reads: IntArray | int = 0, *, least: int = 1
+    ) -> IntArray:
+        """Cycles that the ports of the unit's memories need for the bytes of a `Cost`, at least `least`.
 
         Bytes through one port add up, through several they overlap. A unit that stands in no machine is fed without
         limit.
@@ -148,7 +150,7 @@ class ComputeUnit(UnitBase):
             if (memory, direction) in self._feed:
                 name, rate = self._feed[memory, direction]
                 ports[name] = rate, ports[name][1] + amount if name in ports else np.zeros_like(writes) + amount
-        cycles = np.ones_like(writes)
+        cycles = np.full_like(writes, least)
         for rate, amount in ports.values():
             cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
         return cycles

@@ -7,22 +7,41 @@ the ranks that share an index of a tensor (a sliding window), whose tiles are co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
+from math import gcd
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arch.layout import Layout
-from ..ir import Access, Einsum
+from ..ir import Access, Affine, Einsum
 
 IntArray = NDArray[np.int64]
-Pieces = tuple[tuple[IntArray, IntArray], ...]
-"""Tiles of a rank as (extent, how many of that extent)."""
+
+
+class Piece(NamedTuple):
+    """Tiles of a rank of one extent: how many there are, and the innermost loop that cut them (-1: none did)."""
+
+    extent: IntArray
+    number: IntArray
+    last: IntArray | int
+
+
+Shares: TypeAlias = Mapping[str, int]
+"""Ranks whose points are dealt out to so many holders."""
+Parts: TypeAlias = tuple[Collection[str], Sequence[tuple[IntArray, IntArray | int]]]
+"""Ranks, and amounts summed over their tiles, each with the innermost loop that cut those."""
+Values: TypeAlias = Callable[[str, int], IntArray]
+"""Of a rank, by how many of its loops count."""
 
 
 class LayoutNest:
     """The loops of a `Layout` over tiles of an Einsum.
+
+    Tiles of a rank that is spread must be multiples of its factor, unless they are all of it: counts of what the
+    elements hold each for themselves take that for granted.
 
     Attributes:
         loops: (rank, tile), outermost first: those of the layout, then one per rank that steps by its spread.
@@ -32,21 +51,24 @@ class LayoutNest:
     def __init__(self, einsum: Einsum, layout: Layout, extents: Mapping[str, IntArray], one: IntArray) -> None:
         self.einsum, self.one = einsum, one
         self.factor = {r: layout.factor(r) for r in einsum.sizes}
-        self.along = {s.rank: s.dimension for s in layout.spreads}
+        self.spreads = layout.spreads
         self.loops: list[tuple[str, IntArray | int]] = [*layout.loops, *self.factor.items()]
         self.holds = layout.holds
-        self._pieces: dict[str, list[Pieces]] = {r: [((one * extents[r], one),)] for r in einsum.sizes}
+        looped = {r for r, _ in layout.loops}
+        self.joined = {r: o for r, o in layout.joined.items() if not {r, o} & looped}
+        self._pieces: dict[str, list[tuple[Piece, ...]]] = {
+            r: [(Piece(one * extents[r], one, -1),)] for r in einsum.sizes
+        }
         self._largest: dict[str, list[IntArray]] = {r: [one * extents[r]] for r in einsum.sizes}
-        for rank, tile in self.loops:
-            before = self._pieces[rank][-1]
-            self._pieces[rank].append(_cut(before, tile))
+        for at, (rank, tile) in enumerate(self.loops):
+            self._pieces[rank].append(_cut(self._pieces[rank][-1], tile, at))
             self._largest[rank].append(np.minimum(self._largest[rank][-1], tile))
 
     def cuts(self, rank: str, depth: int) -> int:
         """How many of the outer `depth` loops cut a rank."""
         return sum(1 for r, _ in self.loops[:depth] if r == rank)
 
-    def pieces(self, rank: str, depth: int) -> Pieces:
+    def pieces(self, rank: str, depth: int) -> tuple[Piece, ...]:
         """Tiles of a rank inside the outer `depth` loops."""
         return self._pieces[rank][self.cuts(rank, depth)]
 
@@ -64,7 +86,10 @@ class LayoutNest:
         """Iterations of all loops."""
         result = self.one
         for rank in self.einsum.sizes:
-            result = result * _count(self._pieces[rank][-1])
+            if rank in self.joined:
+                result = result * self._joint_steps(rank)
+            elif rank not in self.joined.values():
+                result = result * _count(self._pieces[rank][-1])
         return result
 
     def visits(self, access: Access, depth: int) -> IntArray:
@@ -72,11 +97,11 @@ class LayoutNest:
 
         Loops that do not matter to the tensor do not change it unless a loop inside them that matters does.
         """
-        result = self.one
+        parts: list[Parts] = []
         for rank in self.einsum.sizes:
-            counts = [_count(p) for p in self._pieces[rank][: self.cuts(rank, depth) + 1]]
-            result = result * (counts[-1] if rank in access.ranks else self._reused(access, depth, rank, counts))
-        return result
+            if rank in access.ranks:
+                parts.append(((rank,), [(p.number, p.last) for p in self.pieces(rank, depth)]))
+        return self._over_visits(access, depth, parts, lambda rank, cuts: _count(self._pieces[rank][cuts]))
 
     def sweeps(self, access: Access, depth: int) -> IntArray:
         """How often the loops directly inside `depth` that do not matter to a tensor go over the same tile of it."""
@@ -98,90 +123,183 @@ class LayoutNest:
                 holder serves all. Holders that want the same word each get a copy.
             reuse: a tile that does not change between iterations stays; otherwise it comes again in every iteration.
         """
-        apart = {r for r, d in self.along.items() if d in private}
+        shares = self._shares(private)
+        parts = [(index.ranks, self._along_index(index, depth, shares)) for index in access.indices if index.terms]
+        if reuse:
+            return self._over_visits(
+                access, depth, parts, lambda rank, cuts: self._copies(self._pieces[rank][cuts], shares.get(rank, 1))
+            )
         result = self.one
+        for _, amounts in parts:
+            result = result * _total(amounts)
         for rank in self.einsum.sizes:
-            if rank in access.ranks:
-                continue
-            copies = [
-                self._copies(rank, p) if rank in apart else _count(p)
-                for p in self._pieces[rank][: self.cuts(rank, depth) + 1]
-            ]
-            result = result * (self._reused(access, depth, rank, copies) if reuse else copies[-1])
-        for index in access.indices:
-            result = result * self._along_index(index.terms, depth, apart)
+            if rank not in access.ranks:
+                result = result * self._copies(self.pieces(rank, depth), shares.get(rank, 1))
+        for rank, outer in self.joined.items():
+            if depth == len(self.loops) and outer in access.ranks and rank not in access.ranks and rank not in shares:
+                # Steps that run on from one index of the outer rank into the next want words of both.
+                apart = self._largest[outer][0] * _count(self._pieces[rank][-1])
+                result = result // apart * self._joint_uses(rank)
         return result
 
     def held(self, access: Access, depth: int, private: Collection[str]) -> IntArray:
         """Elements of a tensor's largest tile in the holder that holds most."""
-        apart = {r for r, d in self.along.items() if d in private}
+        shares = self._shares(private)
         result = self.one
         for index in access.indices:
             terms = []
             for rank, step in index.terms:
-                share = self.factor[rank] if rank in apart else 1
+                share = shares.get(rank, 1)
                 terms.append((abs(step) * share, -(-self.largest(rank, depth) // share)))
             result = result * _distinct(terms, self.one)
+        for rank, outer in self.joined.items():
+            if rank in shares and {rank, outer} <= access.ranks:
+                apart = self._largest[outer][0] * -(-self._largest[rank][0] // self.factor[rank])
+                result = result // apart * self._joint_steps(rank)
         return result
 
-    def _copies(self, rank: str, pieces: Pieces) -> IntArray:
-        """Elements of the unit, along the dimension of a rank, that take part in its tiles, summed over the tiles."""
-        total = np.zeros_like(self.one)
-        for extent, count in pieces:
-            total = total + count * np.minimum(self.factor[rank], extent)
+    def _shares(self, private: Collection[str]) -> Shares:
+        """Into how many holders the points of ranks are dealt out, where it is more than one."""
+        shares: dict[str, int] = {}
+        for spread in self.spreads:
+            if spread.dimension in private and spread.factor > 1:
+                shares[spread.rank] = shares.get(spread.rank, 1) * spread.factor
+        return shares
+
+    def _over_visits(self, access: Access, depth: int, parts: Sequence[Parts], others: Values) -> IntArray:
+        """Sum over all visits of a product of amounts per rank.
+
+        The tile of a visit is cut by the loops over ranks of the tensor; of the loops over others, those inside the
+        innermost loop that cut it find it there.
+
+        Args:
+            access: of the tensor.
+            depth: number of loops outside of which the tiles are cut.
+            parts: amounts of ranks of the tensor.
+            others: amount of another rank, by the number of its loops that count.
+        """
+        irrelevant = [r for r in self.einsum.sizes if r not in access.ranks]
+        known: dict[tuple[str, int], IntArray] = {}
+
+        def outside(loop: int) -> IntArray:
+            result = self.one
+            for rank in irrelevant:
+                key = rank, self.cuts(rank, loop)
+                if key not in known:
+                    known[key] = others(*key)
+                result = result * known[key]
+            return result
+
+        amounts = [_total(part, -1) for _, part in parts]
+        before = _product(amounts, self.one)
+        total = before * outside(0)
+        for at, (rank, _) in enumerate(self.loops[:depth]):
+            if rank in access.ranks:
+                amounts = [
+                    _total(part, at) if rank in ranks else amount
+                    for amount, (ranks, part) in zip(amounts, parts, strict=True)
+                ]
+                now = _product(amounts, self.one)
+                total = total + (now - before) * outside(at)
+                before = now
         return total
 
-    def _along_index(self, terms: Sequence[tuple[str, int]], depth: int, apart: Collection[str]) -> IntArray:
-        if len(terms) == 1:
-            return self._largest[terms[0][0]][0]  # tiles share out the extent between them
+    def _copies(self, pieces: Sequence[Piece], share: int) -> IntArray:
+        """Holders that take part in the tiles of a rank, summed over the tiles."""
         total = np.zeros_like(self.one)
-        for combination in product(*(self.pieces(rank, depth) for rank, _ in terms)):
-            times, holders = self.one, self.one
-            parts = []
-            for (rank, step), (extent, count) in zip(terms, combination, strict=True):
-                times = times * count
-                share = self.factor[rank] if rank in apart else 1
-                holders = holders * np.minimum(extent, share)
-                parts.append((abs(step) * share, -(-extent // share)))
-            total = total + times * holders * _distinct(parts, self.one)
+        for extent, count, _ in pieces:
+            total = total + (count * np.minimum(share, extent) if share > 1 else count)
         return total
 
-    def _reused(self, access: Access, depth: int, rank: str, values: Sequence[IntArray]) -> IntArray:
-        """Of values by number of loops over an irrelevant rank, that for its loops around a relevant one."""
-        mine = [i for i, (r, _) in enumerate(self.loops[:depth]) if r == rank]
-        result = values[0]
-        for number, at in enumerate(mine, 1):
-            matters = np.zeros(self.one.shape, np.bool_)
-            for i in range(at + 1, depth):
-                if self.loops[i][0] in access.ranks:
-                    matters |= self.trips(i) > 1
-            result = np.where(matters, values[number], result)
-        return result
+    def _along_index(self, index: Affine, depth: int, shares: Shares) -> list[tuple[IntArray, IntArray | int]]:
+        """Elements along one index of a tensor in the tiles of its ranks, copies of each holder counted."""
+        if len(index.terms) == 1:
+            return [(p.extent * p.number, p.last) for p in self.pieces(index.terms[0][0], depth)]
+        amounts: list[tuple[IntArray, IntArray | int]] = []
+        for combination in product(*(self.pieces(rank, depth) for rank in index.ranks)):
+            number, last = self.one, combination[0].last
+            for piece in combination:
+                number, last = number * piece.number, np.maximum(last, piece.last)
+            amounts.append((number * self._among_holders(index, [p.extent for p in combination], shares), last))
+        return amounts
+
+    def _among_holders(self, index: Affine, extents: Sequence[IntArray], shares: Shares) -> IntArray:
+        """Elements along an index of one tile, summed over holders, each of which has every so many-th point."""
+        parts: list[list[tuple[IntArray | int, tuple[int, IntArray]]]] = []
+        for (rank, step), extent in zip(index.terms, extents, strict=True):
+            share = shares.get(rank, 1)
+            more, each = extent % share, extent // share
+            parts.append([(share - more, (abs(step) * share, each))])
+            if share > 1:
+                parts[-1].append((more, (abs(step) * share, each + 1)))
+        total = np.zeros_like(self.one)
+        for combination in product(*parts):
+            holders = self.one
+            for number, _ in combination:
+                holders = holders * number
+            if holders.any():
+                total = total + holders * _distinct([term for _, term in combination], self.one)
+        return total
+
+    def _joint_steps(self, rank: str) -> IntArray:
+        """Steps over a rank whose spread runs on into the next index of another one, through all of both."""
+        extent = self._largest[rank][0]
+        return -(-extent * self._largest[self.joined[rank]][0] // np.minimum(self.factor[rank], extent))
+
+    def _joint_uses(self, rank: str) -> IntArray:
+        """Indices of the other rank that those steps touch, summed over the steps."""
+        extent, outer = self._largest[rank][0], self._largest[self.joined[rank]][0]
+        aligned = -(-extent * outer // np.lcm(extent, np.minimum(self.factor[rank], extent)))
+        return self._joint_steps(rank) + outer - aligned
 
 
-def _cut(pieces: Pieces, tile: IntArray | int) -> Pieces:
-    found: list[tuple[IntArray, IntArray]] = []
-    for extent, count in pieces:
+def _cut(pieces: Sequence[Piece], tile: IntArray | int, at: int) -> tuple[Piece, ...]:
+    found: list[Piece] = []
+    for extent, count, last in pieces:
         full = np.minimum(extent, tile)
-        found.append((full, count * (extent // full)))
-        rest = extent % full
+        times, rest = extent // full, extent % full
+        innermost = np.where((times > 1) | (rest > 0), at, last)
+        found.append(Piece(full, count * times, innermost))
         if rest.any():
-            found.append((np.maximum(rest, 1), count * (rest > 0)))
+            found.append(Piece(np.maximum(rest, 1), count * (rest > 0), innermost))
     return tuple(found)
 
 
-def _count(pieces: Pieces) -> IntArray:
-    total = pieces[0][1]
-    for _, count in pieces[1:]:
-        total = total + count
+def _count(pieces: Sequence[Piece]) -> IntArray:
+    total = pieces[0].number
+    for piece in pieces[1:]:
+        total = total + piece.number
     return total
+
+
+def _total(amounts: Sequence[tuple[IntArray, IntArray | int]], limit: int | None = None) -> IntArray:
+    """Sum of the amounts of tiles that no loop inside `limit` cut."""
+    total: IntArray = np.zeros_like(amounts[0][0])
+    for amount, last in amounts:
+        total = total + (amount if limit is None else np.where(np.less_equal(last, limit), amount, 0))
+    return total
+
+
+def _product(amounts: Sequence[IntArray], one: IntArray) -> IntArray:
+    for amount in amounts:
+        one = one * amount
+    return one
 
 
 def _distinct(terms: Sequence[tuple[int, IntArray]], one: IntArray) -> IntArray:
     """Different values of a sum of (step, count) terms, each of which runs over step · (0 … count - 1).
 
-    Exact where a larger step is a multiple of, or beyond, what the smaller ones cover.
+    Of two terms exactly: pairs that differ by (b, -a), where the steps are a·g and b·g, have the same sum, so that
+    there are as many sums as pairs without such a neighbour. Of more, exact where a larger step is a multiple of, or
+    beyond, what the smaller ones cover.
     """
+    if len(terms) == 1:
+        return one * terms[0][1]
+    if len(terms) == 2:
+        (a, m), (b, n) = terms
+        shared = gcd(a, b)
+        alike: IntArray = np.maximum(m - b // shared, 0) * np.maximum(n - a // shared, 0)
+        return m * n - alike
     width = one
     for step, count in sorted(terms, key=lambda term: term[0]):
         width = np.where(step <= width, width + step * (count - 1), width * count)

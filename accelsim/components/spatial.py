@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isinf, prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self
@@ -42,6 +43,24 @@ class RegisterFile(BaseModel):
     write_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte written.")] = None
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Elements of an operand that pass, one entry per candidate.
+
+    Attributes:
+        memory: read from the memory; of the output, written to it, partial results included.
+        back: partial results read back from it.
+        network: words that the elements' side of the network delivers and takes.
+        read, write: accesses to registers; None where there are none.
+    """
+
+    memory: IntArray
+    back: IntArray
+    network: IntArray
+    read: IntArray | None
+    write: IntArray | None
+
+
 class SpatialArray(ComputeUnit):
     """Elements in a grid that each do one multiply-accumulate per cycle, as a `Layout` deals a contraction out to them.
 
@@ -70,18 +89,24 @@ class SpatialArray(ComputeUnit):
     ] = Field(default_factory=dict)
     fill: Annotated[
         Mapping[str, tuple[RankRole, ...]],
-        Field(description="What lies along a dimension first, as much of it as fits, whatever else may lie there. A rank "
-              "that fills several dimensions goes on in the next one named."),
+        Field(
+            description="What lies along a dimension first, as much of it as fits, whatever else may lie there. A rank "
+            "that fills several dimensions goes on in the next one named."
+        ),
     ] = Field(default_factory=dict)
     shares: Annotated[
         Shares,
-        Field(description="How two ranks share what `fill` leaves of a dimension: `any` numbers that fit, or only "
-              "`factors` of it."),
+        Field(
+            description="How two ranks share what `fill` leaves of a dimension: `any` numbers that fit, or only "
+            "`factors` of it."
+        ),
     ] = "any"
     through: Annotated[
         Mapping[RankRole, RankRole],
-        Field(description="Roles whose ranks, where they do not fill their elements, run on into the next index of a "
-              "rank of another role."),
+        Field(
+            description="Roles whose ranks, where they do not fill their elements, run on into the next index of a "
+            "rank of another role."
+        ),
     ] = Field(default_factory=dict)
     registers: Annotated[
         Mapping[Operand, RegisterFile], Field(description="Register files by operand (`input`, `weight`, `output`).")
@@ -173,8 +198,8 @@ class SpatialArray(ComputeUnit):
             for rank in einsum.sizes:
                 along = {s.dimension in self.registers[operand].shared for s in layout.spreads if s.rank == rank}
                 if len(along) > 1:
-                    raise BadInput(f"{who}: {rank} lies along dimensions of which some share the registers of {operand} "
-                                   "and others do not")  # fmt: skip
+                    raise BadInput(f"{who}: {rank} lies along dimensions of which only some share the registers "
+                                   f"of {operand}")  # fmt: skip
         return _option(layout)
 
     def _check_spreads(self, einsum: Einsum, layout: Layout, roles: Mapping[str, RankRole]) -> None:
@@ -255,17 +280,19 @@ class SpatialArray(ComputeUnit):
         actions = {"mac": _points(einsum, extents, one) * slices, "transfer": np.zeros_like(one)}
         waits, first = np.zeros_like(one), np.zeros_like(one)
         reads: list[IntArray] = []
-        for operand, width in zip(OPERANDS[:2], bits, strict=False):
-            elements, arrived = self._moved(nest, operand, actions, width)
-            reads.append(bytes_of(elements, width))
-            actions["transfer"] = actions["transfer"] + bytes_of(arrived, width)
-        results, left = self._moved(nest, "output", actions, self.accumulator_bits)
-        distinct = nest.moved(einsum.output, 0, ())
-        partial = bytes_of(results - distinct, self.accumulator_bits)
-        actions["transfer"] = actions["transfer"] + bytes_of(2 * left - self._once(nest), self.accumulator_bits)
-        between = bytes_of(distinct, self.accumulator_bits)
-        writes = partial + (between if unfinished else bytes_of(distinct, bits[-1]))
-        partial = partial + between * resumed
+        for operand, width in zip(OPERANDS, (*bits[:2], self.accumulator_bits), strict=True):
+            flow = self.flow(nest, operand, layout.holds.get(operand), resumed=resumed)
+            actions["transfer"] = actions["transfer"] + bytes_of(flow.network, width)
+            if flow.read is not None and flow.write is not None:
+                actions[f"{operand}_read"] = bytes_of(flow.read, width)
+                actions[f"{operand}_write"] = bytes_of(flow.write, width)
+            if operand != "output":
+                reads.append(bytes_of(flow.memory, width))
+        distinct, partial = nest.moved(einsum.output, 0, ()), bytes_of(flow.back, self.accumulator_bits)
+        writes = bytes_of(flow.memory, self.accumulator_bits)
+        if not unfinished:
+            between = bytes_of(flow.memory - distinct, self.accumulator_bits)
+            writes = between + bytes_of(distinct, bits[-1])
         hidden = True
         for operand, amount in zip(OPERANDS, (*reads, writes), strict=True):
             if operand in layout.holds:
@@ -285,37 +312,27 @@ class SpatialArray(ComputeUnit):
             actions=actions,
         )
 
-    def _moved(
-        self, nest: LayoutNest, operand: Operand, actions: dict[str, IntArray], width: int
-    ) -> tuple[IntArray, IntArray]:
-        """Elements that leave (of the output: reach) the memory, and that arrive at (leave) the array's side.
+    def flow(self, nest: LayoutNest, operand: Operand, depth: int | None, *, resumed: bool = False) -> Flow:
+        """Where the elements of an operand go that registers hold inside `depth` loops, or that none hold (None).
 
-        Reads and writes of registers are added to the actions: an input is written as it arrives and read in every
-        step; an output is read and written in every step, but for the first write of each sum and the last read.
+        A register of an input is written as its word arrives and read in every step. One of an output is read and
+        written in every step, but that a sum which begins at zero is not read; it is read once more when it leaves and
+        written when it comes back. Where several elements have a part of a sum each, one gets what comes back.
         """
-        access, holds = _access(nest.einsum, operand), nest.holds
-        if operand not in holds:
-            every = len(nest.loops)
-            return (
-                nest.moved(access, every, (), reuse=False),
-                nest.moved(access, every, tuple(self.dimensions), reuse=False),
-            )
-        depth, private = holds[operand], self.private(operand)
-        arrived = nest.moved(access, depth, private)
-        used = bytes_of(nest.moved(access, len(nest.loops), private, reuse=False), width)
-        moved = bytes_of(arrived, width)
-        if operand == "output":
-            actions["output_read"] = used + moved - bytes_of(self._once(nest), width)
-            actions["output_write"] = used + moved - bytes_of(self._once(nest), width)
+        access, every = _access(nest.einsum, operand), len(nest.loops)
+        if depth is None:
+            read = None
+            memory = nest.moved(access, every, (), reuse=False)
+            network = nest.moved(access, every, tuple(self.dimensions), reuse=False)
         else:
-            actions[f"{operand}_write"] = moved
-            actions[f"{operand}_read"] = used
-        return nest.moved(access, depth, ()), arrived
-
-    def _once(self, nest: LayoutNest) -> IntArray:
-        """Partial results that begin at zero: one per result and holder."""
-        private = self.private("output") if "output" in nest.holds else tuple(self.dimensions)
-        return nest.moved(nest.einsum.output, 0, private)
+            private = self.private(operand)
+            memory, network = nest.moved(access, depth, ()), nest.moved(access, depth, private)
+            read = nest.moved(access, every, private, reuse=False)
+        if operand != "output":
+            return Flow(memory, np.zeros_like(memory), network, read, None if read is None else network)
+        back = memory if resumed else memory - nest.moved(access, 0, ())
+        used = None if read is None else read + back
+        return Flow(memory, back, network + back, used, used)
 
     def _waits(
         self, nest: LayoutNest, operand: Operand, amount: IntArray, steps: IntArray, bits: Sequence[int]
@@ -334,9 +351,10 @@ class SpatialArray(ComputeUnit):
         nothing = np.zeros_like(amount)
         reads = [amount if operand == o else nothing for o in OPERANDS[:inputs]]
         writes = amount if operand == "output" else nothing
-        return np.maximum(self.network_cycles(reads, writes, nothing), self.feed_cycles(reads, writes))
+        return np.maximum(self.network_cycles(reads, writes, nothing), self.feed_cycles(reads, writes, least=0))
 
     def network_cycles(self, reads: Sequence[IntArray], writes: IntArray, partial: IntArray) -> IntArray:
+        """Cycles that the network needs for the bytes of a `Cost`."""
         cycles = np.zeros_like(writes)
         for operand, amount in zip(OPERANDS, (*reads, np.maximum(writes, partial)), strict=True):
             rate = self._network.get(operand)

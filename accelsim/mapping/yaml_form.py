@@ -140,7 +140,9 @@ def _layout(layout: Layout | None) -> str:
     if layout is None:
         return ""
     spread = ", ".join(
-        f"{{rank: {quoted(s.rank)}, along: {quoted(s.dimension)}, factor: {s.factor}}}" for s in layout.spreads
+        f"{{rank: {quoted(s.rank)}, along: {quoted(s.dimension)}, factor: {s.factor}"
+        + ("}" if s.through is None else f", through: {quoted(s.through)}}}")
+        for s in layout.spreads
     )
     loops = ", ".join(f"{{rank: {quoted(rank)}, tile: {tile}}}" for rank, tile in layout.loops)
     hold = ", ".join(f"{o}: {layout.holds[o]}" for o in OPERANDS if o in layout.holds)
@@ -257,12 +259,14 @@ def _read_layout(reader: Reader, found: dict[str, YamlNode], path: str) -> Layou
     spreads: list[Spread] = []
     for i, node in enumerate(reader.items(found.get("spread"), f"{path}.spread")):
         here = f"{path}.spread[{i}]"
-        cell = reader.table(node, here, ("rank", "along", "factor"), (), "{rank: m, along: rows, factor: 16}")
+        example = "{rank: m, along: rows, factor: 16}"
+        cell = reader.table(node, here, ("rank", "along", "factor"), ("through",), example)
         spreads.append(
             Spread(
                 reader.text(cell.get("rank"), f"{here}.rank"),
                 reader.text(cell.get("along"), f"{here}.along"),
                 reader.integer(cell.get("factor"), f"{here}.factor", least=1),
+                reader.text(cell["through"], f"{here}.through") if "through" in cell else None,
             )
         )
     loops: list[tuple[str, int]] = []
