@@ -9,6 +9,7 @@ from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Ope
 from .evaluate import evaluate
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .precision import GroupBits, parse_precision, with_precision
+from .rearrangement import read_in_place
 from .standalone import standalone
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
@@ -47,6 +48,7 @@ __all__ = [
     "parse_cascade",
     "parse_precision",
     "product",
+    "read_in_place",
     "standalone",
     "total_counts",
     "validate",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadInput
-from ...ir import Einsum, Role, View, Workload
+from ...ir import Einsum, Role, View, Workload, read_in_place
 from .graph import Derivation, GraphImport, ImportBuilder
 from .loading import Node, Value
 from .walk import Fate, import_nodes
@@ -42,9 +42,10 @@ class Graph:
 class ImportedNode:
     """What became of one node of the file.
 
-    ``einsums``: it computes or copies; ``view``: it only renames bytes; ``folded``: its outputs are known before the
-    run, or (an If) its condition is, and the nodes of its branch follow; ``unused``: no output of the graph needs it;
-    ``unknown``: it has no support and costs nothing, as was allowed.
+    ``einsums``: it computes or copies; ``view``: it only renames bytes, or moves them and is read in place
+    (`ir.read_in_place`); ``folded``: its outputs are known before the run, or (an If) its condition is, and the nodes of
+    its branch follow; ``unused``: no output of the graph needs it; ``unknown``: it has no support and costs nothing, as
+    was allowed.
     """
 
     name: str
@@ -80,18 +81,31 @@ def assemble(graph: Graph, *, bits: int | None = None, allow_unknown: bool = Fal
             builder.input(value.name, value.shape, state.bits_of(value))
     fates = import_nodes(state, list(graph.nodes), graph.outputs, allow_unknown=allow_unknown)
     _finish(state, graph.outputs)
-    rows = _rows(state, fates)
+    workload = read_in_place(builder.build())
+    rows = _rows(state, fates, workload)
     builder.notes += _notes(rows)
-    return ImportedModel(builder.build(), rows, dict(builder.constants), dict(state.derived))
+    return ImportedModel(replace(workload, notes=tuple(builder.notes)), rows, dict(builder.constants),
+                         dict(state.derived))
 
 
-def _rows(graph: GraphImport, fates: list[tuple[Node, Fate]]) -> tuple[ImportedNode, ...]:
-    """What became of the nodes, in the end: one that was put off is computed if something asked for it."""
-    written = {item.output.tensor for item in graph.builder.added if isinstance(item, Einsum)}
-    return tuple(
-        ImportedNode(node.name, node.op_type, "einsums" if fate == "view" and node.outputs[0] in written else fate)
-        for node, fate in fates
-    )
+def _rows(graph: GraphImport, fates: list[tuple[Node, Fate]], workload: Workload) -> tuple[ImportedNode, ...]:
+    """What became of the nodes, in the end.
+
+    One that was put off is computed if something asked for it; one whose copies are all left out is a view.
+    """
+    builder = graph.builder
+    added = [item for item in builder.added if isinstance(item, Einsum)]
+    kept = {einsum.name for einsum, _ in workload.einsums()}
+    written = {item.output.tensor for item in added if item.name in kept}
+    moved = {item.output.tensor for item in added} - written
+
+    def became(node: Node, fate: Fate) -> Fate:
+        if fate == "view" and node.outputs[0] in written:
+            return "einsums"
+        results = {builder.storage(name) for name in node.outputs if name in builder}
+        return "view" if fate == "einsums" and results and results <= moved else fate
+
+    return tuple(ImportedNode(node.name, node.op_type, became(node, fate)) for node, fate in fates)
 
 
 def costed_share(nodes: Iterable[ImportedNode]) -> float:
