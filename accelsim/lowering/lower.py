@@ -456,7 +456,10 @@ class _Lowering:
         part = actor.part
         assert part is not None
         move, operator = part.move, part.leaf.einsum.name
-        nbytes = self.names.tile_bytes(part.uses(place, self.names), part.depth)
+        uses = part.uses(place, self.names)
+        nbytes = self.names.tile_bytes(uses, part.depth)
+        if move.sliding and place.first == part.depth:
+            nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[part.depth - 1], part.leaf.cuts[part.depth - 1])
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:

@@ -117,6 +117,20 @@ class Names:
         total = sum(min(self._box(*group), sum(self._box(use) for use in group)) for group in groups.values())
         return min(total, *(self.workload.tensors[use.access.tensor].nbytes for use in uses))
 
+    def fresh_bytes(self, use: Use, loop: Loop | Iterate, rank: str) -> int:
+        """Bytes of a tile that the one before it in a loop over `rank` did not hold."""
+        assert isinstance(loop, Loop)
+        tensor = self.workload.tensors[use.access.tensor]
+        elements = 1
+        for index, size in zip(use.access.indices, tensor.shape, strict=True):
+            length = min(size, index.extent(use.extents))
+            if rank in index.ranks:
+                before = min(size, index.extent({**use.extents, rank: loop.tile}))
+                kept = before - loop.tile * abs(dict(index.terms)[rank])
+                length = max(0, length - max(0, kept))
+            elements *= length
+        return tensor.bytes_of(elements)
+
     def _box(self, *uses: Use) -> int:
         tensor = self.workload.tensors[uses[0].access.tensor]
         elements = 1

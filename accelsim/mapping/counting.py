@@ -14,7 +14,7 @@ from math import prod
 
 from ..ir import Access
 from .scope import Level, Place, Scope
-from .tree import Iterate, Move
+from .tree import Iterate, Loop, Move
 
 Spread = dict[int, int]
 """Extent of a rank to the number of tiles that have it."""
@@ -61,6 +61,8 @@ def tally(scope: Scope, move: Move) -> Tally:
         for place in scope.served(move.tensor, cut, store=move.store)
     ]
     tiles = nbytes = largest = 0
+    if move.sliding:
+        return _sliding(scope, uses[0])
     for extents, count in _tiles(scope, uses):
         size = tile_bytes(scope, uses, extents)
         tiles += count
@@ -145,6 +147,37 @@ def _tiles_of_many(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dic
             {r: state[columns[p.at, r]] if (p.at, r) in columns else e for r, e in p.einsum.sizes.items()}
             for p in places
         ], count
+
+
+def _sliding(scope: Scope, use: Use) -> Tally:
+    """Tiles along the innermost loop share what both hold; only the first one of each run through it moves in whole."""
+    *outer, inner = use.levels
+    assert isinstance(inner.node, Loop)
+    access, rank = use.accesses[0], inner.rank
+    tiles = nbytes = largest = 0
+    for (extents,), count in _tiles(scope, [Use(use.place, tuple(outer), use.accesses)]):
+        step = min(inner.node.tile, extents[rank])
+        whole, rest = divmod(extents[rank], step)
+        first = access_bytes(scope, access, {**extents, rank: step})
+        tiles += count * (whole + bool(rest))
+        nbytes += count * (first + (whole - 1) * _beyond(scope, access, extents, rank, step, step))
+        nbytes += count * _beyond(scope, access, extents, rank, step, rest) if rest else 0
+        largest = max(largest, first)
+    return Tally(tiles, nbytes, largest)
+
+
+def _beyond(scope: Scope, access: Access, extents: Mapping[str, int], rank: str, step: int, size: int) -> int:
+    """Bytes of a tile of `size` points of a rank that the tile of `step` points before it does not hold."""
+    shape = scope.workload.tensors[access.tensor].shape
+    elements = 1
+    for index, limit in zip(access.indices, shape, strict=True):
+        span = min(limit, index.extent({**extents, rank: size}))
+        shift = sum(abs(c) for r, c in index.terms if r == rank) * step
+        if shift:
+            before = min(limit, index.extent({**extents, rank: step}))
+            span = max(0, span - max(0, before - shift))
+        elements *= span
+    return scope.names.bytes_of(access, elements)
 
 
 def _visits(use: Use) -> int:

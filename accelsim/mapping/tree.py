@@ -38,6 +38,9 @@ Details that follow from these:
 - What a Pipe hands on lies in the memory of the stage that uses it.
 - A Seq inside a stage of a Pipe, or a child of a Par, runs once at a time; the iterations of a loop around a Par
   overlap. A later stage of a Pipe that feeds an earlier one in the next iteration does not make it wait.
+- A `sliding` load moves of each tile but the first, in the Loop directly around its cut, only what the tile before did
+  not hold: the rows of a window that two tiles share stay. It serves one access of one Op, and that Loop cuts a rank of
+  one index of it.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -140,6 +143,7 @@ class Move:
     due: Position
     buffers: int = 2
     store: bool = False
+    sliding: bool = False
 
 
 @dataclass(frozen=True)

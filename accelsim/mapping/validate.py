@@ -304,6 +304,19 @@ class _Checker:
             places = (self.scope.writers if move.store else self.scope.readers).get(move.tensor, [])
             hint = "; ".join(f"{p.label} does" for p in places[:3]) or "no Op does"
             self.report(where, f"no Op at or below {format_position(cut)} {verb} {move.tensor}", hint)
+        elif move.sliding:
+            self._slides(move, where)
+
+    def _slides(self, move: Move, where: str) -> None:
+        """A sliding load serves one access, and the Loop directly around its cut shifts one index of that."""
+        places = self.scope.served(move.tensor, move.due, store=False)
+        accesses = [a for p in places for a in self.scope.accesses(p, move.tensor, store=False)]
+        loops = self.tree.loops[move.due]
+        rank = places[0].levels[len(loops) - 1].rank if loops and places else ""
+        shifted = [i for a in accesses for i in a.indices if rank and rank in i.ranks]
+        if move.store or len(accesses) != 1 or len(shifted) != 1 or not isinstance(self.tree.nodes[loops[-1]], Loop):
+            hint = "a load for one access, due in a Loop over a rank of one of its indices"
+            self.report(where, "cannot slide", hint)
 
     def _order(self, move: Move, where: str) -> None:
         """A load is issued before it is due, or at it; a store ends after it is issued, or with it."""

@@ -179,6 +179,8 @@ def _move(move: Move) -> str:
         parts.append(f"buffers: {move.buffers}")
     if move.store:
         parts.append("store: true")
+    if move.sliding:
+        parts.append("sliding: true")
     return ", ".join(parts)
 
 
@@ -383,7 +385,7 @@ def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
 
 
 def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
-    found = reader.table(node, path, ("tensor", "from", "to", "issue", "due"), ("buffers", "store"), _MOVE)
+    found = reader.table(node, path, ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding"), _MOVE)
     return Move(
         reader.text(found.get("tensor"), f"{path}.tensor"),
         reader.text(found.get("from"), f"{path}.from"),
@@ -392,6 +394,7 @@ def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
         _position(reader, found.get("due"), f"{path}.due"),
         reader.integer(found.get("buffers"), f"{path}.buffers", least=1, default=2),
         reader.boolean(found.get("store"), f"{path}.store", False),
+        reader.boolean(found.get("sliding"), f"{path}.sliding", False),
     )
 
 
