@@ -5,8 +5,9 @@ from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
 from .cascade import format_cascade, parse_cascade
 from .counts import OperatorCounts, operator_counts, total_counts
-from .einsum import Access, Affine, Apply, Const, Contraction, Einsum, Expr, Operations, Read, contraction
+from .einsum import Access, Affine, Apply, Const, Contraction, Definition, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
+from .minimum_traffic import MinimumTraffic, TrafficSpace, minimum_traffic, traffic_curve
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .precision import GroupBits, parse_precision, with_precision
 from .rearrangement import read_in_place
@@ -23,10 +24,12 @@ __all__ = [
     "Apply",
     "Const",
     "Contraction",
+    "Definition",
     "Einsum",
     "Expr",
     "GroupBits",
     "Item",
+    "MinimumTraffic",
     "Operations",
     "Operator",
     "OperatorCounts",
@@ -35,6 +38,7 @@ __all__ = [
     "RepeatScope",
     "Role",
     "Tensor",
+    "TrafficSpace",
     "View",
     "Workload",
     "WorkloadBuilder",
@@ -44,6 +48,7 @@ __all__ = [
     "count_operations",
     "evaluate",
     "format_cascade",
+    "minimum_traffic",
     "operator_counts",
     "parse_cascade",
     "parse_precision",
@@ -51,6 +56,7 @@ __all__ = [
     "read_in_place",
     "standalone",
     "total_counts",
+    "traffic_curve",
     "validate",
     "with_precision",
 ]

@@ -294,4 +294,4 @@ def renumber(expr: Expr, position: Sequence[int]) -> Expr:
         return Read(position[expr.index])
     if isinstance(expr, Const):
         return expr
-    return Apply(expr.op, tuple(renumber(arg, position) for arg in expr.args))
+    return replace(expr, args=tuple(renumber(arg, position) for arg in expr.args))

@@ -14,6 +14,13 @@ accesses, ``+ - * /`` and every operator of `OPERATORS` as a function; ``pad(I[p
 0 is given by a statement of its own, ``RM[0,p] = -inf``, and the Einsum has ``iterative="i"``. A recurrence stands in
 one statement.
 
+*Operators* of one's own are declared with what they compute, on the built-in ones and those declared before, and with
+the operations that one application costs by cost class; without ``costs``, those of the operators that they are made
+of. They map, and do not reduce.
+
+    operator gelu(x) = 0.5 * x * (1 + erf(x / 1.4142135623730951)) costs exp 1, mac 3
+    operator squared_distance(x, y) = (x - y) * (x - y)
+
 *Declarations* are optional: ``size m = 128`` for ranks, ``weight W[64,m] 8 bits`` for tensors (role, shape, bits). A
 tensor that is not declared is an input if nothing produces it, an output if nothing reads it, else an activation.
 """
@@ -27,7 +34,7 @@ from graphlib import CycleError, TopologicalSorter
 from ..errors import BadInput, Problem, SpecError
 from ..text.names import nearest
 from .builder import renumber
-from .einsum import Access, Affine, Einsum, quoted
+from .einsum import Access, Affine, Definition, Einsum, definitions, quoted
 from .notation import Declaration, Place, RawAccess, RawIndex, Size, Statement, read_lines
 from .validate import validate
 from .workload import Role, Tensor, Workload
@@ -62,7 +69,8 @@ def format_cascade(workload: Workload) -> str:
     """Text that `parse_cascade` reads back as the same Workload (with inputs numbered in order of appearance).
 
     Raises:
-        BadInput: the Workload has Views, Repeats or metadata of groups, which the notation does not have.
+        BadInput: the Workload has Views, Repeats or metadata of groups, which the notation does not have, or two
+            operators of one name.
     """
     einsums = [item for item in workload.body if isinstance(item, Einsum)]
     if len(einsums) < len(workload.body):
@@ -75,6 +83,7 @@ def format_cascade(workload: Workload) -> str:
         for rank, size in einsum.sizes.items():
             sizes.setdefault(rank, size)
     lines = [f"size {rank} = {size}" for rank, size in sizes.items()]
+    lines += [str(definition) for definition in _definitions(einsums, workload.name)]
     for t in workload.tensors.values():
         lines.append(f"{t.role} {quoted(t.name)}[{','.join(map(str, t.shape))}] {t.bits} bits")
     for einsum in einsums:
@@ -83,6 +92,16 @@ def format_cascade(workload: Workload) -> str:
         where = f" where {', '.join(own)}" if own else ""
         lines.append(f"{label}{einsum}{where}" + (f" @ {quoted(einsum.kind)}" if einsum.kind else ""))
     return "\n".join(lines) + "\n"
+
+
+def _definitions(einsums: Iterable[Einsum], name: str) -> Iterable[Definition]:
+    """Operators that are not built in, each once, after those that it is made of."""
+    found: dict[str, Definition] = {}
+    for einsum in einsums:
+        for definition in definitions(einsum.expr):
+            if found.setdefault(definition.name, definition) != definition:
+                raise BadInput(f"{name}: two operators are called '{definition.name}'")
+    return found.values()
 
 
 class _Parser:

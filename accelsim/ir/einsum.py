@@ -8,7 +8,7 @@ over those accesses. Operators are named; each has a cost class, which compute u
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -85,14 +85,48 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Definition:
+    """A map operator that is not built in.
+
+    Attributes:
+        name: of the operator.
+        arguments: their names.
+        expr: its value; `Read` numbers the arguments.
+        costs: operations of one application as (cost class, number); empty for those that `expr` is made of.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    expr: Expr
+    costs: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        """The declaration in the cascade notation."""
+        costs = ", ".join(f"{c} {n}" for c, n in self.costs)
+        value = _format(self.expr, self.arguments, 0)
+        return f"operator {self.name}({', '.join(self.arguments)}) = {value}" + (f" costs {costs}" if costs else "")
+
+
+@dataclass(frozen=True)
 class Apply:
-    """A map operator (a key of `operators.OPERATORS`) applied to sub-expressions."""
+    """A map operator applied to sub-expressions: a key of `operators.OPERATORS`, or what `definition` says."""
 
     op: str
     args: tuple[Expr, ...]
+    definition: Definition | None = None
 
 
 Expr: TypeAlias = Const | Read | Apply
+
+
+def definitions(expr: Expr) -> Iterator[Definition]:
+    """The operators of an expression that are not built in, each after those that it is made of."""
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from definitions(arg)
+        if expr.definition is not None:
+            yield from definitions(expr.definition.expr)
+            yield expr.definition
 
 
 @dataclass(frozen=True)
@@ -153,7 +187,7 @@ class Einsum:
 _INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
 
 
-def _format(expr: Expr, inputs: tuple[Access, ...], level: int) -> str:
+def _format(expr: Expr, inputs: Sequence[Access | str], level: int) -> str:
     """An expression, in parentheses if it binds less tightly than `level`."""
     if isinstance(expr, Const):
         return repr(expr.value)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput
 from ..text.names import nearest
-from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
-from .operators import OPERATORS
+from .einsum import Access, Affine, Einsum
+from .operators import OPERATORS, compute
 from .workload import Item, Repeat, Role, View, Workload
 
 Array = NDArray[Any]
@@ -133,7 +133,7 @@ class _Run:
         if einsum.is_contraction:
             result = self.contract(einsum, read, ranks)
         else:
-            result = np.asarray(_apply(einsum.expr, read))
+            result = np.asarray(compute(einsum.expr, read))
             if gone:
                 full = np.broadcast_to(result, tuple(len(v) for v in values.values()))
                 result = OPERATORS[einsum.reduce].apply.reduce(full, axis=gone, keepdims=True)  # type: ignore[attr-defined]
@@ -180,15 +180,6 @@ def _positions(index: Affine, values: Mapping[str, Array]) -> Array:
         shape[ranks.index(rank)] = -1
         total = total + c * values[rank].reshape(shape)
     return total
-
-
-def _apply(expr: Expr, read: list[Array]) -> Any:
-    if isinstance(expr, Const):
-        return np.float64(expr.value)
-    if isinstance(expr, Read):
-        return read[expr.index]
-    assert isinstance(expr, Apply)
-    return OPERATORS[expr.op].apply(*(_apply(arg, read) for arg in expr.args))
 
 
 def _looked_up(items: tuple[Item, ...]) -> frozenset[str]:

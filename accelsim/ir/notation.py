@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 
 from ..errors import Problem
 from ..text.names import nearest
-from .einsum import Apply, Const, Expr, Read
-from .operators import OPERATORS
+from .einsum import Apply, Const, Definition, Expr, Read
+from .operators import OPERATORS, definition_problems
 from .workload import Role
 
 T = TypeVar("T")
@@ -130,13 +130,25 @@ def read_lines(text: str, source: str) -> tuple[list[Line], list[Problem]]:
     reader = _Reader(_tokens(text))
     lines: list[Line] = []
     problems: list[Problem] = []
-    while not reader.finished():
-        try:
-            lines.append(reader.line())
-        except _NotationError as wrong:
-            problems.append(Problem(f"{source}:{wrong.place.line}:{wrong.place.column}", wrong.what, wrong.hint))
-            reader.skip_line()
-    return lines, problems
+    for operators in (True, False):  # these first, so that a statement may stand before those that it applies
+        reader.at = 0
+        while not reader.finished():
+            try:
+                if reader.at_operator() is not operators:
+                    reader.skip_line()
+                elif operators:
+                    reader.operator()
+                else:
+                    lines.append(reader.line())
+            except _NotationError as wrong:
+                problems.append(Problem(f"{source}:{wrong.place.line}:{wrong.place.column}", wrong.what, wrong.hint))
+                reader.skip_line()
+    return lines, sorted(problems, key=lambda p: _place_in(p, source))
+
+
+def _place_in(problem: Problem, source: str) -> Place:
+    line, column = problem.where.removeprefix(f"{source}:").split(":")
+    return Place(int(line), int(column))
 
 
 class _Reader:
@@ -145,6 +157,9 @@ class _Reader:
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens, self.at = tokens, 0
         self.inputs: list[RawAccess] = []
+        self.operators: dict[str, Definition] = {}
+        self.arguments: tuple[str, ...] | None = None
+        """Of the operator that is being declared."""
 
     def peek(self, ahead: int = 0) -> Token:
         return self.tokens[min(self.at + ahead, len(self.tokens) - 1)]
@@ -201,10 +216,43 @@ class _Reader:
             item = self.declaration()
         else:
             item = self.statement()
-        if self.peek().kind != "end":
-            where = self.peek().place
-            raise _NotationError(where, f"expected the end of the statement, found {self.found()}")
+        self.end()
         return item
+
+    def end(self) -> None:
+        if self.peek().kind != "end":
+            raise _NotationError(self.peek().place, f"expected the end of the statement, found {self.found()}")
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def at_operator(self) -> bool:
+        return self.peek().text == "operator" and self.peek(1).kind == "name" and self.peek(2).text == "("
+
+    def operator(self) -> None:
+        """``operator gelu(x) = 0.5 * x * (1 + erf(x / 1.4142)) costs exp 1, mac 3``."""
+        self.next()
+        name = self.next()
+        self.next()
+        self.arguments = tuple(token.text for token in self.listed(")", lambda: self.name("an argument")))
+        try:
+            self.expect("=")
+            value = self.sum()
+        finally:
+            arguments, self.arguments = self.arguments, None
+        costs = [self.cost()] if self.accept("costs") else []
+        while costs and self.accept(","):
+            costs.append(self.cost())
+        self.end()
+        definition = Definition(name.text, arguments, value, tuple(costs))
+        if name.text in self.operators:
+            raise _NotationError(name.place, f"operator '{name.text}' is declared twice")
+        for what, hint in definition_problems(definition):
+            raise _NotationError(name.place, what, hint)
+        self.operators[name.text] = definition
+
+    def cost(self) -> tuple[str, int]:
+        cost_class = self.name("a cost class").text
+        return cost_class, self.integer() if self.peek().kind == "number" else 1
 
     def declaration(self) -> Declaration:
         role, tensor = Role(self.next().text), self.next()
@@ -273,6 +321,9 @@ class _Reader:
 
     def access(self, what: str) -> RawAccess:
         tensor = self.name(what)
+        if self.arguments is not None:
+            hint = f"arguments: {', '.join(self.arguments)}"
+            raise _NotationError(tensor.place, "an operator is declared on its arguments alone", hint)
         self.expect("[")
         return RawAccess(tensor.text, tuple(self.listed("]", self.index)), None, tensor.place)
 
@@ -336,8 +387,12 @@ class _Reader:
             return self.read(self.access("a tensor"))
         if follower == "(":
             return self.call()
+        if self.arguments is not None and token.text in self.arguments:
+            return Read(self.arguments.index(self.next().text))
         if self.accept("inf"):
             return Const(float("inf"))
+        if self.arguments is not None:
+            raise _NotationError(token.place, f"no argument '{token.text}'", nearest(token.text, self.arguments))
         hint = f"a tensor is written {token.text}[...], a scalar {token.text}[]"
         raise _NotationError(token.place, f"'{token.text}' has no indices", hint)
 
@@ -356,11 +411,13 @@ class _Reader:
                 raise _NotationError(op.place, "the padding must be a number")
             self.expect(")")
             return self.read(RawAccess(padded.tensor, padded.indices, value.value, padded.place))
-        if op.text not in OPERATORS:
-            hint = nearest(op.text, OPERATORS, f"one of {', '.join(OPERATORS)}")
+        known = [*OPERATORS, *self.operators]
+        if op.text not in known:
+            hint = nearest(op.text, known, f"one of {', '.join(known)}; or declare it: operator {op.text}(x) = ...")
             raise _NotationError(op.place, f"no operator '{op.text}'", hint)
         args = self.listed(")", self.sum)
-        arity = OPERATORS[op.text].arity
+        definition = self.operators.get(op.text)
+        arity = len(definition.arguments) if definition is not None else OPERATORS[op.text].arity
         if len(args) != arity:
             raise _NotationError(op.place, f"operator '{op.text}' has {len(args)} arguments", f"takes {arity}")
-        return Apply(op.text, tuple(args))
+        return Apply(op.text, tuple(args), definition)

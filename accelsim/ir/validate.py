@@ -8,8 +8,8 @@ from math import gcd, prod
 
 from ..errors import Problem, SpecError
 from ..text.names import nearest
-from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
-from .operators import OPERATORS
+from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read, definitions
+from .operators import OPERATORS, definition_problems, operator_of
 from .workload import Item, Repeat, Role, Tensor, View, Workload
 
 _STANDING = (Role.INPUT, Role.WEIGHT, Role.STATE)
@@ -140,7 +140,7 @@ class _Checker:
             if isinstance(e, Read):
                 read.add(e.index)
             elif isinstance(e, Apply):
-                operator = OPERATORS.get(e.op)
+                operator = operator_of(e)
                 if operator is None:
                     self.report(where, f"no operator '{e.op}'", nearest(e.op, OPERATORS, ""))
                 elif operator.arity != len(e.args):
@@ -151,6 +151,9 @@ class _Checker:
                 assert isinstance(e, Const)
 
         visit(einsum.expr)
+        for definition in dict.fromkeys(definitions(einsum.expr)):
+            for wrong, hint in definition_problems(definition):
+                self.report(where, wrong, hint)
         if read != set(range(len(einsum.inputs))):
             self.report(where, f"has {len(einsum.inputs)} inputs and reads {sorted(read)}", "each at least once")
 

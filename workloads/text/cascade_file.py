@@ -10,6 +10,14 @@
     - label: GM[p] = max(m) QK[m,p]
     - SN[m,p] = exp(QK[m,p] - GM[p])
 
+Operators of one's own stand beside them, by what they compute, and by what one application costs where that differs
+from what they are made of: a cost class, a list of them, or the operations of each (`accelsim.ir.COST_CLASSES`):
+
+    operators:
+      gelu(x): {value: 0.5 * x * (1 + erf(x / 1.4142135623730951)), costs: {exp: 1, mac: 3}}
+      scaled_tanh(x, y): {value: y * tanh(x), costs: tanh}
+      squared_distance(x, y): (x - y) * (x - y)
+
 An item of `einsums` is one statement. A statement with a label may stand as it is: YAML reads it as a mapping of one
 key, which is put together again. Instead of a list, ``einsums: |`` takes a text of statements, one per line. A
 statement that begins with a quote, or holds a ``#`` after a space, must stand in quotes.
@@ -29,7 +37,7 @@ from ...ir import Role, Workload, parse_cascade
 from ...text.document import Document, parse_document
 from ...text.names import nearest, short
 
-TOP = ("name", "source", "description", "ranks", "bits", "tensors", "einsums")
+TOP = ("name", "source", "description", "ranks", "bits", "tensors", "operators", "einsums")
 
 
 def load_cascade(path: str | Path, *, ranks: Mapping[str, int] | None = None, bits: int | None = None) -> Workload:
@@ -59,7 +67,9 @@ def loads_cascade(
     problems = [document.problem((key,), f"unknown key '{key}'", nearest(key, TOP)) for key in top if key not in TOP]
     sizes = _sizes(document, problems)
     roles, own, width = _tensors(document, problems)
+    operators, places = _operators(document, problems)
     statements, lines = _statements(document, problems)
+    statements, lines = "\n".join([*operators, statements]), [*places, *lines]
     if problems:
         raise SpecError(problems)
     for rank, size in (ranks or {}).items():
@@ -134,6 +144,46 @@ def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Rol
             else:
                 problems.append(document.problem(("tensors", name, key), f"unknown key '{key}'", "role or bits"))
     return roles, widths, default
+
+
+def _operators(document: Document, problems: list[Problem]) -> tuple[list[str], list[int]]:
+    """The declarations of operators in the notation, and the line of the file on which each stands."""
+    given = document.data.get("operators") or {}
+    if not isinstance(given, dict):
+        problems.append(document.problem(("operators",), "must be a mapping of operators to what they compute",
+                                         "such as squared_distance(x, y): (x - y) * (x - y)"))
+        return [], []
+    texts, lines = [], []
+    for head, spec in given.items():
+        at = ("operators", head)
+        spec = spec if isinstance(spec, dict) else {"value": spec}
+        for key in spec:
+            if key not in ("value", "costs"):
+                problems.append(document.problem((*at, key), f"unknown key '{short(key)}'", "value or costs"))
+        if not re.fullmatch(r"[A-Za-z_]\w*\s*\(.*\)", str(head)):
+            problems.append(document.problem(at, "names no arguments", f"such as {short(head)}(x)"))
+        if isinstance(spec.get("value"), bool) or not isinstance(spec.get("value"), str | int | float):
+            problems.append(document.problem(at, "says not what it computes", "value: an expression of its arguments"))
+        costs = _costs(spec["costs"]) if "costs" in spec else ""
+        if costs is None:
+            hint = "a cost class, a list of them, or {class: number}"
+            problems.append(document.problem((*at, "costs"), f"is {short(spec['costs'])}", hint))
+        texts.append(" ".join(f"operator {head} = {spec.get('value')} {costs or ''}".split()))
+        lines.append(document.position(at).line)
+    return texts, lines
+
+
+def _costs(given: object) -> str | None:
+    """Costs in the notation; None where they are not written as costs."""
+    if isinstance(given, str):
+        given = {given: 1}
+    if isinstance(given, list) and all(isinstance(c, str) for c in given):
+        given = {c: given.count(c) for c in given}
+    if not isinstance(given, dict) or not given:
+        return None
+    if any(isinstance(n, bool) or not isinstance(n, int) for n in given.values()):
+        return None
+    return "costs " + ", ".join(f"{c} {n}" for c, n in given.items())
 
 
 def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[int]]:
