@@ -131,6 +131,15 @@ class ComputeUnit(UnitBase):
         }
         return copy
 
+    def feeding(self, inputs: int) -> tuple[tuple[str, tuple[int, int]] | None, ...]:
+        """The port that every input comes through, then partial results, then the one that results go through.
+
+        With each its bytes per cycle of the unit, as a fraction; None where there is no limit.
+        """
+        feeds = self.feeds(inputs)
+        ways: list[tuple[str, Direction]] = [*((m, "read") for m in feeds), (feeds[-1], "write")]
+        return tuple(self._feed.get(way) for way in ways)
+
     def feed_cycles(
         self, reads: Sequence[IntArray], writes: IntArray, partial_reads: IntArray | int = 0, *, least: int = 1
     ) -> IntArray:
@@ -139,16 +148,10 @@ class ComputeUnit(UnitBase):
         Bytes through one port add up, through several they overlap. A unit that stands in no machine is fed without
         limit.
         """
-        feeds = self.feeds(len(reads))
         ports: dict[str, tuple[tuple[int, int], IntArray]] = {}
-        flows: list[tuple[str, Direction, IntArray | int]] = [
-            *((memory, "read", amount) for memory, amount in zip(feeds, reads, strict=False)),
-            (feeds[-1], "read", partial_reads),
-            (feeds[-1], "write", writes),
-        ]  # fmt: skip
-        for memory, direction, amount in flows:
-            if (memory, direction) in self._feed:
-                name, rate = self._feed[memory, direction]
+        for way, amount in zip(self.feeding(len(reads)), (*reads, partial_reads, writes), strict=True):
+            if way is not None:
+                name, rate = way
                 ports[name] = rate, ports[name][1] + amount if name in ports else np.zeros_like(writes) + amount
         cycles = np.full_like(writes, least)
         for rate, amount in ports.values():

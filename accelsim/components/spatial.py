@@ -340,13 +340,13 @@ class SpatialArray(ComputeUnit):
         """Cycles of the first fill (drain) of registers, after those for which later ones stop the array."""
         registers, depth = self.registers[operand], nest.holds[operand]
         visits = nest.visits(_access(nest.einsum, operand), depth)
-        fill = self._operand_cycles(operand, -(-amount // visits), len(bits) - 1)
+        fill = self.operand_cycles(operand, -(-amount // visits), len(bits) - 1)
         window = steps // visits
         if not registers.double_buffered:
             window = window // nest.sweeps(_access(nest.einsum, operand), depth)
         return (visits - 1) * np.maximum(0, fill - window), fill
 
-    def _operand_cycles(self, operand: Operand, amount: IntArray, inputs: int) -> IntArray:
+    def operand_cycles(self, operand: Operand, amount: IntArray, inputs: int) -> IntArray:
         """Cycles in which bytes of one operand alone pass the network and its memory's port."""
         nothing = np.zeros_like(amount)
         reads = [amount if operand == o else nothing for o in OPERANDS[:inputs]]
