@@ -11,7 +11,7 @@ from .names import short
 from .nodes import Items, Keys, Node, Position, Scalar, Table
 from .plain import NotPlain, read_plain
 
-MAX_CHARACTERS = 2**22
+MAX_CHARACTERS = 2**19
 """Of a text that only the general parser reads, which is slow."""
 MAX_COPIES = 50_000
 """Values that aliases stand for."""

@@ -6,6 +6,9 @@ from math import isqrt
 
 from .registry import Layers, Place, layer
 
+MOST_LAYERS = 1000
+LARGEST_FACTOR = 16
+
 
 def harmonic_links(count: int, channels: int, growth: int, factor: float) -> list[tuple[int, list[int]]]:
     """Channels and sources of layers 0 to `count` of a harmonic dense block; layer 0 is its input.
@@ -37,6 +40,11 @@ def harmonic_block(
     odd positions and the last one, after the input if `keep`.
     """
     b = place.b
+    if not (1 <= count <= MOST_LAYERS and growth >= 1 and 0 < factor <= LARGEST_FACTOR):
+        raise place.wrong(f"{count} layers, growth {growth}, factor {factor}",
+                          f"1 to {MOST_LAYERS} layers, growth from 1, a factor of at most {LARGEST_FACTOR}")
+    if len(b.shape(x)) < 2:
+        raise place.wrong(f"takes (batch, channels, ...), not {b.shape(x)}")
     links = harmonic_links(count, b.shape(x)[1], growth, factor)
     made = [x]
     for position, (out, sources) in enumerate(links[1:], 1):

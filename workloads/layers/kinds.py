@@ -16,6 +16,22 @@ def pair(place: Place, size: Size, what: str) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
+def image_shape(place: Place, x: str) -> tuple[int, ...]:
+    """(batch, channels, height, width). Raises SpecError for what is no image."""
+    shape = place.b.shape(x)
+    if len(shape) != 4:
+        raise place.wrong(f"takes (batch, channels, height, width), not {shape}")
+    return shape
+
+
+def _channels(place: Place, x: str) -> int:
+    """Of (batch, channels, ...). Raises SpecError where there are none."""
+    shape = place.b.shape(x)
+    if len(shape) < 2:
+        raise place.wrong(f"takes (batch, channels, ...), not {shape}")
+    return shape[1]
+
+
 def _pads(place: Place, pad: Size) -> tuple[int, ...]:
     """Top, left, bottom, right."""
     if isinstance(pad, list) and len(pad) == 4:
@@ -33,7 +49,7 @@ def conv(
     `pad` is one number, height and width, or top, left, bottom and right.
     """
     b = place.b
-    channels = b.shape(x)[1]
+    channels = _channels(place, x)
     if isinstance(groups, str):
         if groups != "depthwise":
             raise place.wrong(f"groups is '{groups}'", "a whole number, or depthwise")
@@ -51,7 +67,7 @@ def depthwise(
     place: Place, x: str, *, kernel: Size, stride: Size = 1, pad: Size = 0, dilation: Size = 1, bias: bool = True
 ) -> str:
     """Convolution of every channel on its own."""
-    return conv(place, x, out=place.b.shape(x)[1], kernel=kernel, stride=stride, pad=pad, groups="depthwise",
+    return conv(place, x, out=_channels(place, x), kernel=kernel, stride=stride, pad=pad, groups="depthwise",
                 dilation=dilation, bias=bias)
 
 
@@ -61,7 +77,7 @@ def transposed_conv(
 ) -> str:
     """Transposed convolution to `out` channels; `pad` crops the result as `conv` pads its input."""
     b = place.b
-    weight = b.weight(f"{place.name}.weight", (b.shape(x)[1], out, *pair(place, kernel, "kernel")))
+    weight = b.weight(f"{place.name}.weight", (_channels(place, x), out, *pair(place, kernel, "kernel")))
     vector = b.weight(f"{place.name}.bias", (out,)) if bias else None
     return b.conv_transpose(x, weight, vector, pair(place, stride, "stride"), _pads(place, pad), name=place.name)
 
@@ -69,7 +85,7 @@ def transposed_conv(
 @layer
 def batch_norm(place: Place, x: str) -> str:
     """Scale and shift per channel."""
-    channels = (place.b.shape(x)[1],)
+    channels = (_channels(place, x),)
     scale, shift = (place.b.weight(f"{place.name}.{w}", channels) for w in ("scale", "shift"))
     return place.b.batch_norm(x, scale, shift, name=place.name)
 
@@ -86,7 +102,7 @@ def l2_norm(place: Place, x: str, *, eps: float = 1e-10) -> str:
 
     It divides by the root of the mean, and the root of the number of channels is part of the scale.
     """
-    scale = place.b.weight(f"{place.name}.scale", (place.b.shape(x)[1], 1, 1))
+    scale = place.b.weight(f"{place.name}.scale", (_channels(place, x), 1, 1))
     return place.b.rms_norm(x, scale, 1, eps, kind="L2Norm", name=place.name)
 
 
@@ -121,7 +137,7 @@ def adaptive_pool(place: Place, x: str, *, out: Size) -> str:
     sides, wanted = place.b.shape(x)[2:], pair(place, out, "out")
     if tuple(sides) == wanted:
         return x
-    if any(w < 1 or s % w for s, w in zip(sides, wanted, strict=True)):
+    if len(sides) != 2 or any(w < 1 or s % w for s, w in zip(sides, wanted, strict=True)):
         raise place.wrong(f"windows of equal size do not take {tuple(sides)} to {wanted}",
                           "another input resolution")
     kernel = [s // w for s, w in zip(sides, wanted, strict=True)]
@@ -150,7 +166,7 @@ def upsample(place: Place, x: str, *, factor: int) -> str:
 def channels(place: Place, x: str, *, first: int, count: int) -> str:
     """`count` channels from `first` on."""
     shape = place.b.shape(x)
-    if first + count > shape[1] or count < 1:
+    if first + count > _channels(place, x) or count < 1:
         raise place.wrong(f"channels {first} to {first + count - 1} of {shape[1]}")
     return place.b.slice(x, (0, first, *(0 for _ in shape[2:])), (shape[0], count, *shape[2:]), name=place.name)
 
@@ -158,8 +174,8 @@ def channels(place: Place, x: str, *, first: int, count: int) -> str:
 @layer
 def channel_shuffle(place: Place, x: str, *, groups: int) -> str:
     """Interleave groups of channels (ShuffleNet, arXiv:1707.01083)."""
-    b, (n, c, h, w) = place.b, place.b.shape(x)
-    if c % groups:
+    b, (n, c, h, w) = place.b, image_shape(place, x)
+    if groups < 1 or c % groups:
         raise place.wrong(f"{groups} groups of {c} channels", "a number that divides them")
     split = b.view(x, (n, groups, c // groups, h, w))
     return b.view(b.transpose(split, (0, 2, 1, 3, 4), kind="ChannelShuffle", name=place.name), (n, c, h, w))
@@ -200,7 +216,7 @@ _register_activations()
 @layer
 def prelu(place: Place, x: str) -> str:
     """ReLU with a learned slope per channel for negative elements."""
-    slope = place.b.weight(f"{place.name}.slope", (place.b.shape(x)[1],))
+    slope = place.b.weight(f"{place.name}.slope", (_channels(place, x),))
     low = Apply("mul", (Apply("min", (_X, Const(0.0))), Read(1)))
     expr = Apply("add", (Apply("max", (_X, Const(0.0))), low))
     return place.b.per_channel(expr, x, slope, kind="PRelu", name=place.name)

@@ -88,6 +88,10 @@ def _input_shape(document: Document, name: str, resolution: int | tuple[int, int
     return [shape[0], *sides]
 
 
+MOST_LAYERS = 20_000
+"""Layers and lists of them, with those that `times` and blocks write out."""
+
+
 @dataclass(frozen=True)
 class _Block:
     parameters: Mapping[str, Any]
@@ -127,8 +131,13 @@ class _Reader:
     blocks: Mapping[str, _Block]
     used: dict[str, int] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
+    written: int = 0
 
     def list(self, layers: Layers, x: str, prefix: str) -> str:
+        self.written += 1 + len(layers.items)
+        if self.written > MOST_LAYERS:
+            raise self.document.error(layers.path, f"more than {MOST_LAYERS} layers, written out",
+                                      "a repeat of layers is not written out")
         for i, item in enumerate(layers.items):
             x = self.one((*layers.path, i), item, layers.parameters, x, prefix)
         return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 
 from ...ir import Access, Affine, Apply, Const, Read, affine, product
+from .kinds import image_shape
 from .registry import Place, layer
 
 
@@ -28,22 +29,21 @@ def layer_norm(place: Place, x: str, *, eps: float = 1e-5) -> str:
 @layer
 def tokens(place: Place, x: str) -> str:
     """(batch, channels, height, width) to (batch, height * width, channels)."""
-    n, c, h, w = _image(place, x)
+    n, c, h, w = image_shape(place, x)
     return place.b.transpose(place.b.view(x, (n, c, h * w)), (0, 2, 1), name=place.name)
 
 
 @layer
 def grid(place: Place, x: str) -> str:
     """(batch, channels, height, width) to (batch, height, width, channels)."""
-    _image(place, x)
+    image_shape(place, x)
     return place.b.transpose(x, (0, 2, 3, 1), name=place.name)
 
 
 @layer
 def transpose(place: Place, x: str) -> str:
     """Tokens and width change places: (batch, tokens, width) to (batch, width, tokens)."""
-    if len(place.b.shape(x)) != 3:
-        raise place.wrong(f"takes (batch, tokens, width), not {place.b.shape(x)}")
+    _tokens(place, x)
     return place.b.transpose(x, (0, 2, 1), name=place.name)
 
 
@@ -57,7 +57,7 @@ def mean(place: Place, x: str) -> str:
 @layer
 def class_token(place: Place, x: str) -> str:
     """A learned token before the others, then learned positions added to all."""
-    b, (n, t, c) = place.b, place.b.shape(x)
+    b, (n, t, c) = place.b, _tokens(place, x)
     first, learned = b.weight(f"{place.name}.weight", (c,)), b.weight(f"{place.name}.positions", (t + 1, c))
     out = b.activation(b.unique(place.name), (n, t + 1, c))
     inputs = [Access(first, (affine("k"),)), Access(learned, (affine(0), affine("k")))]
@@ -71,7 +71,7 @@ def class_token(place: Place, x: str) -> str:
 @layer
 def token(place: Place, x: str, *, index: int = 0) -> str:
     """One token: (batch, width)."""
-    n, t, c = place.b.shape(x)
+    n, t, c = _tokens(place, x)
     if index >= t:
         raise place.wrong(f"token {index} of {t}")
     return place.b.view(place.b.slice(x, (0, index, 0), (n, 1, c), name=place.name), (n, c))
@@ -81,7 +81,7 @@ def token(place: Place, x: str, *, index: int = 0) -> str:
 def attention(place: Place, x: str, *, heads: int) -> str:
     """Self-attention of all tokens with biases; (batch, tokens, width) stays."""
     b = place.b
-    n, t, c = b.shape(x)
+    n, t, c = _tokens(place, x)
     size = _head_size(place, c, heads)
     q, k, v = (b.view(_project(place, x, part, c), (n, t, heads, size)) for part in "qkv")
     ranks = {"b": n, "h": heads, "p": t, "m": t}
@@ -105,7 +105,7 @@ def window_attention(place: Place, x: str, *, heads: int, window: int, shift: in
     """
     b = place.b
     n, height, width, c = _grid(place, x)
-    if height % window or width % window or shift >= window:
+    if window < 1 or height % window or width % window or shift >= window:
         raise place.wrong(f"windows of {window} with shift {shift} do not tile {height} x {width}",
                           "a side that divides both, and a smaller shift")
     size = _head_size(place, c, heads)
@@ -153,10 +153,10 @@ def _at(*ranks: str) -> tuple[Affine, ...]:
     return tuple(map(affine, ranks))
 
 
-def _image(place: Place, x: str) -> tuple[int, ...]:
+def _tokens(place: Place, x: str) -> tuple[int, ...]:
     shape = place.b.shape(x)
-    if len(shape) != 4:
-        raise place.wrong(f"takes (batch, channels, height, width), not {shape}")
+    if len(shape) != 3:
+        raise place.wrong(f"takes (batch, tokens, width), not {shape}")
     return shape
 
 

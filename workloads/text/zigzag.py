@@ -41,7 +41,7 @@ OPERATORS = ("Max", "Conv", "Pooling", "Add", "Conv_downsample", "Gemm", "Pool",
              "GlobalAveragePool")
 AVERAGES = ("AveragePool", "GlobalAveragePool")
 _EQUATION = re.compile(r"(\w+)((?:\[\w+\])+)(\+?)=(\w+)((?:\[\w*\])+)([*+])(\w+)((?:\[\w*\])+)")
-_RELATION = re.compile(r"(\w+)=(?:(\d+)\*)?(\w+)\+(?:(\d+)\*)?(\w+)")
+_RELATION = re.compile(r"(\w+)=(?:(\d{1,9})\*)?(\w+)\+(?:(\d{1,9})\*)?(\w+)")
 
 
 def load_zigzag(path: str | Path, *, bits: int | None = None) -> Workload:
