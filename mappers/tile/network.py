@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
@@ -22,6 +23,7 @@ from .stage import Level, Shortfall
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
+Planner: TypeAlias = Callable[[Task], Plan | Shortfall]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,17 @@ class Child:
 
 
 class Network:
-    """The tile mapper at work on one Workload and one machine."""
+    """The tile mapper at work on one Workload and one machine; `planner` plans every Einsum by itself."""
 
-    def __init__(self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> None:
-        self.workload, self.arch = workload, arch
+    def __init__(
+        self,
+        workload: Workload,
+        arch: Architecture,
+        objective: str,
+        constraints: Constraints,
+        planner: Planner = best_plan,
+    ) -> None:
+        self.workload, self.arch, self.planner = workload, arch, planner
         self.objective, self.constraints = objective, constraints
         self.flow = Flow(workload)
         self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
@@ -202,10 +211,11 @@ class Network:
             tuple((n, o.shapes, o.bits, o.metadata_bits, o.is_output, o.chain) for n, x in operands.items() for o in x),
             (self.arch.spec_hash, budget, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items()))),
+            self.planner,
         )
         task = Task(einsum, operands, bits, budgets, self.levels, self.arch, self.objective, constraint)
         names = {u: [o.tensor for o in x] for u, x in operands.items()}
-        plan, made_for = _planned(_Call(identity, task, names))
+        plan, made_for = _planned(_Call(identity, self.planner, task, names))
         if isinstance(plan, Shortfall):
             return plan
         # The plan may have been made for an equal Einsum over other tensors.
@@ -332,7 +342,8 @@ class Network:
                         if ahead <= room.get(memory, -1):
                             room[memory] -= ahead
                             issue = before.at
-                    self.moves.append(Move(name, source, memory, issue, due, buffers))
+                    slides = (name, memory) in level.slides
+                    self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=slides))
                 if name == out:
                     self.moves.append(Move(name, memory, source, due, outside, buffers, store=True))
             loops += len(level.loops)
@@ -365,9 +376,10 @@ def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of `best_plan`; `identity` stands for all of it, so that equal tasks share one answer."""
+    """A call of a planner; `identity` stands for all of it, so that equal tasks share one answer."""
 
     identity: Hashable
+    planner: Planner = field(compare=False)
     task: Task = field(compare=False)
     names: Mapping[str, list[str]] = field(compare=False)
 
@@ -375,7 +387,7 @@ class _Call:
 @lru_cache(maxsize=2**14)
 def _planned(call: _Call) -> tuple[Plan | Shortfall, Mapping[str, list[str]]]:
     """The plan, and the tensors that it was made for, by unit."""
-    return best_plan(call.task), call.names
+    return call.planner(call.task), call.names
 
 
 def _renamed(level: Level, names: Mapping[str, str]) -> Level:
@@ -384,6 +396,7 @@ def _renamed(level: Level, names: Mapping[str, str]) -> Level:
         {(names[t], m): v for (t, m), v in level.depth.items()},
         {(names[t], m): v for (t, m), v in level.buffers.items()},
         {(names[t], m): v for (t, m), v in level.tile_bytes.items()},
+        frozenset((names[t], m) for t, m in level.slides),
     )
 
 

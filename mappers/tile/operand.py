@@ -53,6 +53,15 @@ class Operand:
         bits = self.bits * share.denominator + share.numerator
         return np.asarray(-(-elements * bits // (8 * share.denominator)))
 
+    @cached_property
+    def slides(self) -> frozenset[str]:
+        """Ranks along which neighbouring tiles of a window overlap, so that a load need only bring what is new."""
+        if len(self.accesses) != 1 or self.is_output:
+            return frozenset()
+        indices = [index for index in self.accesses[0].indices if index.terms]
+        ranks = [r for index in indices for r in index.ranks]
+        return frozenset(r for index in indices if len(index.terms) > 1 for r in index.ranks if ranks.count(r) == 1)
+
     def tile_bytes(self, extents: Extents) -> Array:
         """Bytes of the boxes that its different accesses touch over tiles, at most of the whole tensor."""
         total: Array = np.zeros(1, np.int64)
@@ -64,15 +73,18 @@ class Operand:
         whole = max(int(self.nbytes(prod(shape))) for shape in self.shapes)
         return np.minimum(total, whole)
 
-    def swept_bytes(self, extents: Extents, tile: Extents, cut: Collection[str]) -> Array:
+    def swept_bytes(self, extents: Extents, tile: Extents, cut: Collection[str], slides: str = "") -> Array:
         """Bytes of all different tiles together, halos counted as often as tiles overlap.
 
         Args:
             extents: of the whole.
             tile: of a tile, for every rank in `cut`.
             cut: ranks that are cut; the others are whole in every tile.
+            slides: rank of the innermost loop, if tiles bring only what the one before did not hold.
         """
         mine = [r for r in tile if r in cut and r in self.ranks]
+        if slides:
+            return self._slid_bytes(extents, tile, mine, slides)
         if len(self._boxes) == 1 and self.bits % 8 == 0 and not self.metadata_bits:
             total: Array = np.full(1, self.bits // 8, np.int64)
             indices, shape = self._boxes[0]
@@ -84,6 +96,27 @@ class Operand:
         result: Array = np.zeros(1, np.int64)
         for box, times in _tiles(extents, tile, mine):
             result = result + times * self.tile_bytes({**extents, **box})
+        return result
+
+    def _slid_bytes(self, extents: Extents, tile: Extents, cut: Sequence[str], rank: str) -> Array:
+        """Bytes over all tiles: in each run along a rank the first tile whole, then what is new in the others."""
+        indices, shape = self._boxes[0]
+        full = np.minimum(tile[rank], extents[rank])
+        number, rest = extents[rank] // full, extents[rank] % full
+        result: Array = np.zeros(1, np.int64)
+        for box, times in _tiles(extents, tile, [r for r in cut if r != rank]):
+            first: Array = np.ones(1, np.int64)
+            fresh, last = first, first
+            for index, size in zip(indices, shape, strict=True):
+                span = _hull(index, size, {**extents, **box, rank: full})
+                if rank in index.ranks:
+                    kept = np.maximum(0, span - full * abs(int(dict(index.terms)[rank])))
+                    end = _hull(index, size, {**extents, **box, rank: np.maximum(rest, 1)})
+                    first, fresh = first * span, fresh * (span - kept)
+                    last = last * np.where(rest > 0, np.maximum(0, end - kept), 0)
+                else:
+                    first, fresh, last = first * span, fresh * span, last * span
+            result = result + times * (self.nbytes(first) + (number - 1) * self.nbytes(fresh) + self.nbytes(last))
         return result
 
 

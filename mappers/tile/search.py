@@ -93,7 +93,7 @@ def best_plan(task: Task) -> Plan | Shortfall:
         if task.constraint.unit and unit.name != task.constraint.unit:
             continue
         for option in _options(unit, task):
-            found = _searched(task, unit, option)
+            found = stage_of(task, unit, option).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
             elif best is None or _better((found.value, found.traffic), best[0]):
@@ -106,7 +106,8 @@ def _options(unit: ComputeUnit, task: Task) -> Sequence[SpatialOption]:
     return options[:1] if isinstance(unit, SpatialArray) else options  # an array's spreads are part of its layouts
 
 
-def _searched(task: Task, unit: ComputeUnit, option: SpatialOption) -> Found | Shortfall:
+def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
+    """The outermost level of an Einsum on a unit in one of its options, with all further ones inside."""
     einsum, arch = task.einsum, task.arch
     inner: Inner
     if isinstance(unit, SpatialArray):
@@ -127,7 +128,7 @@ def _searched(task: Task, unit: ComputeUnit, option: SpatialOption) -> Found | S
         found = Stage(einsum, hops, budgets, space, inner, task.objective, float(arch.clock), NODES)
         inner = found
     assert found is not None
-    return found.best(dict(einsum.sizes))
+    return found
 
 
 def _hops(task: Task, operands: Sequence[Operand], number: int) -> list[Hop]:

@@ -4,8 +4,8 @@ A level brings tensors into the memories of one distance from the chip's edge. I
 of a short list; the order of its loops; for every tensor that moves here, outside of which of them its tile is cut: of
 a tensor that is cut farther out a larger piece stays, over which the loops further in run again and again.
 
-The cost of a choice depends on the order only through the set of loops outside of each tensor's cut (`Cut`), so that
-those sets are enumerated, not the orders. Loads and stores are double buffered unless there is a single tile.
+The cost of a choice depends on the order only through the set of loops outside of each tensor's cut and, where tiles of
+a window overlap along it, the innermost of them (`Cut`), so that those are enumerated, not the orders. Loads and stores are double buffered unless there is a single tile.
 
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
 from math import inf
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,11 @@ TIE = 0.01
 BLOCK = 512
 """Tilings that are evaluated with all cuts at once."""
 
-Cut: TypeAlias = frozenset[str]
-"""Ranks whose loops stand around the tile of a tensor."""
+class Cut(NamedTuple):
+    """Ranks whose loops stand around the tile of a tensor; the innermost one, if tiles slide along it."""
+
+    ranks: frozenset[str]
+    slides: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Level:
 
     Attributes:
         depth: (tensor, memory that its tiles are brought to) to the number of these loops around its tiles.
+        slides: those whose tiles bring only what the one before, in the innermost of these loops, did not hold.
         buffers: the same to the number of buffers for them.
         tile_bytes: the same to the bytes of one.
     """
@@ -81,6 +85,7 @@ class Level:
     depth: Mapping[tuple[str, str], int]
     buffers: Mapping[tuple[str, str], int]
     tile_bytes: Mapping[tuple[str, str], int]
+    slides: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class Stage:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
         self.objective, self.clock, self.nodes = objective, clock, nodes
         self.reduced = frozenset(einsum.reduced_ranks)
-        table = cut_table(space.orders, tuple(h.operand.ranks for h in hops))
+        table = cut_table(space.orders, tuple(h.operand.ranks for h in hops), tuple(h.operand.slides for h in hops))
         self.cuts, self.orders = table.cuts, table.orders
         self._settled: dict[tuple[tuple[str, int], ...], Found | Shortfall] = {}
 
@@ -210,9 +215,10 @@ class Stage:
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
         level = nest.levels[0]
         tile = {r: np.minimum(t, extents[r]) for r, t in level.loops}
-        cuts = tuple(
-            frozenset(r for r, _ in level.loops[: level.depth[hop.key]]) for hop in self.hops
-        )  # fmt: skip
+        cuts = []
+        for hop in self.hops:
+            around = [r for r, _ in level.loops[: level.depth[hop.key]]]
+            cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else ""))
         inside = self._inside(extents, tile, sums, Nest(nest.levels[1:], nest.layout))
         costs = [self._hop(hop, cut, extents, tile, sums) for hop, cut in zip(self.hops, cuts, strict=True)]
         busiest, trips, edge, joules = self._moving(costs)
@@ -273,16 +279,16 @@ class Stage:
 
     def _hop(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array) -> _HopCost:
         operand = hop.operand
-        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in cut}}
+        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in cut.ranks}}
         size = operand.tile_bytes(here)
         visits = instances = partial = np.ones(1, np.int64)
         for r, t in tile.items():
-            if r in cut:
+            if r in cut.ranks:
                 trips = -(-extents[r] // t)
                 instances = instances * trips
                 visits = visits if r in operand.ranks else visits * trips
                 partial = partial * trips if r in self.reduced else partial
-        swept = operand.swept_bytes(extents, tile, cut)
+        swept = operand.swept_bytes(extents, tile, cut.ranks, cut.slides)
         total = (swept * visits).astype(np.float64)
         buffers = np.where(instances > 1, 2, 1)
         held = size * buffers
@@ -462,9 +468,10 @@ class _Pick:
         names = [hop.key for hop in self.stage.hops]
         level = Level(
             loops,
-            {n: sum(r in cut for r, _ in loops) for n, cut in zip(names, cuts, strict=True)},
+            {n: sum(r in cut.ranks for r, _ in loops) for n, cut in zip(names, cuts, strict=True)},
             {n: int(cost.buffers[row]) for n, cost in zip(names, costs, strict=True)},
             {n: int(cost.tile[row]) for n, cost in zip(names, costs, strict=True)},
+            frozenset(n for n, cut in zip(names, cuts, strict=True) if cut.slides in dict(loops)),
         )
         inner, inside = self.nests.get(row, (None, None))
         if inside is None:
@@ -500,12 +507,24 @@ class CutTable:
 
 
 @lru_cache(maxsize=2**10)
-def cut_table(orders: tuple[tuple[str, ...], ...], ranks: tuple[frozenset[str], ...]) -> CutTable:
-    """Cuts of operands of the given ranks: each directly inside a loop that matters to it, or outside of all."""
+def cut_table(
+    orders: tuple[tuple[str, ...], ...], ranks: tuple[frozenset[str], ...], slides: tuple[frozenset[str], ...]
+) -> CutTable:
+    """Cuts of operands: each directly inside a loop that matters to it, or outside of all.
+
+    Args:
+        orders: ranks of the loops, outermost first.
+        ranks: those that matter to each operand.
+        slides: those along which its tiles overlap.
+    """
     found: dict[tuple[Cut, ...], tuple[str, ...]] = {}
     for order in orders:
         options = [
-            [frozenset[str](), *(frozenset(order[: i + 1]) for i, r in enumerate(order) if r in mine)] for mine in ranks
+            [
+                Cut(frozenset()),
+                *(Cut(frozenset(order[: i + 1]), r if r in sliding else "") for i, r in enumerate(order) if r in mine),
+            ]
+            for mine, sliding in zip(ranks, slides, strict=True)
         ]
         for cuts in product(*options):
             found.setdefault(cuts, order)
