@@ -116,7 +116,8 @@ class Operand:
                     last = last * np.where(rest > 0, np.maximum(0, end - kept), 0)
                 else:
                     first, fresh, last = first * span, fresh * span, last * span
-            result = result + times * (self.nbytes(first) + (number - 1) * self.nbytes(fresh) + self.nbytes(last))
+            run = self.nbytes(first) + (number - 1) * self.nbytes(fresh) + self.nbytes(last)
+            result = result + np.asarray(times * run, np.int64)
         return result
 
 
