@@ -198,7 +198,7 @@ class _Layouts:
             if cuts[number] not in known:
                 row = np.zeros(self.n, np.int64)
                 for g, (name, stride) in enumerate(zip(names, strides, strict=True)):
-                    row += stride * (self.at[g] if name in cuts[number] else self.shape[g] - 1)
+                    row += stride * (self.at[g] if name in cuts[number].ranks else self.shape[g] - 1)
                 known[cuts[number]] = row
         return np.stack([known[cuts[number]] for cuts in self.table.cuts])
 
