@@ -135,10 +135,16 @@ def _unturned(op: Operation, name: str) -> tuple[str, int]:
     source = call.args[0] if call is not None and call.args else None
     if call is None or not isinstance(source, Ref) or len(op.shape(source.name)) != 2:
         return name, 0
-    axes = {"aten.t.default": (0, 1), "aten.permute.default": call.args[1:2], "aten.transpose.int": call.args[1:3]}
-    given: Any = axes.get(call.target, ())
-    order = given[0] if call.target == "aten.permute.default" else given
-    turned = [int(a) % 2 for a in order] in ([1, 0], [0, 1] if call.target != "aten.permute.default" else [1, 0])
+    given: tuple[Any, ...] = call.args[1:]
+    match call.target:
+        case "aten.t.default" | "aten.numpy_T.default" | "aten.mT.default":
+            turned = True
+        case "aten.permute.default":
+            turned = [int(a) % 2 for a in given[0]] == [1, 0]
+        case "aten.transpose.int":
+            turned = {int(a) % 2 for a in given} == {0, 1}
+        case _:
+            turned = False
     return (source.name, 1) if turned else (name, 0)
 
 
