@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.einsums import SMALL, at, gemm, machine
+from support.einsums import SMALL, at, gemm, group_conv, machine
 from support.interpreter import Counts, Interpreter
 
 from accelsim.arch.component import OPERANDS, Operand
@@ -20,7 +20,7 @@ from accelsim.components.base import Cost, SpatialOption
 from accelsim.components.nest import LayoutNest
 from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
 from accelsim.errors import BadInput, DoesNotFit, SpecError
-from accelsim.ir import Access, Affine, Apply, Einsum, Read
+from accelsim.ir import Access, Apply, Einsum, Read
 from accelsim.ir.roles import RankRole
 from accelsim.mapping.tree import Mapping as Plan
 from accelsim.mapping.tree import Op
@@ -30,25 +30,6 @@ BITS = (8, 16, 24)
 """Widths of input, weight and result."""
 WIDTHS: Mapping[Operand, int] = {"input": 1, "weight": 2, "output": 4}
 """Bytes of what is inside the array: results are partial sums of 32 bits."""
-
-
-def conv(
-    n: int = 1, g: int = 1, m: int = 1, c: int = 1, side: tuple[int, int] = (1, 1), window: tuple[int, int] = (1, 1),
-    stride: int = 1, dilation: int = 1,
-) -> Einsum:
-    """A convolution of g groups of c channels each to m channels each."""
-    image = [Affine(((a, stride), (b, dilation)), -1) for a, b in (("p", "r"), ("q", "s"))]
-    return Einsum(
-        "conv",
-        Access("O", (Affine((("n", 1),)), Affine((("g", m), ("m", 1))), *at("p", "q"))),
-        (
-            Access("I", (Affine((("n", 1),)), Affine((("g", c), ("c", 1))), *image), 0.0),
-            Access("W", (Affine((("g", m), ("m", 1))), *at("c", "r", "s"))),
-        ),
-        Apply("mul", (Read(0), Read(1))),
-        {"n": n, "g": g, "m": m, "p": side[0], "q": side[1], "c": c, "r": window[0], "s": window[1]},
-        reduce="add",
-    )  # fmt: skip
 
 
 def access(einsum: Einsum, operand: Operand) -> Access:
@@ -80,12 +61,13 @@ class Case:
 SMALL_SIZE = st.integers(1, 4)
 EINSUMS = st.one_of(
     st.builds(gemm, *[st.integers(1, 7)] * 4),
-    st.builds(conv, n=st.integers(1, 2), m=SMALL_SIZE, c=SMALL_SIZE, side=st.tuples(st.integers(1, 6), st.just(1)),
-              window=st.tuples(st.integers(1, 4), st.just(1)), stride=st.integers(1, 3), dilation=st.integers(1, 3)),
-    st.builds(conv, g=SMALL_SIZE, m=st.integers(1, 5), c=st.integers(1, 3),
+    st.builds(group_conv, n=st.integers(1, 2), m=SMALL_SIZE, c=SMALL_SIZE,
+              side=st.tuples(st.integers(1, 6), st.just(1)), window=st.tuples(st.integers(1, 4), st.just(1)),
+              stride=st.integers(1, 3), dilation=st.integers(1, 3)),
+    st.builds(group_conv, g=SMALL_SIZE, m=st.integers(1, 5), c=st.integers(1, 3),
               side=st.tuples(st.just(1), st.integers(1, 6)), window=st.tuples(st.just(1), st.integers(1, 3)),
               stride=st.integers(1, 2)),
-    st.builds(conv, g=st.integers(1, 4), side=st.tuples(*[st.integers(1, 4)] * 2),
+    st.builds(group_conv, g=st.integers(1, 4), side=st.tuples(*[st.integers(1, 4)] * 2),
               window=st.tuples(*[st.integers(1, 3)] * 2)),
 )  # fmt: skip
 
@@ -186,7 +168,7 @@ def test_spreads_that_run_on_through_another_rank(
     groups: int, each: int, factor: int, channels: int, held: set[Operand], shared: set[str], looped: bool
 ) -> None:
     """A step takes output channels of two groups where the first ends inside it, as long as no loop cuts either."""
-    einsum = conv(g=groups, m=each, c=channels, side=(3, 1), window=(2, 1))
+    einsum = group_conv(g=groups, m=each, c=channels, side=(3, 1), window=(2, 1))
     files = {o: RegisterFile(capacity=2**20, shared=tuple(shared)) for o in OPERANDS}
     unit = SpatialArray(name="array", memory="s", dimensions={"rows": 5, "columns": 2}, registers=files,
                         through={"output_channel": "group"}, mac_bits=16)  # fmt: skip
@@ -365,7 +347,7 @@ def test_layouts_that_cannot_be_carried_out(layout: Layout | None, message: str)
         registers={"weight": RegisterFile(capacity=64, shared=("columns",))}, through={"output_channel": "group"},
     )  # fmt: skip
     with pytest.raises(BadInput, match=message):
-        unit.option(conv(2, 2, 5, 2, (4, 4), (3, 3)), VARIANT, layout)
+        unit.option(group_conv(2, 2, 5, 2, (4, 4), (3, 3)), VARIANT, layout)
 
 
 def test_other_variants_and_other_einsums() -> None:
@@ -429,12 +411,12 @@ def test_what_fills_a_dimension_lies_there_first() -> None:
         memory="s", dimensions={"rows": 12, "columns": 14}, fill={"columns": ("row",), "rows": ("filter_row", "row")},
         spread={"rows": ("input_channel", "output_channel"), "columns": ("output_channel",)}, shares="factors",
     )  # fmt: skip
-    layer = conv(c=4, m=6, side=(27, 27), window=(5, 5))
+    layer = group_conv(c=4, m=6, side=(27, 27), window=(5, 5))
     layout = unit.spatial_options(layer)[0].layout
     assert layout is not None
     assert set(layout.spreads) == {Spread("p", "columns", 14), Spread("r", "rows", 5), Spread("p", "rows", 2)}
     assert steps(unit, layer) == 27 * 5 * 4 * 6
-    narrow = conv(c=4, m=6, side=(7, 7), window=(3, 3))  # four sets of 3 rows, two of 7 columns
+    narrow = group_conv(c=4, m=6, side=(7, 7), window=(3, 3))  # four sets of 3 rows, two of 7 columns
     assert steps(unit, narrow) == 7 * 3 * 4 * 6 // 8
 
 
@@ -446,7 +428,7 @@ def test_shares_that_are_factors_leave_elements_idle() -> None:
 
 
 def test_running_on_saves_the_rest_of_every_group() -> None:
-    layer = conv(g=6, m=4)
+    layer = group_conv(g=6, m=4)
     spread: Mapping[str, tuple[RankRole, ...]] = {"rows": ("output_channel",)}
     apart = SpatialArray(memory="s", dimensions={"rows": 3}, spread=spread)
     through = SpatialArray(memory="s", dimensions={"rows": 3}, spread=spread, through={"output_channel": "group"})

@@ -45,6 +45,25 @@ def conv(c: int, f: int, side: int, window: int) -> Einsum:
     )
 
 
+def group_conv(
+    n: int = 1, g: int = 1, m: int = 1, c: int = 1, side: tuple[int, int] = (1, 1), window: tuple[int, int] = (1, 1),
+    stride: int = 1, dilation: int = 1,
+) -> Einsum:
+    """A convolution with padding of g groups of c channels each to m channels each."""
+    image = [Affine(((a, stride), (b, dilation)), -1) for a, b in (("p", "r"), ("q", "s"))]
+    return Einsum(
+        "conv",
+        Access("O", (Affine((("n", 1),)), Affine((("g", m), ("m", 1))), *at("p", "q"))),
+        (
+            Access("I", (Affine((("n", 1),)), Affine((("g", c), ("c", 1))), *image), 0.0),
+            Access("W", (Affine((("g", m), ("m", 1))), *at("c", "r", "s"))),
+        ),
+        Apply("mul", (Read(0), Read(1))),
+        {"n": n, "g": g, "m": m, "p": side[0], "q": side[1], "c": c, "r": window[0], "s": window[1]},
+        reduce="add",
+    )  # fmt: skip
+
+
 def run(unit: ComputeUnit, einsum: Einsum, variant: str, bits: Sequence[int] = (8, 8, 8)) -> Cost:
     """Cost of the whole Einsum as one tile."""
     (option,) = [o for o in unit.spatial_options(einsum) if o.variant == variant]
