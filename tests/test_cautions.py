@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from support.machines import array_machine, gemm
 
 from accelsim import simulate
@@ -53,6 +55,18 @@ def test_a_claim_far_off_is_pointed_out() -> None:
     boast = Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
     assert missed_claim(arch, boast, report.trace) == [
         f"the mapper expected {report.cycles * 1.5:,.0f} cycles, +50% of what the run took"
+    ]
+
+
+def test_a_search_cut_short_is_pointed_out() -> None:
+    arch, model = array_machine(8, 8), gemm(16, 16, 16)
+    whole = simulate(arch, model)
+    assert whole.mapping is not None and whole.mapping.claim is not None
+    assert whole.mapping.claim.complete
+    claim = replace(whole.mapping.claim, complete=False)
+    short = simulate(arch, model, mapping=replace(whole.mapping, claim=claim))
+    assert [n for n in short.notes if n not in whole.notes] == [
+        "the mapper stopped its search early: there may be better mappings among those that it looks at"
     ]
 
 

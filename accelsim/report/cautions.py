@@ -38,6 +38,13 @@ def missed_claim(arch: Architecture, mapping: Mapping, trace: Trace) -> list[str
     return [f"the mapper expected {claim.value:,.0f} cycles, {off:+.0%} of what the run took"]
 
 
+def cut_short(mapping: Mapping) -> list[str]:
+    """A search that its mapper did not finish."""
+    if mapping.claim is None or mapping.claim.complete:
+        return []
+    return ["the mapper stopped its search early: there may be better mappings among those that it looks at"]
+
+
 def crowded_ports(arch: Architecture, trace: Trace) -> list[str]:
     """Memory ports that units and transfers together ask for more than they can move in the time of the run.
 
