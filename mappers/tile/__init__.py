@@ -65,6 +65,7 @@ def map_workload(
             (value - float(least)) / value if value else 0.0,
             seed,
             time.perf_counter() - started,
+            complete=all(plan.complete for plan in network.plans.values()),
             mapper="tile",
         ),
     )

@@ -91,7 +91,8 @@ class LayoutLeaf(Leaf):
         assert nest.layout is not None
         return self.run(_option(nest.layout), extents, sums)
 
-    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
+    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+        """See `Inner`. Partial results between tiles add the same to every layout, so `sums` change nothing."""
         key = tuple(extents[r] for r in self.einsum.sizes)
         if key not in self.settled:
             self.settled[key] = self._settle(extents)

@@ -33,7 +33,7 @@ class Leaf:
     def bound(self, extents: Extents, sums: Array) -> Work:
         return self.run(self.option, extents, sums)
 
-    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
+    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
         return Nest()
 
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:

@@ -5,20 +5,24 @@ of a short list; the order of its loops; for every tensor that moves here, outsi
 a tensor that is cut farther out a larger piece stays, over which the loops further in run again and again.
 
 The cost of a choice depends on the order only through the set of loops outside of each tensor's cut and, where tiles of
-a window overlap along it, the innermost of them (`Cut`), so that those are enumerated, not the orders. Loads and stores are double buffered unless there is a single tile.
+a window overlap along it, the innermost of them (`Cut`), so that those are enumerated, not the orders.
+
+Loads and stores are double buffered unless there is a single tile. One tensor of a level may have a single buffer, so
+that larger tiles of it fit; its transfers then overlap with nothing.
 
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
-first load and the last store; energy is counted actions times their energies, partial results between tiles on average.
+first load, the last store, and the transfers through a single buffer; energy is counted actions times their energies,
+partial results between tiles on average.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
-from math import inf
+from math import inf, prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -35,10 +39,17 @@ BLOCK = 512
 """Tilings that are evaluated with all cuts at once."""
 
 class Cut(NamedTuple):
-    """Ranks whose loops stand around the tile of a tensor; the innermost one, if tiles slide along it."""
+    """How a tensor is cut.
+
+    Attributes:
+        ranks: whose loops stand around its tile.
+        slides: the innermost one, if tiles slide along it.
+        single: one buffer for all its tiles.
+    """
 
     ranks: frozenset[str]
     slides: str = ""
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,8 +126,8 @@ class Inner(Protocol):
     def bound(self, extents: Extents, sums: Array) -> Work:
         """At most the work of tiles; `sums` of them add up to a result."""
 
-    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
-        """The best way to run a tile."""
+    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+        """The best way to run a tile; `sums` of them add up to a result."""
 
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
         """The work of tiles that run so."""
@@ -140,6 +151,19 @@ class _HopCost:
     instances: Array
     tile: Array
     buffers: Array
+
+
+class _Moving(NamedTuple):
+    """Cycles of transfers: of the busiest port, of the slowest tensor's tiles one by one, of those that overlap with
+    nothing because they have a single buffer."""
+
+    busiest: Floats
+    trips: Floats
+    alone: Floats
+
+    def beside(self, compute: Floats) -> Floats:
+        """Cycles of compute and transfers together."""
+        return np.asarray(np.maximum(np.maximum(compute, self.busiest), (compute + self.trips) / 2) + self.alone)
 
 
 @dataclass(frozen=True)
@@ -187,9 +211,11 @@ class Stage:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
         self.objective, self.clock, self.nodes = objective, clock, nodes
         self.reduced = frozenset(einsum.reduced_ranks)
-        table = cut_table(space.orders, tuple(h.operand.ranks for h in hops), tuple(h.operand.slides for h in hops))
+        operands = [hop.operand for hop in hops]
+        ranks, slides = tuple(o.ranks for o in operands), tuple(o.slides for o in operands)
+        table = cut_table(space.orders, ranks, slides, buffered=True)
         self.cuts, self.orders = table.cuts, table.orders
-        self._settled: dict[tuple[tuple[str, int], ...], Found | Shortfall] = {}
+        self._settled: dict[Hashable, Found | Shortfall] = {}
 
     # As what runs inside a level farther out
 
@@ -208,8 +234,8 @@ class Stage:
             moving = np.maximum(moving, cycles)
         return Work(moving, joules, np.zeros(1))
 
-    def settle(self, extents: Mapping[str, int]) -> Nest | Shortfall:
-        found = self.best(extents)
+    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+        found = self.best(extents, sums)
         return found if isinstance(found, Shortfall) else found.nest
 
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
@@ -218,28 +244,30 @@ class Stage:
         cuts = []
         for hop in self.hops:
             around = [r for r, _ in level.loops[: level.depth[hop.key]]]
-            cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else ""))
+            single = bool(around) and level.buffers[hop.key] == 1
+            cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single))
         inside = self._inside(extents, tile, sums, Nest(nest.levels[1:], nest.layout))
         costs = [self._hop(hop, cut, extents, tile, sums) for hop, cut in zip(self.hops, cuts, strict=True)]
-        busiest, trips, edge, joules = self._moving(costs)
-        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2)
+        moving, edge, joules = self._moving(costs)
+        cycles = moving.beside(inside.cycles)
         return Work(cycles, inside.joules + joules, edge + inside.edge)
 
     # The search
 
-    def best(self, extents: Mapping[str, int]) -> Found | Shortfall:
-        """The choice with the least objective over a tile (or the whole) of these extents."""
-        key = tuple(sorted(extents.items()))
+    def best(self, extents: Mapping[str, int], sums: int = 1) -> Found | Shortfall:
+        """The choice with the least objective over a tile (or the whole) of these extents, on the mean over `sums` of
+        them that add up to a result."""
+        key = sums, *sorted(extents.items())
         if key not in self._settled:
-            self._settled[key] = self._search(extents)
+            self._settled[key] = self._search(extents, sums)
         return self._settled[key]
 
-    def _search(self, extents: Mapping[str, int]) -> Found | Shortfall:
+    def _search(self, extents: Mapping[str, int], sums: int) -> Found | Shortfall:
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
         tile = self._grid(extents)
-        once = np.ones(1, np.int64)
+        times = np.full(1, sums, np.int64)
         tables = [
-            {cut: self._hop(hop, cut, whole, tile, once) for cut in dict.fromkeys(c[i] for c in self.cuts)}
+            {cut: self._hop(hop, cut, whole, tile, times) for cut in dict.fromkeys(c[i] for c in self.cuts)}
             for i, hop in enumerate(self.hops)
         ]
         least = self._least(tables)
@@ -249,12 +277,12 @@ class Stage:
         rows = np.flatnonzero(fits)
         if not len(rows):
             return self._shortfall(tables)
-        bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, once, None)
+        bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, times, None)
         inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
         inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
         bound = self._value(np.maximum(inside.cycles, least), inside.joules + self._least_joules(tables))
         order = rows[np.argsort(bound[rows], kind="stable")]
-        return _Pick(self, extents, tile, tables, inside, bound, order).best()
+        return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
 
     def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
         lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
@@ -290,7 +318,7 @@ class Stage:
                 partial = partial * trips if r in self.reduced else partial
         swept = operand.swept_bytes(extents, tile, cut.ranks, cut.slides)
         total = (swept * visits).astype(np.float64)
-        buffers = np.where(instances > 1, 2, 1)
+        buffers = np.where(instances > 1, 1 if cut.single else 2, 1)
         held = size * buffers
         if operand.is_output:
             held = held * np.where(partial * sums > 1, 2, 1)
@@ -301,23 +329,23 @@ class Stage:
         arrays = (*cost, instances, size, buffers)
         return _HopCost(*(np.broadcast_to(x, (n,)) for x in arrays))
 
-    def _moving(self, costs: Sequence[_HopCost]) -> tuple[Floats, Floats, Floats, Floats]:
-        """Cycles of the busiest port and of the slowest tensor's tiles one by one, of the first load and last store;
-        joules."""
+    def _moving(self, costs: Sequence[_HopCost]) -> tuple[_Moving, Floats, Floats]:
+        """Transfers; cycles of the first load and the last store; joules."""
         busy: dict[str, Floats] = {}
-        trips, edge, joules = np.zeros(1), np.zeros(1), np.zeros(1)
+        trips, alone, edge, joules = np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1)
         for hop, cost in zip(self.hops, costs, strict=True):
             for way, amount in ((hop.load, cost.bytes_in), (hop.store, cost.bytes_out)):
                 joules = joules + amount * way.joules_per_byte
                 for port, per_byte in way.cycles_per_byte.items():
                     busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
             single = self._single(hop, cost)
-            trips = np.maximum(trips, np.where(cost.instances > 1, cost.instances * single, 0.0))
+            trips = np.maximum(trips, np.where(cost.buffers > 1, cost.instances * single, 0.0))
+            alone = alone + np.where(cost.buffers > 1, 0.0, (cost.instances - 1) * single)
             edge = edge + single
         busiest = np.zeros(1)
         for cycles in busy.values():
             busiest = np.maximum(busiest, cycles)
-        return busiest, trips, edge, joules
+        return _Moving(busiest, trips, alone), edge, joules
 
     def _single(self, hop: Hop, cost: _HopCost) -> Floats:
         """Cycles of one tile on its way."""
@@ -370,13 +398,14 @@ class _Pick:
         self,
         stage: Stage,
         extents: Mapping[str, int],
+        sums: int,
         tile: dict[str, Array],
         tables: list[dict[Cut, _HopCost]],
         inside: Work,
         bound: Floats,
         order: Array,
     ) -> None:
-        self.stage, self.extents, self.tile, self.tables = stage, extents, tile, tables
+        self.stage, self.extents, self.sums, self.tile, self.tables = stage, extents, sums, tile, tables
         self.inside, self.bound, self.order = inside, bound, order
         self.which = [
             np.array([list(table).index(cuts[i]) for cuts in stage.cuts]) for i, table in enumerate(tables)
@@ -407,7 +436,7 @@ class _Pick:
             _HopCost(*(np.stack([getattr(c, f)[rows] for c in table.values()])[which] for f in _FIELDS))
             for table, which in zip(self.tables, self.which, strict=True)
         ]
-        busiest, trips, edge, joules = self.stage._moving(columns)
+        moving, edge, joules = self.stage._moving(columns)
         shape = (len(self.stage.cuts), len(rows))
         traffic, moved = np.zeros(shape), np.zeros(shape, np.int64)
         fits = np.ones(shape, np.bool_)
@@ -419,7 +448,7 @@ class _Pick:
                        np.zeros(shape, np.int64))  # fmt: skip
             fits &= held <= budget
             self.crowded[memory] = min(self.crowded.get(memory, int(held.min())), int(held.min()))
-        arrays = tuple(np.broadcast_to(x, shape) for x in (busiest, trips, edge, joules, traffic, moved))
+        arrays = tuple(np.broadcast_to(x, shape) for x in (*moving, edge, joules, traffic, moved))
         if self.stage.inner.exact:
             inside = Work(self.inside.cycles[rows], self.inside.joules[rows], self.inside.edge[rows])
             self._consider(rows, arrays, fits, inside)
@@ -436,21 +465,22 @@ class _Pick:
         if not fits[:, i].any():
             return True
         tile = {r: int(t[row]) for r, t in self.tile.items()}
-        inner = self.stage.inner.settle({**self.extents, **tile})
+        parts = prod(-(-self.extents[r] // t) for r, t in tile.items() if r in self.stage.reduced)
+        inner = self.stage.inner.settle({**self.extents, **tile}, self.sums * parts)
         if isinstance(inner, Shortfall):
             self.crowded[inner.memory] = min(self.crowded.get(inner.memory, inner.needed), inner.needed)
             return True
         self.complete &= inner.complete
         whole = {r: np.full(1, n, np.int64) for r, n in self.extents.items()}
         single = {r: np.full(1, t, np.int64) for r, t in tile.items()}
-        work = self.stage._inside(whole, single, np.ones(1, np.int64), inner)
+        work = self.stage._inside(whole, single, np.full(1, self.sums, np.int64), inner)
         self.nests[row] = inner, work
         self._consider(rows[i : i + 1], [x[:, i : i + 1] for x in arrays], fits[:, i : i + 1], work)
         return True
 
     def _consider(self, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_], inside: Work) -> None:
-        busiest, trips, edge, joules, traffic, moved = arrays
-        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2) + edge + inside.edge
+        *moving, edge, joules, traffic, moved = arrays
+        cycles = _Moving(*moving).beside(inside.cycles) + edge + inside.edge
         value = np.where(fits, self.stage._value(cycles, inside.joules + joules), inf)
         least = float(value.min())
         if least == inf:
@@ -477,8 +507,8 @@ class _Pick:
         if inside is None:
             inside = Work(*(x[row : row + 1] for x in (self.inside.cycles, self.inside.joules, self.inside.edge)))
         rest = inner or Nest()
-        busiest, trips, edge, joules = self.stage._moving([_rows(c, np.array([row])) for c in costs])
-        cycles = np.maximum(np.maximum(inside.cycles, busiest), (inside.cycles + trips) / 2)
+        moving, edge, joules = self.stage._moving([_rows(c, np.array([row])) for c in costs])
+        cycles = moving.beside(inside.cycles)
         held = dict.fromkeys(self.stage.budgets, 0)
         for hop, cost in zip(self.stage.hops, costs, strict=True):
             held[hop.memory] += int(cost.held[row])
@@ -508,7 +538,11 @@ class CutTable:
 
 @lru_cache(maxsize=2**10)
 def cut_table(
-    orders: tuple[tuple[str, ...], ...], ranks: tuple[frozenset[str], ...], slides: tuple[frozenset[str], ...]
+    orders: tuple[tuple[str, ...], ...],
+    ranks: tuple[frozenset[str], ...],
+    slides: tuple[frozenset[str], ...],
+    *,
+    buffered: bool = False,
 ) -> CutTable:
     """Cuts of operands: each directly inside a loop that matters to it, or outside of all.
 
@@ -516,6 +550,7 @@ def cut_table(
         orders: ranks of the loops, outermost first.
         ranks: those that matter to each operand.
         slides: those along which its tiles overlap.
+        buffered: whether one of the operands may have a single buffer.
     """
     found: dict[tuple[Cut, ...], tuple[str, ...]] = {}
     for order in orders:
@@ -528,6 +563,9 @@ def cut_table(
         ]
         for cuts in product(*options):
             found.setdefault(cuts, order)
+            for i, cut in enumerate(cuts):
+                if buffered and cut.ranks:
+                    found.setdefault((*cuts[:i], cut._replace(single=True), *cuts[i + 1 :]), order)
     return CutTable(tuple(found), tuple(found.values()))
 
 
