@@ -21,7 +21,7 @@ def moved_bytes(trace: Trace) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = defaultdict(int)
     for action, count in zip(trace.program.actions, trace.action_counts().tolist(), strict=True):
         # A unit's own network has transfers too; they are of no tensor.
-        if isinstance(action, Action) and (action.peer or action.action == "transfer" and action.tensor):
+        if isinstance(action, Action) and (action.peer or (action.action == "transfer" and action.tensor)):
             found[action.component, action.action] += count
     return {key: count for key, count in found.items() if count}
 
