@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,10 @@ from tempfile import mkstemp
 
 from .errors import BadInput, Problem, SpecError
 from .text.names import nearest_key
+
+MOST_BYTES = 2**28
+"""Of a text file."""
+_LINE_ENDS = re.compile("\r\n?")
 
 
 def read_text(path: str | Path, where: str = "", suffixes: tuple[str, ...] = (".yaml", ".yml")) -> str:
@@ -21,11 +26,17 @@ def read_text(path: str | Path, where: str = "", suffixes: tuple[str, ...] = (".
         suffixes: of the files beside it that may have been meant.
 
     Raises:
-        SpecError: it cannot be read, with the nearest name beside it, or is not UTF-8.
+        SpecError: it cannot be read, with the nearest name beside it, is far too long, or is not UTF-8.
     """
     file = Path(path)
     try:
-        return file.read_text(encoding="utf-8-sig")
+        if where and file.exists() and not file.is_file():
+            raise ValueError("it is no regular file")
+        with file.open("rb") as opened:  # of a device, which has no end
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        return _LINE_ENDS.sub("\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SpecError([Problem(str(path), "not UTF-8 text")]) from None
     except (OSError, ValueError) as error:

@@ -304,7 +304,7 @@ def test_load_model_by_name_file_and_folder(tmp_path: Path) -> None:
     "ref, message",
     [
         ("llama2-7b", "no model 'llama2-7b' .nearest: llama-2-7b"),
-        ("nowhere/config.json", "nowhere/config.json: cannot be read: No such file"),
+        ("nowhere/config.json", "cannot read nowhere/config.json: No such file"),
         ("models/bert.pt", "model file 'models/bert.pt' does not exist"),
         ("onnx:lenet", "no model 'lenet' in the onnx package"),
     ],

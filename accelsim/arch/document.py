@@ -15,6 +15,7 @@ from ..text.names import nearest_key
 from ..text.nodes import Keys
 
 SUFFIXES = (".yaml", ".yml")
+MAX_BASES = 16
 MACHINE = ("a machine is a mapping", "begin with `name:`, `clock:`, `memories:`")
 
 
@@ -69,8 +70,10 @@ def resolve(document: Document, folder: Path | None, chain: tuple[str, ...]) -> 
     if "extends" not in document.data:
         return MachineText(document.data, document.positions, folder if "tables" in document.data else None)
     where = document.where(("extends",))
-    if not isinstance(ref, str) or not ref:
+    if not isinstance(ref, str) or not ref or not (is_preset(ref) or ref.lower().endswith(SUFFIXES)):
         raise SpecError([Problem(where, "must be one preset's name or one path", "such as `tpu_like` or `base.yaml`")])
+    if len(chain) > MAX_BASES:
+        raise SpecError([Problem(where, f"more than {MAX_BASES} files extend one another", "fewer, and no circle")])
     text, file, home = _text(ref, folder, where)
     if file in chain:
         circle = " -> ".join([*chain, file])

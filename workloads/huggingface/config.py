@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput
+from ...files import read_text
 from ...text.names import nearest
 from .. import zoo
 from .model import HFModel
@@ -45,13 +46,11 @@ def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+        content = json.loads(read_text(path, suffixes=(".json",)))
     except json.JSONDecodeError as error:
         raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise BadInput(f"{path}: not JSON: the file is not text in UTF-8, or nested too deep") from None
+    except RecursionError:
+        raise BadInput(f"{path}: not JSON: nested too deep") from None
     except ValueError:
         raise BadInput(f"{path}: holds a number of too many digits") from None
     if not isinstance(content, Mapping):
