@@ -263,7 +263,7 @@ def test_axes_belong_in_a_sweep_file(tmp_path: Path) -> None:
 
 
 def test_unknown_experiments_and_sections() -> None:
-    refused(accelsim("reproduce", "scalesim_calk"), 2, "no experiment 'scalesim_calk'", "scalesim_calc")
+    refused(accelsim("reproduce", "scalesim_calk"), 2, "no experiment 'scalesim_calk'", "scalesim")
     refused(accelsim("reproduce"), 2, "--list")
     refused(accelsim("list", "machine"), 2, "no section 'machine'", "machines")
 

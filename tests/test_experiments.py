@@ -74,15 +74,15 @@ def test_one_missed_row_fails_the_comparison(monkeypatch: pytest.MonkeyPatch) ->
     good, bad, free = row(100, 100, 0.0), row(100, 101, 0.0), row(100, 300, None)
     assert Comparison("x", (good, free), 0.0).ok
     assert not Comparison("x", (good, bad), 0.0).ok
-    experiment = load_experiment("scalesim_calc")
-    monkeypatch.setattr("accelsim.experiments.scalesim_calc.experiment.rows", lambda: [good, bad])
-    assert load_experiment("scalesim_calc") != experiment
-    assert accelsim("reproduce", "scalesim_calc").code == 1
+    experiment = load_experiment("scalesim")
+    monkeypatch.setattr("accelsim.experiments.scalesim.experiment.rows", lambda: [good, bad])
+    assert load_experiment("scalesim") != experiment
+    assert accelsim("reproduce", "scalesim").code == 1
 
 
 def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The page holds the figure that the experiment drew of the very rows that are printed, and names them."""
-    module = "accelsim.experiments.scalesim_calc.experiment"
+    module = "accelsim.experiments.scalesim.experiment"
     good, bad = row(100, 100, 0.0), row(100, 250, 0.0)
 
     def figure(rows: Sequence[Row]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(f"{module}.rows", lambda: iter([good, bad]))
     monkeypatch.setattr(f"{module}.figure", figure, raising=False)
     file = tmp_path / "new" / "figure.html"
-    assert accelsim("reproduce", "scalesim_calc", "--figure", file).code == 1
+    assert accelsim("reproduce", "scalesim", "--figure", file).code == 1
     text = file.read_text()
     assert json.loads(text.split('id="figures">')[1].split("</script>")[0]) == [figure([good, bad])]
     assert "1 of 2 rows within tolerance" in text
@@ -100,8 +100,8 @@ def test_figure_is_drawn_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_an_experiment_without_figure_says_so_before_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("accelsim.experiments.scalesim_calc.experiment.rows", lambda: pytest.fail("it ran"))
-    ran = accelsim("reproduce", "scalesim_calc", "--figure", tmp_path / "figure.html")
+    monkeypatch.setattr("accelsim.experiments.scalesim.experiment.rows", lambda: pytest.fail("it ran"))
+    ran = accelsim("reproduce", "scalesim", "--figure", tmp_path / "figure.html")
     assert ran.code == 2
     assert "draws no figure" in ran.output
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from accelsim.components.stream_buffer import StreamBuffer
 from accelsim.components.systolic import SystolicArray
 from accelsim.errors import BadInput, SpecError
 from accelsim.experiments.loader import data_path
-from accelsim.experiments.scalesim_calc import experiment
+from accelsim.experiments.scalesim import experiment
 from accelsim.report import Report
 from accelsim.workloads.text import loads_scalesim
 
@@ -298,7 +298,7 @@ def test_everything_wrong_is_told_at_once_and_in_order(tmp_path: Path) -> None:
 
 def calc(path: str, value: object, dataflow: str = "os") -> Report:
     """900³ on the experiment's array, a value of its machine file replaced."""
-    spec = load_spec(data_path("accelsim.experiments.scalesim_calc", "array.yaml"))
+    spec = load_spec(data_path("accelsim.experiments.scalesim", "array.yaml"))
     arch = spec.with_values({"units.array.dataflows": [dataflow], path: value}).build()
     return simulate(arch, loads_scalesim("Layer, M, N, K,\nL, 900, 900, 900,\n"))
 

@@ -282,6 +282,11 @@ class Stage:
         inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
         bound = self._value(np.maximum(inside.cycles, least), inside.joules + self._least_joules(tables))
         order = rows[np.argsort(bound[rows], kind="stable")]
+        if fits[0] and all(t[0] == extents[r] for r, t in tile.items()):
+            # A single tile moves least: where its value is as good as the bound of all, there is nothing to look for.
+            whole_tile = _Pick(self, extents, sums, tile, tables, inside, bound, rows[:1]).best()
+            if isinstance(whole_tile, Found) and whole_tile.value <= bound[order[0]] * (1 + TIE):
+                return whole_tile
         return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
 
     def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
