@@ -44,7 +44,7 @@ SMALL: dict[str, tuple[str, dict[str, int], int | dict[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("room", ["ideal", "slices", "double"])
+@pytest.mark.parametrize("room", ["ideal", "slices", "streams", "double"])
 @pytest.mark.parametrize("divide", [False, True])
 @pytest.mark.parametrize("name", SMALL)
 def test_equals_every_nest_walked(name: str, divide: bool, room: Room) -> None:
@@ -57,8 +57,7 @@ def test_equals_every_nest_walked(name: str, divide: bool, room: Room) -> None:
     if room == "ideal":
         walked = least_ideal_traffic(einsum, workload.tensors, buffers, divide=divide)
     else:
-        double = room == "double"
-        walked = least_traffic(einsum, workload.tensors, buffers, double=double, cuts=cuts, divide=divide)
+        walked = least_traffic(einsum, workload.tensors, buffers, room=room, cuts=cuts, divide=divide)
     space = TrafficSpace(einsum, workload.tensors, room=room, divide=divide)
     for size, bits_moved in zip(nbytes, walked, strict=True):
         if bits_moved is None:
@@ -75,7 +74,7 @@ def test_a_rank_cut_three_times_gains_nothing() -> None:
     workload = gemm(4, 2, 4, {"A": 8, "B": 16, "Z": 8})
     buffers = [8 * n for n in range(1, 80)]
     two, three = (
-        least_traffic(einsum_of(workload), workload.tensors, buffers, double=False, cuts=cuts, divide=True)
+        least_traffic(einsum_of(workload), workload.tensors, buffers, room="slices", cuts=cuts, divide=True)
         for cuts in (2, 3)
     )
     assert two == three
@@ -98,6 +97,9 @@ def test_slices_must_fit_beside_the_tile() -> None:
     space = TrafficSpace(einsum_of(workload), workload.tensors, divide=True)
     assert space.minimum(MIB + 1024 + 1).traffic_bytes == 144 * MIB
     assert space.minimum(MIB + 1024).traffic_bytes == (2 * 16 + 8 * 16 + 16) * MIB
+    streams = TrafficSpace(einsum_of(workload), workload.tensors, room="streams", divide=True)
+    assert streams.minimum(MIB + 2 * (1024 + 1)).traffic_bytes == 144 * MIB
+    assert streams.minimum(MIB + 2 * (1024 + 1) - 1).traffic_bytes > 144 * MIB
     double = TrafficSpace(einsum_of(workload), workload.tensors, room="double", divide=True)
     assert double.minimum(2 * (MIB + 1024 + 1)).traffic_bytes == 144 * MIB
     assert double.minimum(2 * (MIB + 1024 + 1) - 1).traffic_bytes > 144 * MIB
@@ -152,7 +154,7 @@ def any_einsum(draw: st.DrawFn) -> Workload:
 @settings(deadline=None, max_examples=60)
 def test_more_room_never_moves_more(workload: Workload, buffers: list[int], divide: bool) -> None:
     einsum = einsum_of(workload)
-    for room in ("ideal", "slices", "double"):
+    for room in ("ideal", "slices", "streams", "double"):
         space = TrafficSpace(einsum, workload.tensors, room=room, divide=divide)
         last: int | None = None
         for size in sorted(buffers):
@@ -168,17 +170,17 @@ def test_more_room_never_moves_more(workload: Workload, buffers: list[int], divi
 @given(any_einsum(), st.integers(32, 500))
 @settings(deadline=None, max_examples=50)
 def test_wider_spaces_move_no_more(workload: Workload, size: int) -> None:
-    """Ideal below slices below double buffers; any tiles below those that divide; nothing below each tensor once."""
+    """Ideal below slices below streams below double buffers; any tiles below those that divide; nothing below each tensor once."""
     einsum = einsum_of(workload)
     found = {
         (room, divide): minimum_traffic(einsum, size, workload.tensors, room=room, divide=divide)
-        for room in ("ideal", "slices", "double")
+        for room in ("ideal", "slices", "streams", "double")
         for divide in (False, True)
     }
     for divide in (False, True):
-        moved = [found[room, divide].traffic_bytes for room in ("ideal", "slices", "double")]
+        moved = [found[room, divide].traffic_bytes for room in ("ideal", "slices", "streams", "double")]
         assert moved == sorted(moved)
-    for room in ("ideal", "slices", "double"):
+    for room in ("ideal", "slices", "streams", "double"):
         assert found[room, False].traffic_bytes <= found[room, True].traffic_bytes
     least = found["ideal", False]
     once = TrafficSpace(einsum, workload.tensors, room="ideal").minimum(1 << 20)

@@ -18,6 +18,7 @@ products whose bound, all ranks left at their best, is above the best found are 
 with ``divide=True``, all divide. Elements that no index touches (strides wider than a kernel, padding) cost nothing.
 
 *Room.* ``"slices"``: each held tile takes its bytes. ``"double"``: twice its bytes, unless no loop moves it.
+``"streams"``: the same, but one operand, whichever, has a single buffer (its transfers overlap with nothing).
 ``"ideal"``: the tile of X1, any operand, may fill the buffer; the others stream past it once per tile, without room.
 
 For a product Z[m,n] = A[m,k] B[k,n] with a tile m × n of Z in the buffer, the ideal moves |A| N/n + |B| M/m + |Z|; at
@@ -44,7 +45,7 @@ from .minimum_traffic_tiles import Group, Ranks, group_table
 from .workload import Tensor
 
 Array = NDArray[np.int64]
-Room = Literal["ideal", "slices", "double"]
+Room = Literal["ideal", "slices", "streams", "double"]
 
 CHUNK = 1 << 18
 """Products of candidates that are looked at in one go."""
@@ -259,8 +260,11 @@ class _Order:
         taken: Array = rows[:, :n] * self.widths
         if self.kind == "ideal":
             taken[:, 1:] = 0
-        elif self.kind == "double":
-            taken *= np.minimum(rows[:, 2 * n : 3 * n], 2)
+        elif self.kind != "slices":
+            second = taken * (np.minimum(rows[:, 2 * n : 3 * n], 2) - 1)
+            if self.kind == "streams":
+                second[np.arange(len(rows)), second.argmax(axis=1)] = 0
+            taken += second
         return taken
 
     def room(self, rows: Array) -> Array:

@@ -107,14 +107,14 @@ class Walker:
 
 
 def least_traffic(
-    einsum: Einsum, tensors: Mapping[str, Tensor], buffers_bits: list[int], *, double: bool, cuts: int, divide: bool
+    einsum: Einsum, tensors: Mapping[str, Tensor], buffers_bits: list[int], *, room: str, cuts: int, divide: bool
 ) -> list[int | None]:
     """Least bits moved at each buffer size over all nests and depths; None where nothing fits.
 
     Args:
         einsum, tensors: what is computed.
         buffers_bits: sizes of the buffer.
-        double: whether a tile that a loop moves takes twice its room.
+        room: of a tile that a loop moves: ``slices``: its bytes; ``double``: twice; ``streams``: twice, but for one.
         cuts: how often a rank is cut at most.
         divide: whether tiles must divide.
     """
@@ -126,14 +126,16 @@ def least_traffic(
             mine = set()
             for depth in range(len(nest) + 1):
                 largest, moved, first = walker.walk(access, nest[:depth])
-                buffers = 2 if double and any(r in access.ranks for r, _ in nest[:depth]) else 1
+                again = room != "slices" and any(r in access.ranks for r, _ in nest[:depth])
                 times = 2 * moved - first if access is einsum.output else moved
                 bits = tensors[access.tensor].bits
-                mine.add((buffers * bits * largest, bits * times))
+                mine.add((bits * largest, bits * largest * again, bits * times))
             options.append(mine)
         for pick in product(*options):
-            room, traffic = sum(p[0] for p in pick), sum(p[1] for p in pick)
-            best[room] = min(best.get(room, traffic), traffic)
+            second = [p[1] for p in pick]
+            taken = sum(p[0] for p in pick) + sum(second) - (max(second) if room == "streams" else 0)
+            traffic = sum(p[2] for p in pick)
+            best[taken] = min(best.get(taken, traffic), traffic)
     return [min((t for r, t in best.items() if r <= size), default=None) for size in buffers_bits]
 
 
