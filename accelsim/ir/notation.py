@@ -15,6 +15,9 @@ from .workload import Role
 
 T = TypeVar("T")
 
+MOST_DIGITS = 18
+"""Of a whole number; no size or offset is larger than 64 bits hold."""
+
 
 class Place(NamedTuple):
     """Line and column, counted from 1."""
@@ -191,8 +194,10 @@ class _Reader:
     def integer(self) -> int:
         sign = -1 if self.accept("-") else 1
         token = self.next()
-        if token.kind != "number" or not token.text.isdigit():
+        if token.kind != "number" or not token.text.isdecimal():
             raise _NotationError(token.place, f"expected a whole number, found '{token.text}'")
+        if len(token.text) > MOST_DIGITS:
+            raise _NotationError(token.place, f"a number of {len(token.text)} digits (at most {MOST_DIGITS})")
         return sign * int(token.text)
 
     def finished(self) -> bool:

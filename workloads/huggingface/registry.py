@@ -157,7 +157,7 @@ class Keys:
     def turned(self, head_size: int, default: float = 1.0) -> int:
         """Elements of a head that rotary embedding turns: ``partial_rotary_factor`` of them."""
         factor = self.number("partial_rotary_factor", default)
-        turned = int(head_size * factor)
+        turned = int(head_size * min(max(factor, 0.0), 2.0))  # more than all is refused below
         if not self.problems and (turned % 2 or not 0 < turned <= head_size):
             self.problem(f"rotary embedding turns {turned} of the {head_size} elements of a head",
                          "an even number: see 'head_dim' and 'partial_rotary_factor'")

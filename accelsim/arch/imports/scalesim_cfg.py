@@ -33,7 +33,7 @@ from typing import Any
 from ...errors import Problem, SpecError
 from ...files import read_text
 from ...text.names import short
-from ...text.nodes import Keys, Position
+from ...text.nodes import MAX_DIGITS, Keys, Position
 from ..document import MachineText
 
 SUFFIX = ".cfg"
@@ -161,9 +161,9 @@ class _Cfg:
 
     def number(self, section: str, key: str) -> int:
         text = self.get(section, key)
-        if text and (not text.isdecimal() or int(text) < 1):
+        if text and not _is_positive(text):
             self.wrong(self.lines[section, key], f"{key} is `{short(text)}`", "a positive whole number")
-        return int(text) if text.isdecimal() else 1
+        return int(text) if _is_positive(text) else 1
 
     def word(self, section: str, key: str, able: tuple[str, ...]) -> str:
         text = self.get(section, key)
@@ -174,7 +174,7 @@ class _Cfg:
     def bandwidth(self) -> int:
         """Words per cycle; of several numbers, one per operand, the sum."""
         parts = [part.strip() for part in self.get(ARCHITECTURE, "bandwidth").split(",")]
-        if parts != [""] and not all(part.isdecimal() and int(part) > 0 for part in parts):
+        if parts != [""] and not all(map(_is_positive, parts)):
             self.wrong(self.lines[ARCHITECTURE, "bandwidth"], f"bandwidth is `{short(', '.join(parts))}`",
                        "words per cycle: a positive whole number, or one for each operand")
             return 1
@@ -225,3 +225,8 @@ def _read(text: str, file: str) -> _Cfg:
             section[key] = match["value"]
             cfg.lines[name, key], cfg.spelling[name, key] = number, match["key"]
     return cfg
+
+
+def _is_positive(text: str) -> bool:
+    """Whether a text is a whole number from 1."""
+    return text.isdecimal() and len(text) <= MAX_DIGITS and int(text) > 0
