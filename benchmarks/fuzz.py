@@ -65,7 +65,8 @@ def main() -> int:
     faults = [(made, outcome) for rows in found.values() for made, outcome in rows if outcome.kind == "fault"]
     groups: dict[str, list[tuple[Case, Outcome]]] = defaultdict(list)
     for made, outcome in faults:
-        groups[re.sub(r"\d+", "#", place(outcome.detail).split(" ", 1)[-1])[:60] + place(outcome.detail).split(" ")[0]].append((made, outcome))
+        where, _, what = place(outcome.detail).partition(" ")
+        groups[f"{where} {re.sub('[0-9]+', '#', what)[:60]}"].append((made, outcome))
     for group in sorted(groups.values(), key=len, reverse=True):
         print(f"{len(group)} x {group[0][0]}: {place(group[0][1].detail)}")
     if given.which and len(faults) == 1:

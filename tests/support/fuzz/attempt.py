@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from accelsim.errors import AccelsimError, BadInput
+from accelsim.errors import AccelsimError
 
 from .cases import Case
 from .seeds import SMALL_MACHINE, workload
@@ -107,14 +107,17 @@ def _limits(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-# -- what the command line does with each kind ---------------------------------------------------------------------------
+# -- what the command line does with each kind -----------------------------------------------------------------------
 
 
 def _machine(path: Path, case: Case) -> None:
     from accelsim import simulate
-    from accelsim.arch.loader import load_spec
+    from accelsim.arch.loader import load_spec, loads_architecture
 
-    arch = load_spec(path).build()
+    if path.suffix == ".csv":
+        arch = loads_architecture(f"{SMALL_MACHINE}tables: {path.name}\n", folder=path.parent)
+    else:
+        arch = load_spec(path).build()
     _check(simulate(arch, workload("chain"), objective=("latency", "energy", "edp")[case.number % 3]))
 
 
@@ -141,7 +144,8 @@ def _model(path: Path, case: Case) -> None:
 def _config(path: Path, case: Case) -> None:
     from accelsim.workloads import load_model
 
-    _run(load_model(path, phase="decode" if case.number % 2 else "prefill", seq=4))
+    seq = None if case.name.startswith("vit") else 4  # an image has as many tokens as it has
+    _run(load_model(path, phase="decode" if case.number % 2 else "prefill", seq=seq))
 
 
 def _mapping(path: Path, case: Case) -> None:

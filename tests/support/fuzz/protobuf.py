@@ -9,14 +9,19 @@ from typing import Any
 from .text import mutated_bytes
 
 WILD_SIZES = (0, -1, 1, 2, 3, 5, 1000003, 2**31, 2**40, 2**63 - 1, -(2**63))
-WILD_LISTS: tuple[list[int], ...] = ([], [0], [-1], [1], [2, 2], [1, 1, 1, 1], [3, -3], [2**62, 2**62], [0] * 9, [10**6] * 4)
+WILD_LISTS: tuple[list[int], ...] = (
+    [], [0], [-1], [1], [2, 2], [1, 1, 1, 1], [3, -3], [2**62, 2**62], [0] * 9, [10**6] * 4,
+)  # fmt: skip
 OPERATORS = (
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "ConcatFromSequence", "Constant", "ConstantOfShape",
-    "Conv", "ConvInteger", "ConvTranspose", "CumSum", "DequantizeLinear", "Dropout", "Einsum", "Expand", "Flatten", "GRU",
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "ConcatFromSequence", "Constant",
+    "ConstantOfShape",
+    "Conv", "ConvInteger", "ConvTranspose", "CumSum", "DequantizeLinear", "Dropout", "Einsum", "Expand", "Flatten",
+    "GRU",
     "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "GroupNormalization", "Identity", "If",
     "InstanceNormalization", "LRN", "LSTM", "LayerNormalization", "Loop", "LpNormalization", "MatMul", "MatMulInteger",
     "MaxPool", "Mod", "OneHot", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RNN", "Range",
-    "ReduceMean", "ReduceSum", "Reshape", "Resize", "ScatterND", "Shape", "Size", "Slice", "Softmax", "SpaceToDepth", "Split",
+    "ReduceMean", "ReduceSum", "Reshape", "Resize", "ScatterND", "Shape", "Size", "Slice", "Softmax", "SpaceToDepth",
+    "Split",
     "Squeeze", "Sum", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Attention",
     "RotaryEmbedding", "NoSuchOperator",
 )  # fmt: skip
@@ -120,7 +125,8 @@ def _attribute(model: Any, rng: random.Random) -> None:
         case 6:
             a.type, a.f = a.FLOAT, rng.choice((0.0, -1.0, 1e38, float("nan"), float("inf")))
         case 7:
-            a.type, a.s = a.STRING, rng.choice((b"", b"SAME_UPPER", b"VALID", b"\xff\xfe", b"a,b->c", b"...", b"linear"))
+            words = (b"", b"SAME_UPPER", b"VALID", b"\xff\xfe", b"a,b->c", b"...", b"linear")
+            a.type, a.s = a.STRING, rng.choice(words)
         case _:
             a.type = rng.randrange(15)
 
@@ -237,7 +243,8 @@ def _branch(model: Any, rng: random.Random) -> None:
 
 
 _MUTATIONS: tuple[Mutation, ...] = (
-    _drop_node, _repeat_node, _reorder, _rewire, _rewire, _reroute, _arity, _arity, _operator, _operator, _operator, _domain,
+    _drop_node, _repeat_node, _reorder, _rewire, _rewire, _reroute, _arity, _arity, _operator, _operator, _operator,
+    _domain,
     _attribute, _attribute, _attribute, _attribute, _initializer, _initializer, _initializer, _input, _input, _output,
     _header, _function, _branch,
 )  # fmt: skip

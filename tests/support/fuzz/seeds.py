@@ -179,6 +179,31 @@ L0, 32, 19, 12, 1:1,
 L1, 5, 3, 4,
 """
 
+SCALESIM_CFG = """\
+[general]
+run_name = small_ws
+
+[architecture_presets]
+ArrayHeight:    12
+ArrayWidth:     14
+IfmapSramSzkB:    36
+FilterSramSzkB:   18
+OfmapSramSzkB:    10
+IfmapOffset:    0
+Dataflow : ws
+Bandwidth : 10
+
+[run_presets]
+InterfaceBandwidth: USER
+"""
+
+TABLE = """\
+component,action,value,source
+sram,read,3.9 pJ/bit,measured
+buffer,area,1.4 mm2,
+vector,mul,0.2 pJ,
+"""
+
 PIPED = """\
 workload: chain
 architecture: small
@@ -242,8 +267,15 @@ def _folder(name: str, pattern: str) -> dict[str, str]:
 
 
 def _machines() -> dict[str, str]:
-    own = {"small.yaml": SMALL_MACHINE, "tiered.yaml": TIERED_MACHINE, "variant.yaml": VARIANT}
-    return {**own, **_folder("arch_specs", "*.yaml"), **_folder("experiments", "*/*.yaml")}
+    own = {
+        "small.yaml": SMALL_MACHINE, "tiered.yaml": TIERED_MACHINE, "variant.yaml": VARIANT,
+        "scalesim.cfg": SCALESIM_CFG,
+        "table.csv": TABLE,
+    }  # fmt: skip
+    found = {**own, **_folder("arch_specs", "*.yaml"), **_folder("experiments", "*/*.yaml")}
+    # Models lie beside the machines of experiments. A case is one file, and cannot extend the one beside it.
+    other = re.compile(r"(?m)^(layers|einsums|root):|^extends:.*\.yaml")
+    return {name: text for name, text in found.items() if not other.search(text)}
 
 
 def _texts() -> dict[str, str]:
@@ -252,7 +284,9 @@ def _texts() -> dict[str, str]:
         "zigzag.yaml": ZIGZAG, "convolutions.csv": CONVOLUTIONS, "products.csv": PRODUCTS,
     }  # fmt: skip
     zoo = resources.files("accelsim.workloads.zoo")
-    picked = ("resnet18", "mobilenet_v3_small", "densenet121", "vit_b_16", "swin_t", "mixer_b16", "squeezenet1_1", "fsrcnn")
+    picked = (
+        "resnet18", "mobilenet_v3_small", "densenet121", "vit_b_16", "swin_t", "mixer_b16", "squeezenet1_1", "fsrcnn",
+    )  # fmt: skip
     return {**own, **{f"{n}.yaml": (zoo / f"{n}.yaml").read_text(encoding="utf-8") for n in picked}}
 
 
@@ -272,6 +306,7 @@ def _mappings() -> dict[str, str]:
     found = {"piped.yaml": PIPED}
     for name in ("chain", "transformer"):
         mapping = simulate(arch, workload(name)).mapping
+        assert mapping is not None
         found[f"{name}.yaml"] = re.sub(r"(?m)^ *seconds: .*\n", "", dumps_mapping(mapping))
     return found
 
@@ -329,14 +364,18 @@ def _graphs() -> dict[str, Any]:
             {"i": ints(0), "m": ints(-1), "from": ints(0), "till": ints(4), "big": ints(3, 2, 2)}),
         "convolution": graph(
             [node("Conv", ["x", "w"], ["h"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2], group=1),
-             node("BatchNormalization", ["h", "g", "g", "g", "g"], ["n"]), node("MaxPool", ["n"], ["p"], kernel_shape=[2, 2]),
-             node("ConvTranspose", ["p", "v"], ["t"], strides=[2, 2]), node("Resize", ["t", "", "s"], ["r"], mode="nearest"),
+             node("BatchNormalization", ["h", "g", "g", "g", "g"], ["n"]),
+             node("MaxPool", ["n"], ["p"], kernel_shape=[2, 2]),
+             node("ConvTranspose", ["p", "v"], ["t"], strides=[2, 2]),
+             node("Resize", ["t", "", "s"], ["r"], mode="nearest"),
              node("Pad", ["r", "q"], ["f"]), node("GlobalAveragePool", ["f"], ["y"])],
             {"x": (1, 3, 8, 8)}, ["y"],
             {"w": ones(4, 3, 3, 3), "g": ones(4), "v": ones(4, 2, 2, 2), "s": np.array([1, 1, 2, 2], np.float32),
              "q": ints(0, 0, 1, 1, 0, 0, 1, 1)}),
         "recurrent": graph(
-            [node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=3), node("GRU", ["x", "v", "u"], ["g"], hidden_size=3)],
+
+            [node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=3),
+             node("GRU", ["x", "v", "u"], ["g"], hidden_size=3)],
             {"x": (4, 1, 5)}, ["h", "g"],
             {"w": ones(1, 12, 5), "r": ones(1, 12, 3), "v": ones(1, 9, 5), "u": ones(1, 9, 3)}),
         "quantised": graph(
