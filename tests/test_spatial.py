@@ -55,7 +55,17 @@ class Case:
         if operand not in self.layout.holds:
             return walked.streamed(used, dimensions, output=operand == "output")
         private = tuple(d for d in dimensions if d not in self.unit.registers[operand].shared)
-        return walked.held(used, private, self.layout.holds[operand], output=operand == "output")
+        depth, sliding = self.layout.holds[operand], self.unit.registers[operand].sliding
+        return walked.held(used, private, depth, output=operand == "output", sliding=sliding and self.slides(depth))
+
+    def slides(self, depth: int) -> bool:
+        """Whether the loop inside which the input is held moves a window of neighbouring words, the same on every
+        element."""
+        loop = self.layout.loops[depth - 1][0] if depth else ""
+        for index in self.einsum.inputs[0].indices:
+            if loop in index.ranks and len(index.ranks) > 1:
+                return all(self.layout.factor(r) == 1 and (r == loop or c == 1) for r, c in index.terms)
+        return False
 
 
 SMALL_SIZE = st.integers(1, 4)
@@ -98,7 +108,7 @@ def cases(draw: st.DrawFn) -> Case:
     holds: dict[Operand, int] = {}
     for operand in OPERANDS:
         shared = tuple(d for d in dimensions if draw(st.booleans()))
-        registers[operand] = RegisterFile(capacity=2**20, shared=shared)
+        registers[operand] = RegisterFile(capacity=2**20, shared=shared, sliding=operand == "input")
         apart = [{s.dimension in shared for s in spreads if s.rank == r} for r in einsum.sizes]
         if draw(st.booleans()) and all(len(a) < 2 for a in apart):
             holds[operand] = draw(st.integers(0, len(loops)))
@@ -183,6 +193,25 @@ def test_spreads_that_run_on_through_another_rank(
     walked, one = Interpreter(einsum, case.layout, einsum.sizes), {r: np.array([n]) for r, n in einsum.sizes.items()}
     needed = unit.register_bytes(einsum, case.layout, one, BITS)
     assert all(n[0] == case.counts(walked, o).held * WIDTHS[o] for o, n in needed.items())
+
+
+@given(
+    st.permutations(["m", "c", "q"]), st.integers(1, 3), st.integers(2, 9), st.integers(1, 4), st.integers(1, 3),
+    st.integers(1, 2), st.sampled_from([(), ("q",), ("s",), ("m",)]), st.integers(1, 3),
+)  # fmt: skip
+@settings(SMALL, max_examples=300)
+def test_windows_that_slide(
+    order: list[str], depth: int, side: int, window: int, stride: int, dilation: int, spread: tuple[str, ...], tile: int
+) -> None:
+    """A window that slides inside the loops around it brings new words only, whatever loops go over it again."""
+    einsum = group_conv(m=3, c=2, side=(1, side), window=(1, window), stride=stride, dilation=dilation)
+    spreads = tuple(Spread(r, "rows", 2) for r in spread)
+    tiles = {"m": 2, "c": 1, "q": 2 * tile if spread else tile}
+    loops = tuple((r, tiles[r]) for r in order)
+    files: dict[Operand, RegisterFile] = {"input": RegisterFile(capacity=2**20, sliding=True)}
+    unit = SpatialArray(name="array", memory="s", dimensions={"rows": 2}, registers=files, mac_bits=16)
+    case = Case(unit, einsum, Layout(spreads, loops, {"input": depth}), einsum.sizes)
+    check(case, case.cost())
 
 
 @given(cases())

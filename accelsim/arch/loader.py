@@ -77,7 +77,9 @@ class RawSpec:
                 if isinstance(spec, dict):
                     keys = {*spec, *_fields(spec.get("kind"))}
                     found |= {f"{section}.{name}.{key}" for key in keys}
-                    found |= {f"{section}.{name}.{k}.{i}" for k, v in spec.items() if isinstance(v, dict) for i in v}
+                    inner = {f"{k}.{i}": w for k, v in spec.items() if isinstance(v, dict) for i, w in v.items()}
+                    inner |= {f"{k}.{i}": w for k, v in inner.items() if isinstance(v, dict) for i, w in v.items()}
+                    found |= {f"{section}.{name}.{key}" for key in inner}
         return sorted(found)
 
     def _settable(self, path: Keys) -> bool:
@@ -85,7 +87,7 @@ class RawSpec:
             return path[0] in Head.model_fields
         if path[0] == "operating_point":
             return len(path) == 2 and path[1] in Running.model_fields
-        spec: Any = self.document.data.get(path[0]) if path[0] in SECTIONS and len(path) in (3, 4) else None
+        spec: Any = self.document.data.get(path[0]) if path[0] in SECTIONS and 3 <= len(path) <= 5 else None
         spec = spec.get(path[1]) if isinstance(spec, dict) else None
         if not isinstance(spec, dict):
             return False
@@ -93,6 +95,8 @@ class RawSpec:
         if len(path) == 3:
             return path[2] in spec or path[2] in fields
         inner = spec.get(path[2])
+        if len(path) == 5:
+            return isinstance(inner, dict) and isinstance(inner.get(path[3]), dict)
         return isinstance(inner, dict) or (inner is None and path[2] in fields and _is_mapping(fields[path[2]]))
 
     def build(self) -> Architecture:

@@ -113,7 +113,18 @@ class LayoutNest:
                 result = np.where(matters, result, result * self.trips(i))
         return result
 
-    def moved(self, access: Access, depth: int, private: Collection[str], *, reuse: bool = True) -> IntArray:
+    def slides(self, access: Access, depth: int) -> bool:
+        """Whether the innermost of `depth` loops moves the tile of a tensor along a window, in every holder alike."""
+        rank = self.loops[depth - 1][0] if depth else ""
+        for index in access.indices:
+            if rank in index.ranks and len(index.terms) > 1:
+                dense = all(abs(step) == 1 for r, step in index.terms if r != rank)
+                return dense and all(self.factor[r] == 1 for r in index.ranks)
+        return False
+
+    def moved(
+        self, access: Access, depth: int, private: Collection[str], *, reuse: bool = True, slide: bool = False
+    ) -> IntArray:
         """Elements of a tensor that arrive at the holders of its tiles, over all visits.
 
         Args:
@@ -122,9 +133,13 @@ class LayoutNest:
             private: dimensions of the unit along which every element has a holder of its own; along the others one
                 holder serves all. Holders that want the same word each get a copy.
             reuse: a tile that does not change between iterations stays; otherwise it comes again in every iteration.
+            slide: what a tile shares with the one before stays too, where the innermost loop `slides` it.
         """
         shares = self._shares(private)
-        parts = [(index.ranks, self._along_index(index, depth, shares)) for index in access.indices if index.terms]
+        slide = slide and self.slides(access, depth)
+        parts = [
+            (index.ranks, self._along_index(index, depth, shares, slide)) for index in access.indices if index.terms
+        ]
         if reuse:
             return self._over_visits(
                 access, depth, parts, lambda rank, cuts: self._copies(self._pieces[rank][cuts], shares.get(rank, 1))
@@ -211,17 +226,30 @@ class LayoutNest:
             total = total + (count * np.minimum(share, extent) if share > 1 else count)
         return total
 
-    def _along_index(self, index: Affine, depth: int, shares: Shares) -> list[tuple[IntArray, IntArray | int]]:
+    def _along_index(
+        self, index: Affine, depth: int, shares: Shares, slide: bool
+    ) -> list[tuple[IntArray, IntArray | int]]:
         """Elements along one index of a tensor in the tiles of its ranks, copies of each holder counted."""
         if len(index.terms) == 1:
             return [(p.extent * p.number, p.last) for p in self.pieces(index.terms[0][0], depth)]
         amounts: list[tuple[IntArray, IntArray | int]] = []
-        for combination in product(*(self.pieces(rank, depth) for rank in index.ranks)):
+        pieces = [self._swept(r, depth) if slide else self.pieces(r, depth) for r in index.ranks]
+        for combination in product(*pieces):
             number, last = self.one, combination[0].last
             for piece in combination:
                 number, last = number * piece.number, np.maximum(last, piece.last)
             amounts.append((number * self._among_holders(index, [p.extent for p in combination], shares), last))
         return amounts
+
+    def _swept(self, rank: str, depth: int) -> tuple[Piece, ...]:
+        """Tiles of a rank inside `depth` loops; those that the innermost loop cuts off one another as one."""
+        at = depth - 1
+        if self.loops[at][0] != rank:
+            return self.pieces(rank, depth)
+        return tuple(
+            Piece(extent, number, np.where(extent > self.loops[at][1], at, last))
+            for extent, number, last in self.pieces(rank, at)
+        )
 
     def _among_holders(self, index: Affine, extents: Sequence[IntArray], shares: Shares) -> IntArray:
         """Elements along an index of one tile, summed over holders, each of which has every so many-th point."""

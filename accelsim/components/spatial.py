@@ -39,6 +39,9 @@ class RegisterFile(BaseModel):
     double_buffered: Annotated[
         bool, Field(description="Half is filled while the other half is used; else a word at its last use.")
     ] = False  # fmt: skip
+    sliding: Annotated[
+        bool, Field(description="A piece that a loop slides along a window keeps the words of both places.")
+    ] = False  # fmt: skip
     read_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte read by an element.")] = None
     write_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte written.")] = None
 
@@ -325,8 +328,8 @@ class SpatialArray(ComputeUnit):
             memory = nest.moved(access, every, (), reuse=False)
             network = nest.moved(access, every, tuple(self.dimensions), reuse=False)
         else:
-            private = self.private(operand)
-            memory, network = nest.moved(access, depth, ()), nest.moved(access, depth, private)
+            private, slide = self.private(operand), self.registers[operand].sliding
+            memory, network = (nest.moved(access, depth, p, slide=slide) for p in ((), private))
             read = nest.moved(access, every, private, reuse=False)
         if operand != "output":
             return Flow(memory, np.zeros_like(memory), network, read, None if read is None else network)

@@ -128,16 +128,27 @@ class Interpreter:
         counts.network += counts.back
         return counts
 
-    def held(self, access: Access, private: tuple[str, ...], depth: int, *, output: bool) -> Counts:
-        """Counts of an operand that registers hold inside the outer `depth` loops."""
+    def held(
+        self, access: Access, private: tuple[str, ...], depth: int, *, output: bool, sliding: bool = False
+    ) -> Counts:
+        """Counts of an operand that registers hold inside the outer `depth` loops.
+
+        With `sliding`, an input's piece keeps what it shares with the one before, as long as the loop around it runs.
+        """
         counts, fresh = Counts(), 0
         seen: set[Word] = set()
-        for pieces in self._visits(access, depth):
+        before: set[tuple[Word, Word]] = set()
+        place: Box = {}
+        for box, pieces in self._visits(access, depth):
             wanted = {(self.holder(e, private), self.word(access, e.point)) for step in pieces for e in step}
             words = {word for _, word in wanted}
             counts.visits += 1
-            counts.memory += len(words)
-            counts.network += len(wanted)
+            on = self.layout.loops[depth - 1][0] if sliding and depth else ""
+            same = all(place.get(r) == box[r] for r in access.ranks if r != on) and on in access.ranks
+            kept = before if same and place[on] < box[on] else set()
+            counts.memory += len(words - {word for _, word in kept})
+            counts.network += len(wanted - kept)
+            before, place = wanted, box
             fullest = max(sum(1 for h, _ in wanted if h == holder) for holder, _ in wanted)
             counts.held = max(counts.held, fullest)
             back = len(words & seen) if output else 0
@@ -154,15 +165,15 @@ class Interpreter:
             counts.write = counts.network
         return counts
 
-    def _visits(self, access: Access, depth: int) -> Iterator[list[list[Element]]]:
-        """The steps of every visit to a piece of a tensor."""
+    def _visits(self, access: Access, depth: int) -> Iterator[tuple[Box, list[list[Element]]]]:
+        """Every visit to a piece of a tensor: its box, and the steps."""
         pieces: list[list[Element]] = []
-        before: object = None
+        before: Box = {}
         for boxes, steps in self.bodies:
-            piece = tuple((r, boxes[depth][r]) for r in sorted(access.ranks))
+            piece = {r: boxes[depth][r] for r in access.ranks}
             if pieces and piece != before:
-                yield pieces
+                yield before, pieces
                 pieces = []
             before = piece
             pieces.extend(steps)
-        yield pieces
+        yield before, pieces
