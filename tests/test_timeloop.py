@@ -1,7 +1,8 @@
 """One of Timeloop's own results, carried out by a Mapping file: its exercise 06-mapper-convlayer-eyeriss.
 
-The reference is ref-output/timeloop-mapper.stats.txt of github.com/Accelergy-Project/timeloop-accelergy-exercises, folder
-workspace/tutorial_exercises/01_accelergy_timeloop_2020_ispass/timeloop/06-mapper-convlayer-eyeriss, commit 2ffec693.
+The reference is ref-output/timeloop-mapper.stats.txt of github.com/Accelergy-Project/timeloop-accelergy-exercises,
+folder workspace/tutorial_exercises/01_accelergy_timeloop_2020_ispass/timeloop/06-mapper-convlayer-eyeriss, commit
+2ffec693.
 Words are bytes here. Two of its figures are counted otherwise and left out: it sends a word of the input that
 several columns want at once from the buffer to each of them, and of the accesses to partial sums in the PEs it leaves
 out those that bring a sum there and take it away.
