@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., Any])
+_njit: Any = nb.njit
 
 
 def stamped(*files: Path) -> Callable[[F], F]:
@@ -25,10 +26,10 @@ def stamped(*files: Path) -> Callable[[F], F]:
 
     def compiled(function: F) -> F:
         try:
-            found: Any = nb.njit(cache=True, _nrt=False, error_model="numpy")(function)
+            found = _njit(cache=True, _nrt=False, error_model="numpy")(function)
             found._cache._cache_file._source_stamp = stamp
         except RuntimeError:  # no folder that can be written to
-            found = nb.njit(_nrt=False, error_model="numpy")(function)
+            found = _njit(_nrt=False, error_model="numpy")(function)
         return cast(F, found)
 
     return compiled
@@ -42,7 +43,7 @@ class Body(NamedTuple):
 
     Attributes:
         relevant: by operand and rank, whether the rank is one of the operand's.
-        index: of every index with terms: the operand, its first term, the end of its terms.
+        indices: of every index with terms: the operand, its first term, the end of its terms.
         term: rank and size of a step.
         factor: points of each rank side by side.
         share: by operand and rank, into how many holders its points are dealt out.
@@ -52,7 +53,7 @@ class Body(NamedTuple):
     """
 
     relevant: IntArray
-    index: IntArray
+    indices: IntArray
     term: IntArray
     factor: IntArray
     share: IntArray
@@ -83,8 +84,8 @@ def room_for(body: Body) -> Room:
     ranks, loops = len(body.factor), len(body.loops)
     levels = int(np.bincount(body.loops[:, 0], minlength=ranks).max()) + 1
     pieces = 2 ** (levels - 1)
-    terms = int((body.index[:, 2] - body.index[:, 1]).max(initial=1))
-    parts = max(ranks, len(body.index))
+    terms = int((body.indices[:, 2] - body.indices[:, 1]).max(initial=1))
+    parts = max(ranks, len(body.indices))
 
     def new(*shape: int) -> IntArray:
         return np.zeros(shape, np.int64)
@@ -131,7 +132,7 @@ def distinct(terms: IntArray, n: int) -> int:
 @_jit
 def among_holders(b: Body, x: int, extents: IntArray, o: int, sort: IntArray) -> int:
     """Elements along an index of one tile, summed over the holders of operand `o` (-1: one holds all)."""
-    first, end = b.index[x, 1], b.index[x, 2]
+    first, end = b.indices[x, 1], b.indices[x, 2]
     n = end - first
     total = 0
     for kind in range(1 << n):
@@ -198,7 +199,7 @@ def copies(b: Body, w: Room, r: int, level: int, o: int) -> int:
 @_jit
 def along_index(b: Body, w: Room, x: int, part: int, depth: int, o: int) -> None:
     """Elements along an index in all combinations of pieces of its ranks, as amounts of a part."""
-    first, n = b.index[x, 1], b.index[x, 2] - b.index[x, 1]
+    first, n = b.indices[x, 1], b.indices[x, 2] - b.indices[x, 1]
     combinations = 1
     for i in range(n):
         r = b.term[first + i, 0]
@@ -243,23 +244,23 @@ def outside(b: Body, w: Room, access: int, loop: int, o: int, counting: bool) ->
 
 @_jit
 def has(b: Body, x: int, r: int) -> bool:
-    for t in range(b.index[x, 1], b.index[x, 2]):
-        if b.term[t, 0] == r:
-            return True
-    return False
+    found = False
+    for t in range(b.indices[x, 1], b.indices[x, 2]):
+        found = found or b.term[t, 0] == r
+    return found
 
 
 @_jit
 def over_visits(b: Body, w: Room, access: int, depth: int, o: int, counting: bool) -> int:
     """Tiles (`counting`), or elements that arrive at the holders of operand `o`, over all visits."""
     parts = 0
-    for x in range(len(b.factor) if counting else len(b.index)):
+    for x in range(len(b.factor) if counting else len(b.indices)):
         if counting and b.relevant[access, x] == 1:
             level = w.level[depth, x]
             w.amounts[x] = w.pieces[x, level]
             for p in range(w.pieces[x, level]):
                 w.amount[x, p], w.amount_last[x, p] = w.number[x, level, p], w.last[x, level, p]
-        elif not counting and b.index[x, 0] == access:
+        elif not counting and b.indices[x, 0] == access:
             along_index(b, w, x, x, depth, o)
         else:
             w.amounts[x] = -1
@@ -291,8 +292,8 @@ def moved_always(b: Body, w: Room, access: int, o: int) -> int:
     """Elements that arrive in every step, nothing being kept."""
     depth = len(b.loops)
     result = 1
-    for x in range(len(b.index)):
-        if b.index[x, 0] == access:
+    for x in range(len(b.indices)):
+        if b.indices[x, 0] == access:
             along_index(b, w, x, x, depth, o)
             result *= up_to(w, x, depth)
     for r in range(len(b.factor)):
@@ -300,10 +301,10 @@ def moved_always(b: Body, w: Room, access: int, o: int) -> int:
             result *= copies(b, w, r, w.level[depth, r], o)
     for r in range(len(b.factor)):
         outer = b.outer[r]
-        if outer >= 0 and b.relevant[access, outer] == 1 and b.relevant[access, r] == 0:
-            if o < 0 or b.share[o, r] == 1:
-                apart = w.largest[outer, 0] * count(w, r, w.level[depth, r])
-                result = result // apart * joint_uses(b, w, r)
+        share = b.share[o, r] if o >= 0 else 1
+        if outer >= 0 and share == 1 and b.relevant[access, outer] == 1 and b.relevant[access, r] == 0:
+            apart = w.largest[outer, 0] * count(w, r, w.level[depth, r])
+            result = result // apart * joint_uses(b, w, r)
     return result
 
 
@@ -324,9 +325,9 @@ def joint_uses(b: Body, w: Room, r: int) -> int:
 def held(b: Body, w: Room, access: int, depth: int) -> int:
     """Elements of an operand's largest tile in the register file that holds most."""
     result = 1
-    for x in range(len(b.index)):
-        if b.index[x, 0] == access:
-            first, n = b.index[x, 1], b.index[x, 2] - b.index[x, 1]
+    for x in range(len(b.indices)):
+        if b.indices[x, 0] == access:
+            first, n = b.indices[x, 1], b.indices[x, 2] - b.indices[x, 1]
             for i in range(n):
                 r = b.term[first + i, 0]
                 share = b.share[access, r]

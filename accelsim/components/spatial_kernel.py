@@ -150,7 +150,8 @@ class TileCosts:
         self.place = {r: i for i, r in enumerate(self.ranks)}
         accesses: tuple[Access, ...] = (einsum.inputs[0], einsum.inputs[1], einsum.output)
         self.relevant = np.array([[r in a.ranks for r in self.ranks] for a in accesses], np.int64)
-        index, term = [], []
+        index: list[tuple[int, int, int]] = []
+        term: list[tuple[int, int]] = []
         for o, access in enumerate(accesses):
             for affine in access.indices:
                 if affine.terms:
