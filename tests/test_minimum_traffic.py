@@ -170,7 +170,7 @@ def test_more_room_never_moves_more(workload: Workload, buffers: list[int], divi
 @given(any_einsum(), st.integers(32, 500))
 @settings(deadline=None, max_examples=50)
 def test_wider_spaces_move_no_more(workload: Workload, size: int) -> None:
-    """Ideal below slices below streams below double buffers; any tiles below those that divide; nothing below each tensor once."""
+    """Ideal below slices below streams below double buffers; any tiles below those that divide; none below all once."""
     einsum = einsum_of(workload)
     found = {
         (room, divide): minimum_traffic(einsum, size, workload.tensors, room=room, divide=divide)

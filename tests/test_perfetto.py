@@ -118,6 +118,15 @@ def test_command_lists_every_firing(tmp_path: Path) -> None:
     assert json.loads(gzip.decompress(path.read_bytes()))["otherData"]["dropped_firings"] == 0
 
 
+def test_command_says_what_it_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelsim.report.perfetto.MOST_SLICES", 50)
+    path = tmp_path / "t.json.gz"
+    ran = accelsim("run", "edge_npu", "gpt2", "--phase", "prefill", "--seq", 16, "--perfetto", path)
+    assert ran.code == 0
+    assert f"{path}: cut: the first 50 of " in ran.output.replace("\n", "")
+    assert json.loads(gzip.decompress(path.read_bytes()))["otherData"]["cut"].startswith("cut: the first 50 of ")
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), min_size=1, max_size=12))
 @settings(deadline=None, max_examples=200)
 def test_covered_counts_each_tick_once(spans: list[tuple[int, int]]) -> None:
