@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from support.cli import accelsim
-from support.fuzz import FAMILIES, Case, attempt, case
+from support.fuzz import FAMILIES, Case, attempt, case, single_change_cases
 from support.fuzz.protobuf import outside
 from support.fuzz.seeds import CHAIN, CONSTRAINTS, LAYERS, PIPED, SMALL_MACHINE, SWEEP, ZIGZAG, models, texts
 from support.onnx_graphs import graph, node, save
@@ -47,6 +47,14 @@ def test_a_result_or_a_refusal(family: str, first: int, tmp_path: Path) -> None:
     assert kinds["done"]
     assert kinds["refused"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"onnx"}))
+def test_every_value_gone_or_another_one(family: str, tmp_path: Path) -> None:
+    found = [(made, attempt(made, tmp_path)) for made in single_change_cases(family)]
+    faults = [f"{made.content.decode()}\n{outcome.detail}" for made, outcome in found if outcome.kind == "fault"]
+    assert not faults, "\n\n".join(faults[:20])
+    assert len(found) > 50
 
 
 def originals() -> list[Case]:

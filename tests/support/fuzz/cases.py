@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .seeds import models, texts, tree
-from .text import mutated_bytes, mutated_text, mutated_tree, with_other_number
+from .text import mutated_bytes, mutated_text, mutated_tree, single_changes, with_other_number
 
 FAMILIES = ("machine", "sweep", "onnx", "mapping", "constraints", "text", "config")
 
@@ -59,11 +59,22 @@ def _drawn(names: Iterable[str], number: int) -> str:
     return max(names, key=lambda name: zlib.crc32(f"{number} {name}".encode()))
 
 
+def single_change_cases(family: str) -> Iterator[Case]:
+    """The small files of a family with one value gone or another one, one case after the other."""
+    for name in _FIRST[family]:
+        if not name.endswith((".csv", ".cfg")):
+            for number, text in enumerate(single_changes(tree(texts(family)[name]))):
+                yield Case(family, number, name, text.encode())
+
+
 _FIRST = {
 
     "text": ("chain.yaml", "attention.yaml", "running.yaml", "tiny.yaml", "zigzag.yaml", "convolutions.csv",
              "products.csv"),
     "config": ("tiny.json",),
+    "sweep": ("sweep.yaml",),
+    "mapping": ("piped.yaml",),
+    "constraints": ("constraints.yaml",),
     "machine": ("small.yaml", "tiered.yaml", "variant.yaml", "scalesim.cfg", "table.csv"),
 }  # fmt: skip
 """Small files, whose models are small enough to be run."""

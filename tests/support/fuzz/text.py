@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 WILD_NUMBERS = (
@@ -169,6 +169,22 @@ def _places(tree: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def single_changes(tree: Any) -> Iterator[str]:
+    """The tree with one of its values gone or another one, for every value and a few others, as JSON."""
+    for at in range(len(_places(tree))):
+        for change in (_GONE, None, [], {}, "x", -1, 0, 1e308, ["x"], {"x": 1}):
+            changed = copy.deepcopy(tree)
+            holder, key = _places(changed)[at]
+            if change is _GONE:
+                del holder[key]
+            else:
+                holder[key] = copy.deepcopy(change)
+            yield json.dumps(changed)
+
+
+_GONE = object()
+
+
 def _set(holder: Any, key: Any, rng: random.Random, places: list[tuple[Any, Any]]) -> None:
     holder[key] = copy.deepcopy(rng.choice(WILD_VALUES))
 
@@ -176,7 +192,7 @@ def _set(holder: Any, key: Any, rng: random.Random, places: list[tuple[Any, Any]
 def _scale(holder: Any, key: Any, rng: random.Random, places: list[tuple[Any, Any]]) -> None:
     value = holder[key]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        holder[key] = rng.choice((value + 1, value - 1, -value, value * 1000, value * 2, value / 2, str(value),
+        holder[key] = rng.choice((value + 1, value - 1, -value, value * 1000, value * 2, value // 2, str(value),
                                    [value]))  # fmt: skip
     elif isinstance(value, str):
         holder[key] = _number(value, rng, "") if _NUMBER.search(value) else _typo(value, rng, "")
