@@ -19,6 +19,7 @@ from accelsim.arch.layout import Layout, Spread
 from accelsim.components.base import Cost, SpatialOption
 from accelsim.components.nest import LayoutNest
 from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial_kernel import TileCosts
 from accelsim.errors import BadInput, DoesNotFit, SpecError
 from accelsim.ir import Access, Apply, Einsum, Read
 from accelsim.ir.roles import RankRole
@@ -141,6 +142,20 @@ def check(case: Case, cost: Cost, *, resumed: bool = False, unfinished: bool = F
             assert counted == expected
     assert cost.cycles[0] == walked.steps
     assert cost.latency[0] == 0
+    check_compiled(case, cost, resumed=resumed, unfinished=unfinished)
+
+
+def check_compiled(case: Case, cost: Cost, *, resumed: bool = False, unfinished: bool = False) -> None:
+    """What mappers take for the cost of one tile."""
+    costs = TileCosts(case.unit, case.einsum, BITS)
+    words = costs.cost(costs.body(case.layout), case.extents, resumed=resumed, unfinished=unfinished).tolist()
+    expected = [cost.cycles, cost.latency, *cost.reads, cost.writes, cost.partial_reads]
+    expected += [cost.actions["mac"], cost.actions["transfer"]]
+    registers = [cost.actions.get(f"{o}_{way}", np.zeros(1, np.int64)) for o in OPERANDS for way in ("read", "write")]
+    assert words[:14] == [int(n[0]) for n in (*expected, *registers)]
+    one = {r: np.array([n]) for r, n in case.extents.items()}
+    needed = case.unit.register_bytes(case.einsum, case.layout, one, BITS)
+    assert words[14:] == [int(needed[o][0]) if o in needed else 0 for o in OPERANDS]
 
 
 @given(cases())
@@ -296,6 +311,20 @@ def matmul_cost(unit: SpatialArray, loops: tuple[tuple[str, int], ...], hold: in
     einsum = gemm(1, 6, 8, 4)
     option = unit.option(einsum, VARIANT, Layout((Spread("n", "rows", 2),), loops, {"weight": hold}))
     return unit.cost(einsum, option, {r: np.array([n]) for r, n in einsum.sizes.items()}, (8, 8, 8))
+
+
+@given(cases(), st.lists(st.sampled_from([None, 0.3e9, 1e9, 5e9]), min_size=4, max_size=4), st.booleans())
+@settings(SMALL, max_examples=200)
+def test_mappers_take_the_same_times(case: Case, rates: list[float | None], double: bool) -> None:
+    network = {o: rate for o, rate in zip(OPERANDS, rates, strict=False) if rate is not None}
+    files = {o: f.model_copy(update={"double_buffered": double}) for o, f in case.unit.registers.items()}
+    unit = case.unit.model_copy(update={"network": network, "registers": files})
+    fed = machine(unit, bandwidth=rates[3] or float("inf"))
+    assert isinstance(fed, SpatialArray)
+    here = Case(fed, case.einsum, case.layout, case.extents)
+    cost = here.cost()
+    check_compiled(here, cost)
+    assert cost.cycles[0] >= case.cost().cycles[0]
 
 
 def test_fills_hide_behind_the_last_sweep() -> None:

@@ -49,7 +49,7 @@ class LayoutNest:
     """
 
     def __init__(self, einsum: Einsum, layout: Layout, extents: Mapping[str, IntArray], one: IntArray) -> None:
-        self.einsum, self.one = einsum, one
+        self.einsum, self.layout, self.one = einsum, layout, one
         self.factor = {r: layout.factor(r) for r in einsum.sizes}
         self.spreads = layout.spreads
         self.loops: list[tuple[str, IntArray | int]] = [*layout.loops, *self.factor.items()]
@@ -113,15 +113,6 @@ class LayoutNest:
                 result = np.where(matters, result, result * self.trips(i))
         return result
 
-    def slides(self, access: Access, depth: int) -> bool:
-        """Whether the innermost of `depth` loops moves the tile of a tensor along a window, in every holder alike."""
-        rank = self.loops[depth - 1][0] if depth else ""
-        for index in access.indices:
-            if rank in index.ranks and len(index.terms) > 1:
-                dense = all(abs(step) == 1 for r, step in index.terms if r != rank)
-                return dense and all(self.factor[r] == 1 for r in index.ranks)
-        return False
-
     def moved(
         self, access: Access, depth: int, private: Collection[str], *, reuse: bool = True, slide: bool = False
     ) -> IntArray:
@@ -133,10 +124,10 @@ class LayoutNest:
             private: dimensions of the unit along which every element has a holder of its own; along the others one
                 holder serves all. Holders that want the same word each get a copy.
             reuse: a tile that does not change between iterations stays; otherwise it comes again in every iteration.
-            slide: what a tile shares with the one before stays too, where the innermost loop `slides` it.
+            slide: what a tile shares with the one before stays too, where the innermost loop slides it (`slides`).
         """
         shares = self._shares(private)
-        slide = slide and self.slides(access, depth)
+        slide = slide and slides(access, self.layout, depth)
         parts = [
             (index.ranks, self._along_index(index, depth, shares, slide)) for index in access.indices if index.terms
         ]
@@ -279,6 +270,17 @@ class LayoutNest:
         extent, outer = self._largest[rank][0], self._largest[self.joined[rank]][0]
         aligned = -(-extent * outer // np.lcm(extent, np.minimum(self.factor[rank], extent)))
         return self._joint_steps(rank) + outer - aligned
+
+
+def slides(access: Access, layout: Layout, depth: int) -> bool:
+    """Whether the innermost of `depth` loops of a layout moves the tile of a tensor along a window, alike for all
+    elements."""
+    rank = layout.loops[depth - 1][0] if depth else ""
+    for index in access.indices:
+        if rank in index.ranks and len(index.terms) > 1:
+            dense = all(abs(step) == 1 for r, step in index.terms if r != rank)
+            return dense and all(layout.factor(r) == 1 for r in index.ranks)
+    return False
 
 
 def _cut(pieces: Sequence[Piece], tile: IntArray | int, at: int) -> tuple[Piece, ...]:

@@ -50,6 +50,7 @@ class Body(NamedTuple):
         outer: of each rank, the one into whose next index its spread runs on, or -1.
         loops: rank and tile; the last ones step by the factors.
         depth: by operand, number of loops outside of what registers hold, or -1.
+        slide: by operand, the rank whose loop slides what registers hold, so that only new words come, or -1.
     """
 
     relevant: IntArray
@@ -60,6 +61,7 @@ class Body(NamedTuple):
     outer: IntArray
     loops: IntArray
     depth: IntArray
+    slide: IntArray
 
 
 class Room(NamedTuple):
@@ -197,24 +199,27 @@ def copies(b: Body, w: Room, r: int, level: int, o: int) -> int:
 
 
 @_jit
-def along_index(b: Body, w: Room, x: int, part: int, depth: int, o: int) -> None:
-    """Elements along an index in all combinations of pieces of its ranks, as amounts of a part."""
+def along_index(b: Body, w: Room, x: int, part: int, depth: int, o: int, slide: int) -> None:
+    """Elements along an index in all combinations of pieces of its ranks, as amounts of a part; pieces that the
+    innermost loop cuts off one another are one if it slides them."""
     first, n = b.indices[x, 1], b.indices[x, 2] - b.indices[x, 1]
     combinations = 1
     for i in range(n):
         r = b.term[first + i, 0]
-        combinations *= w.pieces[r, w.level[depth, r]]
+        combinations *= w.pieces[r, w.level[depth, r] - (1 if r == slide else 0)]
     w.amounts[part] = combinations
     for c in range(combinations):
         rest, number, last = c, 1, -1
         for i in range(n):
             r = b.term[first + i, 0]
-            level = w.level[depth, r]
+            level = w.level[depth, r] - (1 if r == slide else 0)
             p = rest % w.pieces[r, level]
             rest //= w.pieces[r, level]
             number *= w.number[r, level, p]
             last = max(last, w.last[r, level, p])
             w.chosen[i] = w.extent[r, level, p]
+            if r == slide and w.chosen[i] > b.loops[depth - 1, 1]:
+                last = depth - 1
         if n == 1:
             w.amount[part, c] = number * w.chosen[0]
         else:
@@ -261,7 +266,7 @@ def over_visits(b: Body, w: Room, access: int, depth: int, o: int, counting: boo
             for p in range(w.pieces[x, level]):
                 w.amount[x, p], w.amount_last[x, p] = w.number[x, level, p], w.last[x, level, p]
         elif not counting and b.indices[x, 0] == access:
-            along_index(b, w, x, x, depth, o)
+            along_index(b, w, x, x, depth, o, b.slide[access] if depth == b.depth[access] else -1)
         else:
             w.amounts[x] = -1
         parts = x + 1
@@ -294,7 +299,7 @@ def moved_always(b: Body, w: Room, access: int, o: int) -> int:
     result = 1
     for x in range(len(b.indices)):
         if b.indices[x, 0] == access:
-            along_index(b, w, x, x, depth, o)
+            along_index(b, w, x, x, depth, o, -1)
             result *= up_to(w, x, depth)
     for r in range(len(b.factor)):
         if b.relevant[access, r] == 0:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arch.component import OPERANDS
+from ..arch.component import OPERANDS, Operand
 from ..arch.layout import Layout
 from ..ir import Access, Einsum
+from .nest import slides
 from .nest_kernel import (
     Body,
     IntArray,
@@ -149,6 +150,7 @@ class TileCosts:
         self.unit, self.ranks = unit, tuple(einsum.sizes)
         self.place = {r: i for i, r in enumerate(self.ranks)}
         accesses: tuple[Access, ...] = (einsum.inputs[0], einsum.inputs[1], einsum.output)
+        self.access: Mapping[Operand, Access] = dict(zip(OPERANDS, accesses, strict=True))
         self.relevant = np.array([[r in a.ranks for r in self.ranks] for a in accesses], np.int64)
         index: list[tuple[int, int, int]] = []
         term: list[tuple[int, int]] = []
@@ -180,7 +182,8 @@ class TileCosts:
         """The spreads of a layout alone, with all that have registers held, and room for it."""
         factor, share, outer = self.spread(layout)
         loops = np.stack([np.arange(len(factor)), factor], axis=1)
-        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, np.zeros(3, np.int64))
+        still = np.full(3, -1, np.int64)
+        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, np.zeros(3, np.int64), still)
         return body, room_for(body)
 
     def body(self, layout: Layout) -> Body:
@@ -194,7 +197,14 @@ class TileCosts:
                 outer[self.place[rank]] = -1
         loops = [*((self.place[r], t) for r, t in layout.loops), *enumerate(factor)]
         depth = np.array([layout.holds.get(o, -1) for o in OPERANDS], np.int64)
-        return Body(self.relevant, self.index, self.term, factor, share, outer, np.array(loops, np.int64), depth)
+        slide = np.array([self._sliding(layout, o) for o in OPERANDS], np.int64)
+        return Body(self.relevant, self.index, self.term, factor, share, outer, np.array(loops, np.int64), depth, slide)
+
+    def _sliding(self, layout: Layout, operand: Operand) -> int:
+        depth = layout.holds.get(operand, 0)
+        if not depth or not self.unit.registers[operand].sliding or not slides(self.access[operand], layout, depth):
+            return -1
+        return self.place[layout.loops[depth - 1][0]]
 
     def cost(
         self, body: Body, extents: Mapping[str, int], *, resumed: bool = False, unfinished: bool = False,
