@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
 from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
-from ...ir import Einsum, Repeat, Role, Workload
+from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...lowering.ports import route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
@@ -19,7 +19,7 @@ from .flow import Flow
 from .operand import Operand
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan
-from .stage import Level, Shortfall
+from .stage import Level, Shortfall, Way
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
@@ -177,26 +177,34 @@ class Network:
         return found
 
     def _operands(self, einsum: Einsum, unit: ComputeUnit, staying: frozenset[str]) -> list[Operand]:
-        found: dict[tuple[str, str], list[int]] = {}
-        accesses = (*einsum.inputs, einsum.output)
-        for j, (access, memory) in enumerate(zip(accesses, unit.feeds(len(einsum.inputs)), strict=True)):
-            found.setdefault((self.flow.storage(access.tensor), memory), []).append(j)
-        operands = []
-        for (name, memory), which in found.items():
-            chain = self._chain(memory)
-            tensor = self.workload.tensors[accesses[which[0]].tensor]
-            operands.append(
-                Operand(
-                    name,
-                    tuple(accesses[j] for j in which),
-                    tuple(self.workload.tensors[accesses[j].tensor].shape for j in which),
-                    tensor.bits,
-                    len(accesses) - 1 in which,
-                    chain[chain.index(self.buffer) :] if name in staying else chain,
-                    tensor.metadata_bits,
-                )
-            )
-        return operands
+        """One per tensor that is read and memory that feeds the unit with it, and the result.
+
+        What a memory gets of a tensor is what all accesses touch of it, even if only some of them are fed from there.
+        """
+        inputs: dict[str, list[Access]] = {}
+        for access in einsum.inputs:
+            inputs.setdefault(self.flow.storage(access.tensor), []).append(access)
+        *feeds, last = unit.feeds(len(einsum.inputs))
+        ways = dict.fromkeys((self.flow.storage(a.tensor), m) for a, m in zip(einsum.inputs, feeds, strict=True))
+        out = self.flow.storage(einsum.output.tensor)
+        found = [self._operand(name, m, inputs[name], einsum, staying) for name, m in ways]
+        return [*found, self._operand(out, last, [einsum.output], einsum, staying)]
+
+    def _operand(
+        self, name: str, memory: str, accesses: Sequence[Access], einsum: Einsum, staying: frozenset[str]
+    ) -> Operand:
+        chain = self._chain(memory)
+        tensor = self.workload.tensors[accesses[0].tensor]
+        return Operand(
+            name,
+            tuple(accesses),
+            tuple(self.workload.tensors[a.tensor].shape for a in accesses),
+            einsum.sizes,
+            tensor.bits,
+            accesses[0] is einsum.output,
+            chain[chain.index(self.buffer) :] if name in staying else chain,
+            tensor.metadata_bits,
+        )
 
     def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
         operands = {u.name: self._operands(einsum, u, staying) for u in self.units}
@@ -206,9 +214,12 @@ class Network:
         if self.buffer:
             budgets[self.buffer] = budget
         bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
+        tensors = [self.flow.storage(a.tensor) for a in (*einsum.inputs, einsum.output)]
+        number = {name: tensors.index(name) for name in tensors}
         identity = (
             _signature(einsum),
             tuple((n, o.shapes, o.bits, o.metadata_bits, o.is_output, o.chain) for n, x in operands.items() for o in x),
+            tuple(number[o.tensor] for x in operands.values() for o in x),
             (self.arch.spec_hash, budget, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items()))),
             self.planner,
@@ -320,32 +331,30 @@ class Network:
 
     def _op_moves(self, path: Path, einsum: Einsum, child: Child, before: Child | None) -> None:
         plan = self.plans[path, child.item]
-        reads = dict.fromkeys(self.flow.storage(a.tensor) for a in einsum.inputs)
-        out = self.flow.storage(einsum.output.tensor)
         room = self._room_before(path, before)
-        at: dict[tuple[str, str], Position] = {}
-        """(tensor, memory) to the position where its tiles there are cut."""
+        at: dict[Way, Position] = {}
+        """Where the tiles that come to, or leave, a memory are cut."""
         loops = 0
         for number, level in enumerate(plan.levels):
-            for (name, memory), depth in level.depth.items():
+            for way, depth in level.depth.items():
+                name, memory, stored = way
                 due = child.at + (BODY,) * (loops + depth)
-                at[name, memory] = due
+                at[way] = due
                 source = str(self.arch.memories[memory].parent)
-                outside = at.get((name, source), child.at)
-                buffers = level.buffers[name, memory]
-                if name in reads:
-                    issue = outside
-                    if not number and name in self.tiers.streamed:
-                        self.moves.append(Move(name, self.tiers.far, source, child.at, child.at, 1))
-                    elif not number and before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
-                        ahead = buffers * level.tile_bytes[name, memory]
-                        if ahead <= room.get(memory, -1):
-                            room[memory] -= ahead
-                            issue = before.at
-                    slides = (name, memory) in level.slides
-                    self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=slides))
-                if name == out:
+                outside = at.get((name, source, stored), child.at)
+                buffers = level.buffers[way]
+                if stored:
                     self.moves.append(Move(name, memory, source, due, outside, buffers, store=True))
+                    continue
+                issue = outside
+                if not number and name in self.tiers.streamed:
+                    self.moves.append(Move(name, self.tiers.far, source, child.at, child.at, 1))
+                elif not number and before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
+                    ahead = buffers * level.tile_bytes[way]
+                    if ahead <= room.get(memory, -1):
+                        room[memory] -= ahead
+                        issue = before.at
+                self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=way in level.slides))
             loops += len(level.loops)
 
     def _room_before(self, path: Path, before: Child | None) -> dict[str, int]:
@@ -391,12 +400,13 @@ def _planned(call: _Call) -> tuple[Plan | Shortfall, Mapping[str, list[str]]]:
 
 
 def _renamed(level: Level, names: Mapping[str, str]) -> Level:
+    new = {way: (names[way[0]], *way[1:]) for way in level.depth}
     return Level(
         level.loops,
-        {(names[t], m): v for (t, m), v in level.depth.items()},
-        {(names[t], m): v for (t, m), v in level.buffers.items()},
-        {(names[t], m): v for (t, m), v in level.tile_bytes.items()},
-        frozenset((names[t], m) for t, m in level.slides),
+        {new[way]: v for way, v in level.depth.items()},
+        {new[way]: v for way, v in level.buffers.items()},
+        {new[way]: v for way, v in level.tile_bytes.items()},
+        frozenset(new[way] for way in level.slides),
     )
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Extents = Mapping[str, Array]
 """Rank to extents, one per candidate."""
+_Box: TypeAlias = tuple[tuple[Affine, ...], tuple[int, ...]]
+"""Indices of an access, and the shape of the tensor."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Operand:
 
     Attributes:
         accesses: index expressions and tensor shapes of all accesses to it.
+        sizes: of the Einsum's ranks.
         chain: memories on the way, from the one where it is before (for a result: goes to after) the Einsum to the one
             that feeds the unit; that one alone when it stays there.
         metadata_bits: bits per element that move with it beside its own.
@@ -34,6 +38,7 @@ class Operand:
     tensor: str
     accesses: tuple[Access, ...]
     shapes: tuple[tuple[int, ...], ...]
+    sizes: Mapping[str, int]
     bits: int
     is_output: bool
     chain: tuple[str, ...]
@@ -44,7 +49,7 @@ class Operand:
         return frozenset().union(*(a.ranks for a in self.accesses))
 
     @cached_property
-    def _boxes(self) -> tuple[tuple[tuple[Affine, ...], tuple[int, ...]], ...]:
+    def _boxes(self) -> tuple[_Box, ...]:
         return tuple(dict.fromkeys(zip((a.indices for a in self.accesses), self.shapes, strict=True)))
 
     def nbytes(self, elements: Array | int) -> Array:
@@ -63,15 +68,34 @@ class Operand:
         return frozenset(r for index in indices if len(index.terms) > 1 for r in index.ranks if ranks.count(r) == 1)
 
     def tile_bytes(self, extents: Extents) -> Array:
-        """Bytes of the boxes that its different accesses touch over tiles, at most of the whole tensor."""
+        """Bytes of what its accesses touch over tiles, at most of the whole tensor.
+
+        Every access touches a box. Those that the cut ranks shift alike share one where that is smaller, others add up.
+        """
+        boxes = self._boxes
+        if len(boxes) == 1:
+            return self.nbytes(_elements([boxes[0]], extents))
         total: Array = np.zeros(1, np.int64)
-        for indices, shape in self._boxes:
-            elements = np.ones(1, np.int64)
-            for index, size in zip(indices, shape, strict=True):
-                elements = elements * _hull(index, size, extents)
-            total = total + self.nbytes(elements)
+        taken: NDArray[np.bool_] = np.zeros((len(boxes), 1), np.bool_)
+        for i, box in enumerate(boxes):
+            alike = np.stack(np.broadcast_arrays(*(self._alike(box, other, extents) for other in boxes)))
+            members = alike & ~taken
+            apart = sum((m * self.nbytes(_elements([b], extents)) for b, m in zip(boxes, members, strict=True)),
+                        np.zeros(1, np.int64))  # fmt: skip
+            shared = self.nbytes(_elements(boxes, extents, members))
+            total = total + np.where(members[i], np.minimum(apart, shared), 0)
+            taken = taken | (members & members[i])
         whole = max(int(self.nbytes(prod(shape))) for shape in self.shapes)
         return np.minimum(total, whole)
+
+    def _alike(self, a: _Box, b: _Box, extents: Extents) -> NDArray[np.bool_]:
+        """Whether ranks that are cut shift two boxes alike."""
+        result: NDArray[np.bool_] = np.full(1, a[1] == b[1])
+        for x, y in zip(a[0], b[0], strict=False):
+            for r in {*x.ranks, *y.ranks}:
+                if dict(x.terms).get(r, 0) != dict(y.terms).get(r, 0):
+                    result = result & np.asarray(extents[r] >= self.sizes[r])
+        return result
 
     def swept_bytes(self, extents: Extents, tile: Extents, cut: Collection[str], slides: str = "") -> Array:
         """Bytes of all different tiles together, halos counted as often as tiles overlap.
@@ -119,6 +143,25 @@ class Operand:
             run = self.nbytes(first) + (number - 1) * self.nbytes(fresh) + self.nbytes(last)
             result = result + np.asarray(times * run, np.int64)
         return result
+
+
+def _elements(boxes: Sequence[_Box], extents: Extents, members: NDArray[np.bool_] | None = None) -> Array:
+    """Elements of the smallest box around boxes of one tensor; per candidate, of those that are `members`."""
+    elements: Array = np.ones(1, np.int64)
+    indices, shape = boxes[0]
+    for dim, size in enumerate(shape):
+        if members is None:
+            elements = elements * _hull(indices[dim], size, extents)
+            continue
+        low, high = np.full(1, 2**62), np.full(1, -(2**62))
+        for (others, _), member in zip(boxes, members, strict=True):
+            steps = [c * (extents[r] - 1) for r, c in others[dim].terms]
+            start = others[dim].offset + sum((np.minimum(s, 0) for s in steps), np.int64(0))
+            end = others[dim].offset + sum((np.maximum(s, 0) for s in steps), np.int64(0))
+            low = np.where(member, np.minimum(low, start), low)
+            high = np.where(member, np.maximum(high, end), high)
+        elements = elements * np.clip(1 + high - low, 0, size)
+    return elements
 
 
 def _hull(index: Affine, size: int, extents: Extents) -> Array:

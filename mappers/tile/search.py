@@ -25,7 +25,7 @@ from ...mapping.constraints import OpConstraint
 from .layouts import LayoutLeaf
 from .leaf import Leaf
 from .operand import Operand
-from .stage import TIE, Found, Hop, Inner, Level, Shortfall, Space, Stage, orders_of
+from .stage import TIE, Found, Hop, Inner, Level, Shortfall, Space, Stage, Way, orders_of
 
 SIZES_PER_RANK = 8
 """Candidate tile sizes of one rank."""
@@ -132,13 +132,15 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
 
 
 def _hops(task: Task, operands: Sequence[Operand], number: int) -> list[Hop]:
-    found = []
+    """The ways into the memories of a level. Operands that share one are the same tensor, whole on it."""
+    found: dict[Way, Hop] = {}
     for operand in operands:
         for far, near in zip(operand.chain, operand.chain[1:], strict=False):
             if task.levels[near] == number:
                 ways = route(task.arch, far, near), route(task.arch, near, far)
-                found.append(Hop(operand, near, *ways, not task.arch.memories[far].on_chip))
-    return found
+                hop = Hop(operand, near, *ways, not task.arch.memories[far].on_chip)
+                found.setdefault(hop.key, hop)
+    return list(found.values())
 
 
 def _plan(unit: ComputeUnit, option: SpatialOption, found: Found) -> Plan:

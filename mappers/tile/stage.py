@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
 from math import inf, prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ TIE = 0.01
 """Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes is taken."""
 BLOCK = 512
 """Tilings that are evaluated with all cuts at once."""
+
+Way: TypeAlias = tuple[str, str, bool]
+"""A tensor, the memory that it comes to on its way to the unit or leaves on the way back, and whether it is a result."""
+
 
 class Cut(NamedTuple):
     """How a tensor is cut.
@@ -67,8 +71,8 @@ class Hop:
     weighs: bool
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.operand.tensor, self.memory
+    def key(self) -> Way:
+        return self.operand.tensor, self.memory, self.operand.is_output
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,17 @@ class Level:
     """The loops of one level, (rank, tile), outermost first, and where among them tensors are cut.
 
     Attributes:
-        depth: (tensor, memory that its tiles are brought to) to the number of these loops around its tiles.
+        depth: way to the number of these loops around its tiles.
         slides: those whose tiles bring only what the one before, in the innermost of these loops, did not hold.
         buffers: the same to the number of buffers for them.
         tile_bytes: the same to the bytes of one.
     """
 
     loops: tuple[tuple[str, int], ...]
-    depth: Mapping[tuple[str, str], int]
-    buffers: Mapping[tuple[str, str], int]
-    tile_bytes: Mapping[tuple[str, str], int]
-    slides: frozenset[tuple[str, str]] = frozenset()
+    depth: Mapping[Way, int]
+    buffers: Mapping[Way, int]
+    tile_bytes: Mapping[Way, int]
+    slides: frozenset[Way] = frozenset()
 
 
 @dataclass(frozen=True)
