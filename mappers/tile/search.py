@@ -125,7 +125,8 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
             continue
         space = space_of(einsum, operands, task.constraint if number == 1 else OpConstraint())
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
-        found = Stage(einsum, hops, budgets, space, inner, task.objective, float(arch.clock), NODES)
+        clock = float(arch.clock)
+        found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, NODES, nested=number > 1)
         inner = found
     assert found is not None
     return found

@@ -7,8 +7,9 @@ a tensor that is cut farther out a larger piece stays, over which the loops furt
 The cost of a choice depends on the order only through the set of loops outside of each tensor's cut and, where tiles of
 a window overlap along it, the innermost of them (`Cut`), so that those are enumerated, not the orders.
 
-Loads and stores are double buffered unless there is a single tile. One tensor of a level may have a single buffer, so
-that larger tiles of it fit; its transfers then overlap with nothing.
+Loads and stores are double buffered unless there is a single tile in all levels. One tensor of a level may have a
+single buffer, so that larger tiles of it fit, and all together in levels further in; their transfers overlap with
+nothing.
 
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
 from math import inf, prod
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,11 @@ from .operand import Array, Extents, Floats, Operand, tiles
 
 TIE = 0.01
 """Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes is taken."""
-BLOCK = 512
-"""Tilings that are evaluated with all cuts at once."""
+FIRST_BLOCK, BLOCK = 32, 512
+"""Tilings that are evaluated with all cuts at once, first and afterwards."""
 
 Way: TypeAlias = tuple[str, str, bool]
-"""A tensor, the memory that it comes to on its way to the unit or leaves on the way back, and whether it is a result."""
+"""A tensor, the memory that it comes to on its way to the unit or leaves on the way back; whether it is a result."""
 
 
 class Cut(NamedTuple):
@@ -157,6 +158,13 @@ class _HopCost:
     buffers: Array
 
 
+class _Bound(NamedTuple):
+    """At most the objective and the off-chip traffic of each tiling."""
+
+    value: Floats
+    traffic: Floats
+
+
 class _Moving(NamedTuple):
     """Cycles of transfers: of the busiest port, of the slowest tensor's tiles one by one, of those that overlap with
     nothing because they have a single buffer."""
@@ -197,6 +205,7 @@ class Stage:
         inner: what runs inside a tile.
         clock: of the machine, in hertz.
         nodes: tilings whose insides are settled at most.
+        nested: whether there are levels around this one.
     """
 
     exact = False
@@ -211,13 +220,15 @@ class Stage:
         objective: str,
         clock: float,
         nodes: int,
+        *,
+        nested: bool = False,
     ) -> None:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
         self.objective, self.clock, self.nodes = objective, clock, nodes
         self.reduced = frozenset(einsum.reduced_ranks)
         operands = [hop.operand for hop in hops]
         ranks, slides = tuple(o.ranks for o in operands), tuple(o.slides for o in operands)
-        table = cut_table(space.orders, ranks, slides, buffered=True)
+        table = cut_table(space.orders, ranks, slides, buffers="nested" if nested else "outer")
         self.cuts, self.orders = table.cuts, table.orders
         self._settled: dict[Hashable, Found | Shortfall] = {}
 
@@ -248,7 +259,7 @@ class Stage:
         cuts = []
         for hop in self.hops:
             around = [r for r, _ in level.loops[: level.depth[hop.key]]]
-            single = bool(around) and level.buffers[hop.key] == 1
+            single = level.buffers[hop.key] == 1
             cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single))
         inside = self._inside(extents, tile, sums, Nest(nest.levels[1:], nest.layout))
         costs = [self._hop(hop, cut, extents, tile, sums) for hop, cut in zip(self.hops, cuts, strict=True)]
@@ -284,12 +295,13 @@ class Stage:
         bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, times, None)
         inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
         inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
-        bound = self._value(np.maximum(inside.cycles, least), inside.joules + self._least_joules(tables))
-        order = rows[np.argsort(bound[rows], kind="stable")]
+        cycles = np.maximum(inside.cycles, least) + inside.edge + self._least_edge(tables)
+        bound = _Bound(self._value(cycles, inside.joules + self._least_joules(tables)), self._least_traffic(tables))
+        order = rows[np.lexsort((bound.traffic[rows], bound.value[rows]))]
         if fits[0] and all(t[0] == extents[r] for r, t in tile.items()):
             # A single tile moves least: where its value is as good as the bound of all, there is nothing to look for.
             whole_tile = _Pick(self, extents, sums, tile, tables, inside, bound, rows[:1]).best()
-            if isinstance(whole_tile, Found) and whole_tile.value <= bound[order[0]] * (1 + TIE):
+            if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * (1 + TIE):
                 return whole_tile
         return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
 
@@ -327,7 +339,9 @@ class Stage:
                 partial = partial * trips if r in self.reduced else partial
         swept = operand.swept_bytes(extents, tile, cut.ranks, cut.slides)
         total = (swept * visits).astype(np.float64)
-        buffers = np.where(instances > 1, 1 if cut.single else 2, 1)
+        # Inside a tile of a level farther out the next one's tiles may come while this one's are used.
+        again = np.logical_or.reduce(np.broadcast_arrays(*(extents[r] < n for r, n in self.einsum.sizes.items())))
+        buffers = np.where((instances > 1) | again, 1 if cut.single else 2, 1)
         held = size * buffers
         if operand.is_output:
             held = held * np.where(partial * sums > 1, 2, 1)
@@ -339,7 +353,7 @@ class Stage:
         return _HopCost(*(np.broadcast_to(x, (n,)) for x in arrays))
 
     def _moving(self, costs: Sequence[_HopCost]) -> tuple[_Moving, Floats, Floats]:
-        """Transfers; cycles of the first load and the last store; joules."""
+        """Transfers; cycles of the first load and the last store, of those that overlap with others; joules."""
         busy: dict[str, Floats] = {}
         trips, alone, edge, joules = np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1)
         for hop, cost in zip(self.hops, costs, strict=True):
@@ -349,8 +363,8 @@ class Stage:
                     busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
             single = self._single(hop, cost)
             trips = np.maximum(trips, np.where(cost.buffers > 1, cost.instances * single, 0.0))
-            alone = alone + np.where(cost.buffers > 1, 0.0, (cost.instances - 1) * single)
-            edge = edge + single
+            alone = alone + np.where(cost.buffers > 1, 0.0, cost.instances * single)
+            edge = edge + np.where(cost.buffers > 1, single, 0.0)
         busiest = np.zeros(1)
         for cycles in busy.values():
             busiest = np.maximum(busiest, cycles)
@@ -359,7 +373,7 @@ class Stage:
     def _single(self, hop: Hop, cost: _HopCost) -> Floats:
         """Cycles of one tile on its way."""
         way = hop.store if hop.operand.is_output else hop.load
-        wait = 0.0 if hop.operand.is_output else way.latency * self.clock
+        wait = 0.0 if hop.operand.is_output or not way.ports else way.latency * self.clock
         return np.asarray(cost.tile * sum(way.cycles_per_byte.values()) + wait, np.float64)
 
     def _value(self, cycles: Floats, joules: Floats) -> Floats:
@@ -387,6 +401,19 @@ class Stage:
             total = total + np.min([c.bytes_in * load + c.bytes_out * store for c in table.values()], axis=0)
         return np.asarray(total, np.float64)
 
+    def _least_edge(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
+        total: Floats = np.zeros(1)
+        for hop, table in zip(self.hops, tables, strict=True):
+            total = total + np.min([self._single(hop, c) for c in table.values()], axis=0)
+        return total
+
+    def _least_traffic(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
+        total: Floats = np.zeros(max((len(next(iter(t.values())).held) for t in tables), default=1))
+        for hop, table in zip(self.hops, tables, strict=True):
+            if hop.weighs:
+                total = total + np.min([c.bytes_in + c.bytes_out for c in table.values()], axis=0)
+        return total
+
     def _least_held(self, tables: Sequence[Mapping[Cut, _HopCost]], memory: str) -> Array:
         total: Array = np.zeros(1, np.int64)
         for hop, table in zip(self.hops, tables, strict=True):
@@ -411,7 +438,7 @@ class _Pick:
         tile: dict[str, Array],
         tables: list[dict[Cut, _HopCost]],
         inside: Work,
-        bound: Floats,
+        bound: _Bound,
         order: Array,
     ) -> None:
         self.stage, self.extents, self.sums, self.tile, self.tables = stage, extents, sums, tile, tables
@@ -420,6 +447,8 @@ class _Pick:
             np.array([list(table).index(cuts[i]) for cuts in stage.cuts]) for i, table in enumerate(tables)
         ]  # fmt: skip
         self.least = inf
+        self.winner = inf, inf
+        """Value and traffic of the best choice so far: tilings that are no better in either are left out."""
         self.near: list[Floats] = []
         """Value, traffic, tiles moved, row and number of the cuts, one column per choice that may be the best."""
         self.nests: dict[int, tuple[Nest, Work]] = {}
@@ -427,9 +456,15 @@ class _Pick:
         self.crowded: dict[str, int] = {}
 
     def best(self) -> Found | Shortfall:
-        for start in range(0, len(self.order), BLOCK):
-            rows = self.order[start : start + BLOCK]
-            if self.bound[rows[0]] > self.least * (1 + TIE) or not self._block(rows):
+        start, size = 0, FIRST_BLOCK
+        while start < len(self.order):
+            rows = self.order[start : start + size]
+            start, size = start + size, BLOCK
+            if self.bound.value[rows[0]] > self.least * (1 + TIE):
+                break
+            value, traffic = self.winner
+            rows = rows[(self.bound.value[rows] < value) | (self.bound.traffic[rows] < traffic)]
+            if len(rows) and not self._block(rows):
                 break
         if not self.near:
             memory = max(self.crowded, key=lambda m: self.crowded[m] - self.stage.budgets.get(m, 0), default="")
@@ -466,7 +501,7 @@ class _Pick:
 
     def _settled(self, i: int, row: int, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_]) -> bool:
         """Settle the inside of one tiling; whether further ones are worth it."""
-        if self.bound[row] >= self.least:
+        if self.bound.value[row] >= self.least:
             return False
         if len(self.nests) >= self.stage.nodes:
             self.complete = False
@@ -498,6 +533,11 @@ class _Pick:
         cuts, columns = np.nonzero(value <= self.least * (1 + TIE))
         at = cuts, columns
         self.near.append(np.stack([value[at], traffic[at], moved[at], rows[columns], cuts]))
+        if self.winner[0] > self.least * (1 + TIE):
+            self.winner = inf, inf
+        best = np.lexsort((value[at], traffic[at]))[0]
+        found = float(value[at][best]), float(traffic[at][best])
+        self.winner = min(self.winner, found, key=lambda pair: (pair[1], pair[0]))
 
     def _found(self, value: float, traffic: int, row: int, number: int) -> Found:
         cuts, order = self.stage.cuts[number], self.stage.orders[number]
@@ -551,7 +591,7 @@ def cut_table(
     ranks: tuple[frozenset[str], ...],
     slides: tuple[frozenset[str], ...],
     *,
-    buffered: bool = False,
+    buffers: Literal["", "outer", "nested"] = "",
 ) -> CutTable:
     """Cuts of operands: each directly inside a loop that matters to it, or outside of all.
 
@@ -559,7 +599,8 @@ def cut_table(
         orders: ranks of the loops, outermost first.
         ranks: those that matter to each operand.
         slides: those along which its tiles overlap.
-        buffered: whether one of the operands may have a single buffer.
+        buffers: which operands may have a single buffer: none, any one whose tiles a loop changes (of an outer level),
+            any one and all together (of one further in).
     """
     found: dict[tuple[Cut, ...], tuple[str, ...]] = {}
     for order in orders:
@@ -573,8 +614,10 @@ def cut_table(
         for cuts in product(*options):
             found.setdefault(cuts, order)
             for i, cut in enumerate(cuts):
-                if buffered and cut.ranks:
+                if buffers == "nested" or (buffers and cut.ranks):
                     found.setdefault((*cuts[:i], cut._replace(single=True), *cuts[i + 1 :]), order)
+            if buffers == "nested":
+                found.setdefault(tuple(cut._replace(single=True) for cut in cuts), order)
     return CutTable(tuple(found), tuple(found.values()))
 
 
