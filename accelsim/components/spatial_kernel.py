@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +178,12 @@ class TileCosts:
             outer[self.place[rank]] = self.place[through]
         return factor, share, outer
 
-    def bare(self, layout: Layout) -> tuple[Body, Room]:
-        """The spreads of a layout alone, with all that have registers held, and room for it."""
+    def bare(self, layout: Layout, held: Collection[Operand]) -> tuple[Body, Room]:
+        """The spreads of a layout alone, for some operands to be held, and room for it."""
         factor, share, outer = self.spread(layout)
+        for o, operand in enumerate(OPERANDS):
+            if operand not in held:
+                share[o] = factor
         loops = np.stack([np.arange(len(factor)), factor], axis=1)
         still = np.full(3, -1, np.int64)
         body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, np.zeros(3, np.int64), still)

@@ -1,9 +1,6 @@
 # mypy: disable-error-code="no-any-return"
-"""The search of `layouts` over one spread, compiled.
-
-What moves of an operand that is held outside of a set of groups is a product of amounts per group, but for indices in
-which ranks of several groups meet. `fill` tabulates these factors by piece; `scan` walks over all combinations of
-pieces, and for each over all combinations of holds that some order of the groups allows.
+"""The search of `layouts` over one spread, compiled: all combinations of pieces of the groups of ranks, and for each
+all combinations of holds that some order of the groups allows, out of the tables of `layout_tables`.
 """
 
 from __future__ import annotations
@@ -15,18 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...components import nest_kernel, spatial_kernel
-from ...components.nest_kernel import (
-    Body,
-    IntArray,
-    Room,
-    among_holders,
-    cut,
-    distinct,
-    joint_steps,
-    moved_always,
-    stamped,
-    steps_of,
-)
+from ...components.nest_kernel import Body, IntArray, stamped
 from ...components.spatial_kernel import (
     OUTPUT,
     U_CAPACITY,
@@ -38,14 +24,30 @@ from ...components.spatial_kernel import (
     bytes_of,
     moving,
 )
+from . import layout_tables
+from .layout_tables import (
+    ARRIVED,
+    COL_BACK,
+    COL_FILL,
+    COL_FITS,
+    COL_MOVED,
+    COL_VISITS,
+    COL_WINDOW,
+    HELD,
+    MEMORY,
+    MOVED,
+    NETWORK,
+    SLID,
+    STEPS,
+    USED,
+    Grid,
+    Tables,
+)
 
 Floats = NDArray[np.float64]
 
 LATENCY, ENERGY, EDP = range(3)
 OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
-MEMORY, NETWORK, HELD = range(3)
-STEPS, MOVED, ARRIVED, USED, S_WORDS = 0, 1, 4, 7, 10
-"""Words that do not depend on pieces: steps; by operand, words that move and arrive where it streams, and uses."""
 E_MAC, E_TRANSFER, E_READ, E_WRITE, E_LOAD, E_STORE, E_WORDS = 0, 1, 2, 5, 8, 11, 14
 """Joules: of a multiply-accumulate, of a byte on the network; of a byte read and written in the registers, and in the
 memory, of every operand."""
@@ -54,16 +56,17 @@ R_FOUND, R_SPREAD, R_CHOICE, R_ORDER, R_INNER, R_STATE = range(6)
 SAME = 1e-9
 """Sums of joules that differ by less than this share are equal but for rounding."""
 
-_jit = stamped(Path(__file__), *(Path(str(m.__file__)) for m in (nest_kernel, spatial_kernel)))
+_jit = stamped(Path(__file__), *(Path(str(m.__file__)) for m in (nest_kernel, spatial_kernel, layout_tables)))
 
 
 class Choices(NamedTuple):
     """What is the same for every tile of an Einsum: sets of groups are bit masks.
 
     Attributes:
-        held: by operand, whether registers hold it.
+        held, sliding: by operand, whether registers hold it, and keep what the places of a window share.
         mine: by operand, the groups with ranks of it.
         first, around: of every operand the first one of the sets that it may be held inside; these sets.
+        slide: by such a set, the group whose loops are the innermost if they may slide a window, or -1.
         begin, choice: by the set of groups that are cut, the first choice of holds; per choice, for each operand the
             number of its set.
         orders, order: of every choice the first of the orders that allow it; these, groups outermost first, then -1.
@@ -71,60 +74,16 @@ class Choices(NamedTuple):
     """
 
     held: IntArray
+    sliding: IntArray
     mine: IntArray
     first: IntArray
     around: IntArray
+    slide: IntArray
     begin: IntArray
     choice: IntArray
     orders: IntArray
     order: IntArray
     inner: IntArray
-
-
-class Grid(NamedTuple):
-    """A tile and its pieces.
-
-    Attributes:
-        size: of every rank.
-        group: of every rank, or -1.
-        tile: by rank and number of its group's piece; the last one is all of it.
-        pieces: of every group, that last one left out.
-        join: ranks whose spread runs on into the next index of another, and that other.
-    """
-
-    size: IntArray
-    group: IntArray
-    tile: IntArray
-    pieces: IntArray
-    join: IntArray
-
-
-class Tables(NamedTuple):
-    """Factors by piece of a group; in the last place those of the whole.
-
-    Attributes:
-        stride: by operand and group, into `amount`: indices with several ranks, by operand and what is counted.
-        single: of the other indices and of ranks without a group, by operand and what is counted.
-        copies: by operand, what is counted, group and piece.
-        trips: of the loops over a group, and of the steps inside.
-        static: the words of `STEPS` and so on, by which spreads run on.
-        apart: of what spreads run on through, steps if they did not, and steps.
-        column: by operand and set: bytes moved, bytes back, whether it fits, cycles of a fill (-1: not known yet),
-            visits, window.
-        joules: by operand and set.
-        state: the piece of every group that is looked at.
-    """
-
-    stride: IntArray
-    amount: IntArray
-    single: IntArray
-    copies: IntArray
-    trips: IntArray
-    static: IntArray
-    apart: IntArray
-    column: IntArray
-    joules: Floats
-    state: IntArray
 
 
 class Best(NamedTuple):
@@ -137,141 +96,6 @@ class Best(NamedTuple):
     @staticmethod
     def of(groups: int) -> Best:
         return Best(np.full(3, np.inf), np.zeros(R_STATE + groups, np.int64))
-
-
-COL_MOVED, COL_BACK, COL_FITS, COL_FILL, COL_VISITS, COL_WINDOW, COL_WORDS = range(7)
-
-
-def tables_for(body: Body, grid: Grid, choices: Choices) -> Tables:
-    """Room for the tables of a spread."""
-    groups, pieces, sets = len(grid.pieces), grid.tile.shape[1], int(np.diff(choices.first).max())
-    meeting = [1, 1, 1]
-    for o, first, end in body.indices.tolist():
-        met = {grid.group[r] for r in body.term[first:end, 0] if grid.group[r] >= 0 and end - first > 1}
-        meeting[o] *= int(np.prod([grid.pieces[i] + 1 for i in met]))
-
-    def new(*shape: int) -> IntArray:
-        return np.empty(shape, np.int64)
-
-    return Tables(
-        new(3, groups), new(3, 3, max(meeting)), new(3, 3), new(3, 3, groups, pieces), new(2, groups, pieces),
-        new(2 ** len(grid.join), S_WORDS), new(len(grid.join), 2), new(3, sets, COL_WORDS), np.empty((3, sets)),
-        new(groups),
-    )  # fmt: skip
-
-
-@_jit
-def fill(b: Body, u: IntArray, g: Grid, t: Tables, held: IntArray, w: Room) -> None:
-    """The tables of a spread; `held` says which operands have registers."""
-    ranks, groups = len(g.size), len(g.pieces)
-    _static(b, u, g, t, held, w)
-    t.copies[:] = 1
-    t.single[:] = 1
-    t.trips[:] = 1
-    for r in range(ranks):
-        i = g.group[r]
-        for s in range(g.pieces[i] + 1 if i >= 0 else 1):
-            tile = g.tile[r, s] if i >= 0 else g.size[r]
-            times, rest = g.size[r] // tile, g.size[r] % tile
-            number = times + (1 if rest > 0 else 0)
-            if i >= 0:
-                t.trips[0, i, s] *= number
-                t.trips[1, i, s] *= -(-tile // b.factor[r])
-            for o in range(3):
-                if b.relevant[o, r] == 0:
-                    share = b.share[o, r]
-                    taking = times * min(share, tile) + min(share, rest)
-                    if i >= 0:
-                        t.copies[o, MEMORY, i, s] *= number
-                        t.copies[o, NETWORK, i, s] *= taking
-                    else:
-                        t.single[o, NETWORK] *= taking
-    for x in range(len(b.indices)):
-        if b.indices[x, 2] - b.indices[x, 1] == 1:
-            o, r = b.indices[x, 0], b.term[b.indices[x, 1], 0]
-            i = g.group[r]
-            t.single[o, MEMORY] *= g.size[r]
-            t.single[o, NETWORK] *= g.size[r]
-            if i >= 0:
-                for s in range(g.pieces[i] + 1):
-                    t.copies[o, HELD, i, s] *= -(-g.tile[r, s] // b.share[o, r])
-            else:
-                t.single[o, HELD] *= -(-g.size[r] // b.share[o, r])
-    for o in range(3):
-        _amounts(b, g, t, o, groups, w)
-
-
-@_jit
-def _static(b: Body, u: IntArray, g: Grid, t: Tables, held: IntArray, w: Room) -> None:
-    cut(b, g.size, w)
-    for j in range(len(g.join)):
-        r, outer = g.join[j, 0], g.join[j, 1]
-        b.outer[r] = outer
-        t.apart[j, 0] = g.size[outer] * -(-g.size[r] // b.factor[r])
-        t.apart[j, 1] = joint_steps(b, w, r)
-    for kind in range(1 << len(g.join)):
-        for j in range(len(g.join)):
-            b.outer[g.join[j, 0]] = g.join[j, 1] if kind >> j & 1 else -1
-        t.static[kind, STEPS] = steps_of(b, w) * u[U_SLICES]
-        for o in range(3):
-            if held[o] == 0:
-                t.static[kind, MOVED + o] = moved_always(b, w, o, -1)
-                t.static[kind, ARRIVED + o] = moved_always(b, w, o, o)
-            else:
-                t.static[kind, USED + o] = moved_always(b, w, o, o)
-
-
-@_jit
-def _amounts(b: Body, g: Grid, t: Tables, o: int, groups: int, w: Room) -> None:
-    """Elements along the indices of an operand with several ranks, by pieces of the groups that these are in."""
-    size = 1
-    for i in range(groups):
-        t.stride[o, i] = 0
-    for x in range(len(b.indices)):
-        if b.indices[x, 0] == o and b.indices[x, 2] - b.indices[x, 1] > 1:
-            for k in range(b.indices[x, 1], b.indices[x, 2]):
-                i = g.group[b.term[k, 0]]
-                if i >= 0 and t.stride[o, i] == 0:
-                    t.stride[o, i] = size
-                    size *= g.pieces[i] + 1
-    for at in range(size):
-        for what in range(3):
-            t.amount[o, what, at] = 1
-        for x in range(len(b.indices)):
-            first, n = b.indices[x, 1], b.indices[x, 2] - b.indices[x, 1]
-            if b.indices[x, 0] != o or n == 1:
-                continue
-            memory, network = 0, 0
-            for kind in range(1 << n):
-                number = 1
-                for k in range(n):
-                    r = b.term[first + k, 0]
-                    tile = _tile_at(g, t, o, r, at)
-                    if kind >> k & 1:
-                        w.chosen[k] = g.size[r] % tile
-                        number *= 1 if w.chosen[k] > 0 else 0
-                    else:
-                        w.chosen[k] = tile
-                        number *= g.size[r] // tile
-                if number > 0:
-                    memory += number * among_holders(b, x, w.chosen, -1, w.sort)
-                    network += number * among_holders(b, x, w.chosen, o, w.sort)
-            for k in range(n):
-                r = b.term[first + k, 0]
-                share = b.share[o, r]
-                w.sort[k, 0] = b.term[first + k, 1] * share
-                w.sort[k, 1] = -(-_tile_at(g, t, o, r, at) // share)
-            t.amount[o, MEMORY, at] *= memory
-            t.amount[o, NETWORK, at] *= network
-            t.amount[o, HELD, at] *= distinct(w.sort, n)
-
-
-@_jit
-def _tile_at(g: Grid, t: Tables, o: int, r: int, at: int) -> int:
-    i = g.group[r]
-    if i < 0:
-        return g.size[r]
-    return g.tile[r, at // t.stride[o, i] % (g.pieces[i] + 1)]
 
 
 @_jit
@@ -396,8 +220,9 @@ def _columns(
                 memory *= t.copies[o, MEMORY, i, s]
                 network *= t.copies[o, NETWORK, i, s]
                 needed *= t.copies[o, HELD, i, s]
-            memory *= t.amount[o, MEMORY, at]
-            network *= t.amount[o, NETWORK, at]
+            what = MEMORY if c.slide[q] < 0 else SLID + 2 * c.slide[q]
+            memory *= t.amount[o, what, at]
+            network *= t.amount[o, what + 1, at]
             needed *= t.amount[o, HELD, at]
             for j in range(len(g.join)):
                 r, outer = g.join[j, 0], g.join[j, 1]

@@ -3,7 +3,7 @@
 The space: the spreads that the array offers; loops over groups of ranks (ranks that the same operands carry form a
 group, and their loops stand together), in any order, each rank with a piece of it inside the innermost holds; for every
 operand with registers, outside of which groups its piece is held, directly inside a loop that matters to it; the order
-of the steps inside. All of it is looked at, in compiled code (`layout_kernel`), but for what a bound rules out.
+of the groups' steps inside. All of it is looked at, in compiled code (`layout_kernel`), but for what a bound rules out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from .stage import TIE, Nest, Shortfall, Work
 
 if TYPE_CHECKING:  # numba takes a while to load
     from ...components.nest_kernel import Body, Room
-    from .layout_kernel import Best, Choices, Grid, Tables
+    from .layout_kernel import Best, Choices
+    from .layout_tables import Grid, Tables
 
 PIECES = 8
 """Pieces of one group of ranks that are looked at."""
@@ -130,12 +131,11 @@ class LayoutLeaf(Leaf):
         """What is short when every rank is cut to what lies side by side."""
         from ...components.spatial_kernel import C_NEEDED
 
-        held = [o for o in OPERANDS if o in self.unit.registers]
         loops = tuple(search.factor.items())
-        body = self.costs.body(Layout(search.spread.spreads, loops, dict.fromkeys(held, len(loops))))
+        body = self.costs.body(Layout(search.spread.spreads, loops, dict.fromkeys(search.held, len(loops))))
         words = self.costs.cost(body, search.extents)
         worst = Shortfall(1, self.unit.name)
-        for operand in held:
+        for operand in search.held:
             needed, capacity = int(words[C_NEEDED + OPERANDS.index(operand)]), self.unit.registers[operand].capacity
             if needed > max(capacity, worst.needed):
                 worst = Shortfall(needed, f"{self.unit.name}.registers.{operand}", capacity)
@@ -166,6 +166,7 @@ class SpreadSearch:
     Attributes:
         groups: ranks that loops may cut, by what operands they matter to.
         pieces: of every group, tiles of its ranks; the last one is all of it.
+        held: operands that have registers and can be held there, with these.
     """
 
     def __init__(self, leaf: LayoutLeaf, extents: Mapping[str, int], spread: Layout) -> None:
@@ -179,8 +180,20 @@ class SpreadSearch:
         self.groups = [groups[key] for key in groups if key in kept]
         matters = tuple(key for key in groups if key in kept)
         self.pieces = [pieces_of(ranks, extents, self.factor) for ranks in self.groups]
-        self.choices = choices_of(matters, tuple(o in leaf.unit.registers for o in OPERANDS))
+        self.held = {o: r for o, r in leaf.unit.registers.items() if self._alike(r.shared)}
+        self.choices = choices_of(
+            matters,
+            tuple(o in self.held for o in OPERANDS),
+            tuple(o in self.held and self.held[o].sliding for o in OPERANDS),
+        )
         self._packed: tuple[Body, Grid, Tables] | None = None
+
+    def _alike(self, shared: Sequence[str]) -> bool:
+        """Whether every rank lies along dimensions that all share registers, or none: others cannot be held."""
+        along: dict[str, set[bool]] = {}
+        for s in self.spread.spreads:
+            along.setdefault(s.rank, set()).add(s.dimension in shared)
+        return all(len(found) == 1 for found in along.values())
 
     def scan(self, number: int, best: Best, limit: float | None) -> int:
         """Look for what is better than the best so far, or among all up to a limit; the number of layouts seen."""
@@ -195,7 +208,7 @@ class SpreadSearch:
         )  # fmt: skip
 
     def _pack(self) -> tuple[Body, Grid, Tables]:
-        from .layout_kernel import Grid, fill, tables_for
+        from .layout_tables import Grid, fill, tables_for
 
         costs = self.leaf.costs
         ranks = costs.ranks
@@ -210,9 +223,9 @@ class SpreadSearch:
         join = [(costs.place[r], costs.place[o]) for r, o in self.spread.joined.items()]
         number = np.array([len(p) for p in self.pieces], np.int64)
         grid = Grid(size, group, tile, number, np.array(join, np.int64).reshape(-1, 2))
-        body, room = costs.bare(self.spread)
-        tables = tables_for(body, grid, self.choices)
-        fill(body, costs.unit_words, grid, tables, self.choices.held, room)
+        body, room = costs.bare(self.spread, self.held)
+        tables = tables_for(body, grid, int(np.diff(self.choices.first).max()))
+        fill(body, costs.unit_words, grid, tables, self.choices.held, self.choices.sliding, room)
         return body, grid, tables
 
     def written(self, record: Array) -> Layout:
@@ -255,34 +268,43 @@ def pieces_of(ranks: Sequence[str], sizes: Mapping[str, int], factor: Mapping[st
 
 
 @lru_cache(maxsize=2**10)
-def choices_of(matters: tuple[tuple[bool, ...], ...], held: tuple[bool, ...]) -> Choices:
-    """Holds and orders of groups, given to which operands each group matters and which operands are held."""
+def choices_of(matters: tuple[tuple[bool, ...], ...], held: tuple[bool, ...], sliding: tuple[bool, ...]) -> Choices:
+    """Holds and orders of groups.
+
+    Args:
+        matters: of every group, to which operands it matters.
+        held: which operands are held.
+        sliding: of which the registers keep what the places of a window share.
+    """
     from .layout_kernel import Choices
 
     groups = range(len(matters))
-    mine = [sum(1 << i for i in groups if matters[i][o]) for o in range(3)]
-    around = [[m for m in range(1 << len(matters)) if not m or m & mine[o]] if held[o] else [0] for o in range(3)]
+    around: list[dict[tuple[int, int], int]] = [{(0, -1): 0} for _ in OPERANDS]
     begin, choice, first, orders = [0], [], [0], []
     for active in range(1 << len(matters)):
         found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for order in permutations(i for i in groups if active >> i & 1):
-            ends = [sum(1 << i for i in order[: n + 1]) for n in range(len(order))]
-            sets = [
-                [0, *(e for e, i in zip(ends, order, strict=True) if matters[i][o])] if held[o] else [0]
-                for o in range(3)
-            ]
+            sets: list[list[int]] = []
+            for o in range(3):
+                mine = [(0, -1)]
+                for n, i in enumerate(order):
+                    if held[o] and matters[i][o]:
+                        mine.append((sum(1 << k for k in order[: n + 1]), i if sliding[o] else -1))
+                sets.append([around[o].setdefault(key, len(around[o])) for key in mine])
             for chosen in product(*sets):
-                found.setdefault(tuple(a.index(c) for a, c in zip(around, chosen, strict=True)), []).append(order)
+                found.setdefault(chosen, []).append(order)
         for numbers, allowed in found.items():
             choice.append(numbers)
             orders += [(*order, *[-1] * (len(matters) - len(order))) for order in allowed]
             first.append(len(orders))
         begin.append(len(choice))
-    starts = np.cumsum([0, *(len(a) for a in around)])
     inner = list(permutations(groups)) if len(matters) > 1 else []
+    sets_of = np.array([key for a in around for key in a], np.int64)
     return Choices(
-        np.array(held, np.int64), np.array(mine, np.int64), starts, np.array([m for a in around for m in a], np.int64),
-        np.array(begin, np.int64), np.array(choice, np.int64), np.array(first, np.int64),
+        np.array(held, np.int64), np.array(sliding, np.int64),
+        np.array([sum(1 << i for i in groups if matters[i][o]) for o in range(3)], np.int64),
+        np.cumsum([0, *map(len, around)]), sets_of[:, 0].copy(), sets_of[:, 1].copy(), np.array(begin, np.int64),
+        np.array(choice, np.int64), np.array(first, np.int64),
         np.array(orders, np.int64).reshape(len(orders), len(matters)),
         np.array(inner, np.int64).reshape(len(inner), len(matters)),
     )  # fmt: skip

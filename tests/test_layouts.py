@@ -1,0 +1,195 @@
+"""The search for layouts against a walk over all of its space, every layout costed by the array itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, permutations, product
+from math import inf, isclose
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.einsums import SMALL, gemm, group_conv
+
+from accelsim.arch import Architecture
+from accelsim.arch.component import OPERANDS, Operand
+from accelsim.arch.layout import Layout
+from accelsim.components.base import SpatialOption
+from accelsim.components.buffer import Buffer
+from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial_kernel import C_CYCLES, C_NEEDED
+from accelsim.errors import DoesNotFit
+from accelsim.ir import Einsum
+from accelsim.mappers.tile.layouts import LayoutLeaf, pieces_of
+from accelsim.mappers.tile.leaf import Leaf
+from accelsim.mappers.tile.stage import TIE, Nest, Shortfall
+
+BITS = (8, 8, 16)
+
+
+class Cost(NamedTuple):
+    cycles: int
+    joules: float
+
+
+def leaf_of(unit: SpatialArray, einsum: Einsum, objective: str = "latency", **ports: float) -> LayoutLeaf:
+    """A search in a machine of 1 GHz, the array fed by a buffer with these ports (bytes per second)."""
+    memory = Buffer(capacity=2**20, read_energy=2e-12, write_energy=3e-12, **ports)
+    arch = Architecture("m", 1e9, {"s": memory}, {"u": unit})
+    bound = arch.units["u"]
+    assert isinstance(bound, SpatialArray)
+    leaf = LayoutLeaf(einsum, bound, SpatialOption(VARIANT, {}), BITS, arch)
+    leaf.objective = objective
+    return leaf
+
+
+def grouped(einsum: Einsum, factor: Mapping[str, int]) -> dict[tuple[bool, ...], list[str]]:
+    """Ranks that take several steps, by the operands that they matter to."""
+    accesses = (einsum.inputs[0], einsum.inputs[1], einsum.output)
+    groups: dict[tuple[bool, ...], list[str]] = {}
+    for r, n in einsum.sizes.items():
+        if n > factor[r]:
+            groups.setdefault(tuple(r in a.ranks for a in accesses), []).append(r)
+    return groups
+
+
+def can_hold(spread: Layout, shared: tuple[str, ...]) -> bool:
+    """Whether registers that elements share along some dimensions can hold an operand under a spread."""
+    sharing = {s.rank for s in spread.spreads if s.dimension in shared}
+    return not sharing & {s.rank for s in spread.spreads if s.dimension not in shared}
+
+
+def space(leaf: LayoutLeaf) -> Iterator[Layout]:
+    """Every layout that the search may choose for the whole Einsum."""
+    sizes = leaf.einsum.sizes
+    for option in leaf.unit.spatial_options(leaf.einsum):
+        assert option.layout is not None
+        spread = option.layout
+        factor = {r: spread.factor(r) for r in sizes}
+        groups = grouped(leaf.einsum, factor)
+        lists = [pieces_of(ranks, sizes, factor) for ranks in groups.values()]
+        for chosen in product(*lists):
+            tile = {r: t for piece in chosen for r, t in piece.items()}
+            cut = [g for g, ranks in groups.items() if any(tile[r] < sizes[r] for r in ranks)]
+            inside = {g: [(r, factor[r]) for r in ranks if tile[r] > factor[r]] for g, ranks in groups.items()}
+            insides = {tuple(loop for g in order for loop in inside[g]) for order in permutations(groups)} | {()}
+            for order in permutations(cut):
+                ends = [0]
+                loops: list[tuple[str, int]] = []
+                for g in order:
+                    loops += [(r, tile[r]) for r in groups[g] if tile[r] < sizes[r]]
+                    ends.append(len(loops))
+                places = {
+                    o: [0, *(end for end, g in zip(ends[1:], order, strict=True) if g[i])]
+                    for i, o in enumerate(OPERANDS)
+                    if o in leaf.unit.registers and can_hold(spread, leaf.unit.registers[o].shared)
+                }
+                for depths in product(*places.values()):
+                    for steps in sorted(insides):
+                        yield Layout(spread.spreads, (*loops, *steps), dict(zip(places, depths, strict=True)))
+
+
+def stated(leaf: LayoutLeaf, layout: Layout) -> Cost | None:
+    """What the array says; None if its registers are too small."""
+    one = {r: np.array([n]) for r, n in leaf.einsum.sizes.items()}
+    try:
+        work = Leaf.run(leaf, leaf.unit.option(leaf.einsum, VARIANT, layout), one, np.ones(1, np.int64))
+    except DoesNotFit:
+        return None
+    return Cost(int(work.cycles[0]), float(work.joules[0]))
+
+
+def compiled(leaf: LayoutLeaf, layout: Layout) -> Cost | None:
+    """The same by compiled code, which takes a fiftieth of the time."""
+    words = leaf.costs.cost(leaf.costs.body(layout), leaf.einsum.sizes)
+    for needed, o in zip(words[C_NEEDED:], OPERANDS, strict=True):
+        if o in layout.holds and needed > leaf.unit.registers[o].capacity:
+            return None
+    return Cost(int(words[C_CYCLES]), float(words @ leaf.word_prices))
+
+
+def same(a: Cost | None, b: Cost | None) -> bool:
+    return a == b or (a is not None and b is not None and a.cycles == b.cycles and isclose(a.joules, b.joules))
+
+
+def check(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
+    """The least objective, and what decides among those near it."""
+    found = leaf.settle(leaf.einsum.sizes, 1)
+    costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
+    for layout in layouts[:: max(1, len(layouts) // 20)]:
+        assert same(compiled(leaf, layout), stated(leaf, layout))
+    if not costs:
+        assert isinstance(found, Shortfall)
+        assert found.needed > found.capacity
+        return
+    assert isinstance(found, Nest)
+    assert found.layout is not None
+    chosen = stated(leaf, found.layout)
+    assert chosen is not None
+    values: dict[str, Callable[[Cost], float]] = {
+        "latency": lambda c: c.cycles, "energy": lambda c: c.joules, "edp": lambda c: c.cycles * c.joules,
+    }  # fmt: skip
+    objective = values[leaf.objective]
+    limit = min(map(objective, costs)) * (1 + TIE) * (1 + 1e-9)
+    near = [c for c in costs if objective(c) <= limit]
+    assert objective(chosen) <= limit
+    if leaf.objective == "energy":
+        least = min(c.cycles for c in near)
+        assert chosen.cycles == least
+        assert isclose(chosen.joules, min(c.joules for c in near if c.cycles == least), rel_tol=1e-8)
+    else:
+        fewest = min(c.joules for c in near)
+        assert isclose(chosen.joules, fewest, rel_tol=1e-8)
+        assert chosen.cycles == min(c.cycles for c in near if c.joules <= fewest * (1 + 1e-9))
+
+
+SIZE = st.integers(1, 5)
+EINSUMS = st.one_of(
+    st.builds(gemm, st.integers(1, 2), SIZE, SIZE, SIZE),
+    st.builds(group_conv, m=SIZE, c=st.integers(1, 3), side=st.tuples(SIZE, st.just(1)),
+              window=st.tuples(st.integers(1, 3), st.just(1)), stride=st.integers(1, 2)),
+    st.builds(group_conv, g=st.integers(1, 3), m=st.integers(1, 4), side=st.tuples(st.just(1), SIZE),
+              window=st.tuples(st.just(1), st.integers(1, 3))),
+    st.builds(group_conv, m=st.integers(1, 3), side=st.tuples(*[st.integers(1, 3)] * 2),
+              window=st.tuples(*[st.integers(1, 2)] * 2)),
+)  # fmt: skip
+ENERGY = st.sampled_from([0.0, 1e-13, 1e-12, 4e-12])
+RATE = st.sampled_from([0.5e9, 1e9, 4e9, inf])
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> SpatialArray:
+    """Arrays of which registers of all kinds are too small, slow to fill, shared and not."""
+    dimensions = {d: draw(st.integers(1, 3)) for d in ("rows", "columns")[: draw(st.integers(1, 2))]}
+    registers: dict[Operand, RegisterFile] = {}
+    for operand in OPERANDS:
+        if draw(st.integers(0, 4)):
+            registers[operand] = RegisterFile(
+                capacity=draw(st.integers(4, 40)), read_energy=draw(ENERGY), write_energy=draw(ENERGY),
+                shared=tuple(d for d in dimensions if draw(st.booleans())),
+                double_buffered=draw(st.booleans()), sliding=draw(st.booleans()),
+            )  # fmt: skip
+    return SpatialArray(
+        name="u", memory="s", dimensions=dimensions, registers=registers, mac_energy=1e-12,
+        transfer_energy=draw(ENERGY),
+        network={o: rate for o in OPERANDS if (rate := draw(RATE)) < inf},
+        spread={"rows": draw(st.sampled_from([("output_channel",), ("input_channel", "column"), ("group", "column")]))},
+        through=draw(st.sampled_from([{}, {"output_channel": "group"}, {"column": "output_channel"}])),
+    )  # fmt: skip
+
+
+def of_some_size(leaf: LayoutLeaf, limit: int) -> list[Layout]:
+    """All layouts to choose from, if they are not too many."""
+    layouts = list(islice(space(leaf), limit))
+    assume(len(layouts) < limit)
+    return layouts
+
+
+@given(EINSUMS, arrays(), st.sampled_from(["latency", "energy", "edp"]), RATE, RATE)
+@settings(SMALL, max_examples=150, suppress_health_check=list(HealthCheck))
+def test_the_best_layout_of_the_space_is_found(
+    einsum: Einsum, unit: SpatialArray, objective: str, read: float, write: float
+) -> None:
+    leaf = leaf_of(unit, einsum, objective, read_bandwidth=read, write_bandwidth=write)
+    check(leaf, of_some_size(leaf, 4000))
