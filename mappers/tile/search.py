@@ -27,8 +27,12 @@ from .leaf import Leaf
 from .operand import Operand
 from .stage import TIE, Found, Hop, Inner, Level, Shortfall, Space, Stage, Way, orders_of
 
-SIZES_PER_RANK = 8
+SIZES_PER_RANK = 16
 """Candidate tile sizes of one rank."""
+SIZES_AMONG_MANY = 6
+"""The same where more than three ranks are tiled."""
+WASTE = 0.7
+"""Steps that ragged tiles of a rank add at most, as a share, when candidates are thinned."""
 MAX_TILED = 4
 """Ranks that are tiled; the others, the smallest, stay whole."""
 NODES = 24
@@ -116,6 +120,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
         inner = leaf
     else:
         inner = Leaf(einsum, unit, option, task.bits, arch)
+    grains = {r: option.layout.factor(r) for r in einsum.sizes} if option.layout else {}
     operands = task.operands[unit.name]
     deepest = max((task.levels[o.chain[-1]] for o in operands), default=1)
     found: Stage | None = None
@@ -123,7 +128,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
         hops = _hops(task, operands, number)
         if not hops and number > 1:
             continue
-        space = space_of(einsum, operands, task.constraint if number == 1 else OpConstraint())
+        space = space_of(einsum, operands, task.constraint if number == 1 else OpConstraint(), grains)
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
         found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, NODES, nested=number > 1)
@@ -168,18 +173,33 @@ def _better(a: tuple[float, int], b: tuple[float, int]) -> bool:
 # -- the space -------------------------------------------------------------------------------------------------------
 
 
-def tile_sizes(size: int, limit: int = SIZES_PER_RANK) -> list[int]:
-    """Candidate tiles of a rank, largest first: whole, equal parts and powers of two, thinned evenly in logarithm."""
-    sizes = {-(-size // n) for n in (1, 2, 3, 4, 6, 8)} | {2**i for i in range(size.bit_length()) if 2**i < size}
-    ordered = sorted(sizes, reverse=True)
+def _up(size: int, grain: int) -> int:
+    return -(-size // grain) * grain
+
+
+def tile_sizes(size: int, limit: int = SIZES_PER_RANK, grain: int = 1) -> list[int]:
+    """Candidate tiles of a rank, largest first: whole, equal parts and powers of two.
+
+    Thinned evenly in logarithm; of neighbours the one that leaves least to ragged last tiles is kept. A unit that runs
+    `grain` points side by side gets multiples of that, and powers of two below.
+    """
+    parts = {min(size, _up(-(-size // n), grain)) for n in (1, 2, 3, 4, 6, 8)}
+    ordered = sorted(parts | {2**i for i in range(size.bit_length()) if 2**i < size}, reverse=True)
     if len(ordered) <= limit:
         return ordered
+
+    def waste(tile: int) -> float:
+        return min(WASTE, -(-size // tile) * -(-tile // grain) / -(-size // grain) - 1)
+
     wanted = [size ** (1 - i / (limit - 1)) for i in range(limit)]
-    return sorted({min(ordered, key=lambda s, w=w: (abs(np.log(s / w)), s)) for w in wanted}, reverse=True)  # type: ignore[misc]
+    kept = {min(ordered, key=lambda s, w=w: (abs(np.log(s / w)) + waste(s), s)) for w in wanted}  # type: ignore[misc]
+    return sorted(kept | {1}, reverse=True)
 
 
-def space_of(einsum: Einsum, operands: Sequence[Operand], constraint: OpConstraint) -> Space:
-    """Ranks to tile, with their sizes and the orders of their loops."""
+def space_of(
+    einsum: Einsum, operands: Sequence[Operand], constraint: OpConstraint, grains: Mapping[str, int]
+) -> Space:
+    """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks."""
     outer, inner = _tiled_ranks(einsum, operands)
     fixed = dict.fromkeys((*(constraint.order or ()), *constraint.tiles))
     outer += [r for r in fixed if r not in (*outer, *inner)]
@@ -187,11 +207,13 @@ def space_of(einsum: Einsum, operands: Sequence[Operand], constraint: OpConstrai
     orders = orders_of(outer, inner)
     if constraint.order:
         orders = tuple(p for p in orders_of((), ranks) if constraint.allows(order=p))
-    # Ranks of which many are tiled get fewer sizes each.
-    limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_PER_RANK - 2
+    limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_AMONG_MANY
     sizes = {
-        r: [constraint.tiles[r]] if r in constraint.tiles else tile_sizes(einsum.sizes[r], limit) for r in ranks
-    }  # fmt: skip
+        r: [constraint.tiles[r]]
+        if r in constraint.tiles
+        else tile_sizes(einsum.sizes[r], limit, grains.get(r, 1))
+        for r in ranks
+    }
     return Space(sizes, orders)
 
 
