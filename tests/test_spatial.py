@@ -18,7 +18,7 @@ from accelsim.arch.component import OPERANDS, Operand
 from accelsim.arch.layout import Layout, Spread
 from accelsim.components.base import Cost, SpatialOption
 from accelsim.components.nest import LayoutNest
-from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial import FILLINGS, VARIANT, Filling, RegisterFile, SpatialArray
 from accelsim.components.spatial_kernel import TileCosts
 from accelsim.errors import BadInput, DoesNotFit, SpecError
 from accelsim.ir import Access, Apply, Einsum, Read
@@ -313,11 +313,19 @@ def matmul_cost(unit: SpatialArray, loops: tuple[tuple[str, int], ...], hold: in
     return unit.cost(einsum, option, {r: np.array([n]) for r, n in einsum.sizes.items()}, (8, 8, 8))
 
 
-@given(cases(), st.lists(st.sampled_from([None, 0.3e9, 1e9, 5e9]), min_size=4, max_size=4), st.booleans())
-@settings(SMALL, max_examples=200)
-def test_mappers_take_the_same_times(case: Case, rates: list[float | None], double: bool) -> None:
+@given(
+    cases(), st.lists(st.sampled_from([None, 0.3e9, 1e9, 5e9]), min_size=4, max_size=4), st.booleans(),
+    st.lists(st.sampled_from(FILLINGS), min_size=3, max_size=3),
+)  # fmt: skip
+@settings(SMALL, max_examples=400)
+def test_mappers_take_the_same_times(
+    case: Case, rates: list[float | None], double: bool, fillings: list[Filling]
+) -> None:
     network = {o: rate for o, rate in zip(OPERANDS, rates, strict=False) if rate is not None}
-    files = {o: f.model_copy(update={"double_buffered": double}) for o, f in case.unit.registers.items()}
+    files = {
+        o: case.unit.registers[o].model_copy(update={"double_buffered": double, "filling": filling})
+        for o, filling in zip(OPERANDS, fillings, strict=True)
+    }
     unit = case.unit.model_copy(update={"network": network, "registers": files})
     fed = machine(unit, bandwidth=rates[3] or float("inf"))
     assert isinstance(fed, SpatialArray)
@@ -345,6 +353,37 @@ def test_double_buffered_fills_hide_behind_the_whole_visit() -> None:
     assert (cost.cycles[0], cost.latency[0]) == (96, 3 + 8)
     cost = matmul_cost(matmul_unit({"weight": 0.25e9}, double=True), (("n", 2),), 1)
     assert (cost.cycles[0], cost.latency[0]) == (128, 3 + 32)
+
+
+def filled(filling: Filling, rate: float) -> int:
+    """Cycles of `matmul_cost` with four pieces of weights that pass at so many bytes per cycle."""
+    unit = matmul_unit({"weight": rate * 1e9})
+    file = unit.registers["weight"].model_copy(update={"filling": filling})
+    changed = unit.model_copy(update={"registers": {"weight": file}})
+    return int(matmul_cost(changed, (("n", 2),), 1).cycles[0])
+
+
+def test_fills_may_stop_the_array_or_queue() -> None:
+    """Four pieces of 8 bytes, each used in 24 steps, 6 sweeps of 4."""
+    assert filled("last_use", 1) == 96 + 8 + 3 * (8 - 4)
+    assert filled("ahead", 1) == 96 + 8
+    assert filled("stop", 1) == 96 + 4 * 8
+    assert filled("ahead", 0.25) == 96 + 32 + 3 * (32 - 24)
+
+
+@pytest.mark.parametrize(("filling", "waits"), [("ahead", 3 * 10), ("stop", 21 * 4)])
+def test_a_window_that_starts_anew_is_filled_whole(filling: Filling, waits: int) -> None:
+    """Windows of 5 words in 7 places of a row of 11, one row after the other for 3 channels: 2 cycles for a word, which
+    hide behind the 5 steps of a place if they may. Without queues every fill counts as the mean, 33 words in 21."""
+    einsum = group_conv(c=3, side=(1, 7), window=(1, 5))
+    file = RegisterFile(capacity=16, sliding=True, filling=filling)
+    unit = SpatialArray(memory="s", dimensions={"rows": 1}, network={"input": 0.5e9}, registers={"input": file})
+    fed = machine(unit, bandwidth=float("inf"))
+    assert isinstance(fed, SpatialArray)
+    option = fed.option(einsum, VARIANT, Layout((), (("c", 1), ("q", 1)), {"input": 2}))
+    cost = fed.cost(einsum, option, {r: np.array([n]) for r, n in einsum.sizes.items()}, (8, 8, 8))
+    assert cost.reads[0][0] == 33
+    assert cost.cycles[0] == 3 * 7 * 5 + waits
 
 
 def test_networks_and_ports_bound_the_steps() -> None:

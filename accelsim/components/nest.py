@@ -92,15 +92,17 @@ class LayoutNest:
                 result = result * _count(self._pieces[rank][-1])
         return result
 
-    def visits(self, access: Access, depth: int) -> IntArray:
+    def visits(self, access: Access, depth: int, *, slide: bool = False) -> IntArray:
         """How often the tile of a tensor inside the outer `depth` loops changes, the first one included.
 
-        Loops that do not matter to the tensor do not change it unless a loop inside them that matters does.
+        Loops that do not matter to the tensor do not change it unless a loop inside them that matters does. With
+        `slide`, that the innermost loop moves it on is no change.
         """
         parts: list[Parts] = []
         for rank in self.einsum.sizes:
             if rank in access.ranks:
-                parts.append(((rank,), [(p.number, p.last) for p in self.pieces(rank, depth)]))
+                pieces = self._swept(rank, depth) if slide else self.pieces(rank, depth)
+                parts.append(((rank,), [(p.number, p.last) for p in pieces]))
         return self._over_visits(access, depth, parts, lambda rank, cuts: _count(self._pieces[rank][cuts]))
 
     def sweeps(self, access: Access, depth: int) -> IntArray:

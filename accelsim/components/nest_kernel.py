@@ -256,17 +256,20 @@ def has(b: Body, x: int, r: int) -> bool:
 
 
 @_jit
-def over_visits(b: Body, w: Room, access: int, depth: int, o: int, counting: bool) -> int:
-    """Tiles (`counting`), or elements that arrive at the holders of operand `o`, over all visits."""
+def over_visits(b: Body, w: Room, access: int, depth: int, o: int, counting: bool, slide: int) -> int:
+    """Tiles (`counting`), or elements that arrive at the holders of operand `o`, over all visits; those that the
+    innermost loop moves on along rank `slide` (-1: none) are one."""
     parts = 0
     for x in range(len(b.factor) if counting else len(b.indices)):
         if counting and b.relevant[access, x] == 1:
-            level = w.level[depth, x]
+            level = w.level[depth, x] - (1 if x == slide else 0)
             w.amounts[x] = w.pieces[x, level]
             for p in range(w.pieces[x, level]):
                 w.amount[x, p], w.amount_last[x, p] = w.number[x, level, p], w.last[x, level, p]
+                if x == slide and w.extent[x, level, p] > b.loops[depth - 1, 1]:
+                    w.amount_last[x, p] = depth - 1
         elif not counting and b.indices[x, 0] == access:
-            along_index(b, w, x, x, depth, o, b.slide[access] if depth == b.depth[access] else -1)
+            along_index(b, w, x, x, depth, o, slide)
         else:
             w.amounts[x] = -1
         parts = x + 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf, prod
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -19,9 +19,11 @@ from ..errors import BadInput, DoesNotFit
 from ..ir import Access, Einsum
 from ..ir.roles import RankRole, rank_roles
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
-from .nest import LayoutNest
+from .nest import LayoutNest, slides
 from .spreads import Shares, SpreadRules, best_spreads
 
+Filling: TypeAlias = Literal["last_use", "ahead", "stop"]
+FILLINGS: tuple[Filling, ...] = get_args(Filling)
 VARIANT = "spatial"
 OPTIONS = 8
 """Spreads that are offered for an Einsum."""
@@ -42,6 +44,14 @@ class RegisterFile(BaseModel):
     sliding: Annotated[
         bool, Field(description="A piece that a loop slides along a window keeps the words of both places.")
     ] = False  # fmt: skip
+    filling: Annotated[
+        Filling,
+        Field(
+            description="What a fill overlaps with, unless double-buffered: `last_use` of each word that it replaces; "
+            "`ahead`, words that wait in queues, with all of the visit before, but for a sliding window that starts "
+            "anew; `stop`, with nothing."
+        ),
+    ] = "last_use"
     read_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte read by an element.")] = None
     write_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte written.")] = None
 
@@ -75,8 +85,9 @@ class SpatialArray(ComputeUnit):
     Cycles are the steps, or what the network or the memories need to move the bytes when that takes longer, and the
     waits for registers: a fill overlaps with the last sweep over what it replaces (the loops inside the hold, without
     the outer ones that only use the same words again), the rest of it stops the array. With `double_buffered` registers
-    it overlaps with all of the visit before. The first fill of a tile always stops the array, or is latency where all
-    registers are double buffered.
+    or `filling: ahead` it overlaps with all of the visit before, with `filling: stop` not at all. The first fill of a
+    tile always stops the array, or is latency where all registers are double buffered. The array waits for the operand
+    that makes it wait longest.
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) steps each.
     """
@@ -341,13 +352,21 @@ class SpatialArray(ComputeUnit):
         self, nest: LayoutNest, operand: Operand, amount: IntArray, steps: IntArray, bits: Sequence[int]
     ) -> tuple[IntArray, IntArray]:
         """Cycles of the first fill (drain) of registers, after those for which later ones stop the array."""
-        registers, depth = self.registers[operand], nest.holds[operand]
-        visits = nest.visits(_access(nest.einsum, operand), depth)
-        fill = self.operand_cycles(operand, -(-amount // visits), len(bits) - 1)
-        window = steps // visits
-        if not registers.double_buffered:
-            window = window // nest.sweeps(_access(nest.einsum, operand), depth)
-        return (visits - 1) * np.maximum(0, fill - window), fill
+        registers, depth, access = self.registers[operand], nest.holds[operand], _access(nest.einsum, operand)
+        filling = "ahead" if registers.double_buffered else registers.filling
+        visits = nest.visits(access, depth)
+        window = steps // visits if filling != "stop" else np.zeros_like(steps)
+        if filling == "last_use":
+            window = window // nest.sweeps(access, depth)
+        sliding = registers.sliding and not registers.double_buffered and slides(access, nest.layout, depth)
+        if filling != "ahead" or not sliding:
+            fill = self.operand_cycles(operand, -(-amount // visits), len(bits) - 1)
+            return (visits - 1) * np.maximum(0, fill - window), fill
+        starts = nest.visits(access, depth, slide=True)
+        whole = bytes_of(nest.moved(access, depth, ()), bits[OPERANDS.index(operand)]) // visits
+        each = np.maximum(0, amount - starts * whole) // np.maximum(1, visits - starts)
+        fill, further = (self.operand_cycles(operand, n, len(bits) - 1) for n in (whole, each))
+        return (starts - 1) * fill + (visits - starts) * np.maximum(0, further - window), fill
 
     def operand_cycles(self, operand: Operand, amount: IntArray, inputs: int) -> IntArray:
         """Cycles in which bytes of one operand alone pass the network and its memory's port."""

@@ -25,15 +25,17 @@ from .nest_kernel import (
     steps_of,
     sweeps,
 )
-from .spatial import SpatialArray
+from .spatial import FILLINGS, SpatialArray
 
 INPUT, WEIGHT, OUTPUT = range(3)
-(U_WIDTH, U_RESULT, U_SLICES, U_LATENCY, U_CAPACITY, U_DOUBLE, U_RATE, U_PORT, U_PARTIAL, U_WORDS) = (
-    0, 3, 4, 5, 6, 9, 12, 18, 21, 22
+(U_WIDTH, U_RESULT, U_SLICES, U_LATENCY, U_CAPACITY, U_DOUBLE, U_RATE, U_PORT, U_PARTIAL, U_FILLING, U_WORDS) = (
+    0, 3, 4, 5, 6, 9, 12, 18, 21, 22, 25
 )  # fmt: skip
+LAST_USE, AHEAD, STOP = range(3)
 """Words that describe a unit: bits of input, weight and partial sum; of results; steps per product; cycles to a tile's
 results; by operand: bytes of registers (-1: none), whether they are double buffered, bytes per cycle of the network as
-a fraction (0: any number), the port of its memory (-1: none); the port that partial results are read through."""
+a fraction (0: any number), the port of its memory (-1: none); the port that partial results are read through; by
+operand, what a fill overlaps with."""
 (
     C_CYCLES, C_LATENCY, C_READS, C_WRITES, C_PARTIAL, C_MAC, C_TRANSFER, C_REGISTERS, C_NEEDED, C_WORDS
 ) = (0, 1, 2, 4, 5, 6, 7, 8, 14, 17)  # fmt: skip
@@ -82,6 +84,25 @@ def moving(u: IntArray, ports: IntArray, reads: int, weights: int, writes: int, 
 
 
 @_jit
+def waits_for(b: Body, u: IntArray, ports: IntArray, o: int, steps: int, amount: int, w: Room) -> tuple[int, int]:
+    """Cycles for which later fills of an operand's registers stop the array, and those of the first."""
+    depth, double = b.depth[o], u[U_DOUBLE + o] == 1
+    filling = AHEAD if double else u[U_FILLING + o]
+    visits = over_visits(b, w, o, depth, -1, True, -1)
+    window = steps // visits if filling != STOP else 0
+    if filling == LAST_USE:
+        window //= sweeps(b, w, o, depth)
+    if filling != AHEAD or double or b.slide[o] < 0:
+        fill = alone(u, ports, o, -(-amount // visits))
+        return (visits - 1) * max(0, fill - window), fill
+    starts = over_visits(b, w, o, depth, -1, True, b.slide[o])
+    whole = bytes_of(over_visits(b, w, o, depth, -1, False, -1), u[U_WIDTH + o]) // visits
+    each = max(0, amount - starts * whole) // max(1, visits - starts)
+    fill = alone(u, ports, o, whole)
+    return (starts - 1) * fill + (visits - starts) * max(0, alone(u, ports, o, each) - window), fill
+
+
+@_jit
 def tile_cost(
     b: Body, u: IntArray, ports: IntArray, extents: IntArray, resumed: bool, unfinished: bool, w: Room, out: IntArray
 ) -> None:
@@ -93,13 +114,14 @@ def tile_cost(
         points *= extents[r]
     out[:] = 0
     out[C_MAC], out[C_LATENCY] = points * u[U_SLICES], u[U_LATENCY]
-    once = over_visits(b, w, OUTPUT, 0, -1, False)
+    once = over_visits(b, w, OUTPUT, 0, -1, False, -1)
     for o in range(3):
         depth, width = b.depth[o], u[U_WIDTH + o]
         if depth < 0:
             memory, network, read = moved_always(b, w, o, -1), moved_always(b, w, o, o), 0
         else:
-            memory, network = over_visits(b, w, o, depth, -1, False), over_visits(b, w, o, depth, o, False)
+            memory = over_visits(b, w, o, depth, -1, False, b.slide[o])
+            network = over_visits(b, w, o, depth, o, False, b.slide[o])
             read = moved_always(b, w, o, o)
             out[C_NEEDED + o] = bytes_of(held(b, w, o, depth), width) * (2 if u[U_DOUBLE + o] else 1)
         write = network
@@ -123,13 +145,8 @@ def tile_cost(
         depth = b.depth[o]
         if depth < 0:
             continue
-        visits = over_visits(b, w, o, depth, -1, True)
-        amount = out[C_WRITES] if o == OUTPUT else out[C_READS + o]
-        fill = alone(u, ports, o, -(-amount // visits))
-        window = steps // visits
-        if u[U_DOUBLE + o] == 0:
-            window //= sweeps(b, w, o, depth)
-        waits = max(waits, (visits - 1) * max(0, fill - window))
+        wait, fill = waits_for(b, u, ports, o, steps, out[C_WRITES] if o == OUTPUT else out[C_READS + o], w)
+        waits = max(waits, wait)
         if o != OUTPUT:
             first = max(first, fill)
             hidden = hidden and u[U_DOUBLE + o] == 1
@@ -237,4 +254,5 @@ def _unit_words(unit: SpatialArray, bits: Sequence[int]) -> tuple[IntArray, IntA
         words[U_CAPACITY + o] = -1 if registers is None else registers.capacity
         words[U_DOUBLE + o] = registers is not None and registers.double_buffered
         words[U_RATE + 2 * o : U_RATE + 2 * o + 2] = rate
+        words[U_FILLING + o] = FILLINGS.index("last_use" if registers is None else registers.filling)
     return words, np.array(list(ports.values()), np.int64).reshape(-1, 2)
