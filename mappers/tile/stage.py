@@ -531,13 +531,16 @@ class _Pick:
             return
         self.least = min(self.least, least)
         cuts, columns = np.nonzero(value <= self.least * (1 + TIE))
+        if not len(cuts):
+            return
         at = cuts, columns
-        self.near.append(np.stack([value[at], traffic[at], moved[at], rows[columns], cuts]))
+        near = np.stack([value[at], traffic[at], moved[at], rows[columns], cuts])
         if self.winner[0] > self.least * (1 + TIE):
             self.winner = inf, inf
-        best = np.lexsort((value[at], traffic[at]))[0]
-        found = float(value[at][best]), float(traffic[at][best])
+        best = np.lexsort((near[0], near[1]))[0]
+        found = float(near[0, best]), float(near[1, best])
         self.winner = min(self.winner, found, key=lambda pair: (pair[1], pair[0]))
+        self.near.append(near[:, (near[0] < self.winner[0]) | (near[1] <= self.winner[1])])
 
     def _found(self, value: float, traffic: int, row: int, number: int) -> Found:
         cuts, order = self.stage.cuts[number], self.stage.orders[number]
