@@ -157,6 +157,8 @@ def load_model(path: str | Path) -> Any:
         except (checker.ValidationError, RuntimeError) as error:
             raise BadInput(f"{path}: its local functions cannot be written out: {error}") from error
     opset = model_opset(model)
+    if opset >= 2**31:
+        raise BadInput(f"{path}: there is no opset {opset}")
     if opset < OLDEST_OPSET:
         raise BadInput(
             f"{path}: opset {opset} is too old (opset {OLDEST_OPSET} or later; onnx.version_converter.convert_version "
@@ -167,12 +169,12 @@ def load_model(path: str | Path) -> Any:
 
 def _is_utf_8(message: Any) -> bool:
     """Whether the texts of a message and of those in it are; what is not comes out of protobuf as bytes."""
-    for field, value in message.ListFields():
+    for kind, value in message.ListFields():
         values = value if hasattr(value, "append") else (value,)
-        if field.type == field.TYPE_MESSAGE:
+        if kind.type == kind.TYPE_MESSAGE:
             if not all(map(_is_utf_8, values)):
                 return False
-        elif field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in values):
+        elif kind.type == kind.TYPE_STRING and not all(isinstance(text, str) for text in values):
             return False
     return True
 

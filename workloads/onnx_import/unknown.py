@@ -81,9 +81,9 @@ def _inferred(g: GraphImport, node: Node) -> dict[str, Known]:
 
     proto = node_proto(node)
     present = {name: g.values[name] for name in node.inputs if name}
-    types = {n: helper.make_tensor_type_proto(v.elem_type, v.shape) for n, v in present.items()}
-    data = {n: numpy_helper.from_array(v.data, n) for n, v in present.items() if v.data is not None}
     try:
+        types = {n: helper.make_tensor_type_proto(v.elem_type, v.shape) for n, v in present.items()}
+        data = {n: numpy_helper.from_array(v.data, n) for n, v in present.items() if v.data is not None}
         schema = onnx.defs.get_schema(node.op_type, node.opset, node.domain)
         found = onnx.shape_inference.infer_node_outputs(
             schema, proto, types, data, opset_imports=[helper.make_opsetid(node.domain, node.opset)]
