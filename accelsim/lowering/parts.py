@@ -24,6 +24,7 @@ from ..mapping.tree import (
     levels,
     walk,
 )
+from .halos import Ranges, halo_ranges
 from .order import path, within
 from .schedule import Nest, Place
 
@@ -35,6 +36,7 @@ class Leaf:
     Attributes:
         cuts: by depth the rank of this Einsum that the loop there cuts; empty for none, and for an Iterate.
         guides: by depth of a Loop that cuts none, another Op inside it and the rank of that one's Einsum that it cuts.
+        points: by depth of a Loop with a halo that cuts a rank, its points in each iteration.
     """
 
     at: Position
@@ -43,13 +45,16 @@ class Leaf:
     levels: tuple[Loop | Iterate, ...]
     cuts: tuple[str, ...] = ()
     guides: MappingABC[int, tuple[Leaf, str]] = field(default_factory=dict)
+    points: MappingABC[int, tuple[range, ...]] = field(default_factory=dict)
 
     @property
     def largest(self) -> dict[str, int]:
         """Extents of the largest tile that the Op runs."""
         found = dict(self.einsum.sizes)
-        for rank, level in zip(self.cuts, self.levels, strict=True):
-            if rank and isinstance(level, Loop):
+        for depth, (rank, level) in enumerate(zip(self.cuts, self.levels, strict=True)):
+            if depth in self.points:
+                found[rank] = max(len(points) for points in self.points[depth])
+            elif rank and isinstance(level, Loop):
                 found[rank] = min(found[rank], level.tile)
         return found
 
@@ -148,12 +153,15 @@ class Use:
     access: Access
     extents: MappingABC[str, int]
 
-    def shifts(self, depth: int) -> tuple[tuple[int, ...], ...]:
-        """How far an iteration of each of the outer `depth` loops shifts each index, per element of the tile."""
+    def shifts(self, depth: int) -> Hashable:
+        """How far an iteration of each of the outer `depth` loops shifts each index, per element of the tile.
+
+        Loops with a halo shift by what they say in each iteration.
+        """
         return tuple(
             tuple(sum(c for r, c in index.terms if r == self.leaf.cuts[d]) for d in range(depth))
             for index in self.access.indices
-        )
+        ), tuple(self.leaf.points.get(d) for d in range(depth))
 
 
 def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
@@ -170,8 +178,21 @@ def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
         if einsum is None:
             raise MappingError(f"position {format_position(at)}: the Workload has no Einsum {node.einsum!r}")
         leaves.append(Leaf(at, node, einsum, levels(mapping.root, at)))
-    known: dict[tuple[Position, int], str] = {}
-    named = [replace(leaf, cuts=_cuts(leaf, leaves, mapping, known)) for leaf in leaves]
+    halos: dict[Position, dict[Position, Ranges]] = {}
+    for at, node in walk(mapping.root):
+        if isinstance(node, Loop) and node.halo:
+            halos[at] = halo_ranges(node, at, {x.at: x.einsum for x in leaves if within(x.at, at)})
+    known = {
+        (leaf.at, depth): halos[at][leaf.at].rank
+        for leaf in leaves
+        for depth, at in enumerate(_loop_positions(mapping, leaf.at))
+        if at in halos
+    }
+    named = []
+    for leaf in leaves:
+        around = enumerate(_loop_positions(mapping, leaf.at))
+        points = {d: halos[at][leaf.at].points for d, at in around if at in halos and halos[at][leaf.at].rank}
+        named.append(replace(leaf, cuts=_cuts(leaf, leaves, mapping, known), points=points))
     return [_with_guides(leaf, named, mapping) for leaf in named]
 
 
@@ -247,20 +268,31 @@ def nest_of(leaves: Sequence[Leaf], depth: int) -> Nest:
     lead = leaves[0]
     sizes = dict(lead.einsum.sizes)
     cuts: list[list[str]] = [[rank] if rank else [] for rank in lead.cuts[:depth]]
+    widths: dict[int, dict[str, tuple[int, ...]]] = {d: {} for d, x in enumerate(lead.levels[:depth]) if _halo(x)}
+    for d in widths.keys() & lead.points.keys():
+        widths[d][lead.cuts[d]] = tuple(map(len, lead.points[d]))
     for leaf in leaves[1:]:
         sizes |= {leaf.foreign(rank): size for rank, size in leaf.einsum.sizes.items()}
         for d in range(depth):
             if leaf.cuts[d]:
                 cuts[d].append(leaf.foreign(leaf.cuts[d]))
+        for d in widths.keys() & leaf.points.keys():
+            widths[d][leaf.foreign(leaf.cuts[d])] = tuple(map(len, leaf.points[d]))
     for d, (guide, rank) in lead.guides.items():
         if d >= depth or cuts[d]:
             continue
         name = guide.foreign(rank)
         sizes[name] = guide.einsum.sizes[rank]
+        for outer in [x for x in widths if x <= d and guide.cuts[x] == rank]:
+            widths[outer][name] = tuple(map(len, guide.points[outer]))
         for outer in range(d + 1):
             if guide.cuts[outer] == rank and name not in cuts[outer]:
                 cuts[outer].append(name)
-    return Nest(lead.levels[:depth], sizes, tuple(tuple(names) for names in cuts))
+    return Nest(lead.levels[:depth], sizes, tuple(tuple(names) for names in cuts), widths)
+
+
+def _halo(level: Loop | Iterate) -> bool:
+    return isinstance(level, Loop) and bool(level.halo)
 
 
 @dataclass(frozen=True)

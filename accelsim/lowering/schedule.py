@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..engine.builder import Phase, Repeat, Run
 from ..mapping.tree import Iterate, Loop
@@ -40,11 +40,13 @@ class Nest:
         levels: the loops, outermost first.
         sizes: sizes of ranks before any loop.
         cuts: by depth the ranks that a Loop cuts alike, so that the first tells how often it runs.
+        widths: by depth of a Loop with a halo the extents of the ranks that it cuts, in each iteration.
     """
 
     levels: tuple[Loop | Iterate, ...]
     sizes: Mapping[str, int]
     cuts: tuple[tuple[str, ...], ...]
+    widths: Mapping[int, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
 
 
 def nest_schedule(
@@ -58,7 +60,7 @@ def nest_schedule(
         reducing: loop depths whose loops leave a partial result between their iterations.
 
     A loop of n iterations has at most four kinds of them (first, middle, last, ragged last), so the schedule's length
-    does not depend on n.
+    does not depend on n; a Loop with a halo has as many as there are different boxes.
     """
     known: dict[tuple[int, Place], Block] = {}
 
@@ -74,6 +76,8 @@ def nest_schedule(
 
     def loop(j: int, place: Place) -> Block:
         level, ranks = nest.levels[j], nest.cuts[j]
+        if j in nest.widths:
+            return halo(j, place)
         if isinstance(level, Iterate):
             n, tile, ragged = level.count, 0, 0
         else:
@@ -93,6 +97,16 @@ def nest_schedule(
             (1, body(j + 1, _cut(tail, ranks, ragged or tile))),
         )
 
+    def halo(j: int, place: Place) -> Block:
+        ranks = sorted(nest.widths[j])
+        boxes = [dict(zip(ranks, wide, strict=True)) for wide in zip(*(nest.widths[j][r] for r in ranks), strict=True)]
+        if len(boxes) == 1:
+            return body(j + 1, _wide(place, boxes[0]))
+        middle = Place(place.extents, j + 1, j + 1, place.resumed, place.unfinished)
+        inner = [(1, body(j + 1, _wide(middle, box))) for box in boxes[1:-1]]
+        head, tail = replace(place, last=j + 1), replace(place, first=j + 1)
+        return _join((1, body(j + 1, _wide(head, boxes[0]))), *inner, (1, body(j + 1, _wide(tail, boxes[-1]))))
+
     return body(0, Place(tuple(sorted(nest.sizes.items()))))
 
 
@@ -100,6 +114,10 @@ def _cut(place: Place, ranks: Sequence[str], tile: int) -> Place:
     if not ranks:
         return place
     return replace(place, extents=tuple((r, min(e, tile) if r in ranks else e) for r, e in place.extents))
+
+
+def _wide(place: Place, extents: Mapping[str, int]) -> Place:
+    return replace(place, extents=tuple((r, extents.get(r, e)) for r, e in place.extents))
 
 
 def _join(*parts: tuple[int, Block]) -> Block:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
-from .counting import Tally, Use, tile_bytes
+from .counting import Tally, Use, stay_bytes, tile_bytes
 from .scope import Place, Scope, within
 from .tree import Move, Par, Pipe, Position, Stay, format_position
 
@@ -43,15 +43,15 @@ class Peak:
 def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict[str, list[Content]]:
     """Everything that lies in each memory.
 
-    A Stay takes its tensor's bytes, for every instance that it holds. A Move takes `buffers` times its largest tile: a
-    load at its destination from the start of `issue` to the end of the child of a Seq in which it is due, a store at
-    its source from the start of the child of a Seq in which it is issued to the end of `due`; neither where the tensor
-    stays there. A Pipe takes `depths` times the tile that one stage hands to another.
+    A Stay takes its tensor's bytes, or inside Loops those of its largest tile, for every instance that it holds. A Move
+    takes `buffers` times its largest tile: a load at its destination from the start of `issue` to the end of the child
+    of a Seq in which it is due, a store at its source from the start of the child of a Seq in which it is issued to the
+    end of `due`; neither where the tensor stays there. A Pipe takes `depths` times the tile that one stage hands to
+    another.
     """
     found: dict[str, list[Content]] = {name: [] for name in arch.memories}
     for stay in scope.mapping.stays:
-        first, last = scope.tree.first[stay.start], scope.tree.last[stay.end]
-        found[stay.memory].append(Content(stay.tensor, scope.stay_bytes(stay), first, last))
+        found[stay.memory] += _held(scope, stay)
     for move, counted in zip(scope.mapping.moves, tallies, strict=True):
         memory = move.src if move.store else move.dst
         if stays_at(scope, move.tensor, memory, move.issue if move.store else move.due):
@@ -67,6 +67,29 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
             life = scope.tree.first[pipe], scope.tree.last[pipe]
             found[memory].append(Content(what, depth * nbytes, *life))
     return found
+
+
+def _held(scope: Scope, stay: Stay) -> list[Content]:
+    """What a Stay takes up; over another one, as long as both last, only what it has more, and what waits aside."""
+    first, last = scope.tree.first[stay.start], scope.tree.last[stay.end]
+    nbytes = stay_bytes(scope, stay)
+    under = covered(scope, stay)
+    if under is None:
+        return [Content(stay.tensor, nbytes, first, last)]
+    both = min(last, scope.tree.last[under.end])
+    found = [
+        Content(stay.tensor, max(0, nbytes - stay_bytes(scope, under)), first, both),
+        Content(f"results of {stay.tensor} that wait aside", stay.aside, first, both),
+    ]
+    return found + ([Content(stay.tensor, nbytes, both + 1, last)] if both < last else [])
+
+
+def covered(scope: Scope, stay: Stay) -> Stay | None:
+    """The Stay in whose place another one lies."""
+    for other in scope.stays.get(stay.over, ()):
+        if other.memory == stay.memory and other.end == stay.start:
+            return other
+    return None
 
 
 def stays_at(scope: Scope, tensor: str, memory: str, at: Position) -> bool:
@@ -187,7 +210,7 @@ def collisions(scope: Scope, arch: Architecture) -> list[str]:
     for stay in scope.mapping.stays:
         if stay.address is None:
             continue
-        end = stay.address + scope.stay_bytes(stay)
+        end = stay.address + stay_bytes(scope, stay)
         if end > arch.memories[stay.memory].capacity:
             found.append(
                 f"{_shown(scope, stay)} ends {end - arch.memories[stay.memory].capacity:,} bytes beyond {stay.memory} "
@@ -195,7 +218,7 @@ def collisions(scope: Scope, arch: Architecture) -> list[str]:
             )
         by_memory.setdefault(stay.memory, []).append(stay)
     for stays in by_memory.values():
-        spans = [(s, scope.tree.first[s.start], scope.tree.last[s.end]) for s in stays]
+        spans = _addressed(scope, stays)
         pairs = _colliding(scope, spans)
         for block in scope.tree.blocks:
             pairs += _colliding_across(scope, block, spans)
@@ -209,9 +232,23 @@ def collisions(scope: Scope, arch: Architecture) -> list[str]:
     return found
 
 
+def _addressed(scope: Scope, stays: Sequence[Stay]) -> list[tuple[Stay, int, int]]:
+    """Stays with their first and last steps; of two in one place the larger alone has the steps that both last."""
+    spans = {stay: (scope.tree.first[stay.start], scope.tree.last[stay.end]) for stay in stays}
+    for stay in stays:
+        under = covered(scope, stay)
+        if under in spans and under is not None and under.address == stay.address:
+            (first, last), (begin, end) = spans[under], spans[stay]
+            if stay_bytes(scope, under) < stay_bytes(scope, stay):
+                spans[under] = first, begin - 1
+            else:
+                spans[stay] = last + 1, end
+    return [(stay, first, last) for stay, (first, last) in spans.items() if first <= last]
+
+
 def _range(scope: Scope, stay: Stay) -> tuple[int, int]:
     assert stay.address is not None
-    return stay.address, stay.address + scope.stay_bytes(stay)
+    return stay.address, stay.address + stay_bytes(scope, stay)
 
 
 def _shown(scope: Scope, stay: Stay) -> str:

@@ -7,6 +7,7 @@ alike share a box where that is smaller; others add up. A tile never has more by
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +15,7 @@ from math import prod
 
 from ..ir import Access
 from .scope import Level, Place, Scope
-from .tree import Iterate, Loop, Move
+from .tree import BODY, Iterate, Loop, Move, Position, Stay
 
 Spread = dict[int, int]
 """Extent of a rank to the number of tiles that have it."""
@@ -75,6 +76,32 @@ def tally(scope: Scope, move: Move) -> Tally:
     return Tally(tiles, nbytes, largest, tiles // visits * once, nbytes // visits * once)
 
 
+def stay_bytes(scope: Scope, stay: Stay) -> int:
+    """Bytes that a Stay takes up: of the tensor, or inside Loops of its largest tile, times the instances it holds."""
+    loops = scope.tree.loops[stay.start]
+    around = [node for at in loops if isinstance(node := scope.tree.nodes[at], Loop)]
+    if not around:
+        return scope.whole_bytes(stay)
+    body = (*loops[-1], BODY)
+    made = scope.served(stay.tensor, body, store=True)
+    uses = [
+        Use(place, place.levels[: len(loops)], tuple(scope.accesses(place, stay.tensor, store=bool(made))))
+        for place in made or scope.served(stay.tensor, body, store=False)
+    ]
+    if not uses:
+        return scope.whole_bytes(stay)
+    return max(tile_bytes(scope, uses, extents) for extents, _ in _tiles(scope, uses)) * scope.instances(stay)
+
+
+def points(scope: Scope) -> dict[str, int]:
+    """Points of its iteration space that each Einsum runs, those included that Loops with a halo make again."""
+    found: dict[str, int] = {}
+    for place in scope.places:
+        for (extents,), count in _tiles(scope, [Use(place, place.levels, ())]):
+            found[place.einsum.name] = found.get(place.einsum.name, 0) + count * prod(extents.values())
+    return found
+
+
 def _tiles(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dict[str, int]], int]]:
     """The extents of the ranks of each use, and how many tiles have them."""
     if len(uses) == 1 and all(level.rank or isinstance(level.node, Iterate) for level in uses[0].levels):
@@ -100,6 +127,8 @@ def _spreads(use: Use) -> tuple[dict[str, Spread], int]:
     for level in use.levels:
         if isinstance(level.node, Iterate):
             times *= level.node.count
+        elif level.spans:
+            spreads[level.rank] = Counter(level.widths)
         elif level.rank:
             before = spreads.get(level.rank, {use.place.einsum.sizes[level.rank]: 1})
             spreads[level.rank] = _cut_spread(before, level.node.tile)
@@ -107,9 +136,9 @@ def _spreads(use: Use) -> tuple[dict[str, Spread], int]:
 
 
 def _tiles_of_one(use: Use) -> Iterator[tuple[list[dict[str, int]], int]]:
-    """Where every loop cuts a rank of the one Op, ranks are cut independently."""
+    """Where every loop cuts a rank of the one Op, ranks are cut independently; without accesses all of them matter."""
     spreads, times = _spreads(use)
-    carried = {rank for access in use.accesses for rank in access.ranks}
+    carried = {rank for access in use.accesses for rank in access.ranks} if use.accesses else set(spreads)
     shaping = [rank for rank in spreads if rank in carried]
     times *= prod(sum(spread.values()) for rank, spread in spreads.items() if rank not in carried)
     for choice in product(*(spreads[rank].items() for rank in shaping)):
@@ -129,24 +158,39 @@ def _tiles_of_many(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dic
         cutters.append(found)
     columns = {key: i for i, key in enumerate(dict.fromkeys((p.at, rank) for row in cutters for p, rank in row))}
     sizes = {(p.at, rank): p.einsum.sizes[rank] for row in cutters for p, rank in row}
-    states: dict[tuple[int, ...], int] = {tuple(sizes[key] for key in columns): 1}
-    for level, row in zip(uses[0].levels, cutters, strict=True):
-        if isinstance(level.node, Iterate):
-            states = {state: count * level.node.count for state, count in states.items()}
-            continue
-        cut = [columns[p.at, rank] for p, rank in row]
-        after: dict[tuple[int, ...], int] = {}
+    states = Counter({tuple(sizes[key] for key in columns): 1})
+    for depth, (level, row) in enumerate(zip(uses[0].levels, cutters, strict=True)):
+        after: Counter[tuple[int, ...]] = Counter()
         for state, count in states.items():
-            extent = state[cut[0]]
-            for tile, number in _cut_spread({extent: 1}, level.node.tile).items():
-                new = tuple(min(e, tile) if i in cut else e for i, e in enumerate(state))
-                after[new] = after.get(new, 0) + count * number
+            for extents, number in _cut_of_many(level.node, depth, row, columns, state):
+                after[extents] += count * number
         states = after
     for state, count in states.items():
         yield [
             {r: state[columns[p.at, r]] if (p.at, r) in columns else e for r, e in p.einsum.sizes.items()}
             for p in places
         ], count
+
+
+def _cut_of_many(
+    node: Loop | Iterate,
+    depth: int,
+    row: Sequence[tuple[Place, str]],
+    columns: Mapping[tuple[Position, str], int],
+    state: tuple[int, ...],
+) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Extents after a loop over the ranks of `row`, and in how many of its iterations."""
+    if isinstance(node, Iterate):
+        yield state, node.count
+        return
+    cut = [columns[p.at, rank] for p, rank in row]
+    if node.halo:
+        for widths, number in Counter(zip(*(p.levels[depth].widths for p, _ in row), strict=True)).items():
+            wide = dict(zip(cut, widths, strict=True))
+            yield tuple(wide.get(i, e) for i, e in enumerate(state)), number
+        return
+    for tile, number in _cut_spread({state[cut[0]]: 1}, node.tile).items():
+        yield tuple(min(e, tile) if i in cut else e for i, e in enumerate(state)), number
 
 
 def _sliding(scope: Scope, use: Use) -> Tally:
@@ -220,7 +264,7 @@ def _motion(access: Access, levels: tuple[Level, ...]) -> object:
                 if level.rank == rank:
                     coefficients[depth] += coefficient
         shifts.append(tuple(coefficients.values()))
-    return access.tensor, tuple(shifts)
+    return access.tensor, tuple(shifts), tuple(level.spans for level in levels)
 
 
 def _common_box(scope: Scope, members: Sequence[tuple[Access, Mapping[str, int]]]) -> int:

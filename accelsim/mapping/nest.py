@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .counting import Tally
+from .counting import Tally, stay_bytes
 from .scope import Place, Scope
 from .tree import Iterate, Loop, Mapping, Move, Node, Op, Par, Pipe, Position, Seq, Stay, child, format_position
 
@@ -51,7 +51,7 @@ def _operator(scope: Scope, place: Place, cuts: dict[Position, list[Move]], larg
     written = scope.names.stored(place.einsum.output.tensor)
     tree = scope.tree
     lines = [
-        _stay(stay, scope.stay_bytes(stay))
+        _stay(stay, stay_bytes(scope, stay))
         for name in sorted({*reads, written})
         for stay in scope.stays.get(name, ())
         if tree.first[stay.start] <= tree.first[place.at] and tree.last[place.at] <= tree.last[stay.end]
@@ -92,7 +92,8 @@ def _trips(place: Place, level: int) -> str:
         return ", repeats this operator"
     extent = place.extents(level)[rank]
     named = f" (its {rank})" if rank != loop.rank else ""
-    return f"{named}: {-(-extent // loop.tile):,} of {extent:,}"
+    spans = place.levels[level].spans
+    return f"{named}: {len(spans) or -(-extent // loop.tile):,} of {extent:,}"
 
 
 def _which(node: Seq | Pipe | Par, step: int) -> str:
@@ -129,7 +130,8 @@ def _line(node: Node) -> str:
         case Op():
             return f"{node.einsum} on {node.unit}" + (f", {node.variant}" if node.variant else "")
         case Loop():
-            return f"for {node.rank} in tiles of {node.tile:,}"
+            halo = f", the operators before make what it needs, {node.halo}" if node.halo else ""
+            return f"for {node.rank} in tiles of {node.tile:,}{halo}"
         case Iterate():
             first = f" from {node.start}" if node.start else ""
             return f"for {node.count:,} iterations of {node.repeat}{first}"
@@ -147,7 +149,9 @@ def _stay(stay: Stay, nbytes: int | None = None) -> str:
     life = f"from {format_position(stay.start)} to {format_position(stay.end)}" if stay.start or stay.end else "always"
     address = "" if stay.address is None else f", at address {stay.address:,}"
     some = "" if stay.iterations is None else f", {stay.iterations[1]} iterations from {stay.iterations[0]}"
-    return f"{stay.tensor}{size} stays in {stay.memory} {life}{address}{some}"
+    over = f", in the place of {stay.over}" if stay.over else ""
+    aside = f" with {stay.aside:,} bytes aside" if stay.aside else ""
+    return f"{stay.tensor}{size} stays in {stay.memory} {life}{address}{some}{over}{aside}"
 
 
 def _move(move: Move, nbytes: int | None = None) -> str:

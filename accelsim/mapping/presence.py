@@ -310,10 +310,12 @@ class Presence:
                 return
         out = maker.einsum.output
         if out.tensor == access.tensor and len(self.scope.writers[self.names.stored(out.tensor)]) == 1:
-            piped = self.scope.handed(maker, reader) is not None
+            piped = self.scope.handed(maker, reader) is not None or self._one_tile(maker, reader)
             missing = any(
                 self._misses(maker, reader, access, dim, depth, piped=piped) for dim in range(len(access.indices))
             )
+        elif any(isinstance(level.node, Loop) and level.node.halo for level in maker.levels[:depth]):
+            missing = False  # each writer makes all that is read of its part
         else:
             missing = access_bytes(self.scope, access, read) > sum(
                 access_bytes(self.scope, w.einsum.output, w.extents(self._depth(w, reader)))
@@ -324,6 +326,16 @@ class Presence:
                 f"{reader.label} reads more of {access.tensor} in an iteration of the loops around it than "
                 f"{maker.label} has made there"
             )
+
+    def _one_tile(self, maker: Place, reader: Place) -> bool:
+        """Whether a result is kept between two Ops only inside Loops, where a Stay holds the tile of one iteration."""
+        stays = [
+            s
+            for s in self.scope.stays.get(self.names.stored(maker.einsum.output.tensor), ())
+            if self.tree.covers(s, maker.at) and self.tree.covers(s, reader.at)
+        ]
+        loops = [[self.tree.nodes[at] for at in self.tree.loops[s.start]] for s in stays]
+        return bool(stays) and all(any(isinstance(node, Loop) for node in around) for around in loops)
 
     @staticmethod
     def _depth(a: Place, b: Place) -> int:
@@ -340,6 +352,8 @@ class Presence:
             tuple(sum(c for r, c in index.terms if _turns(place, d, r)) for d in range(depth))
             for index, place in ((made, maker), (read, reader))
         ]
+        if self._halo_cuts(maker, reader, dim, access, depth) and not any(steps[0]) and not any(steps[1]):
+            return False
         low, high = made.bounds(maker.extents(depth))
         least, most = read.bounds(reader.extents(depth))
         if not any(steps[0]) and not any(steps[1]):
@@ -347,6 +361,15 @@ class Presence:
         if piped:
             return steps[0] != steps[1] or least < low or most > high
         return any(a < b for a, b in zip(*steps, strict=True)) or most > high
+
+    @staticmethod
+    def _halo_cuts(maker: Place, reader: Place, dim: int, access: Access, depth: int) -> bool:
+        """Whether Loops with a halo see to it that one Op makes what the other reads along a dimension."""
+        ranks = {*maker.einsum.output.indices[dim].ranks}, {*access.indices[dim].ranks}
+        return any(
+            isinstance(a.node, Loop) and a.node.halo and (a.rank in ranks[0] or b.rank in ranks[1])
+            for a, b in zip(maker.levels[:depth], reader.levels[:depth], strict=True)
+        )
 
     # Results
 
@@ -387,6 +410,8 @@ class Presence:
 
 
 def _turns(place: Place, depth: int, rank: str) -> bool:
-    """Whether the Loop at a depth cuts a rank of an Op into more than one tile."""
+    """Whether the Loop at a depth, without a halo, cuts a rank of an Op into more than one tile."""
     level = place.levels[depth]
-    return isinstance(level.node, Loop) and level.rank == rank and level.node.tile < place.extents(depth)[rank]
+    if not isinstance(level.node, Loop) or level.node.halo:
+        return False
+    return level.rank == rank and level.node.tile < place.extents(depth)[rank]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
 from ..errors import DoesNotFit, MappingError
-from ..ir import Workload
+from ..ir import Workload, count_operations
 from .capacity import Peak, collisions, contents, overfull, peaks
-from .counting import Tally, tally
+from .counting import Tally, points, tally
 from .presence import Presence
 from .scope import Scope
 from .tree import Mapping as MappingValue
@@ -30,12 +30,14 @@ class ReplayResult:
         tensor_bytes: the same by (tensor, memory or link, direction).
         peaks: the most bytes that each memory holds, and where.
         transfers: tiles moved, by loads, stores and reloads of partial results.
+        macs: multiply-accumulates by Einsum, those included that Loops with a halo do again.
     """
 
     traffic_bytes: Mapping[tuple[str, str], int]
     tensor_bytes: Mapping[tuple[str, str, str], int]
     peaks: Mapping[str, Peak]
     transfers: int
+    macs: Mapping[str, int]
 
 
 def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> ReplayResult:
@@ -63,7 +65,7 @@ def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> Rep
     if full:
         raise DoesNotFit("\n".join(full))
     _raise(collisions(scope, arch))
-    return _result(arch, mapping.moves, tallies, highest)
+    return _result(arch, mapping.moves, tallies, highest, macs_run(scope))
 
 
 def _raise(lines: Sequence[str]) -> None:
@@ -73,7 +75,11 @@ def _raise(lines: Sequence[str]) -> None:
 
 
 def _result(
-    arch: Architecture, moves: Sequence[Move], tallies: Sequence[Tally], highest: Mapping[str, Peak]
+    arch: Architecture,
+    moves: Sequence[Move],
+    tallies: Sequence[Tally],
+    highest: Mapping[str, Peak],
+    macs: Mapping[str, int],
 ) -> ReplayResult:
     by_tensor: dict[tuple[str, str, str], int] = {}
 
@@ -93,4 +99,13 @@ def _result(
     traffic: dict[tuple[str, str], int] = {}
     for (_, component, direction), nbytes in by_tensor.items():
         traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
-    return ReplayResult(traffic, by_tensor, highest, sum(t.tiles + t.reloads for t in tallies))
+    return ReplayResult(traffic, by_tensor, highest, sum(t.tiles + t.reloads for t in tallies), macs)
+
+
+def macs_run(scope: Scope) -> dict[str, int]:
+    """Multiply-accumulates that a Mapping does, by Einsum: of the tiles that its Ops run."""
+    found = {}
+    for name, run in points(scope).items():
+        einsum = scope.names.einsums[name][0]
+        found[name] = count_operations(einsum).macs * run // einsum.points
+    return found

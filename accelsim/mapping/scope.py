@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ..ir import Access, Einsum, Item, Repeat, View, Workload
+from .halo import Cut, Spans, Uncuttable, halo_cuts
 from .tree import Iterate, Loop, Node, Op, Par, Pipe, Position, Seq, Stay, children
 from .tree import Mapping as MappingValue
 
@@ -118,11 +119,18 @@ class Level:
 
     Attributes:
         rank: the rank of the Op's Einsum that a Loop cuts; empty when it cuts none, or for an Iterate.
+        spans: of a Loop with a halo that cuts it, the first and last point of the rank in each iteration.
     """
 
     at: Position
     node: Loop | Iterate
     rank: str
+    spans: Spans = ()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Points of the rank in each iteration of a Loop with a halo."""
+        return tuple(high - low + 1 for low, high in self.spans)
 
 
 @dataclass(frozen=True)
@@ -149,14 +157,16 @@ class Place:
         """The largest extents of all ranks inside the first `depth` levels."""
         found = dict(self.einsum.sizes)
         for level in self.levels[:depth]:
-            if level.rank and isinstance(level.node, Loop):
+            if level.spans:
+                found[level.rank] = max(level.widths)
+            elif level.rank and isinstance(level.node, Loop):
                 found[level.rank] = min(found[level.rank], level.node.tile)
         return found
 
-    def history(self, depth: int) -> tuple[int, tuple[Position, ...]]:
+    def history(self, depth: int) -> tuple[int, tuple[tuple[Position, tuple[int, ...]], ...]]:
         """What decides how often the Loop at a depth runs: size of the rank it cuts, and what has cut it before."""
         rank = self.levels[depth].rank
-        return self.einsum.sizes[rank], tuple(x.at for x in self.levels[:depth] if x.rank == rank)
+        return self.einsum.sizes[rank], tuple((x.at, x.widths) for x in self.levels[:depth] if x.rank == rank)
 
     @property
     def label(self) -> str:
@@ -245,6 +255,9 @@ class Scope:
         for at, einsum in self._einsum_at.items():
             self._makers.setdefault(einsum.output.tensor, []).append(at)
         self._resolved: dict[tuple[Position, Position], str] = {}
+        self._halos: dict[Position, dict[Position, Cut]] = {}
+        self.uncuttable: dict[Position, str] = {}
+        """Position of a Loop with a halo to why it cannot cut the Ops below."""
         self.places = [self._place(at, op) for at, op in bare if at in self._einsum_at]
         self.readers: dict[str, list[Place]] = {}
         """Stored tensor, or table of rows, to the Ops that read it, in order."""
@@ -271,9 +284,24 @@ class Scope:
             if isinstance(node, Iterate):
                 ranges[node.repeat] = (node.start, node.count)
                 levels.append(Level(outer, node, ""))
+            elif isinstance(node, Loop) and node.halo:
+                cut = self._halo(outer, node).get(at, Cut())
+                levels.append(Level(outer, node, cut.rank, cut.spans))
             elif isinstance(node, Loop):
                 levels.append(Level(outer, node, self._cut(at, outer, node.rank)))
         return Place(at, op, einsum, number, repeats, tuple(levels), ranges)
+
+    def _halo(self, loop: Position, node: Loop) -> dict[Position, Cut]:
+        """What a Loop with a halo cuts of the Ops below it."""
+        if loop not in self._halos:
+            below = {at: einsum for at, einsum in self._einsum_at.items() if within(at, loop)}
+            try:
+                cuts = halo_cuts(list(below.values()), node.rank, node.tile, clipped=node.halo == "clipped")
+            except Uncuttable as error:
+                self.uncuttable[loop] = str(error)
+                cuts = [Cut()] * len(below)
+            self._halos[loop] = dict(zip(below, cuts, strict=True))
+        return self._halos[loop]
 
     def _cut(self, at: Position, loop: Position, rank: str) -> str:
         """The rank of the Einsum at `at` that a Loop around it cuts.
@@ -321,14 +349,18 @@ class Scope:
             return None
         return maker.at[:n] if _stage(maker.at, n) < _stage(reader.at, n) else None
 
-    def stay_bytes(self, stay: Stay) -> int:
-        """Bytes that a Stay takes up: the tensor's, times the instances that it holds."""
+    def whole_bytes(self, stay: Stay) -> int:
+        """Bytes of a Stay's whole tensor, times the instances that it holds."""
+        return self.workload.tensors[stay.tensor].nbytes * self.instances(stay)
+
+    def instances(self, stay: Stay) -> int:
+        """Instances of its tensor that a Stay holds."""
         loops = [self.tree.nodes[at] for at in self.tree.loops[stay.start]]
         around = {loop.repeat for loop in loops if isinstance(loop, Iterate)}
         counts = [count for name, count in self.names.instance_repeats(stay.tensor) if name not in around]
         if stay.iterations is not None and counts:
             counts[0] = stay.iterations[1]
-        return self.workload.tensors[stay.tensor].nbytes * prod(counts)
+        return prod(counts)
 
     def holds(self, stay: Stay, place: Place) -> bool:
         """Whether a Stay holds the instances that an Op uses."""

@@ -10,6 +10,8 @@ How a tree runs:
 - **Op** runs one Einsum tile on a unit: the extents of its ranks are what the loops around it left.
 - **Loop** cuts the extent of a rank, as it stands there, into tiles (the last one may be ragged) and runs its body once
   per tile. Where the body is one Op or Pipe its iterations overlap, as far as buffers allow.
+  With a `halo` it cuts its rank of the last Op below it alone, and every Op before that makes, in each iteration, the
+  box of its result that the Ops after it read then: neighbouring iterations make again what their boxes share.
 - **Iterate** runs its body once for each of `count` iterations, from `start` on, of a Repeat of the Workload, one after
   the other.
 - **Seq** runs its children one after the other: a child begins when everything in the one before it, stores included,
@@ -20,8 +22,9 @@ How a tree runs:
 
 Tables:
 
-- **Stay**: the tensor (one iteration's instance, inside an Iterate) is in that memory, at that address, from the start
-  of one position to the end of another. A Stay that begins at the root's start holds data that is there before the run.
+- **Stay**: the tensor (one iteration's instance, inside an Iterate; the tile that is made in one iteration, inside
+  Loops) is in that memory, at that address, from the start of one position to the end of another. A Stay that begins at
+  the root's start holds data that is there before the run.
 - **Move**: the tensor's tile, as cut by the loops around `due` (a load) or `issue` (a store), goes from `src` to `dst`
   each time that position is entered (left). A load may be issued from the start of `issue` on, and is limited by its
   `buffers` at the destination, each of which holds one tile until the position is left. A store leaves through
@@ -33,6 +36,13 @@ Details that follow from these:
 
 - A loop around a Pipe cuts its later stages through the tensors that the stages hand on, under the names of the first
   stage; elsewhere a loop cuts the Einsums below it that have a rank of its name, and repeats the others.
+- The boxes of a Loop with a `halo` are ``clipped`` to their tensors, or ``whole``, with what lies beyond the borders,
+  computed as if it were there. Such a Loop alone cuts the ranks that it cuts, from outside to its body; what the Ops
+  before the last one make is read in it alone, through plain accesses (no reshaped views).
+- A Stay may lie `over` another tensor's, in the same memory and where that one ends: the Op there makes its result in
+  the place of what it reads, element by element or, where the two share other ranks (a depthwise convolution its
+  channels), slice by slice. Only what it has more takes room while both last, and `aside` bytes in which results wait
+  until their place is free.
 - Where a tensor stays in a memory throughout a position, a Move to or from there at that position needs no buffers: it
   fills or empties the Stay. A Stay begins and ends in the same loop bodies.
 - What a Pipe hands on lies in the memory of the stage that uses it.
@@ -50,12 +60,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ..arch.layout import Layout
 from ..errors import MappingError
 
 Position: TypeAlias = tuple[int | str, ...]
+Halo: TypeAlias = Literal["", "clipped", "whole"]
+HALOS: tuple[Halo, ...] = ("clipped", "whole")
 BODY = "body"
 
 
@@ -74,11 +86,12 @@ class Op:
 
 @dataclass(frozen=True)
 class Loop:
-    """Run `body` once per tile of `rank`."""
+    """Run `body` once per tile of `rank`; `halo` cuts the last Op below, and the others by what it needs of them."""
 
     rank: str
     tile: int
     body: Node
+    halo: Halo = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,8 @@ class Stay:
     """`tensor` is in `memory` from the start of `start` to the end of `end`.
 
     Of a tensor that has one instance per iteration of a Repeat, a Stay inside the Iterate holds the current one, a Stay
-    outside holds all of them, or those of `iterations` (first, number).
+    outside holds all of them, or those of `iterations` (first, number). `over` names the tensor in whose place it lies,
+    with `aside` bytes beside it.
     """
 
     tensor: str
@@ -130,6 +144,8 @@ class Stay:
     end: Position
     address: int | None = None
     iterations: tuple[int, int] | None = None
+    over: str = ""
+    aside: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from ..arch.architecture import Architecture
 from ..arch.component import UnitBase
 from ..arch.layout import Layout
 from ..errors import BadInput, Problem
-from ..ir import Einsum, Workload
+from ..ir import Access, Affine, Einsum, Role, Workload
 from ..text.names import nearest
+from .capacity import covered
+from .counting import stay_bytes
 from .scope import Place, Scope, within, within_loops
 from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
 
@@ -69,7 +71,7 @@ def structure_problems(scope: Scope, arch: Architecture) -> list[Problem]:
 def _capacity_problems(scope: Scope, arch: Architecture) -> list[Problem]:
     found = []
     for i, stay in enumerate(scope.mapping.stays):
-        needed, capacity = scope.stay_bytes(stay), arch.memories[stay.memory].capacity
+        needed, capacity = stay_bytes(scope, stay), arch.memories[stay.memory].capacity
         if needed > capacity:
             what = f"{needed:,} bytes, {needed - capacity:,} more than {stay.memory} has"
             found.append(Problem(f"stays[{i}] ({stay.tensor})", what, f"{stay.memory} has {capacity:,}"))
@@ -175,6 +177,9 @@ class _Checker:
                 continue
             below = self.scope.below.get(at, [])
             depth = len(self.tree.loops[at])
+            if node.halo:
+                self._halo(at, node, below, depth)
+                continue
             cut = [place for place in below if place.levels[depth].rank]
             if below and not cut:
                 ranks = {rank for place in below for rank in place.einsum.sizes}
@@ -187,6 +192,23 @@ class _Checker:
                         "one loop cuts ranks of one extent",
                     )
                     break
+
+    def _halo(self, at: Position, loop: Loop, below: list[Place], depth: int) -> None:
+        """A Loop with a halo can cut what is below it, alone, and only the last Op's result is used elsewhere."""
+        if at in self.scope.uncuttable:
+            self.report(at, f"the halo of {loop.rank!r} cannot be found: {self.scope.uncuttable[at]}")
+        for place in below:
+            rank = place.levels[depth].rank
+            if rank and any(level.rank == rank for level in place.levels[:depth]):
+                what = f"cuts {rank} of {place.einsum.name}, which a loop around it has cut"
+                self.report(at, what, "a Loop with a halo cuts whole ranks")
+        for place in below[:-1]:
+            name = self.names.stored(place.einsum.output.tensor)
+            outside = [r.label for r in self.scope.readers.get(name, ()) if not within(r.at, at)]
+            if outside or self.workload.tensors[name].role in (Role.OUTPUT, Role.STATE):
+                who = outside[0] if outside else "what comes after the run"
+                what = f"{name} is made for the Ops inside the Loop with a halo, but used by {who}"
+                self.report(at, what, f"only {below[-1].einsum.name}, the last one below, makes what is used elsewhere")
 
     @staticmethod
     def _extent(place: Place, depth: int) -> str:
@@ -274,6 +296,39 @@ class _Checker:
             self.report(where, f"ends at {format_position(stay.end)}, not after {format_position(stay.start)}")
         if stay.iterations is not None:
             self._iterations(stay, where)
+        if stay.over or stay.aside:
+            self._over(stay, where)
+
+    def _over(self, stay: Stay, where: str) -> None:
+        """What lies in another tensor's place is made there from it, element by element or slice by slice."""
+        under = covered(self.scope, stay)
+        if stay.aside < 0 or not stay.over:
+            self.report(where, f"{stay.aside} bytes aside", "at least 0, for a Stay that lies over another")
+        elif under is None:
+            what = f"no stay of {stay.over!r} in {stay.memory} ends at {format_position(stay.start)} to lie over"
+            shown = ", ".join(f"{s.memory} to {format_position(s.end)}" for s in self.scope.stays.get(stay.over, ()))
+            self.report(where, what, f"it stays in {shown}" if shown else nearest(stay.over, self.tensors))
+        elif under.address != stay.address:
+            what = f"lies over {stay.over}, but at address {stay.address} and not {under.address}"
+            self.report(where, what, "one place has one address")
+        else:
+            why = self._apart(stay)
+            if why:
+                hint = "one Op makes it from slices no smaller, by indices that both have"
+                self.report(where, f"cannot lie over {stay.over}: {why}", hint)
+
+    def _apart(self, stay: Stay) -> str:
+        """Why the Ops at the start of a Stay cannot make it where another one lies, or nothing."""
+        makers = self.scope.served(stay.tensor, stay.start, store=True)
+        if not makers:
+            return "nothing makes it there"
+        for place in self.scope.served(stay.over, stay.start, store=False):
+            if place not in makers:
+                return f"{place.label} reads that there, too"
+            for access in self.scope.accesses(place, stay.over, store=False):
+                if not in_place(place.einsum, access):
+                    return f"{place.einsum.name} reads it across the slices that it makes"
+        return ""
 
     def _iterations(self, stay: Stay, where: str) -> None:
         assert stay.iterations is not None
@@ -314,8 +369,10 @@ class _Checker:
         loops = self.tree.loops[move.due]
         rank = places[0].levels[len(loops) - 1].rank if loops and places else ""
         shifted = [i for a in accesses for i in a.indices if rank and rank in i.ranks]
-        if move.store or len(accesses) != 1 or len(shifted) != 1 or not isinstance(self.tree.nodes[loops[-1]], Loop):
-            hint = "a load for one access, due in a Loop over a rank of one of its indices"
+        inner = self.tree.nodes[loops[-1]] if loops else None
+        plain = isinstance(inner, Loop) and not inner.halo
+        if move.store or not plain or len(accesses) != 1 or len(shifted) != 1:
+            hint = "a load for one access, due in a Loop without a halo over a rank of one of its indices"
             self.report(where, "cannot slide", hint)
 
     def _order(self, move: Move, where: str) -> None:
@@ -352,6 +409,29 @@ class _Checker:
 
     def _same_way(self, i: int, j: int) -> bool:
         return self.scope.mapping.moves[i].dst == self.scope.mapping.moves[j].dst
+
+
+def in_place(einsum: Einsum, access: Access) -> bool:
+    """Whether an Einsum can put its result where one of its inputs lies.
+
+    It can where ranks of more than one point index the same dimensions of both alike, and the slices along the other
+    dimensions are no larger in the result than in the input.
+    """
+    def own(index: Affine) -> Affine:
+        return Affine(tuple(t for t in index.terms if einsum.sizes[t[0]] > 1), index.offset)
+
+    sizes = einsum.sizes
+    slices = [1, 1]
+    shared = False
+    if len(access.indices) != len(einsum.output.indices):
+        return False
+    for made, read in zip(map(own, einsum.output.indices), map(own, access.indices), strict=True):
+        if made == read:
+            shared = shared or bool(made.terms)
+        else:
+            slices[0] *= made.extent(sizes)
+            slices[1] *= read.extent(sizes)
+    return shared and slices[0] <= slices[1]
 
 
 def _meeting(

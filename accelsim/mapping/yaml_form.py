@@ -48,6 +48,7 @@ from ..text.nodes import Node as YamlNode
 from ..text.plain import quoted
 from .tree import (
     BODY,
+    HALOS,
     Claim,
     Iterate,
     Loop,
@@ -104,7 +105,8 @@ def _write(node: Node, indent: int, lines: list[str]) -> None:
             op = f"op: {quoted(node.einsum)}, unit: {quoted(node.unit)}, variant: {quoted(node.variant)}"
             lines.append(f"{pad}{{{op}{_layout(node.layout)}}}")
         case Loop():
-            lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}}}")
+            halo = f", halo: {node.halo}" if node.halo else ""
+            lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}{halo}}}")
             _write_body(node.body, indent, lines)
         case Iterate():
             start = f", start: {node.start}" if node.start else ""
@@ -164,6 +166,10 @@ def _stay(stay: Stay) -> str:
         parts.append(f"address: {stay.address}")
     if stay.iterations is not None:
         parts.append(f"iterations: [{stay.iterations[0]}, {stay.iterations[1]}]")
+    if stay.over:
+        parts.append(f"over: {quoted(stay.over)}")
+    if stay.aside:
+        parts.append(f"aside: {stay.aside}")
     return ", ".join(parts)
 
 
@@ -289,11 +295,15 @@ def _read_loop(reader: Reader, node: YamlNode, at: Position) -> Node:
     found = reader.table(node, path, ("loop", BODY), (), _KINDS["loop"])
     head: dict[str, YamlNode] = {}
     if "loop" in found:
-        head = reader.table(found["loop"], f"{path}.loop", ("rank", "tile"), (), "{rank: m, tile: 64}")
+        head = reader.table(found["loop"], f"{path}.loop", ("rank", "tile"), ("halo",), "{rank: m, tile: 64}")
+    halo = reader.text(head["halo"], f"{path}.loop.halo") if "halo" in head else ""
+    if halo not in ("", *HALOS):
+        reader.problem(head["halo"].line, f"{path}.loop.halo", f"`{halo[:40]}`", nearest(halo, HALOS))
     return Loop(
         reader.text(head.get("rank"), f"{path}.loop.rank"),
         reader.integer(head.get("tile"), f"{path}.loop.tile", least=1),
         _node(reader, found[BODY], (*at, BODY)) if BODY in found else Seq(()),
+        next((known for known in HALOS if known == halo), ""),
     )
 
 
@@ -365,7 +375,8 @@ def _position(reader: Reader, node: YamlNode | None, path: str) -> Position:
 
 
 def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
-    found = reader.table(node, path, ("tensor", "memory"), ("from", "to", "address", "iterations"), _STAY)
+    optional = ("from", "to", "address", "iterations", "over", "aside")
+    found = reader.table(node, path, ("tensor", "memory"), optional, _STAY)
     iterations: tuple[int, int] | None = None
     if "iterations" in found:
         items = reader.items(found["iterations"], f"{path}.iterations")
@@ -381,6 +392,8 @@ def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
         _position(reader, found.get("to"), f"{path}.to"),
         reader.integer(found["address"], f"{path}.address", least=0) if "address" in found else None,
         iterations,
+        reader.text(found["over"], f"{path}.over") if "over" in found else "",
+        reader.integer(found.get("aside"), f"{path}.aside", least=0),
     )
 
 
