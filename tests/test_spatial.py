@@ -371,7 +371,7 @@ def test_fills_may_stop_the_array_or_queue() -> None:
     assert filled("ahead", 0.25) == 96 + 32 + 3 * (32 - 24)
 
 
-@pytest.mark.parametrize(("filling", "waits"), [("ahead", 3 * 10), ("stop", 21 * 4)])
+@pytest.mark.parametrize(("filling", "waits"), [("ahead", 10 + 2 * (10 - 5)), ("stop", 21 * 4)])
 def test_a_window_that_starts_anew_is_filled_whole(filling: Filling, waits: int) -> None:
     """Windows of 5 words in 7 places of a row of 11, one row after the other for 3 channels: 2 cycles for a word, which
     hide behind the 5 steps of a place if they may. Without queues every fill counts as the mean, 33 words in 21."""

@@ -48,8 +48,7 @@ class RegisterFile(BaseModel):
         Filling,
         Field(
             description="What a fill overlaps with, unless double-buffered: `last_use` of each word that it replaces; "
-            "`ahead`, words that wait in queues, with all of the visit before, but for a sliding window that starts "
-            "anew; `stop`, with nothing."
+            "`ahead`, words that wait in queues, with all of the visit before; `stop`, with nothing."
         ),
     ] = "last_use"
     read_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte read by an element.")] = None
@@ -351,7 +350,10 @@ class SpatialArray(ComputeUnit):
     def _waits(
         self, nest: LayoutNest, operand: Operand, amount: IntArray, steps: IntArray, bits: Sequence[int]
     ) -> tuple[IntArray, IntArray]:
-        """Cycles of the first fill (drain) of registers, after those for which later ones stop the array."""
+        """Cycles of the first fill (drain) of registers, after those for which later ones stop the array.
+
+        All fills count as their mean, but for queues that feed a sliding window: where it starts anew, all of it comes.
+        """
         registers, depth, access = self.registers[operand], nest.holds[operand], _access(nest.einsum, operand)
         filling = "ahead" if registers.double_buffered else registers.filling
         visits = nest.visits(access, depth)
@@ -366,7 +368,8 @@ class SpatialArray(ComputeUnit):
         whole = bytes_of(nest.moved(access, depth, ()), bits[OPERANDS.index(operand)]) // visits
         each = np.maximum(0, amount - starts * whole) // np.maximum(1, visits - starts)
         fill, further = (self.operand_cycles(operand, n, len(bits) - 1) for n in (whole, each))
-        return (starts - 1) * fill + (visits - starts) * np.maximum(0, further - window), fill
+        waits = (starts - 1) * np.maximum(0, fill - window) + (visits - starts) * np.maximum(0, further - window)
+        return waits, fill
 
     def operand_cycles(self, operand: Operand, amount: IntArray, inputs: int) -> IntArray:
         """Cycles in which bytes of one operand alone pass the network and its memory's port."""

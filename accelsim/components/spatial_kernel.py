@@ -98,8 +98,8 @@ def waits_for(b: Body, u: IntArray, ports: IntArray, o: int, steps: int, amount:
     starts = over_visits(b, w, o, depth, -1, True, b.slide[o])
     whole = bytes_of(over_visits(b, w, o, depth, -1, False, -1), u[U_WIDTH + o]) // visits
     each = max(0, amount - starts * whole) // max(1, visits - starts)
-    fill = alone(u, ports, o, whole)
-    return (starts - 1) * fill + (visits - starts) * max(0, alone(u, ports, o, each) - window), fill
+    fill, further = alone(u, ports, o, whole), alone(u, ports, o, each)
+    return (starts - 1) * max(0, fill - window) + (visits - starts) * max(0, further - window), fill
 
 
 @_jit
