@@ -5,12 +5,14 @@ from .build import WorkloadBuilder
 from .builder import RepeatScope, affine
 from .cascade import format_cascade, parse_cascade
 from .counts import OperatorCounts, operator_counts, total_counts
+from .density import FORMATS, FULL, Density
 from .einsum import Access, Affine, Apply, Const, Contraction, Definition, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
 from .minimum_traffic import MinimumTraffic, TrafficSpace, minimum_traffic, traffic_curve
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .precision import GroupBits, parse_precision, with_precision
 from .rearrangement import read_in_place
+from .sparsity import group_rank, parse_density, with_density
 from .standalone import standalone
 from .validate import validate
 from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
@@ -18,6 +20,8 @@ from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
 __all__ = [
     "ACTIVATIONS",
     "COST_CLASSES",
+    "FORMATS",
+    "FULL",
     "OPERATORS",
     "Access",
     "Affine",
@@ -25,6 +29,7 @@ __all__ = [
     "Const",
     "Contraction",
     "Definition",
+    "Density",
     "Einsum",
     "Expr",
     "GroupBits",
@@ -48,9 +53,11 @@ __all__ = [
     "count_operations",
     "evaluate",
     "format_cascade",
+    "group_rank",
     "minimum_traffic",
     "operator_counts",
     "parse_cascade",
+    "parse_density",
     "parse_precision",
     "product",
     "read_in_place",
@@ -58,5 +65,6 @@ __all__ = [
     "total_counts",
     "traffic_curve",
     "validate",
+    "with_density",
     "with_precision",
 ]

@@ -34,6 +34,7 @@ from graphlib import CycleError, TopologicalSorter
 from ..errors import BadInput, Problem, SpecError
 from ..text.names import nearest
 from .builder import renumber
+from .density import FULL
 from .einsum import Access, Affine, Definition, Einsum, definitions, quoted
 from .notation import Declaration, Place, RawAccess, RawIndex, Size, Statement, read_lines
 from .validate import validate
@@ -69,8 +70,8 @@ def format_cascade(workload: Workload) -> str:
     """Text that `parse_cascade` reads back as the same Workload (with inputs numbered in order of appearance).
 
     Raises:
-        BadInput: the Workload has Views, Repeats or metadata of groups, which the notation does not have, or two
-            operators of one name.
+        BadInput: the Workload has Views, Repeats, metadata of groups or densities, which the notation does not have,
+            or two operators of one name.
     """
     einsums = [item for item in workload.body if isinstance(item, Einsum)]
     if len(einsums) < len(workload.body):
@@ -78,6 +79,9 @@ def format_cascade(workload: Workload) -> str:
     grouped = next((t.name for t in workload.tensors.values() if t.metadata_bits), "")
     if grouped:
         raise BadInput(f"{workload.name}: a cascade has no metadata of groups, and '{grouped}' has")
+    sparse = next((t.name for t in workload.tensors.values() if t.density != FULL), "")
+    if sparse:
+        raise BadInput(f"{workload.name}: a cascade has no densities, and '{sparse}' has one")
     sizes: dict[str, int] = {}
     for einsum in einsums:
         for rank, size in einsum.sizes.items():

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import permutations
 from math import lcm
 from typing import Literal, get_args
@@ -173,8 +172,8 @@ class TrafficSpace:
             raise BadInput(f"no room '{room}' (one of {', '.join(get_args(Room))})")
         accesses = (*dict.fromkeys(einsum.inputs), einsum.output)
         self.einsum, self.room = einsum, room
-        widths = [tensors[a.tensor].bits + tensors[a.tensor].metadata_bits for a in accesses]
-        self.unit = 8 * lcm(*(Fraction(w).denominator for w in widths))
+        widths = [tensors[a.tensor].stored_bits for a in accesses]
+        self.unit = 8 * lcm(*(w.denominator for w in widths))
         """Rooms and traffic are counted in parts of a byte, this many to one, in which every width is whole."""
         self.widths = [int(w * self.unit / 8) for w in widths]
         self.out = len(accesses) - 1

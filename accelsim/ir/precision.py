@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import TypeAlias
 
 from ..errors import BadInput
-from ..text.names import near
-from .workload import Item, Repeat, Role, Tensor, View, Workload
+from .by_name import ROLES, by_name, carried_pairs
+from .workload import Tensor, Workload
 
-ROLES = tuple(role.value for role in Role)
 _WIDTH = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9})/([0-9]{1,9}))?")
 
 
@@ -57,14 +55,10 @@ def with_precision(workload: Workload, bits: Mapping[str, Width]) -> Workload:
 
     Args:
         workload: any.
-        bits: keys are roles (``weight``, ``activation``, ``input``, ``output``, ``state``), names of tensors, or
-            patterns of names with ``*``, ``?`` and ``[...]``. Names go before roles; of several names and patterns
-            that fit a tensor, the last one counts. What fits none keeps its bits. Values are bits, or `GroupBits` where
-            groups of elements share metadata.
+        bits: keys are roles, names or patterns, as `by_name` takes them; what fits none keeps its bits. Values are
+            bits, or `GroupBits` where groups of elements share metadata.
 
-    A view has the bits of the tensor whose bytes it is, and rows that are looked up have those of their table: a
-    name that fits either means the stored tensor. Bytes follow the bits; how fast a unit computes with narrower
-    operands is for the unit to say.
+    Bytes follow the bits; how fast a unit computes with narrower operands is for the unit to say.
 
     Raises:
         BadInput: bits below 1, a name that fits no tensor (with the nearest), or two tensors that a Repeat hands from
@@ -79,21 +73,10 @@ def with_precision(workload: Workload, bits: Mapping[str, Width]) -> Workload:
             continue
         if not isinstance(width, int) or isinstance(width, bool) or width < 1:
             raise BadInput(f"{workload.name}: precision of '{key}' is {width!r} (a whole number of bits from 1)")
-    stored = _stored(workload)
-    given: dict[str, Width] = {}
-    for name in workload.tensors:
-        role = workload.tensors[stored.get(name, name)].role.value
-        if name not in stored and role in bits:
-            given[name] = bits[role]
-    for pattern, width in bits.items():
-        if pattern not in ROLES:
-            given.update(dict.fromkeys(_matching(workload, pattern, stored), width))
-    tensors = {
-        name: _of_width(tensor, given.get(stored.get(name, name)))
-        for name, tensor in workload.tensors.items()
-    }
+    given = by_name(workload, bits, "precision")
+    tensors = {name: _of_width(tensor, given.get(name)) for name, tensor in workload.tensors.items()}
     changed = replace(workload, tensors=tensors)
-    for produced, held in _carried(workload.body):
+    for produced, held in carried_pairs(workload.body):
         one, other = tensors[produced], tensors[held]
         if _width(one) != _width(other) and _width(workload.tensors[produced]) == _width(workload.tensors[held]):
             raise BadInput(
@@ -135,41 +118,3 @@ def parse_precision(text: str) -> dict[str, Width]:
         bits = int(numbers[1])
         found[name] = GroupBits(bits, int(numbers[2]), int(numbers[3])) if numbers[2] else bits
     return found
-
-
-def _matching(workload: Workload, pattern: str, stored: Mapping[str, str]) -> list[str]:
-    """The stored tensors that a name or pattern means. A name that is a tensor's own is no pattern."""
-    if pattern in workload.tensors:
-        return [stored.get(pattern, pattern)]
-    found = [stored.get(name, name) for name in workload.tensors if fnmatchcase(name, pattern)]
-    if not found:
-        hint = near(pattern, [*ROLES, *workload.tensors])
-        raise BadInput(f"{workload.name}: precision of '{pattern}' fits no tensor ({hint}roles: {', '.join(ROLES)})")
-    return found
-
-
-def _stored(workload: Workload) -> dict[str, str]:
-    """Of each view, and of looked-up rows, the tensor that decides on the bits."""
-    sources = {view.output: view.input for view in _views(workload.body)}
-    found = {}
-    for name in sources:
-        source = name
-        while source in sources:
-            source = sources[source]
-        found[name] = source
-    return found
-
-
-def _views(items: Iterable[Item]) -> Iterator[View]:
-    for item in items:
-        if isinstance(item, View):
-            yield item
-        elif isinstance(item, Repeat):
-            yield from _views(item.body)
-
-
-def _carried(items: Iterable[Item]) -> Iterator[tuple[str, str]]:
-    for item in items:
-        if isinstance(item, Repeat):
-            yield from item.carried
-            yield from _carried(item.body)

@@ -10,6 +10,7 @@ from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
+from .density import FULL, Density, rounded_up
 from .einsum import Contraction, Einsum, Operations, contraction
 from .operators import count_operations
 
@@ -31,6 +32,7 @@ class Tensor:
 
     `metadata_bits` are stored beside every element on the mean: its share of what a group has in common, such as a
     scale of 8 bits per 128 elements (1/16). They are held and moved with the elements; units compute with `bits`.
+    `density` says which elements are zeros and in what format it is held and moved; see `ir.density`.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Tensor:
     role: Role
     bits: int = 16
     metadata_bits: Fraction = Fraction(0)
+    density: Density = FULL
+
+    @cached_property
+    def stored_bits(self) -> Fraction:
+        """Bits of an element as it is held and moved, on the mean: in the format of its density, and with metadata."""
+        return rounded_up(self.density.bits(self.bits, self.shape) + self.metadata_bits)
 
     @property
     def elements(self) -> int:
@@ -49,9 +57,9 @@ class Tensor:
         return self.bytes_of(self.elements)
 
     def bytes_of(self, elements: int) -> int:
-        """Bytes of so many of its elements with their metadata, rounded up once."""
-        share = self.metadata_bits
-        return -(-elements * (self.bits * share.denominator + share.numerator) // (8 * share.denominator))
+        """Bytes of so many of its elements as they are stored, rounded up once."""
+        width = self.stored_bits
+        return -(-elements * width.numerator // (8 * width.denominator))
 
 
 @dataclass(frozen=True)
