@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ..arch.component import UnitBase
 from ..errors import MappingError
-from ..ir import Access, Einsum, Workload
+from ..ir import Access, Affine, Einsum, Workload
 from ..ir.workload import Item, Repeat, View
 from ..mapping.tree import (
     Iterate,
@@ -240,8 +240,14 @@ def _handed(
                 continue
             theirs = _cuts(other, leaves, mapping, known)[depth]
             for written, read in zip(made.indices, access.indices, strict=True):
-                if theirs and written.ranks == (theirs,) and len(read.terms) == 1:
-                    yield read.terms[0][0]
+                if theirs and _moving(other.einsum, written) == [theirs] and len(_moving(leaf.einsum, read)) == 1:
+                    yield _moving(leaf.einsum, read)[0]
+
+
+def _moving(einsum: Einsum, index: Affine) -> list[str]:
+    """The ranks of an index, without those of one point beside others."""
+    ranks = list(index.ranks)
+    return ranks if len(ranks) == 1 else [rank for rank in ranks if einsum.sizes[rank] > 1]
 
 
 def _with_guides(leaf: Leaf, leaves: list[Leaf], mapping: Mapping) -> Leaf:

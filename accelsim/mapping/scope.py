@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from ..ir import Access, Einsum, Item, Repeat, View, Workload
+from ..ir import Access, Affine, Einsum, Item, Repeat, View, Workload
 from .halo import Cut, Spans, Uncuttable, halo_cuts
 from .tree import Iterate, Loop, Node, Op, Par, Pipe, Position, Seq, Stay, children
 from .tree import Mapping as MappingValue
@@ -327,8 +327,9 @@ class Scope:
                     theirs = self._cut(maker, loop, rank)
                     indices = self._einsum_at[maker].output.indices
                     for made, read in zip(indices, access.indices, strict=True):
-                        if theirs and made.ranks == (theirs,) and len(read.terms) == 1:
-                            return read.ranks[0]
+                        alone = _alone(self._einsum_at[maker], made) == theirs
+                        if theirs and alone and _alone(self._einsum_at[at], read):
+                            return _alone(self._einsum_at[at], read)
         return ""
 
     def served(self, tensor: str, cut: Position, *, store: bool) -> list[Place]:
@@ -374,6 +375,12 @@ class Scope:
         start, count = place.ranges[held[0]]
         first, number = stay.iterations
         return first <= start and start + count <= first + number
+
+
+def _alone(einsum: Einsum, index: Affine) -> str:
+    """The one rank of an index, those of one point left out where there are others; empty for several."""
+    ranks = index.ranks if len(index.ranks) == 1 else [r for r in index.ranks if einsum.sizes[r] > 1]
+    return ranks[0] if len(ranks) == 1 else ""
 
 
 def _stage(at: Position, n: int) -> int:

@@ -319,16 +319,28 @@ class _Checker:
 
     def _apart(self, stay: Stay) -> str:
         """Why the Ops at the start of a Stay cannot make it where another one lies, or nothing."""
-        makers = self.scope.served(stay.tensor, stay.start, store=True)
-        if not makers:
+        if not self.scope.served(stay.tensor, stay.start, store=True):
             return "nothing makes it there"
-        for place in self.scope.served(stay.over, stay.start, store=False):
-            if place not in makers:
-                return f"{place.label} reads that there, too"
-            for access in self.scope.accesses(place, stay.over, store=False):
-                if not in_place(place.einsum, access):
-                    return f"{place.einsum.name} reads it across the slices that it makes"
+        made, used = (self.workload.tensors[name].shape for name in (stay.tensor, stay.over))
+        if len(made) != len(used):
+            return f"they have {len(made)} and {len(used)} dimensions"
+        shared = self._shared(stay.tensor, stay)
+        slices = [prod(n for d, n in enumerate(shape) if d not in shared) for shape in (made, used)]
+        if slices[0] > slices[1] or slices[1] == prod(used) > 1:
+            return f"a slice of {slices[0]:,} elements is made where one of {slices[1]:,} is read"
         return ""
+
+    def _shared(self, tensor: str, stay: Stay) -> set[int]:
+        """Dimensions along which a tensor made at the start of a Stay depends on what that covers point by point."""
+        dims = set(range(len(self.workload.tensors[stay.over].shape)))
+        for place in self.scope.served(tensor, stay.start, store=True):
+            for access in place.einsum.inputs:
+                name = self.names.stored(access.tensor)
+                if name == stay.over:
+                    dims &= alike(place.einsum, access)
+                elif name != tensor and self.scope.served(name, stay.start, store=True):
+                    dims &= alike(place.einsum, access) & self._shared(name, stay)
+        return dims
 
     def _iterations(self, stay: Stay, where: str) -> None:
         assert stay.iterations is not None
@@ -411,27 +423,14 @@ class _Checker:
         return self.scope.mapping.moves[i].dst == self.scope.mapping.moves[j].dst
 
 
-def in_place(einsum: Einsum, access: Access) -> bool:
-    """Whether an Einsum can put its result where one of its inputs lies.
+def alike(einsum: Einsum, access: Access) -> set[int]:
+    """Dimensions of an input that an Einsum indexes as it does its result, ranks of one point left out."""
 
-    It can where ranks of more than one point index the same dimensions of both alike, and the slices along the other
-    dimensions are no larger in the result than in the input.
-    """
     def own(index: Affine) -> Affine:
         return Affine(tuple(t for t in index.terms if einsum.sizes[t[0]] > 1), index.offset)
 
-    sizes = einsum.sizes
-    slices = [1, 1]
-    shared = False
-    if len(access.indices) != len(einsum.output.indices):
-        return False
-    for made, read in zip(map(own, einsum.output.indices), map(own, access.indices), strict=True):
-        if made == read:
-            shared = shared or bool(made.terms)
-        else:
-            slices[0] *= made.extent(sizes)
-            slices[1] *= read.extent(sizes)
-    return shared and slices[0] <= slices[1]
+    pairs = zip(einsum.output.indices, access.indices, strict=False)
+    return {d for d, (made, read) in enumerate(pairs) if own(made) == own(read)}
 
 
 def _meeting(
