@@ -131,7 +131,7 @@ def check(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
         "latency": lambda c: c.cycles, "energy": lambda c: c.joules, "edp": lambda c: c.cycles * c.joules,
     }  # fmt: skip
     objective = values[leaf.objective]
-    limit = min(map(objective, costs)) * (1 + TIE) * (1 + 1e-9)
+    limit = min(map(objective, costs)) * (1 + TIE[leaf.objective]) * (1 + 1e-9)
     near = [c for c in costs if objective(c) <= limit]
     assert objective(chosen) <= limit
     if leaf.objective == "energy":

@@ -23,6 +23,7 @@ from ...arch.layout import Layout
 from ...components.base import ComputeUnit, SpatialOption
 from ...components.spatial import SpatialArray
 from ...ir import Access, Einsum
+from ...ir.roles import rank_roles
 from .leaf import Leaf
 from .operand import Array, Extents, Floats
 from .stage import TIE, Nest, Shortfall, Work
@@ -58,18 +59,27 @@ class LayoutLeaf(Leaf):
         self.looked_at = 0
         self.costs = TileCosts(self.unit, einsum, bits)
         self.prices, self.word_prices = self._prices()
+        roles, rules = rank_roles(einsum), self.unit.rules
+        self.able = {
+            d: [r for r in einsum.sizes if (can is None or roles[r] in can) and rules.adds(r, einsum, d)]
+            for d in self.unit.dimensions
+            for can in (rules.able(d),)
+        }
+        """Ranks that may lie along each dimension."""
         self._settled: dict[tuple[int, ...], Nest | Shortfall] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
 
     def bound(self, extents: Extents, sums: Array) -> Work:
-        """Every element busy in every cycle; every operand moved once; registers read once per step by all that share
-        them."""
+        """As many elements busy in every cycle as the tile has points for; every operand moved once; registers read
+        once per step by all that share them."""
         unit, einsum = self.unit, self.einsum
         slices = -(-self.bits[0] // unit.mac_bits) * -(-self.bits[1] // unit.mac_bits)
         macs: Array = np.ones(1, np.int64)
         for r in einsum.sizes:
             macs = macs * extents[r]
-        cycles = macs * slices / prod(unit.dimensions.values())
+        cycles = macs * slices / self._busy(extents)
+        if any(o != "output" and not r.double_buffered for o, r in unit.registers.items()):
+            cycles = cycles + 1  # a first fill
         joules = np.asarray(macs * slices * self.energy["mac"], np.float64)
         for i, operand in enumerate(OPERANDS):
             width = unit.accumulator_bits if operand == "output" else self.bits[i]
@@ -80,6 +90,20 @@ class LayoutLeaf(Leaf):
                 each = self.energy[f"{operand}_read"] + (self.energy["output_write"] if operand == "output" else 0.0)
                 joules = joules + macs / together * (width / 8) * each
         return Work(cycles * self.ratio, joules * (1 - 1e-9), np.zeros(1))
+
+    def _busy(self, extents: Extents) -> Floats:
+        """Most elements that can be busy on average."""
+        rules, busy = self.unit.rules, np.ones(1)
+        for d, size in self.unit.dimensions.items():
+            points: Array = np.ones(1, np.int64)
+            for r in self.able[d]:
+                points = points * extents[r]
+            elsewhere = [r for other, ranks in self.able.items() for r in ranks if other != d]
+            if len(self.able[d]) == 1 and self.able[d][0] not in elsewhere and not rules.through:
+                busy = busy * (points / -(-points // size))  # this rank alone: steps are whole
+            else:
+                busy = busy * np.minimum(points, size)
+        return np.minimum(busy, prod(self.unit.dimensions.values()))
 
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
         """See `Leaf.run`."""
@@ -119,7 +143,7 @@ class LayoutLeaf(Leaf):
         searches = [SpreadSearch(self, extents, layout) for layout in spreads]
         best = Best.of(max((len(s.groups) for s in searches), default=0))
         for among in (False, True):
-            limit = float(best.value[B_VALUE]) * (1 + TIE)
+            limit = float(best.value[B_VALUE]) * (1 + TIE[self.objective])
             for number, search in enumerate(searches):
                 self.looked_at += search.scan(number, best, limit if among else None)
         if not best.record[R_FOUND]:

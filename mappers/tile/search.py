@@ -100,7 +100,7 @@ def best_plan(task: Task) -> Plan | Shortfall:
             found = stage_of(task, unit, option).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
-            elif best is None or _better((found.value, found.traffic), best[0]):
+            elif best is None or _better((found.value, found.traffic), best[0], TIE[task.objective]):
                 best = (found.value, found.traffic), _plan(unit, option, found)
     return best[1] if best else short or Shortfall(0)
 
@@ -163,9 +163,9 @@ def _plan(unit: ComputeUnit, option: SpatialOption, found: Found) -> Plan:
     )
 
 
-def _better(a: tuple[float, int], b: tuple[float, int]) -> bool:
+def _better(a: tuple[float, int], b: tuple[float, int], tie: float) -> bool:
     """Whether (objective, traffic) `a` beats `b`: clearly by the objective, or by traffic where that is a tie."""
-    if abs(a[0] - b[0]) > TIE * min(a[0], b[0]):
+    if abs(a[0] - b[0]) > tie * min(a[0], b[0]):
         return a[0] < b[0]
     return (a[1], a[0]) < (b[1], b[0])
 

@@ -20,8 +20,8 @@ partial results between tiles on average.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 from math import inf, prod
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -34,8 +34,9 @@ from ...ir import Einsum
 from ...lowering.ports import Route
 from .operand import Array, Extents, Floats, Operand, tiles
 
-TIE = 0.01
-"""Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes is taken."""
+TIE = {"latency": 0.01, "energy": 0.001, "edp": 0.01}
+"""Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes off chip is
+taken, for the objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 FIRST_BLOCK, BLOCK = 32, 512
 """Tilings that are evaluated with all cuts at once, first and afterwards."""
 
@@ -159,10 +160,10 @@ class _HopCost:
 
 
 class _Bound(NamedTuple):
-    """At most the objective and the off-chip traffic of each tiling."""
+    """At most the objective of each tiling, and what decides a tie."""
 
     value: Floats
-    traffic: Floats
+    tie: Floats
 
 
 class _Moving(NamedTuple):
@@ -176,6 +177,17 @@ class _Moving(NamedTuple):
     def beside(self, compute: Floats) -> Floats:
         """Cycles of compute and transfers together."""
         return np.asarray(np.maximum(np.maximum(compute, self.busiest), (compute + self.trips) / 2) + self.alone)
+
+
+class _Costs(NamedTuple):
+    """Of all cuts of some tilings, (cuts, tilings), as far as their insides do not matter."""
+
+    moving: _Moving
+    edge: Floats
+    joules: Floats
+    traffic: Floats
+    moved: Array
+    fits: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -224,7 +236,7 @@ class Stage:
         nested: bool = False,
     ) -> None:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
-        self.objective, self.clock, self.nodes = objective, clock, nodes
+        self.objective, self.clock, self.nodes, self.equal = objective, clock, nodes, 1 + TIE[objective]
         self.reduced = frozenset(einsum.reduced_ranks)
         operands = [hop.operand for hop in hops]
         ranks, slides = tuple(o.ranks for o in operands), tuple(o.slides for o in operands)
@@ -293,17 +305,32 @@ class Stage:
         if not len(rows):
             return self._shortfall(tables)
         bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, times, None)
+        bounded = replace(bounded, joules=np.maximum(bounded.joules, self._floor * prod(extents.values())))
         inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
         inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
         cycles = np.maximum(inside.cycles, least) + inside.edge + self._least_edge(tables)
-        bound = _Bound(self._value(cycles, inside.joules + self._least_joules(tables)), self._least_traffic(tables))
-        order = rows[np.lexsort((bound.traffic[rows], bound.value[rows]))]
-        if fits[0] and all(t[0] == extents[r] for r, t in tile.items()):
+        value = self._value(cycles, inside.joules + self._least_joules(tables))
+        bound = _Bound(value, self._tie(cycles, self._least_traffic(tables)))
+        order = rows[np.lexsort((bound.tie[rows], bound.value[rows]))]
+        if self.objective != "energy" and fits[0] and all(t[0] == extents[r] for r, t in tile.items()):
             # A single tile moves least: where its value is as good as the bound of all, there is nothing to look for.
             whole_tile = _Pick(self, extents, sums, tile, tables, inside, bound, rows[:1]).best()
-            if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * (1 + TIE):
+            if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * self.equal:
                 return whole_tile
         return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
+
+    @cached_property
+    def _floor(self) -> float:
+        """Joules per point inside any tile, for the objective ``energy``: a tile that is all of the Einsum can do what
+        smaller ones do one after the other."""
+        if self.objective != "energy" or self.inner.exact:
+            return 0.0
+        sizes = self.einsum.sizes
+        nest = self.inner.settle(sizes, 1)
+        if isinstance(nest, Shortfall):
+            return 0.0
+        whole = {r: np.full(1, n, np.int64) for r, n in sizes.items()}
+        return float(self.inner.work(nest, whole, np.ones(1, np.int64)).joules.item()) / prod(sizes.values())
 
     def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
         lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
@@ -317,14 +344,31 @@ class Stage:
         for r, t in tile.items():
             if r in self.reduced:
                 times = times * -(-extents[r] // t)
+        boxes = tiles(extents, tile)
+        if nest is not None:
+            return self._together(boxes, extents, times, nest)
         cycles, joules, edge = np.zeros(1), np.zeros(1), np.zeros(1)
-        for number, (box, count) in enumerate(tiles(extents, tile)):
-            one = {**extents, **box}
-            work = self.inner.bound(one, times) if nest is None else self.inner.work(nest, one, times)
+        for number, (box, count) in enumerate(boxes):
+            work = self.inner.bound({**extents, **box}, times)
             cycles = cycles + count * work.cycles
             joules = joules + count * work.joules
             edge = work.edge if number == 0 else edge
         return Work(cycles, joules, edge)
+
+    def _together(
+        self, boxes: Sequence[tuple[Mapping[str, Array], Array]], extents: Extents, sums: Array, nest: Nest
+    ) -> Work:
+        """Work of boxes, as often as each occurs, in one go: a unit's cost takes about as long for few as for many."""
+        n = max(len(x) for x in (sums, *extents.values(), *(count for _, count in boxes)))
+
+        def joined(arrays: Sequence[Array]) -> Array:
+            return np.concatenate([np.broadcast_to(x, (n,)) for x in arrays])
+
+        one = {r: joined([box.get(r, size) for box, _ in boxes]) for r, size in extents.items()}
+        work = self.inner.work(nest, one, joined([sums] * len(boxes)))
+        count = joined([count for _, count in boxes])
+        cycles, joules = ((count * x).reshape(-1, n).sum(axis=0) for x in (work.cycles, work.joules))
+        return Work(cycles, joules, np.broadcast_to(work.edge, count.shape)[:n])
 
     def _hop(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array) -> _HopCost:
         operand = hop.operand
@@ -378,6 +422,9 @@ class Stage:
 
     def _value(self, cycles: Floats, joules: Floats) -> Floats:
         return {"latency": cycles, "energy": joules, "edp": cycles / self.clock * joules}[self.objective]
+
+    def _tie(self, cycles: Floats, traffic: Floats) -> Floats:
+        return cycles if self.objective == "energy" else traffic
 
     # Bounds over all cuts
 
@@ -448,34 +495,71 @@ class _Pick:
         ]  # fmt: skip
         self.least = inf
         self.winner = inf, inf
-        """Value and traffic of the best choice so far: tilings that are no better in either are left out."""
+        """Value and tie of the best choice so far: tilings that are no better in either are left out."""
         self.near: list[Floats] = []
-        """Value, traffic, tiles moved, row and number of the cuts, one column per choice that may be the best."""
+        """Value, tie, tiles moved, row, number of the cuts and traffic, a column per choice that may be the best."""
         self.nests: dict[int, tuple[Nest, Work]] = {}
         self.complete = True
         self.crowded: dict[str, int] = {}
 
     def best(self) -> Found | Shortfall:
-        start, size = 0, FIRST_BLOCK
-        while start < len(self.order):
-            rows = self.order[start : start + size]
-            start, size = start + size, BLOCK
-            if self.bound.value[rows[0]] > self.least * (1 + TIE):
-                break
-            value, traffic = self.winner
-            rows = rows[(self.bound.value[rows] < value) | (self.bound.traffic[rows] < traffic)]
-            if len(rows) and not self._block(rows):
-                break
+        if self.stage.inner.exact:
+            self._look_at_all()
+        else:
+            self._settle_best()
         if not self.near:
             memory = max(self.crowded, key=lambda m: self.crowded[m] - self.stage.budgets.get(m, 0), default="")
             return Shortfall(self.crowded.get(memory, 0), memory, self.stage.budgets.get(memory, 0))
         near = np.concatenate(self.near, axis=1)
-        near = near[:, near[0] <= self.least * (1 + TIE)]
-        value, traffic, _, row, number = near[:, np.lexsort((near[4], near[3], near[0], near[2], near[1]))[0]]
+        near = near[:, near[0] <= self.least * self.stage.equal]
+        value, _, _, row, number, traffic = near[:, np.lexsort((near[4], near[3], near[0], near[2], near[1]))[0]]
         return self._found(float(value), int(traffic), int(row), int(number))
 
-    def _block(self, rows: Array) -> bool:
-        """Look at some tilings; whether there may be better ones behind them."""
+    def _look_at_all(self) -> None:
+        start, size = 0, FIRST_BLOCK
+        while start < len(self.order):
+            rows = self.order[start : start + size]
+            start, size = start + size, BLOCK
+            if self.bound.value[rows[0]] > self.least * self.stage.equal:
+                return
+            value, tie = self.winner
+            rows = rows[(self.bound.value[rows] < value) | (self.bound.tie[rows] < tie)]
+            if len(rows):
+                self._consider(rows, self._costs(rows), self._at(rows))
+
+    def _settle_best(self) -> None:
+        """Settle the insides of the most promising tilings until no bound of another is better than what there is.
+
+        The bounds are those of the joint cuts. Half of the tilings that may be settled are the first in the order of
+        their bounds, the others the first in the order of what decides a tie among those that are as good.
+        """
+        found = []
+        for start in range(0, len(self.order), BLOCK):
+            rows = self.order[start : start + BLOCK]
+            value, tie = self._values(self._costs(rows), self._at(rows))
+            least = value.min(axis=0)
+            found.append((least, np.where(value <= least * self.stage.equal, tie, inf).min(axis=0)))
+        bound, tie = (np.concatenate(x) for x in zip(*found, strict=True))
+        left = np.isfinite(bound)
+        by_bound = np.lexsort((self.order, np.round(np.log(bound), 6)))  # of equal ones, large tiles first
+        by_tie = np.lexsort((bound, tie))
+        nodes = self.stage.nodes
+        for order, limit in ((by_bound, nodes // 2), (by_tie, nodes), (by_bound, nodes)):
+            for i in order:
+                better = bound[i] < self.least if order is by_bound else bound[i] <= self.least * self.stage.equal
+                if not left[i] or not better or (order is by_tie and tie[i] >= self.winner[1]):
+                    continue
+                if len(self.nests) >= limit:
+                    break
+                left[i] = False
+                self._settle(int(self.order[i]))
+        self.complete &= not bool((left & (bound < self.least)).any())
+
+    def _at(self, rows: Array) -> Work:
+        return Work(self.inside.cycles[rows], self.inside.joules[rows], self.inside.edge[rows])
+
+    def _costs(self, rows: Array) -> _Costs:
+        """All cuts of some tilings."""
         columns = [
             _HopCost(*(np.stack([getattr(c, f)[rows] for c in table.values()])[which] for f in _FIELDS))
             for table, which in zip(self.tables, self.which, strict=True)
@@ -492,50 +576,42 @@ class _Pick:
                        np.zeros(shape, np.int64))  # fmt: skip
             fits &= held <= budget
             self.crowded[memory] = min(self.crowded.get(memory, int(held.min())), int(held.min()))
-        arrays = tuple(np.broadcast_to(x, shape) for x in (*moving, edge, joules, traffic, moved))
-        if self.stage.inner.exact:
-            inside = Work(self.inside.cycles[rows], self.inside.joules[rows], self.inside.edge[rows])
-            self._consider(rows, arrays, fits, inside)
-            return True
-        return all(self._settled(i, int(row), rows, arrays, fits) for i, row in enumerate(rows))
+        return _Costs(moving, edge, joules, traffic, moved, fits)
 
-    def _settled(self, i: int, row: int, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_]) -> bool:
-        """Settle the inside of one tiling; whether further ones are worth it."""
-        if self.bound.value[row] >= self.least:
-            return False
-        if len(self.nests) >= self.stage.nodes:
-            self.complete = False
-            return False
-        if not fits[:, i].any():
-            return True
+    def _values(self, costs: _Costs, inside: Work) -> tuple[Floats, Floats]:
+        """Objective (infinite for what does not fit) and what decides a tie, of all cuts."""
+        cycles = costs.moving.beside(inside.cycles) + costs.edge + inside.edge
+        value = np.where(costs.fits, self.stage._value(cycles, inside.joules + costs.joules), inf)
+        return value, np.broadcast_to(self.stage._tie(cycles, costs.traffic), value.shape)
+
+    def _settle(self, row: int) -> None:
+        """Settle the inside of one tiling."""
         tile = {r: int(t[row]) for r, t in self.tile.items()}
         parts = prod(-(-self.extents[r] // t) for r, t in tile.items() if r in self.stage.reduced)
         inner = self.stage.inner.settle({**self.extents, **tile}, self.sums * parts)
         if isinstance(inner, Shortfall):
             self.crowded[inner.memory] = min(self.crowded.get(inner.memory, inner.needed), inner.needed)
-            return True
+            return
         self.complete &= inner.complete
         whole = {r: np.full(1, n, np.int64) for r, n in self.extents.items()}
         single = {r: np.full(1, t, np.int64) for r, t in tile.items()}
         work = self.stage._inside(whole, single, np.full(1, self.sums, np.int64), inner)
         self.nests[row] = inner, work
-        self._consider(rows[i : i + 1], [x[:, i : i + 1] for x in arrays], fits[:, i : i + 1], work)
-        return True
+        rows = np.array([row])
+        self._consider(rows, self._costs(rows), work)
 
-    def _consider(self, rows: Array, arrays: Sequence[NDArray[Any]], fits: NDArray[np.bool_], inside: Work) -> None:
-        *moving, edge, joules, traffic, moved = arrays
-        cycles = _Moving(*moving).beside(inside.cycles) + edge + inside.edge
-        value = np.where(fits, self.stage._value(cycles, inside.joules + joules), inf)
+    def _consider(self, rows: Array, costs: _Costs, inside: Work) -> None:
+        value, tie = self._values(costs, inside)
         least = float(value.min())
         if least == inf:
             return
         self.least = min(self.least, least)
-        cuts, columns = np.nonzero(value <= self.least * (1 + TIE))
+        cuts, columns = at = np.nonzero(value <= self.least * self.stage.equal)
         if not len(cuts):
             return
-        at = cuts, columns
-        near = np.stack([value[at], traffic[at], moved[at], rows[columns], cuts])
-        if self.winner[0] > self.least * (1 + TIE):
+        traffic, moved = (np.broadcast_to(x, value.shape)[at] for x in (costs.traffic, costs.moved))
+        near = np.stack([value[at], tie[at], moved, rows[columns], cuts, traffic])
+        if self.winner[0] > self.least * self.stage.equal:
             self.winner = inf, inf
         best = np.lexsort((near[0], near[1]))[0]
         found = float(near[0, best]), float(near[1, best])
