@@ -12,6 +12,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from ..errors import BadInput, Problem, SpecError
 from ..text.names import nearest_key
 from .component import Component, LinkBase, Memory, Surroundings, UnitBase
@@ -277,6 +279,9 @@ def _plain(value: Any, quantity: Any) -> Any:
         return {k: _plain(v, quantity) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(v, quantity) for v in value]
+    if isinstance(value, BaseModel):
+        parts = {k: (getattr(value, k), info) for k, info in type(value).model_fields.items()}
+        return {k: _plain(v, quantity_of(info)) for k, (v, info) in parts.items() if v is not None}
     if quantity is not None:
         return quantity.format(value)
     if isinstance(value, Fraction):

@@ -1,0 +1,1 @@
+"""The Eyeriss chip, against its measurements."""
