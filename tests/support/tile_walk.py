@@ -1,0 +1,253 @@
+"""Every plan of the tile mapper's space for a small Einsum, walked tile by tile: what its search is judged by.
+
+It knows nothing of the mapper's arithmetic: tiles are visited one after the other, boxes are intervals, results that
+come back are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from accelsim.components.base import ComputeUnit, SpatialOption
+from accelsim.ir import Access
+from accelsim.mappers.tile.search import Task
+from accelsim.mappers.tile.stage import Hop, Level, Nest, Stage
+
+Loops = tuple[tuple[str, int], ...]
+Box = dict[str, tuple[int, int]]
+"""Rank to its first point and the one after its last."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What comes to, and leaves, a memory over the whole run; bytes of the largest tile; whether results come back."""
+
+    bytes_in: int
+    bytes_out: int
+    largest: int
+    back: bool
+
+
+def boxes(loops: Loops, box: Box) -> Iterator[tuple[Box, bool]]:
+    """The tiles in order, each with whether only the innermost loop has moved on since the one before."""
+    if not loops:
+        yield box, False
+        return
+    (rank, tile), *rest = loops
+    low, high = box[rank]
+    for at in range(low, high, tile):
+        for inner, moved in boxes(tuple(rest), {**box, rank: (at, min(at + tile, high))}):
+            yield inner, moved if rest else at > low
+
+
+class Walk:
+    """One Einsum on a unit in one of its options."""
+
+    def __init__(self, task: Task, unit: ComputeUnit, option: SpatialOption) -> None:
+        self.task, self.einsum, self.unit, self.option = task, task.einsum, unit, option
+        self.whole: Box = {r: (0, n) for r, n in task.einsum.sizes.items()}
+        self.known: dict[object, Moved] = {}
+        self.costs: dict[object, float] = {}
+        self.ran: dict[Loops, float] = {}
+
+    def moved(self, hop: Hop, loops: Loops, *, slides: bool = False) -> Moved:
+        """Of a tensor whose tiles are cut inside these loops."""
+        key = hop.key, loops, slides
+        if key not in self.known:
+            self.known[key] = self._moved(hop, loops, slides)
+        return self.known[key]
+
+    def _moved(self, hop: Hop, loops: Loops, slides: bool) -> Moved:
+        operand = hop.operand
+        (access,) = dict.fromkeys(operand.accesses)
+        come = gone = largest = 0
+        seen: set[object] = set()
+        before: list[range] = []
+        back = False
+        for box, innermost in boxes(loops, self.whole):
+            spans = self._spans(access, operand.shapes[0], box)
+            elements = _volume(spans)
+            largest = max(largest, elements)
+            if operand.is_output:
+                gone += int(operand.nbytes(elements))
+                tile = tuple(spans)
+                if tile in seen:
+                    come += int(operand.nbytes(elements))
+                    back = True
+                seen.add(tile)
+            else:
+                kept = [range(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(spans, before, strict=False)]
+                come += int(operand.nbytes(elements - (_volume(kept) if slides and innermost else 0)))
+            before = spans
+        return Moved(come, gone, int(operand.nbytes(largest)), back)
+
+    @staticmethod
+    def _spans(access: Access, shape: Sequence[int], box: Box) -> list[range]:
+        found = []
+        for index, size in zip(access.indices, shape, strict=True):
+            start = index.offset + sum(c * box[r][0] for r, c in index.terms)
+            end = index.offset + sum(c * (box[r][1] - 1) for r, c in index.terms)
+            assert 0 <= start <= end < size, "padding and indices that fall are for other tests"
+            found.append(range(start, end + 1))
+        return found
+
+    def joules(self, loops: Loops) -> float:
+        """Energy of the unit over all tiles of these loops."""
+        if loops not in self.ran:
+            kept = self.einsum.output.ranks
+            tiles = [box for box, _ in boxes(loops, self.whole)]
+            sums: dict[object, list[int]] = {}
+            for i, box in enumerate(tiles):
+                sums.setdefault(tuple((r, box[r]) for r in sorted(kept)), []).append(i)
+            total = 0.0
+            for visits in sums.values():
+                for i in visits:
+                    extents = tuple((r, hi - lo) for r, (lo, hi) in tiles[i].items())
+                    total += self._cost(extents, resumed=i != visits[0], unfinished=i != visits[-1])
+            self.ran[loops] = total
+        return self.ran[loops]
+
+    def _cost(self, extents: tuple[tuple[str, int], ...], *, resumed: bool, unfinished: bool) -> float:
+        key = extents, resumed, unfinished
+        if key not in self.costs:
+            sizes = {r: np.array([n]) for r, n in extents}
+            cost = self.unit.cost(
+                self.einsum, self.option, sizes, self.task.bits, resumed=resumed, unfinished=unfinished
+            )  # fmt: skip
+            feeds = [self.task.arch.memories[m].action_energy() for m in self.unit.feeds(len(self.einsum.inputs))]
+            energy = sum(int(n[0]) * m["read"] for n, m in zip(cost.reads, feeds, strict=False))
+            energy += int(cost.writes[0]) * feeds[-1]["write"] + int(cost.partial_reads[0]) * feeds[-1]["read"]
+            energy += sum(int(n[0]) * self.unit.action_energy()[a] for a, n in cost.actions.items())
+            self.costs[key] = energy
+        return self.costs[key]
+
+
+def _volume(spans: Sequence[range]) -> int:
+    result = 1
+    for span in spans:
+        result *= len(span)
+    return result
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A choice of one level: its loops, how each way is cut, joules of its transfers, and off-chip bytes."""
+
+    level: Level
+    joules: float
+    traffic: int
+
+
+class Enumeration:
+    """All choices of all levels."""
+
+    def __init__(self, walk: Walk, chain: Sequence[Stage]) -> None:
+        self.walk, self.chain = walk, chain
+
+    def tilings(self, number: int, extents: Mapping[str, int]) -> list[dict[str, int]]:
+        """Tile sizes of a level inside a tile of the one around it."""
+        sizes = self.chain[number].space.sizes
+        lists = {r: sorted({min(n, extents[r]) for n in given}) for r, given in sizes.items()}
+        return [dict(zip(lists, chosen, strict=True)) for chosen in product(*lists.values())]
+
+    def candidates(self, number: int, around: Loops, tile: Mapping[str, int]) -> Iterator[Candidate]:
+        """Every order of the loops, depth of every cut, sliding and single buffers, that fit."""
+        stage = self.chain[number]
+        extents = dict(self.walk.einsum.sizes) | dict(around)
+        orders = {tuple((r, tile[r]) for r in order if tile[r] < extents[r]) for order in stage.space.orders}
+        for loops in sorted(orders):
+            options = [list(self._options(hop, around, loops)) for hop in stage.hops]
+            for chosen in product(*options):
+                yield from self._fitting(stage, loops, chosen, around)
+
+    def _options(self, hop: Hop, around: Loops, loops: Loops) -> Iterator[tuple[int, bool, Moved]]:
+        for depth in range(len(loops) + 1):
+            yield depth, False, self.walk.moved(hop, (*around, *loops[:depth]))
+            if depth and loops[depth - 1][0] in hop.operand.slides:
+                yield depth, True, self.walk.moved(hop, (*around, *loops[:depth]), slides=True)
+
+    def _fitting(
+        self, stage: Stage, loops: Loops, chosen: Sequence[tuple[int, bool, Moved]], around: Loops
+    ) -> Iterator[Candidate]:
+        """With two buffers each, one tensor with one, or (further in) all with one."""
+        many = [bool(depth or around) for depth, _, _ in chosen]
+        everything = range(len(chosen))
+        singles = [set(), *({i} for i in everything), *([set(everything)] if stage is not self.chain[0] else [])]
+        for single in singles:
+            buffers = [1 if i in single or not many[i] else 2 for i in everything]
+            held = dict.fromkeys(stage.budgets, 0)
+            for hop, n, (_, _, moved) in zip(stage.hops, buffers, chosen, strict=True):
+                held[hop.memory] += moved.largest * n * (2 if moved.back else 1)
+            if any(held[m] > stage.budgets[m] for m in held):
+                continue
+            joules, traffic = 0.0, 0
+            for hop, (_, _, moved) in zip(stage.hops, chosen, strict=True):
+                joules += moved.bytes_in * hop.load.joules_per_byte + moved.bytes_out * hop.store.joules_per_byte
+                traffic += (moved.bytes_in + moved.bytes_out) * hop.weighs
+            keys = [hop.key for hop in stage.hops]
+            level = Level(
+                loops,
+                {k: depth for k, (depth, _, _) in zip(keys, chosen, strict=True)},
+                dict(zip(keys, buffers, strict=True)),
+                dict.fromkeys(keys, 0),
+                frozenset(k for k, (_, slid, _) in zip(keys, chosen, strict=True) if slid),
+            )
+            yield Candidate(level, joules, traffic)
+
+    # Energy: levels add up
+
+    def least_joules(self) -> tuple[float, int] | None:
+        """The least energy, and the least off-chip traffic of those within 1 % of it; None where nothing fits.
+
+        Traffic is that of the first level; with more levels it is left at 0.
+        """
+        found: list[tuple[float, int]] = []
+        for tile in self.tilings(0, self.walk.einsum.sizes):
+            loops = tuple((r, t) for r, t in tile.items() if t < self.walk.einsum.sizes[r])
+            inside = self._inside(1, loops)
+            if inside is not None:
+                found += [(c.joules + inside, c.traffic) for c in self.candidates(0, (), tile)]
+        if not found:
+            return None
+        least = min(joules for joules, _ in found)
+        return least, min(traffic for joules, traffic in found if joules <= least * 1.01)
+
+    def _inside(self, number: int, around: Loops) -> float | None:
+        """The least energy inside the tiles of some loops."""
+        if number == len(self.chain):
+            return self.walk.joules(around)
+        extents = dict(self.walk.einsum.sizes) | dict(around)
+        best: float | None = None
+        for tile in self.tilings(number, extents):
+            loops = tuple((r, t) for r, t in tile.items() if t < extents[r])
+            inside = self._inside(number + 1, (*around, *loops))
+            here = min((c.joules for c in self.candidates(number, around, tile)), default=None)
+            if inside is not None and here is not None and (best is None or here + inside < best):
+                best = here + inside
+        return best
+
+    # Latency: by the mapper's own estimate
+
+    def nests(self, number: int = 0, around: Loops = ()) -> Iterator[tuple[Level, ...]]:
+        """Every choice of every level."""
+        if number == len(self.chain):
+            yield ()
+            return
+        extents = dict(self.walk.einsum.sizes) | dict(around)
+        for tile in self.tilings(number, extents):
+            for candidate in self.candidates(number, around, tile):
+                for rest in self.nests(number + 1, (*around, *candidate.level.loops)):
+                    yield (candidate.level, *rest)
+
+    def least_cycles(self) -> float:
+        """The least cycles that `Stage.work` gives any choice."""
+        whole = {r: np.full(1, n, np.int64) for r, n in self.walk.einsum.sizes.items()}
+        best = float("inf")
+        for levels in self.nests():
+            work = self.chain[0].work(Nest(levels), whole, np.ones(1, np.int64))
+            best = min(best, float((work.cycles + work.edge).item()))
+        return best

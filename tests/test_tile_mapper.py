@@ -1,0 +1,120 @@
+"""The tile mapper judged by what shares none of its arithmetic: replay, simulation, and a walk over its whole space.
+
+Random plans of random Einsums on random machines (`support.random_plans`) become Mappings as the mapper's own do. What
+the mapper says of them must be what replay and engine count. Its search must find what a naive program finds that tries
+every choice and visits every tile (`support.tile_walk`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from math import prod
+from random import Random
+
+import pytest
+from support.random_plans import Case, case, claimed_bytes, machine, stages, task_of, workload
+from support.tile_walk import Enumeration, Walk
+
+from accelsim.components.base import ComputeUnit
+from accelsim.engine import compiled
+from accelsim.engine.trace import Trace
+from accelsim.lowering import lower
+from accelsim.mappers.tile.search import stage_of
+from accelsim.mappers.tile.stage import TIE, Found, Stage
+from accelsim.mapping.replay import replay
+from accelsim.report.cautions import moved_bytes
+from accelsim.report.counts import count_rows, joules
+
+CASES = int(os.environ.get("ACCELSIM_RANDOM_MAPPINGS", "320"))
+PARTS = 8
+SANE = 0.3, 3.0
+"""Of expected over simulated cycles: 3,000 cases lie between 0.45 and 2.1, half of them between 0.99 and 1.22."""
+
+
+def cycles_of(one: Case, trace: Trace) -> float:
+    return float(trace.finish * Fraction(one.arch.clock) / trace.program.tick_hz)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_bytes_energy_and_capacity_are_those_of_replay_and_simulation(part: int) -> None:
+    for seed in range(part, CASES, PARTS):
+        one = case(seed)
+        mapping = one.network.mapping()
+        replayed = replay(mapping, one.workload, one.arch)
+        moved = {
+            key: n for key, n in replayed.tensor_bytes.items() if n and key[1] in one.arch.memories
+        }  # fmt: skip
+        assert claimed_bytes(one.choice) == pytest.approx(moved, rel=1e-12), one.told()
+        plan = one.choice.plan
+        held = {m: n for m, n in plan.working_set.items() if n}
+        peaks = {m: p.nbytes for m, p in replayed.peaks.items() if p.nbytes and one.arch.memories[m].on_chip}
+        assert held == peaks, one.told()
+        trace = compiled.run(lower(one.arch, one.workload, mapping))
+        assert moved_bytes(trace) == {key: n for key, n in replayed.traffic_bytes.items() if n}
+        rows, unpriced = count_rows(one.arch, one.workload, trace)
+        assert not unpriced
+        assert plan.energy == pytest.approx(joules(rows), rel=1e-9), one.told()
+        assert SANE[0] < plan.cycles / cycles_of(one, trace) < SANE[1], one.told()
+
+
+# -- the search ------------------------------------------------------------------------------------------------------
+
+
+def searches(seeds: range, levels: int, objective: str, largest: int, tilings: int) -> Iterator[tuple[Stage, Walk]]:
+    """Small Einsums on machines whose memories are too small for them, on units without loops of their own."""
+    for seed in seeds:
+        random = Random(seed)
+        capacity = f"{random.choice([24, 40, 60, 90])} B"
+        arch = machine(random, levels=levels, capacity=capacity)
+        kinds = ("product", "inner convolution", "map", "reduction", "pool")
+        task = task_of(arch, workload(random, largest, kinds), objective)
+        for name in ("systolic", "vector", "serial"):
+            unit = arch.units[name]
+            assert isinstance(unit, ComputeUnit)
+            for option in unit.spatial_options(task.einsum)[:1]:
+                stage = stage_of(task, unit, option)
+                if prod(len(n) for one in stages(stage) for n in one.space.sizes.values()) <= tilings:
+                    yield stage, Walk(task, unit, option)
+
+
+def check_energy(seeds: range, levels: int, tilings: int) -> int:
+    """Compare every search with the walk; how many there were in which something fits."""
+    compared = 0
+    for stage, walk in searches(seeds, levels, "energy", 5, tilings):
+        found, least = stage.best(walk.einsum.sizes), Enumeration(walk, stages(stage)).least_joules()
+        if least is None:
+            assert not isinstance(found, Found)
+            continue
+        assert isinstance(found, Found)
+        assert found.nest.complete
+        depth = len(stages(stage))
+        assert least[0] * (1 - 1e-9) <= found.value <= least[0] * (1 + TIE) ** depth * (1 + 1e-9), walk.einsum
+        if depth == 1:
+            assert found.traffic == least[1], walk.einsum
+        compared += 1
+    return compared
+
+
+def test_one_level_is_the_best_of_its_space() -> None:
+    assert check_energy(range(60), 1, 200) > 80
+
+
+def test_two_levels_are_the_best_of_their_space() -> None:
+    assert check_energy(range(60), 2, 400) > 40
+
+
+def test_least_latency_is_the_best_of_its_space() -> None:
+    """By the mapper's own estimate, over all choices of the naive program."""
+    compared = 0
+    for stage, walk in searches(range(60), 1, "latency", 4, 12):
+        chain = stages(stage)
+        if len(chain) > 1:
+            continue  # levels overlap: the best inside of a tile by itself need not be the best beside all the others
+        found, least = stage.best(walk.einsum.sizes), Enumeration(walk, chain).least_cycles()
+        assert isinstance(found, Found) == (least < float("inf"))
+        if isinstance(found, Found):
+            assert least * (1 - 1e-9) <= found.value <= least * (1 + TIE) * (1 + 1e-9), walk.einsum
+            compared += 1
+    assert compared > 8
