@@ -61,6 +61,10 @@ class UnsupportedPrecision(MappingError):
     """A compute unit that does not compute with operands of these widths; the message names those it does."""
 
 
+class UnsupportedSparsity(MappingError):
+    """A compute unit that does not skip zeros that lie so; the message names what it can skip."""
+
+
 class ProgramError(AccelsimError):
     """A Program that is not well formed, or that asks the engine for the impossible."""
 

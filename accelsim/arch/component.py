@@ -263,6 +263,10 @@ class UnitBase(Component):
     def peak_rates(self) -> Mapping[str, float]:
         """Operations per cycle of its clock by cost class (``mac``, ``add``, ``exp`` ...), the most it can ever do."""
 
+    def least_shares(self, einsum: Any, densities: Any) -> tuple[float, float]:
+        """At least these shares of an Einsum's MACs take cycles, and energy, with inputs of these densities."""
+        return 1.0, 1.0
+
     @abstractmethod
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this unit, in cycles of its clock."""

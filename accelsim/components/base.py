@@ -18,7 +18,7 @@ from ..arch.layout import Layout
 from ..arch.units import rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
-from ..ir import Einsum
+from ..ir import Density, Einsum
 
 IntArray = NDArray[np.int64]
 Extents = Mapping[str, IntArray]
@@ -116,6 +116,14 @@ class ComputeUnit(UnitBase):
                 return option
         can = ", ".join(dict.fromkeys(o.variant for o in options)) or "nothing of the kind"
         raise BadInput(f"{self.name or self.kind} cannot run {einsum.name} as {variant!r}; it can as {can}")
+
+    def over(self, einsum: Einsum, densities: Sequence[Density]) -> Self:
+        """The unit at work on inputs of these densities: its `cost` counts what zeros save. Here they save nothing.
+
+        Raises:
+            UnsupportedSparsity: it does not compute with zeros that lie so.
+        """
+        return self
 
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""

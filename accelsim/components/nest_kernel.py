@@ -51,6 +51,7 @@ class Body(NamedTuple):
         loops: rank and tile; the last ones step by the factors.
         depth: by operand, number of loops outside of what registers hold, or -1.
         slide: by operand, the rank whose loop slides what registers hold, so that only new words come, or -1.
+        pace: share of the steps that takes time, as a fraction.
     """
 
     relevant: IntArray
@@ -62,6 +63,7 @@ class Body(NamedTuple):
     loops: IntArray
     depth: IntArray
     slide: IntArray
+    pace: IntArray
 
 
 class Room(NamedTuple):

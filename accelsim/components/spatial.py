@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isinf, prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias, get_args
@@ -16,10 +17,11 @@ from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
 from ..arch.layout import Layout
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput, DoesNotFit
-from ..ir import Access, Einsum
+from ..ir import Access, Density, Einsum
 from ..ir.roles import RankRole, rank_roles
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
+from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
 from .nest import LayoutNest, slides
+from .sparse import LARGEST_WINDOW, SparseUnit, share_of, slowest_share
 from .spreads import Shares, SpreadRules, best_spreads
 
 Filling: TypeAlias = Literal["last_use", "ahead", "stop"]
@@ -73,7 +75,7 @@ class Flow:
     write: IntArray | None
 
 
-class SpatialArray(ComputeUnit):
+class SpatialArray(SparseUnit):
     """Elements in a grid that each do one multiply-accumulate per cycle, as a `Layout` deals a contraction out to them.
 
     The points of a tile run in steps: in each, the spread points, one per element; the others one step after the other,
@@ -89,6 +91,11 @@ class SpatialArray(ComputeUnit):
     that makes it wait longest.
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) steps each.
+
+    With `sparsity: skipping`, zeros of the operand `skips` take no steps. Elements queue the words of that operand, and
+    wait for each other after every `skip_window` words (of zeros at random, `sparse.slowest_share`); those in a step
+    that get the same word are as fast as each other, so that as many wait as the spread deals out different words. N:M
+    weights in a ratio of `sparse_ratios` leave N/M of the steps. Queues run on from tile to tile.
     """
 
     kind: Literal["spatial"] = "spatial"
@@ -131,6 +138,11 @@ class SpatialArray(ComputeUnit):
     sums: Annotated[
         tuple[str, ...] | None, Field(description="Dimensions along which results are added up; all unless given.")
     ] = None
+    skips: Annotated[Literal["input", "weight"], Field(description="Operand whose zeros `skipping` skips.")] = "weight"
+    skip_window: Annotated[
+        int | None,
+        Field(ge=1, le=LARGEST_WINDOW, description="Words that an element queues, of which it skips the zeros."),
+    ] = None
     latency: Annotated[int, Field(ge=0, le=2**20, description="Cycles from a tile's last step to its results.")] = 0
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 8
@@ -159,6 +171,16 @@ class SpatialArray(ComputeUnit):
             for name in dimensions:
                 if name not in self.dimensions:
                     raise ValueError(f"{key}: no dimension `{name}` (has: {', '.join(self.dimensions)})")
+        return self
+
+    @model_validator(mode="after")
+    def _able_to_skip(self) -> SpatialArray:
+        if self.skip_window is not None and self.sparsity != "skipping":
+            raise ValueError("skip_window is for `sparsity: skipping`")
+        if self.sparsity == "skipping" and not self.sparse_ratios and self.skip_window is None:
+            raise ValueError("`sparsity: skipping` needs skip_window, sparse_ratios, or both")
+        if self.sparse_ratios and self.skips != "weight":
+            raise ValueError("sparse_ratios are of weights, and `skips` says otherwise")
         return self
 
     def bound(self, surroundings: Surroundings) -> Self:
@@ -289,8 +311,9 @@ class SpatialArray(ComputeUnit):
                 raise DoesNotFit(f"{self.name or self.kind}: registers of {operand}: {einsum.name} needs {needed:,} "
                                  f"bytes in one and it has {capacity:,}, {needed - capacity:,} too few")  # fmt: skip
         slices = -(-bits[0] // self.mac_bits) * -(-bits[1] // self.mac_bits)
-        steps = nest.steps * slices
-        actions = {"mac": _points(einsum, extents, one) * slices, "transfer": np.zeros_like(one)}
+        steps = share_of(nest.steps * slices, self.step_share(einsum, layout))
+        macs = share_of(_points(einsum, extents, one) * slices, self.mac_share)
+        actions = {"mac": macs, "transfer": np.zeros_like(one)}
         waits, first = np.zeros_like(one), np.zeros_like(one)
         reads: list[IntArray] = []
         for operand, width in zip(OPERANDS, (*bits[:2], self.accumulator_bits), strict=True):
@@ -324,6 +347,30 @@ class SpatialArray(ComputeUnit):
             partial_reads=partial,
             actions=actions,
         )
+
+    # Zeros
+
+    @property
+    def window(self) -> int | None:
+        return self.skip_window
+
+    def may_skip(self, densities: Sequence[Density]) -> int | None:
+        return OPERANDS.index(self.skips)
+
+    @property
+    def mac_share(self) -> Fraction:
+        """Share of the multiply-accumulates that take energy."""
+        return self.gated if self.skipped is None else self.skipped.kept
+
+    def step_share(self, einsum: Einsum, layout: Layout) -> Fraction:
+        """Share of the steps that is left when zeros are skipped."""
+        skipped = self.skipped
+        if skipped is None:
+            return Fraction(1)
+        if skipped.ratio is not None or self.skip_window is None:
+            return skipped.kept
+        apart = prod(layout.factor(r) for r in einsum.inputs[skipped.operand].ranks)
+        return slowest_share(apart, self.skip_window, skipped.kept)
 
     def flow(self, nest: LayoutNest, operand: Operand, depth: int | None, *, resumed: bool = False) -> Flow:
         """Where the elements of an operand go that registers hold inside `depth` loops, or that none hold (None).

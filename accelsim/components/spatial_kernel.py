@@ -28,14 +28,14 @@ from .nest_kernel import (
 from .spatial import FILLINGS, SpatialArray
 
 INPUT, WEIGHT, OUTPUT = range(3)
-(U_WIDTH, U_RESULT, U_SLICES, U_LATENCY, U_CAPACITY, U_DOUBLE, U_RATE, U_PORT, U_PARTIAL, U_FILLING, U_WORDS) = (
-    0, 3, 4, 5, 6, 9, 12, 18, 21, 22, 25
-)  # fmt: skip
+(
+    U_WIDTH, U_RESULT, U_SLICES, U_LATENCY, U_CAPACITY, U_DOUBLE, U_RATE, U_PORT, U_PARTIAL, U_FILLING, U_MACS, U_WORDS
+) = (0, 3, 4, 5, 6, 9, 12, 18, 21, 22, 25, 27)  # fmt: skip
 LAST_USE, AHEAD, STOP = range(3)
 """Words that describe a unit: bits of input, weight and partial sum; of results; steps per product; cycles to a tile's
 results; by operand: bytes of registers (-1: none), whether they are double buffered, bytes per cycle of the network as
 a fraction (0: any number), the port of its memory (-1: none); the port that partial results are read through; by
-operand, what a fill overlaps with."""
+operand, what a fill overlaps with; the share of multiply-accumulates that takes energy, as a fraction."""
 (
     C_CYCLES, C_LATENCY, C_READS, C_WRITES, C_PARTIAL, C_MAC, C_TRANSFER, C_REGISTERS, C_NEEDED, C_WORDS
 ) = (0, 1, 2, 4, 5, 6, 7, 8, 14, 17)  # fmt: skip
@@ -50,6 +50,24 @@ def bytes_of(elements: int, bits: int) -> int:
     if bits % 8 == 0:
         return elements * (bits // 8)
     return (elements >> 3) * bits - (-(elements & 7) * bits >> 3)
+
+
+@_jit
+def share_of(amount: int, share: IntArray) -> int:
+    """A share of a whole number, rounded up."""
+    return amount // share[1] * share[0] - (-(amount % share[1]) * share[0] // share[1])
+
+
+@_jit
+def busy_steps(b: Body, u: IntArray, w: Room) -> int:
+    """Cycles of the steps of a tile that was cut."""
+    return share_of(steps_of(b, w) * u[U_SLICES], b.pace)
+
+
+@_jit
+def macs_of(u: IntArray, points: int) -> int:
+    """Multiply-accumulates that take energy, of so many points."""
+    return share_of(points * u[U_SLICES], u[U_MACS : U_MACS + 2])
 
 
 @_jit
@@ -108,12 +126,12 @@ def tile_cost(
 ) -> None:
     """The cost of a tile of these extents, as the words of `C_CYCLES` and so on."""
     cut(b, extents, w)
-    steps = steps_of(b, w) * u[U_SLICES]
+    steps = busy_steps(b, u, w)
     points = 1
     for r in range(len(extents)):
         points *= extents[r]
     out[:] = 0
-    out[C_MAC], out[C_LATENCY] = points * u[U_SLICES], u[U_LATENCY]
+    out[C_MAC], out[C_LATENCY] = macs_of(u, points), u[U_LATENCY]
     once = over_visits(b, w, OUTPUT, 0, -1, False, -1)
     for o in range(3):
         depth, width = b.depth[o], u[U_WIDTH + o]
@@ -164,7 +182,7 @@ class TileCosts:
     """
 
     def __init__(self, unit: SpatialArray, einsum: Einsum, bits: Sequence[int]) -> None:
-        self.unit, self.ranks = unit, tuple(einsum.sizes)
+        self.unit, self.einsum, self.ranks = unit, einsum, tuple(einsum.sizes)
         self.place = {r: i for i, r in enumerate(self.ranks)}
         accesses: tuple[Access, ...] = (einsum.inputs[0], einsum.inputs[1], einsum.output)
         self.access: Mapping[Operand, Access] = dict(zip(OPERANDS, accesses, strict=True))
@@ -202,8 +220,8 @@ class TileCosts:
             if operand not in held:
                 share[o] = factor
         loops = np.stack([np.arange(len(factor)), factor], axis=1)
-        still = np.full(3, -1, np.int64)
-        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, np.zeros(3, np.int64), still)
+        whole, still, pace = np.zeros(3, np.int64), np.full(3, -1, np.int64), self._pace(layout)
+        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, whole, still, pace)
         return body, room_for(body)
 
     def body(self, layout: Layout) -> Body:
@@ -218,7 +236,12 @@ class TileCosts:
         loops = [*((self.place[r], t) for r, t in layout.loops), *enumerate(factor)]
         depth = np.array([layout.holds.get(o, -1) for o in OPERANDS], np.int64)
         slide = np.array([self._sliding(layout, o) for o in OPERANDS], np.int64)
-        return Body(self.relevant, self.index, self.term, factor, share, outer, np.array(loops, np.int64), depth, slide)
+        cuts = np.array(loops, np.int64)
+        pace = self._pace(layout)
+        return Body(self.relevant, self.index, self.term, factor, share, outer, cuts, depth, slide, pace)
+
+    def _pace(self, layout: Layout) -> IntArray:
+        return np.array(self.unit.step_share(self.einsum, layout).as_integer_ratio(), np.int64)
 
     def _sliding(self, layout: Layout, operand: Operand) -> int:
         depth = layout.holds.get(operand, 0)
@@ -241,6 +264,7 @@ def _unit_words(unit: SpatialArray, bits: Sequence[int]) -> tuple[IntArray, IntA
     words = np.zeros(U_WORDS, np.int64)
     words[U_WIDTH : U_WIDTH + 3] = *bits[:2], unit.accumulator_bits
     words[U_RESULT], words[U_LATENCY] = bits[-1], unit.latency
+    words[U_MACS : U_MACS + 2] = unit.mac_share.as_integer_ratio()
     words[U_SLICES] = -(-bits[0] // unit.mac_bits) * -(-bits[1] // unit.mac_bits)
     ports: dict[str, tuple[int, int]] = {}
     for word, way in zip((U_PORT, U_PORT + 1, U_PARTIAL, U_PORT + 2), unit.feeding(2), strict=True):

@@ -15,12 +15,14 @@ from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput
 from ..ir import Contraction, Einsum, contraction
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
+from ..ir.sparsity import group_rank
+from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
+from .sparse import SparseUnit, share_of, shortened
 
 Dataflow = Literal["os", "ws", "is"]
 
 
-class SystolicArray(ComputeUnit):
+class SystolicArray(SparseUnit):
     """One or more equal arrays of rows × cols MACs that compute contractions as O[g,m,n] = sum(k) A[g,m,k] * B[g,k,n].
 
     A is the Einsum's first input and B its second. A convolution runs as im2col: m is the product of all its ranks that
@@ -48,6 +50,11 @@ class SystolicArray(ComputeUnit):
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) products each
     (Sharma et al., "Bit Fusion", ISCA 2018), as if K were so much longer. Narrower ones are no faster.
+
+    With `sparsity: skipping`, weights with an N:M of `sparse_ratios` are read and multiplied as if K were so much
+    shorter, N/M of it, and the other operand is read in full: a multiplexer in front of each element chooses (Mishra et
+    al., "Accelerating Sparse Deep Neural Networks", 2021, section 3). Groups of M lie along `ir.group_rank`; one that
+    a tile cuts counts as if it began with the tile. Zeros that lie at random are not skipped.
 
     With `timing: scalesim` the array is that of SCALE-Sim 3.0.0 in its bandwidth mode CALC, read from its source: the
     table above whatever the memories' bandwidth, one word per operand of any width, and every fold of ws and is writes
@@ -92,6 +99,10 @@ class SystolicArray(ComputeUnit):
     def _one_plain_array(self) -> Self:
         if self.timing == "scalesim" and (self.overlap or self.arrays > 1 or self.accumulators is not None):
             raise ValueError("timing `scalesim` knows one array without `overlap` and `accumulators`")
+        if self.timing == "scalesim" and self.sparsity != "none":
+            raise ValueError("timing `scalesim` knows no sparsity")
+        if self.sparsity == "skipping" and not self.sparse_ratios:
+            raise ValueError("`sparsity: skipping` needs sparse_ratios, such as [2:4]")
         return self
 
     def peak_rates(self) -> Mapping[str, float]:
@@ -132,15 +143,16 @@ class SystolicArray(ComputeUnit):
         if self.timing == "scalesim":
             return self._scalesim_cost(dataflow, (g, m, n, k), (a_bits, b_bits, out_bits))
         a_slices, b_slices = -(-a_bits // self.mac_bits), -(-b_bits // self.mac_bits)
-        macs = g * m * n * k * (a_slices * b_slices)
+        run, a_k, b_k = self._left(einsum, extents, k)
+        macs = share_of(g * m * n * run * (a_slices * b_slices), self.gated)
         service, latency, copies, row_folds, col_folds, part = self._timing(
-            dataflow, g, m, n, k * (a_slices * b_slices)
+            dataflow, g, m, n, run * (a_slices * b_slices)
         )
         if dataflow == "os":
-            a_words, b_words, out_folds = g * m * k * col_folds, g * k * n * row_folds, one
+            a_words, b_words, out_folds = g * m * a_k * col_folds, g * b_k * n * row_folds, one
         else:
-            a_words = g * m * k * (col_folds if dataflow == "ws" else copies)
-            b_words = g * k * n * (copies if dataflow == "ws" else col_folds)
+            a_words = g * m * a_k * (col_folds if dataflow == "ws" else copies)
+            b_words = g * b_k * n * (copies if dataflow == "ws" else col_folds)
             held = part * np.minimum(n if dataflow == "ws" else m, self.cols) * self.accumulator_bits
             out_folds = np.where(held <= 8 * (self.accumulators or 0), 1, row_folds)
         reads = (bytes_of(a_words * b_slices, a_bits), bytes_of(b_words * a_slices, b_bits))
@@ -161,6 +173,15 @@ class SystolicArray(ComputeUnit):
             partial_reads=partial,
             actions={"mac": macs, "register": bytes_of(macs, word_bits)},
         )
+
+    def _left(self, einsum: Einsum, extents: Extents, k: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """K that is run, and of which either operand is read, when zeros of N:M weights are skipped."""
+        skipped = self.skipped
+        rank = None if skipped is None else group_rank(einsum, skipped.operand)
+        if skipped is None or skipped.ratio is None or rank is None:
+            return k, k, k
+        left = k // extents[rank] * shortened(np.asarray(extents[rank]), skipped.ratio)
+        return (left, left, k) if skipped.operand == 0 else (left, k, left)
 
     def _scalesim_cost(
         self, dataflow: str, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], bits: tuple[int, int, int]

@@ -52,7 +52,8 @@ class OpCosts:
         names: Names,
         largest: Mapping[str, int],
     ) -> None:
-        self._unit, self._einsum, self._option, self._bits, self._names = unit, einsum, option, bits, names
+        self._unit = unit.over(einsum, [names.workload.tensors[a.tensor].density for a in einsum.inputs])
+        self._einsum, self._option, self._bits, self._names = einsum, option, bits, names
         self._known: dict[tuple[Extents, bool, bool], TileCost] = {}
         self.latency = int(self._cost(tuple(sorted(largest.items())), False, False)[0])
         """Cycles of the unit from the end of service to the result being there, those of the largest tile."""

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from ..arch.architecture import Architecture
 from ..arch.component import Direction, Memory
-from ..ir import Workload, count_operations
+from ..ir import Density, Einsum, Workload, count_operations
 from .compulsory import CompulsoryTraffic, compulsory_traffic
 from .tree import Mapping
 
@@ -41,10 +41,10 @@ class MachineBound:
 def machine_bound(workload: Workload, arch: Architecture, *, resident: Collection[str] = ()) -> MachineBound:
     """Bound the cycles and the energy of every Mapping of `workload` onto `arch` from below.
 
-    The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes; a
-    unit serves one Einsum at a time, but is not assumed to serve one class at a time. The traffic bound is, over the
-    sets of memories outside the chip, the compulsory bytes that exceed the capacity of the other memories, over the
-    set's bandwidth. More bandwidth, capacity or speed never raises a bound.
+    The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes, less
+    what a unit may save on zeros; a unit serves one Einsum at a time, but is not assumed to serve one class at a time.
+    The traffic bound is, over the sets of memories outside the chip, the compulsory bytes that exceed the capacity of
+    the other memories, over the set's bandwidth. More bandwidth, capacity or speed never raises a bound.
 
     Args:
         workload: what is computed.
@@ -78,15 +78,18 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     Any prices w of the units that sum to one give a lower bound, the sum over Einsums of the least w·cycles of a unit
     (weak duality); so the solver decides how good the bound is, not whether it holds.
     """
-    units = [(unit.peak_rates(), float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
+    units = [(unit, unit.peak_rates(), float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
     for einsum, times in workload.einsums():
-        counts = count_operations(einsum).counts
+        counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
         cycles = []
-        for rates, scale in units:
-            able = all(rates.get(c, 0) > 0 for c in counts)
-            cycles.append(max((n / rates[c] * scale for c, n in counts.items()), default=0.0) if able else math.inf)
+        for unit, rates, scale in units:
+            if not all(rates.get(c, 0) > 0 for c in counts):
+                cycles.append(math.inf)
+                continue
+            left = {"mac": unit.least_shares(einsum, densities)[0]}
+            cycles.append(max((n * left.get(c, 1.0) / rates[c] * scale for c, n in counts.items()), default=0.0))
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
@@ -157,13 +160,21 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
 
 
 def _compute_energy(workload: Workload, arch: Architecture) -> float:
-    units = [(u.peak_rates(), u.action_energy()) for u in arch.units.values()]
+    units = [(u, u.peak_rates(), u.action_energy()) for u in arch.units.values()]
     total = 0.0
     for einsum, times in workload.einsums():
-        counts = count_operations(einsum).counts
-        able = [e for rates, e in units if all(rates.get(c, 0) > 0 for c in counts)]
-        total += times * min((sum(n * e.get(c, 0.0) for c, n in counts.items()) for e in able), default=0.0)
+        counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
+        prices = []
+        for unit, rates, energy in units:
+            if all(rates.get(c, 0) > 0 for c in counts):
+                left = {"mac": unit.least_shares(einsum, densities)[1]}
+                prices.append(sum(n * left.get(c, 1.0) * energy.get(c, 0.0) for c, n in counts.items()))
+        total += times * min(prices, default=0.0)
     return total
+
+
+def _densities(einsum: Einsum, workload: Workload) -> list[Density]:
+    return [workload.tensors[access.tensor].density for access in einsum.inputs]
 
 
 def _traffic_energy(traffic: CompulsoryTraffic, arch: Architecture) -> float:

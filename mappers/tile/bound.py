@@ -69,11 +69,12 @@ def product_bound(workload: Workload, einsum: Einsum, arch: Architecture) -> Pro
     Raises:
         BadInput: the Einsum is not a contraction.
         MappingError: no unit can run it.
-        UnsupportedPrecision: a unit does not compute with operands of these widths.
+        UnsupportedPrecision, UnsupportedSparsity: a unit does not compute with such operands.
     """
     uncut(einsum)
     accesses = (*einsum.inputs, einsum.output)
     bits = [workload.tensors[a.tensor].bits for a in accesses]
+    densities = [workload.tensors[a.tensor].density for a in einsum.inputs]
     extents = {rank: np.array([size]) for rank, size in einsum.sizes.items()}
     found: list[ProductBound] = []
     for unit in arch.units.values():
@@ -85,7 +86,7 @@ def product_bound(workload: Workload, einsum: Einsum, arch: Architecture) -> Pro
         reads = a * fetches[0] + b * fetches[1]
         traffic = _traffic_cycles(reads, out, _outside(holders[0], arch), arch)
         for option in unit.spatial_options(einsum):
-            cost = unit.cost(einsum, option, extents, bits)
+            cost = unit.over(einsum, densities).cost(einsum, option, extents, bits)
             compute = int(cost.cycles[0]) * Fraction(arch.clock) / Fraction(unit.clock_hz)
             found.append(ProductBound(max(compute, traffic), compute, traffic, fetches, reads, out))
     if not found:

@@ -200,10 +200,9 @@ class Network:
             tuple(accesses),
             tuple(self.workload.tensors[a.tensor].shape for a in accesses),
             einsum.sizes,
-            tensor.bits,
+            tensor.stored_bits,
             accesses[0] is einsum.output,
             chain[chain.index(self.buffer) :] if name in staying else chain,
-            tensor.metadata_bits,
         )
 
     def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
@@ -213,18 +212,20 @@ class Network:
         budgets = {m: self.arch.memories[m].capacity for m, level in self.levels.items() if level}
         if self.buffer:
             budgets[self.buffer] = budget
-        bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
+        held = [self.workload.tensors[a.tensor] for a in (*einsum.inputs, einsum.output)]
+        bits, densities = [t.bits for t in held], [t.density for t in held[:-1]]
         tensors = [self.flow.storage(a.tensor) for a in (*einsum.inputs, einsum.output)]
         number = {name: tensors.index(name) for name in tensors}
         identity = (
             _signature(einsum),
-            tuple((n, o.shapes, o.bits, o.metadata_bits, o.is_output, o.chain) for n, x in operands.items() for o in x),
+            tuple((n, o.shapes, o.width, o.is_output, o.chain) for n, x in operands.items() for o in x),
             tuple(number[o.tensor] for x in operands.values() for o in x),
+            (tuple(bits), tuple(densities)),
             (self.arch.spec_hash, budget, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items()))),
             self.planner,
         )
-        task = Task(einsum, operands, bits, budgets, self.levels, self.arch, self.objective, constraint)
+        task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
         names = {u: [o.tensor for o in x] for u, x in operands.items()}
         plan, made_for = _planned(_Call(identity, self.planner, task, names))
         if isinstance(plan, Shortfall):

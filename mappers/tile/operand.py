@@ -32,17 +32,16 @@ class Operand:
         sizes: of the Einsum's ranks.
         chain: memories on the way, from the one where it is before (for a result: goes to after) the Einsum to the one
             that feeds the unit; that one alone when it stays there.
-        metadata_bits: bits per element that move with it beside its own.
+        width: bits per element as it is stored, on the mean.
     """
 
     tensor: str
     accesses: tuple[Access, ...]
     shapes: tuple[tuple[int, ...], ...]
     sizes: Mapping[str, int]
-    bits: int
+    width: Fraction
     is_output: bool
     chain: tuple[str, ...]
-    metadata_bits: Fraction = Fraction(0)
 
     @cached_property
     def ranks(self) -> frozenset[str]:
@@ -53,10 +52,9 @@ class Operand:
         return tuple(dict.fromkeys(zip((a.indices for a in self.accesses), self.shapes, strict=True)))
 
     def nbytes(self, elements: Array | int) -> Array:
-        """Bytes of so many elements with their metadata, rounded up."""
-        share = self.metadata_bits
-        bits = self.bits * share.denominator + share.numerator
-        return np.asarray(-(-elements * bits // (8 * share.denominator)))
+        """Bytes of so many elements as they are stored, rounded up."""
+        width = self.width
+        return np.asarray(-(-elements * width.numerator // (8 * width.denominator)))
 
     @cached_property
     def slides(self) -> frozenset[str]:
@@ -109,8 +107,8 @@ class Operand:
         mine = [r for r in tile if r in cut and r in self.ranks]
         if slides:
             return self._slid_bytes(extents, tile, mine, slides)
-        if len(self._boxes) == 1 and self.bits % 8 == 0 and not self.metadata_bits:
-            total: Array = np.full(1, self.bits // 8, np.int64)
+        if len(self._boxes) == 1 and self.width % 8 == 0:
+            total: Array = np.full(1, self.width // 8, np.int64)
             indices, shape = self._boxes[0]
             shared = [r for index in indices for r in index.ranks]
             if len(shared) == len(set(shared)):

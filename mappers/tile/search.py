@@ -19,7 +19,7 @@ from ...arch.architecture import Architecture
 from ...arch.layout import Layout
 from ...components.base import ComputeUnit, SpatialOption
 from ...components.spatial import SpatialArray
-from ...ir import Einsum, contraction
+from ...ir import Density, Einsum, contraction
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
 from .layouts import LayoutLeaf
@@ -70,6 +70,7 @@ class Task:
     Attributes:
         operands: of each unit, by its name: the tensors with their ways to it.
         bits: of every input and, last, of the output.
+        densities: of every input.
         budgets: bytes of each on-chip memory that the Einsum may use.
         levels: memory to its level: 0 outside the chip, 1 next to the edge, and so on.
     """
@@ -77,6 +78,7 @@ class Task:
     einsum: Einsum
     operands: Mapping[str, Sequence[Operand]]
     bits: Sequence[int]
+    densities: Sequence[Density]
     budgets: Mapping[str, int]
     levels: Mapping[str, int]
     arch: Architecture
@@ -113,6 +115,7 @@ def _options(unit: ComputeUnit, task: Task) -> Sequence[SpatialOption]:
 def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
     """The outermost level of an Einsum on a unit in one of its options, with all further ones inside."""
     einsum, arch = task.einsum, task.arch
+    unit = unit.over(einsum, task.densities)
     inner: Inner
     if isinstance(unit, SpatialArray):
         leaf = LayoutLeaf(einsum, unit, option, task.bits, arch)
