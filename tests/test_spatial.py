@@ -159,7 +159,7 @@ def check_compiled(case: Case, cost: Cost, *, resumed: bool = False, unfinished:
 
 
 @given(cases())
-@settings(SMALL, max_examples=600)
+@settings(SMALL, max_examples=300)
 def test_cost_equals_a_walk_over_every_point(case: Case) -> None:
     """Words, register accesses, transfers and steps, all exactly. Padding counts as words; a piece that slides on is
     brought anew, whole."""
