@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from ...components import nest_kernel, spatial_kernel
 from ...components.nest_kernel import Body, IntArray, stamped
 from ...components.spatial_kernel import (
+    AHEAD,
+    LAST_USE,
     OUTPUT,
+    STOP,
     U_CAPACITY,
     U_DOUBLE,
+    U_FILLING,
     U_RESULT,
-    U_SLICES,
     U_WIDTH,
     alone,
     bytes_of,
+    macs_of,
     moving,
 )
 from . import layout_tables
@@ -30,8 +34,11 @@ from .layout_tables import (
     COL_BACK,
     COL_FILL,
     COL_FITS,
+    COL_FURTHER,
     COL_MOVED,
+    COL_STARTS,
     COL_VISITS,
+    COL_WHOLE,
     COL_WINDOW,
     HELD,
     MEMORY,
@@ -109,9 +116,10 @@ def scan(
     rows, seen = 1, 0
     for i in range(groups):
         rows *= g.pieces[i]
-    points = u[U_SLICES]
+    points = 1
     for r in range(len(g.size)):
         points *= g.size[r]
+    macs = macs_of(u, points)
     whole = t.single[OUTPUT, MEMORY]
     at = 0
     for i in range(groups):
@@ -128,7 +136,7 @@ def scan(
         steps = t.static[kind, STEPS]
         if objective == LATENCY and steps > (limit if among else best[B_VALUE]):
             continue
-        joules = points * energy[E_MAC]
+        joules = macs * energy[E_MAC]
         for o in range(3):
             joules += _columns(b, u, energy, c, g, t, active, kind, whole, o)
         if joules > _most_joules(objective, among, limit, best):
@@ -138,7 +146,7 @@ def scan(
             x, y, z = c.choice[n, 0], c.choice[n, 1], c.choice[n, 2]
             if t.column[0, x, COL_FITS] + t.column[1, y, COL_FITS] + t.column[2, z, COL_FITS] < 3:
                 continue
-            joules = points * energy[E_MAC] + t.joules[0, x] + t.joules[1, y] + t.joules[2, z]
+            joules = macs * energy[E_MAC] + t.joules[0, x] + t.joules[1, y] + t.joules[2, z]
             if joules > _most_joules(objective, among, limit, best):
                 continue
             if not _better(objective, among, limit, best, _least(u, ports, c, t, steps, n), joules):
@@ -211,6 +219,7 @@ def _columns(
             continue
         if c.held[o] == 0:
             memory, network, used = t.static[kind, MOVED + o], t.static[kind, ARRIVED + o], 0
+            whole_tiles = memory
         else:
             at, needed = 0, t.single[o, HELD]
             memory, network, used = t.single[o, MEMORY], t.single[o, NETWORK], t.static[kind, USED + o]
@@ -221,6 +230,7 @@ def _columns(
                 network *= t.copies[o, NETWORK, i, s]
                 needed *= t.copies[o, HELD, i, s]
             what = MEMORY if c.slide[q] < 0 else SLID + 2 * c.slide[q]
+            whole_tiles = memory * t.amount[o, MEMORY, at]
             memory *= t.amount[o, what, at]
             network *= t.amount[o, what + 1, at]
             needed *= t.amount[o, HELD, at]
@@ -247,34 +257,53 @@ def _columns(
         t.column[o, k, COL_MOVED], t.column[o, k, COL_BACK], t.column[o, k, COL_FITS] = moved, back, 1
         t.column[o, k, COL_FILL] = -1
         if c.held[o] == 1:
-            visits = 1
+            visits, slid = 1, 0
             for i in range(groups):
                 if around >> i & 1:
                     visits *= t.trips[0, i, t.state[i]]
+                if c.slide[q] == i:
+                    slid = t.slid[o, i, t.state[i]]
             t.column[o, k, COL_VISITS] = visits
+            queues = slid > 0 and u[U_DOUBLE + o] == 0 and u[U_FILLING + o] == AHEAD
+            t.column[o, k, COL_STARTS] = visits // slid if queues else visits
+            t.column[o, k, COL_WHOLE] = bytes_of(whole_tiles, width) // visits if queues else -(-moved // visits)
         t.joules[o, k] = joules
         least = min(least, joules)
     return least
 
 
 @_jit
+def _time_fills(u: IntArray, ports: IntArray, t: Tables, o: int, k: int, steps: int) -> None:
+    """Cycles of the fills of a column, as `spatial_kernel.waits_for` has them."""
+    visits, starts = t.column[o, k, COL_VISITS], t.column[o, k, COL_STARTS]
+    whole = t.column[o, k, COL_WHOLE]
+    each = max(0, t.column[o, k, COL_MOVED] - starts * whole) // max(1, visits - starts)
+    t.column[o, k, COL_FILL] = alone(u, ports, o, whole)
+    t.column[o, k, COL_FURTHER] = alone(u, ports, o, each)
+    stops = u[U_DOUBLE + o] == 0 and u[U_FILLING + o] == STOP
+    t.column[o, k, COL_WINDOW] = 0 if stops else steps // visits
+
+
+@_jit
+def _wait(t: Tables, o: int, k: int, sweeps: int) -> int:
+    """Cycles for which later fills of a column stop the array."""
+    visits, starts = t.column[o, k, COL_VISITS], t.column[o, k, COL_STARTS]
+    window = t.column[o, k, COL_WINDOW] // sweeps
+    further = (visits - starts) * max(0, t.column[o, k, COL_FURTHER] - window)
+    return (starts - 1) * max(0, t.column[o, k, COL_FILL] - window) + further
+
+
+@_jit
 def _least(u: IntArray, ports: IntArray, c: Choices, t: Tables, steps: int, n: int) -> int:
     """Cycles if every operand's registers were swept over once while others wait for theirs."""
-    waits, first, hidden = 0, 0, True
+    waits = 0
     for o in range(3):
-        if c.held[o] == 0:
-            continue
-        k = c.choice[n, o]
-        visits = t.column[o, k, COL_VISITS]
-        if t.column[o, k, COL_FILL] < 0:
-            t.column[o, k, COL_FILL] = alone(u, ports, o, -(-t.column[o, k, COL_MOVED] // visits))
-            t.column[o, k, COL_WINDOW] = steps // visits
-        filling = t.column[o, k, COL_FILL]
-        waits = max(waits, (visits - 1) * max(0, filling - t.column[o, k, COL_WINDOW]))
-        if o != OUTPUT:
-            first = max(first, filling)
-            hidden = hidden and u[U_DOUBLE + o] == 1
-    return max(steps + waits + (0 if hidden else first), _moving(u, ports, c, t, n))
+        if c.held[o] == 1:
+            k = c.choice[n, o]
+            if t.column[o, k, COL_FILL] < 0:
+                _time_fills(u, ports, t, o, k, steps)
+            waits = max(waits, _wait(t, o, k, 1))
+    return max(steps + waits + _first_fill(u, c, t, n), _moving(u, ports, c, t, n))
 
 
 @_jit
@@ -300,14 +329,12 @@ def _ordered(
         for x in range(c.orders[n], c.orders[n + 1]):
             waits = 0
             for o in range(3):
-                k = c.choice[n, o]
                 if c.held[o] == 0:
                     continue
-                window = t.column[o, k, COL_WINDOW]
-                if u[U_DOUBLE + o] == 0:
-                    window //= _sweeps(b, c, g, t, c.around[c.first[o] + k], o, x, y)
-                wait = (t.column[o, k, COL_VISITS] - 1) * max(0, t.column[o, k, COL_FILL] - window)
-                waits = max(waits, wait)
+                k, sweeps = c.choice[n, o], 1
+                if u[U_DOUBLE + o] == 0 and u[U_FILLING + o] == LAST_USE:
+                    sweeps = _sweeps(b, c, g, t, c.around[c.first[o] + k], o, x, y)
+                waits = max(waits, _wait(t, o, k, sweeps))
             cycles = max(steps + waits + first, moved)
             if cycles < best:
                 best, order, inner = cycles, x, y

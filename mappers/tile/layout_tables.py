@@ -25,9 +25,8 @@ from ...components.nest_kernel import (
     joint_steps,
     moved_always,
     stamped,
-    steps_of,
 )
-from ...components.spatial_kernel import U_SLICES
+from ...components.spatial_kernel import busy_steps
 
 Floats = NDArray[np.float64]
 
@@ -68,8 +67,10 @@ class Tables(NamedTuple):
         trips: of the loops over a group, and of the steps inside.
         static: the words of `STEPS` and so on, by which spreads run on.
         apart: of what spreads run on through, steps if they did not, and steps.
+        slid: by operand, group and piece, trips of the innermost loop where it slides a window, else 0.
         column: by operand and set: bytes moved, bytes back, whether it fits, cycles of a fill (-1: not known yet),
-            visits, window.
+            visits, cycles that a fill may overlap with; visits at which a window starts anew, bytes and cycles of the
+            other fills.
         joules: by operand and set.
         state: the piece of every group that is looked at.
     """
@@ -81,12 +82,15 @@ class Tables(NamedTuple):
     trips: IntArray
     static: IntArray
     apart: IntArray
+    slid: IntArray
     column: IntArray
     joules: Floats
     state: IntArray
 
 
-COL_MOVED, COL_BACK, COL_FITS, COL_FILL, COL_VISITS, COL_WINDOW, COL_WORDS = range(7)
+(
+    COL_MOVED, COL_BACK, COL_FITS, COL_FILL, COL_VISITS, COL_WINDOW, COL_STARTS, COL_WHOLE, COL_FURTHER, COL_WORDS,
+) = range(10)  # fmt: skip
 
 
 def tables_for(body: Body, grid: Grid, sets: int) -> Tables:
@@ -102,7 +106,8 @@ def tables_for(body: Body, grid: Grid, sets: int) -> Tables:
 
     return Tables(
         new(3, groups), new(3, SLID + 2 * groups, max(meeting)), new(3, 3), new(3, 3, groups, pieces),
-        new(2, groups, pieces), new(2 ** len(grid.join), S_WORDS), new(len(grid.join), 2), new(3, sets, COL_WORDS),
+        new(2, groups, pieces), new(2 ** len(grid.join), S_WORDS), new(len(grid.join), 2), new(3, groups, pieces),
+        new(3, sets, COL_WORDS),
         np.empty((3, sets)), new(groups),
     )  # fmt: skip
 
@@ -146,6 +151,10 @@ def fill(b: Body, u: IntArray, g: Grid, t: Tables, held: IntArray, sliding: IntA
             else:
                 t.single[o, HELD] *= -(-g.size[r] // b.share[o, r])
     for o in range(3):
+        for i in range(len(g.pieces)):
+            for s in range(g.pieces[i] + 1):
+                slid = _slid(b, g, o, i, s) if sliding[o] == 1 else -1
+                t.slid[o, i, s] = -(-g.size[slid] // g.tile[slid, s]) if slid >= 0 else 0
         _amounts(b, g, t, o, sliding[o] == 1, w)
 
 
@@ -160,7 +169,7 @@ def _static(b: Body, u: IntArray, g: Grid, t: Tables, held: IntArray, w: Room) -
     for kind in range(1 << len(g.join)):
         for j in range(len(g.join)):
             b.outer[g.join[j, 0]] = g.join[j, 1] if kind >> j & 1 else -1
-        t.static[kind, STEPS] = steps_of(b, w) * u[U_SLICES]
+        t.static[kind, STEPS] = busy_steps(b, u, w)
         for o in range(3):
             if held[o] == 0:
                 t.static[kind, MOVED + o] = moved_always(b, w, o, -1)
@@ -194,9 +203,10 @@ def _amounts(b: Body, g: Grid, t: Tables, o: int, slides: bool, w: Room) -> None
                     w.sort[k, 0] = b.term[first + k, 1] * share
                     w.sort[k, 1] = -(-_tile_at(g, t, o, r, at) // share)
                 t.amount[o, HELD, at] *= distinct(w.sort, n)
-        for i in range(len(g.pieces)):
-            if slides:
-                _count_at(b, g, t, o, at, _slid(b, g, t, o, i, at), SLID + 2 * i, w)
+        if slides:
+            for i in range(len(g.pieces)):
+                slid = _slid(b, g, o, i, at // t.stride[o, i] % (g.pieces[i] + 1)) if t.stride[o, i] > 0 else -1
+                _count_at(b, g, t, o, at, slid, SLID + 2 * i, w)
 
 
 @_jit
@@ -227,11 +237,11 @@ def _count_at(b: Body, g: Grid, t: Tables, o: int, at: int, slid: int, what: int
 
 
 @_jit
-def _slid(b: Body, g: Grid, t: Tables, o: int, i: int, at: int) -> int:
-    """The rank whose loop is the innermost one of a group, if it slides a window of an operand; else -1."""
+def _slid(b: Body, g: Grid, o: int, i: int, s: int) -> int:
+    """The rank whose loop is the innermost one of a group in a piece, if it slides a window of an operand; else -1."""
     slid = -1
     for r in range(len(g.size)):
-        if g.group[r] == i and t.stride[o, i] > 0 and _tile_at(g, t, o, r, at) < g.size[r]:
+        if g.group[r] == i and g.tile[r, s] < g.size[r]:
             slid = r
     for x in range(len(b.indices)):
         first, end = b.indices[x, 1], b.indices[x, 2]
