@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from ..ir import GroupBits, Workload
+    from ..ir.density import DensityLike
     from ..text.document import Document
     from .transformer import HeadOn
 
@@ -55,6 +56,7 @@ def load_model(
     weight_bits: int | None = None,
     state_bits: int | None = None,
     precision: Mapping[str, int | GroupBits] | str | None = None,
+    density: Mapping[str, DensityLike] | str | None = None,
     allow_unknown: bool = False,
 ) -> Workload:
     """The Workload of a model.
@@ -80,6 +82,8 @@ def load_model(
         precision: bits by role or name of tensors, as `ir.with_precision` takes them, or as text:
             ``weight=4,activation=8``, or ``weight=4:8/128`` with 8 bits of metadata per group of 128 elements. It has
             the last word.
+        density: elements that are not zero by role or name of tensors, as `ir.with_density` takes them, or as text:
+            ``weight=2:4/nm_index,activation=0.6``; default: all.
         allow_unknown: of an ONNX file or an exported program: operators that are not supported cost nothing, and the
             Workload's `notes` list them; else they are refused.
 
@@ -99,11 +103,13 @@ def load_model(
     if bits is not None and bits < 1:
         raise BadInput(f"{ref}: bits={bits} (bits of an element, at least 1)")
     workload = _load(str(ref), options) if isinstance(ref, str | Path) else _program(ref, options)
-    if precision is None:
-        return workload
-    from ..ir import parse_precision, with_precision
+    from ..ir import parse_density, parse_precision, with_density, with_precision
 
-    return with_precision(workload, parse_precision(precision) if isinstance(precision, str) else precision)
+    if precision is not None:
+        workload = with_precision(workload, parse_precision(precision) if isinstance(precision, str) else precision)
+    if density is not None:
+        workload = with_density(workload, parse_density(density) if isinstance(density, str) else density)
+    return workload
 
 
 def _load(ref: str, options: dict[str, Any]) -> Workload:

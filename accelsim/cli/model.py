@@ -24,6 +24,7 @@ def model(
     bind: options.Bind = None,
     option: options.Option = None,
     precision: options.Precision = None,
+    density: options.Density = None,
     allow_unknown: options.AllowUnknown = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every operator.")] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def model(
     from ..ir import operator_counts, total_counts
     from ..study.evaluation import model as workload_of
 
-    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option)
+    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density)
     workload = workload_of(model, wanted)
     counts = operator_counts(workload)
     total = total_counts(workload.name, counts)

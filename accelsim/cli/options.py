@@ -29,6 +29,10 @@ Precision = Annotated[
     str | None,
     typer.Option(metavar="NAME=BITS,...", help="Bits by role or name: weight=4,activation=8,*.bias=32,*.up=4:8/128."),
 ]
+Density = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=DENSITY,...", help="Elements that are not 0: weight=2:4/nm_index,activation=0.6."),
+]
 AllowUnknown = Annotated[
     bool, typer.Option("--allow-unknown", help="Operators of an ONNX file without support are listed, at no cost.")
 ]
@@ -44,10 +48,11 @@ Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
 def model_options(
     phase: str | None, batch: int | None, seq: int | None, context: int | None, bits: int | None,
     bind: list[str] | None, precision: str | None = None, allow_unknown: bool = False, option: list[str] | None = None,
+    density: str | None = None,
 ) -> tuple[tuple[str, Scalar], ...]:
     """What was given, under the names of axes (``seq``, ``bind.N``). Raises BadInput for a binding that is none."""
     given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "precision": precision,
-             "allow_unknown": allow_unknown or None}
+             "density": density, "allow_unknown": allow_unknown or None}
     options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
     options.update((f"bind.{name}", value) for name, value in pairs("--bind", bind or []))
     for name, value in pairs("--option", option or []):

@@ -28,6 +28,7 @@ def run(
     bind: options.Bind = None,
     option: options.Option = None,
     precision: options.Precision = None,
+    density: options.Density = None,
     allow_unknown: options.AllowUnknown = False,
     set_: options.Set = None,
     mapper: options.Mapper = "auto",
@@ -51,7 +52,7 @@ def run(
         if output is not None:
             writable_file(output)
     built = machine(arch, options.machine_values(set_))
-    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option)
+    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density)
     workload = workload_of(model, wanted)
 
     from ..mapping import dumps_mapping, load_constraints, load_mapping

@@ -45,6 +45,7 @@ def sweep(
     bind: options.Bind = None,
     option: options.Option = None,
     precision: options.Precision = None,
+    density: options.Density = None,
     allow_unknown: options.AllowUnknown = False,
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
@@ -78,7 +79,9 @@ def sweep(
         _refuse_options(ctx)
         planned = load_sweep(targets[0])
     elif len(targets) > 1:
-        loaded_with = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option)
+        loaded_with = options.model_options(
+            phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density
+        )
         planned = Sweep(
             archs=(targets[0],),
             models=tuple(Model(ref, loaded_with) for ref in targets[1:]),

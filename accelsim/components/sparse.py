@@ -10,7 +10,7 @@ from math import ceil, exp, lgamma, log, log1p, prod
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import BadInput, UnsupportedSparsity
 from ..ir import Density, Einsum
@@ -50,8 +50,10 @@ class SparseUnit(ComputeUnit):
         Field(description="Zeros are multiplied, take no energy (gating), or no cycles either (skipping)."),
     ] = "none"
     sparse_ratios: Annotated[
-        tuple[str, ...], Field(description="N:M of weights that `skipping` supports, such as `2:4`.")
-    ] = ()  # fmt: skip
+        tuple[str, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(description="N:M of weights that `skipping` supports, such as `2:4`; one, or a list."),
+    ] = ()
 
     _gated: Fraction = PrivateAttr(default=Fraction(1))
     _skipped: Skipped | None = PrivateAttr(default=None)

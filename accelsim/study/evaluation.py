@@ -24,6 +24,7 @@ Options = tuple[tuple[str, Scalar], ...]
 NOT_RESULTS = ("cli", "study", "experiments", "workloads", "arch_specs", "__pycache__")
 """Parts of the package that no result depends on: machines and workloads enter the key of a point by their content."""
 COUNTS = ("batch", "seq", "context", "bits", "resolution", "sliding_window", "weight_bits", "state_bits")
+_TEXTS = {"precision": "weight=4+activation=8", "density": "weight=2:4+activation=0.6"}
 SIZES = ("machine.peak_macs_per_s", "machine.on_chip_bytes", "machine.off_chip_bytes_per_s")
 """Columns of `size`."""
 
@@ -96,8 +97,8 @@ def model(ref: str, options: Options = ()) -> Workload:
     for name, value in options:
         if (name in COUNTS or name.startswith("bind.")) and (isinstance(value, bool) or not isinstance(value, int)):
             raise BadInput(f"model '{ref}': {name}={value!r} (a whole number)")
-        if name == "precision" and not isinstance(value, str):
-            raise BadInput(f"model '{ref}': {name}={value!r} (a text such as weight=4+activation=8)")
+        if name in _TEXTS and not isinstance(value, str):
+            raise BadInput(f"model '{ref}': {name}={value!r} (a text such as {_TEXTS[name]})")
         if name == "allow_unknown" and not isinstance(value, bool):
             raise BadInput(f"model '{ref}': {name}={value!r} (true or false)")
         if name.startswith("bind."):
