@@ -8,6 +8,7 @@ from math import inf, isclose
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.einsums import SMALL, gemm, group_conv
@@ -17,10 +18,11 @@ from accelsim.arch.component import OPERANDS, Operand
 from accelsim.arch.layout import Layout
 from accelsim.components.base import SpatialOption
 from accelsim.components.buffer import Buffer
-from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial import FILLINGS, VARIANT, RegisterFile, SpatialArray
 from accelsim.components.spatial_kernel import C_CYCLES, C_NEEDED
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Einsum
+from accelsim.ir.roles import RankRole
 from accelsim.mappers.tile.layouts import LayoutLeaf, pieces_of
 from accelsim.mappers.tile.leaf import Leaf
 from accelsim.mappers.tile.stage import TIE, Nest, Shortfall
@@ -169,6 +171,7 @@ def arrays(draw: st.DrawFn) -> SpatialArray:
                 capacity=draw(st.integers(4, 40)), read_energy=draw(ENERGY), write_energy=draw(ENERGY),
                 shared=tuple(d for d in dimensions if draw(st.booleans())),
                 double_buffered=draw(st.booleans()), sliding=draw(st.booleans()),
+                filling=draw(st.sampled_from(FILLINGS)),
             )  # fmt: skip
     return SpatialArray(
         name="u", memory="s", dimensions=dimensions, registers=registers, mac_energy=1e-12,
@@ -193,3 +196,45 @@ def test_the_best_layout_of_the_space_is_found(
 ) -> None:
     leaf = leaf_of(unit, einsum, objective, read_bandwidth=read, write_bandwidth=write)
     check(leaf, of_some_size(leaf, 4000))
+
+
+@given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 3), arrays(), st.sampled_from(["latency", "energy"]), RATE)
+@settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_spreads_that_run_on_stop_at_loops(
+    g: int, n: int, k: int, unit: SpatialArray, objective: str, read: float
+) -> None:
+    rows = {"dimensions": {"rows": 3}, "spread": {"rows": ("output_channel",)}, "through": {"output_channel": "group"}}
+    own = {o: r.model_copy(update={"shared": ()}) for o, r in unit.registers.items()}
+    leaf = leaf_of(unit.model_copy(update={**rows, "registers": own}), gemm(g, 1, n, k), objective, bandwidth=read)
+    layouts = [o.layout for o in leaf.unit.spatial_options(leaf.einsum)]
+    assert any(layout.joined for layout in layouts if layout is not None) == (n % min(n, 3) > 0)
+    check(leaf, of_some_size(leaf, 4000))
+
+
+def row(dimension: int, role: RankRole, capacity: Sequence[int], network: Sequence[float]) -> SpatialArray:
+    """A row of elements with registers of their own, single buffered (bytes; 0: none), and slow networks (bytes per
+    nanosecond), both by operand."""
+    return SpatialArray(
+        name="u", memory="s", dimensions={"rows": dimension}, spread={"rows": (role,)}, accumulator_bits=16,
+        mac_energy=1e-12, transfer_energy=0.0, network={o: rate * 1e9 for o, rate in zip(OPERANDS, network, strict=True)},
+        registers={o: RegisterFile(capacity=n, read_energy=0.0, write_energy=0.0)
+                   for o, n in zip(OPERANDS, capacity, strict=True) if n},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("einsum", "unit", "read", "write", "cycles"),
+    [
+        (gemm(1, 3, 2, 4), row(3, "input_channel", (32, 32, 4), (1, 0.5, 2)), 4, 8, 23),
+        (group_conv(m=4, side=(5, 1), window=(3, 1)), row(1, "output_channel", (4, 12, 12), (1, 0.5, 2)), 2, 8, 66),
+        (group_conv(m=5, c=2, side=(5, 1), window=(2, 1)), row(1, "input_channel", (2, 0, 32), (0.5, 2, 1)), 4, 8, 104),
+    ],
+)  # fmt: skip
+def test_fills_overlap_with_more_in_the_right_order(
+    einsum: Einsum, unit: SpatialArray, read: float, write: float, cycles: int
+) -> None:
+    """Of the same holds some orders of the loops outside (the first two), or of the steps inside, wait for less."""
+    leaf = leaf_of(unit, einsum, "latency", read_bandwidth=read * 1e9, write_bandwidth=write * 1e9)
+    layouts = list(space(leaf))
+    check(leaf, layouts)
+    assert min(c.cycles for layout in layouts if (c := compiled(leaf, layout)) is not None) == cycles
