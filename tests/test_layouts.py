@@ -216,7 +216,8 @@ def row(dimension: int, role: RankRole, capacity: Sequence[int], network: Sequen
     nanosecond), both by operand."""
     return SpatialArray(
         name="u", memory="s", dimensions={"rows": dimension}, spread={"rows": (role,)}, accumulator_bits=16,
-        mac_energy=1e-12, transfer_energy=0.0, network={o: rate * 1e9 for o, rate in zip(OPERANDS, network, strict=True)},
+        mac_energy=1e-12, transfer_energy=0.0,
+        network={o: rate * 1e9 for o, rate in zip(OPERANDS, network, strict=True)},
         registers={o: RegisterFile(capacity=n, read_energy=0.0, write_energy=0.0)
                    for o, n in zip(OPERANDS, capacity, strict=True) if n},
     )  # fmt: skip
