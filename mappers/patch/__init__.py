@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from ...arch.architecture import Architecture
@@ -98,10 +99,10 @@ def peak_bytes(mapping: Mapping, workload: Workload, arch: Architecture, memory:
 
 
 def _best(builder: Builder, patching: Patching) -> Mapping:
-    """Of the plans that fit, the one with the fewest multiply-accumulates, then the smallest peak."""
+    """Of the plans that fit, the one with the fewest multiply-accumulates, then patches, then the smallest peak."""
     buffer = builder.machine.buffer
     capacity = builder.arch.memories[buffer].capacity
-    found: list[tuple[bool, int, int, Mapping]] = []
+    found: list[tuple[bool, int, int, int, Mapping]] = []
     for grid in GRIDS if patching.grid is None else (patching.grid,):
         tried = []
         for stage in _stages(builder, patching, grid):
@@ -110,10 +111,10 @@ def _best(builder: Builder, patching: Patching) -> Mapping:
             tried.append((peak, sum(macs_run(Scope(mapping, builder.workload)).values()), mapping))
         if patching.grid is not None:
             tried = [min(tried, key=lambda t: t[:2])]
-        found += [(peak > capacity, macs, peak, mapping) for peak, macs, mapping in tried]
-    over, _, peak, mapping = min(found, key=lambda t: t[:3])
+        found += [(peak > capacity, macs, prod(grid), peak, mapping) for peak, macs, mapping in tried]
+    over, *_, mapping = min(found, key=lambda t: t[:4])
     if over:
-        peak = min(t[2] for t in found)
+        peak = min(t[3] for t in found)
         raise DoesNotFit(
             f"{buffer}: {builder.workload.name} needs at least {peak:,} bytes of activations and buffers in patches, "
             f"{peak - capacity:,} more than it has ({capacity:,})"
