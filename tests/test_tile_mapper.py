@@ -29,8 +29,10 @@ from accelsim.report.counts import count_rows, joules
 
 CASES = int(os.environ.get("ACCELSIM_RANDOM_MAPPINGS", "320"))
 PARTS = 8
-SANE = 0.3, 3.0
-"""Of expected over simulated cycles: 3,000 cases lie between 0.45 and 2.1, half of them between 0.99 and 1.22."""
+INSIDES = 1.02
+"""Of energy found over the least there is, with more than one level."""
+SANE = 0.2, 3.0
+"""Of expected over simulated cycles: 3,000 cases lie between 0.30 and 2.24, half of them between 0.98 and 1.19."""
 
 
 def cycles_of(one: Case, trace: Trace) -> float:
@@ -89,10 +91,9 @@ def check_energy(seeds: range, levels: int, tilings: int) -> int:
             continue
         assert isinstance(found, Found)
         assert found.nest.complete
-        depth = len(stages(stage))
-        assert least[0] * (1 - 1e-9) <= found.value <= least[0] * (1 + TIE) ** depth * (1 + 1e-9), walk.einsum
-        if depth == 1:
-            assert found.traffic == least[1], walk.einsum
+        # The inside of tiles is settled for a full one; on ragged ones it need not be the best.
+        equal = 1 + TIE["energy"] if len(stages(stage)) == 1 else INSIDES
+        assert least * (1 - 1e-9) <= found.value <= least * equal * (1 + 1e-9), walk.einsum
         compared += 1
     return compared
 
@@ -112,9 +113,11 @@ def test_least_latency_is_the_best_of_its_space() -> None:
         chain = stages(stage)
         if len(chain) > 1:
             continue  # levels overlap: the best inside of a tile by itself need not be the best beside all the others
-        found, least = stage.best(walk.einsum.sizes), Enumeration(walk, chain).least_cycles()
+        found = stage.best(walk.einsum.sizes)
+        least, traffic = Enumeration(walk, chain).least_cycles(1 + TIE["latency"])
         assert isinstance(found, Found) == (least < float("inf"))
         if isinstance(found, Found):
-            assert least * (1 - 1e-9) <= found.value <= least * (1 + TIE) * (1 + 1e-9), walk.einsum
+            assert least * (1 - 1e-9) <= found.value <= least * (1 + TIE["latency"]) * (1 + 1e-9), walk.einsum
+            assert found.traffic == traffic, walk.einsum
             compared += 1
     assert compared > 8

@@ -86,6 +86,21 @@ class Operand:
         whole = max(int(self.nbytes(prod(shape))) for shape in self.shapes)
         return np.minimum(total, whole)
 
+    def least_bytes(self, extents: Extents) -> Array:
+        """At most the bytes of all tiles of any cut together, which leave out what a window with gaps steps over."""
+        result: Array = np.zeros(1, np.int64)
+        for indices, shape in self._boxes:
+            elements: Array = np.ones(1, np.int64)
+            seen: set[str] = set()
+            for index, size in zip(indices, shape, strict=True):
+                longest: Array = np.ones(1, np.int64)
+                for r in index.ranks:
+                    longest = longest if r in seen else np.maximum(longest, extents[r])
+                seen.update(index.ranks)
+                elements = elements * np.minimum(longest, size)
+            result = np.maximum(result, self.nbytes(elements))
+        return result
+
     def _alike(self, a: _Box, b: _Box, extents: Extents) -> NDArray[np.bool_]:
         """Whether ranks that are cut shift two boxes alike."""
         result: NDArray[np.bool_] = np.full(1, a[1] == b[1])

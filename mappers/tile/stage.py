@@ -253,7 +253,7 @@ class Stage:
         busy: dict[str, Floats] = {}
         for hop in self.hops:
             way = hop.store if hop.operand.is_output else hop.load
-            amount = hop.operand.tile_bytes(extents)
+            amount = hop.operand.least_bytes(extents)
             joules = joules + amount * way.joules_per_byte
             for port, per_byte in way.cycles_per_byte.items():
                 busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte

@@ -200,31 +200,15 @@ class Enumeration:
 
     # Energy: levels add up
 
-    def least_joules(self) -> tuple[float, int] | None:
-        """The least energy, and the least off-chip traffic of those within 1 % of it; None where nothing fits.
-
-        Traffic is that of the first level; with more levels it is left at 0.
-        """
-        found: list[tuple[float, int]] = []
-        for tile in self.tilings(0, self.walk.einsum.sizes):
-            loops = tuple((r, t) for r, t in tile.items() if t < self.walk.einsum.sizes[r])
-            inside = self._inside(1, loops)
-            if inside is not None:
-                found += [(c.joules + inside, c.traffic) for c in self.candidates(0, (), tile)]
-        if not found:
-            return None
-        least = min(joules for joules, _ in found)
-        return least, min(traffic for joules, traffic in found if joules <= least * 1.01)
-
-    def _inside(self, number: int, around: Loops) -> float | None:
-        """The least energy inside the tiles of some loops."""
+    def least_joules(self, number: int = 0, around: Loops = ()) -> float | None:
+        """The least energy of a level and all further ones inside the tiles of some loops; None where nothing fits."""
         if number == len(self.chain):
             return self.walk.joules(around)
         extents = dict(self.walk.einsum.sizes) | dict(around)
         best: float | None = None
         for tile in self.tilings(number, extents):
             loops = tuple((r, t) for r, t in tile.items() if t < extents[r])
-            inside = self._inside(number + 1, (*around, *loops))
+            inside = self.least_joules(number + 1, (*around, *loops))
             here = min((c.joules for c in self.candidates(number, around, tile)), default=None)
             if inside is not None and here is not None and (best is None or here + inside < best):
                 best = here + inside
@@ -232,7 +216,7 @@ class Enumeration:
 
     # Latency: by the mapper's own estimate
 
-    def nests(self, number: int = 0, around: Loops = ()) -> Iterator[tuple[Level, ...]]:
+    def nests(self, number: int = 0, around: Loops = ()) -> Iterator[tuple[Candidate, ...]]:
         """Every choice of every level."""
         if number == len(self.chain):
             yield ()
@@ -241,13 +225,14 @@ class Enumeration:
         for tile in self.tilings(number, extents):
             for candidate in self.candidates(number, around, tile):
                 for rest in self.nests(number + 1, (*around, *candidate.level.loops)):
-                    yield (candidate.level, *rest)
+                    yield (candidate, *rest)
 
-    def least_cycles(self) -> float:
-        """The least cycles that `Stage.work` gives any choice."""
+    def least_cycles(self, equal: float) -> tuple[float, int]:
+        """The least cycles that `Stage.work` gives any choice, and the least traffic up to `equal` times as many."""
         whole = {r: np.full(1, n, np.int64) for r, n in self.walk.einsum.sizes.items()}
-        best = float("inf")
-        for levels in self.nests():
-            work = self.chain[0].work(Nest(levels), whole, np.ones(1, np.int64))
-            best = min(best, float((work.cycles + work.edge).item()))
-        return best
+        found: list[tuple[float, int]] = []
+        for nest in self.nests():
+            work = self.chain[0].work(Nest(tuple(c.level for c in nest)), whole, np.ones(1, np.int64))
+            found.append((float((work.cycles + work.edge).item()), nest[0].traffic))
+        least = min((cycles for cycles, _ in found), default=float("inf"))
+        return least, min((traffic for cycles, traffic in found if cycles <= least * equal), default=0)
