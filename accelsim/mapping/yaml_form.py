@@ -30,6 +30,11 @@ An Op on a unit whose elements have loops and registers of their own carries its
     {op: conv1, unit: pes, variant: spatial, spread: [{rank: m, along: rows, factor: 16}],
      loops: [{rank: c, tile: 8}, {rank: m, tile: 16}], hold: {weight: 1, output: 0}}
 
+A Loop with a halo adds how its boxes end, and a Stay in the place of another one which, and what waits beside it::
+
+    loop: {rank: p, tile: 7, halo: clipped}
+    - {tensor: a2, memory: sram, from: "1", to: "2", over: a1, aside: 784}
+
 Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
 """
 
