@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, permutations, product
 from math import inf, isclose
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from accelsim.arch.component import OPERANDS, Operand
 from accelsim.arch.layout import Layout
 from accelsim.components.base import SpatialOption
 from accelsim.components.buffer import Buffer
-from accelsim.components.spatial import FILLINGS, VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial import FILLINGS, VARIANT, Filling, RegisterFile, SpatialArray
 from accelsim.components.spatial_kernel import C_CYCLES, C_NEEDED
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Einsum
@@ -37,7 +38,7 @@ class Cost(NamedTuple):
 
 def leaf_of(unit: SpatialArray, einsum: Einsum, objective: str = "latency", **ports: float) -> LayoutLeaf:
     """A search in a machine of 1 GHz, the array fed by a buffer with these ports (bytes per second)."""
-    memory = Buffer(capacity=2**20, read_energy=2e-12, write_energy=3e-12, **ports)
+    memory = Buffer(capacity=2**20, read_energy=2e-12, write_energy=3e-12, **(ports or {"bandwidth": inf}))
     arch = Architecture("m", 1e9, {"s": memory}, {"u": unit})
     bound = arch.units["u"]
     assert isinstance(bound, SpatialArray)
@@ -189,26 +190,80 @@ def of_some_size(leaf: LayoutLeaf, limit: int) -> list[Layout]:
     return layouts
 
 
-@given(EINSUMS, arrays(), st.sampled_from(["latency", "energy", "edp"]), RATE, RATE)
+OBJECTIVE = st.sampled_from(["latency", "energy", "edp"])
+
+
+@given(EINSUMS, arrays(), OBJECTIVE, RATE, RATE, st.sampled_from([0.0, 0.01, 0.3]))
 @settings(SMALL, max_examples=150, suppress_health_check=list(HealthCheck))
 def test_the_best_layout_of_the_space_is_found(
-    einsum: Einsum, unit: SpatialArray, objective: str, read: float, write: float
+    einsum: Einsum, unit: SpatialArray, objective: str, read: float, write: float, tie: float
 ) -> None:
     leaf = leaf_of(unit, einsum, objective, read_bandwidth=read, write_bandwidth=write)
+    with patch.dict(TIE, {objective: tie}):
+        check(leaf, of_some_size(leaf, 4000))
+
+
+@given(
+    st.builds(group_conv, m=st.integers(1, 2), c=st.integers(1, 2), side=st.tuples(st.integers(2, 6), st.just(1)),
+              window=st.tuples(st.integers(2, 4), st.just(1)), stride=st.integers(1, 2), dilation=st.integers(1, 2)),
+    st.integers(1, 2), st.sampled_from([("column",), ("filter_column",), ("input_channel",)]), st.integers(2, 12),
+    st.sampled_from(FILLINGS), OBJECTIVE, RATE,
+)  # fmt: skip
+@settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_windows_that_slide_bring_new_words_alone(
+    einsum: Einsum, rows: int, roles: tuple[RankRole, ...], capacity: int, filling: Filling, objective: str, rate: float
+) -> None:
+    register = RegisterFile(capacity=capacity, sliding=True, filling=filling, read_energy=0.0, write_energy=1e-12)
+    unit = SpatialArray(
+        name="u", memory="s", dimensions={"rows": rows}, spread={"rows": roles}, mac_energy=1e-12, transfer_energy=0.0,
+        registers={"input": register},
+    )  # fmt: skip
+    leaf = leaf_of(unit, einsum, objective, bandwidth=rate)
     check(leaf, of_some_size(leaf, 4000))
 
 
-@given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 3), arrays(), st.sampled_from(["latency", "energy"]), RATE)
+def test_registers_that_only_some_elements_of_a_rank_share_hold_nothing() -> None:
+    """Two by two elements with a rank along both dimensions: results stream, and the array takes the layout."""
+    output = RegisterFile(capacity=64, shared=("columns",), read_energy=0.0, write_energy=0.0)
+    unit = SpatialArray(
+        name="u", memory="s", dimensions={"rows": 2, "columns": 2}, mac_energy=1e-12, transfer_energy=0.0,
+        spread={"rows": ("output_channel",), "columns": ("output_channel",)}, registers={"output": output},
+    )  # fmt: skip
+    leaf = leaf_of(unit, gemm(1, 1, 4, 3))
+    found = leaf.settle(leaf.einsum.sizes, 1)
+    assert isinstance(found, Nest)
+    assert found.layout is not None
+    assert (found.layout.factor("n"), found.layout.holds) == (4, {})
+    check(leaf, list(space(leaf)))
+
+
+@given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 3), arrays(), OBJECTIVE, RATE)
 @settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_spreads_that_run_on_stop_at_loops(
     g: int, n: int, k: int, unit: SpatialArray, objective: str, read: float
 ) -> None:
-    rows = {"dimensions": {"rows": 3}, "spread": {"rows": ("output_channel",)}, "through": {"output_channel": "group"}}
+    roles = {"rows": ("output_channel", "input_channel")}
+    rows = {"dimensions": {"rows": 3}, "spread": roles, "through": {"output_channel": "group"}}
     own = {o: r.model_copy(update={"shared": ()}) for o, r in unit.registers.items()}
     leaf = leaf_of(unit.model_copy(update={**rows, "registers": own}), gemm(g, 1, n, k), objective, bandwidth=read)
     layouts = [o.layout for o in leaf.unit.spatial_options(leaf.einsum)]
     assert any(layout.joined for layout in layouts if layout is not None) == (n % min(n, 3) > 0)
     check(leaf, of_some_size(leaf, 4000))
+
+
+def test_a_spread_that_runs_on_needs_fewer_registers() -> None:
+    """Twelve weights side by side three at a time: four in each register, where three rows of four would need six."""
+    weight = RegisterFile(capacity=4, read_energy=0.0, write_energy=0.0)
+    unit = SpatialArray(
+        name="u", memory="s", dimensions={"rows": 3}, spread={"rows": ("output_channel",)}, mac_energy=1e-12,
+        through={"output_channel": "group"}, transfer_energy=0.0, registers={"weight": weight},
+    )  # fmt: skip
+    leaf = leaf_of(unit, gemm(3, 2, 4, 1), "energy")
+    check(leaf, list(space(leaf)))
+    found = leaf.settle(leaf.einsum.sizes, 1)
+    assert isinstance(found, Nest)
+    assert found.layout is not None
+    assert (found.layout.joined, found.layout.holds) == ({"n": "g"}, {"weight": 0})
 
 
 def row(dimension: int, role: RankRole, capacity: Sequence[int], network: Sequence[float]) -> SpatialArray:

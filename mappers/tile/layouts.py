@@ -43,7 +43,7 @@ class LayoutLeaf(Leaf):
     """An Einsum on a spatial array: its layouts are searched for every tile that is asked for.
 
     Attributes:
-        looked_at: layouts so far.
+        looked_at: layouts so far, those left out that a bound rules out a piece at a time.
     """
 
     exact = False
@@ -145,7 +145,8 @@ class LayoutLeaf(Leaf):
         for among in (False, True):
             limit = float(best.value[B_VALUE]) * (1 + TIE[self.objective])
             for number, search in enumerate(searches):
-                self.looked_at += search.scan(number, best, limit if among else None)
+                seen = search.scan(number, best, limit if among else None)
+                self.looked_at += 0 if among else seen
         if not best.record[R_FOUND]:
             short = [self._shortfall(s) for s in searches]
             return min(short, key=lambda s: s.needed, default=Shortfall(1, self.unit.name))
