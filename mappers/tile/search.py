@@ -211,24 +211,40 @@ def space_of(
     if constraint.order:
         orders = tuple(p for p in orders_of((), ranks) if constraint.allows(order=p))
     limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_AMONG_MANY
+    groups = _joined_groups(einsum)
     sizes = {
         r: [constraint.tiles[r]]
         if r in constraint.tiles
+        else [einsum.sizes[r], 1]
+        if r in groups
         else tile_sizes(einsum.sizes[r], limit, grains.get(r, 1))
         for r in ranks
     }
     return Space(sizes, orders)
 
 
+def _joined_groups(einsum: Einsum) -> set[str]:
+    """Groups that share an index with channels, as those of a grouped convolution do: a tile of some of the channels of
+    all groups is no box, so that groups are taken whole or one by one."""
+    parts = contraction(einsum)
+    indices = [i for a in (*einsum.inputs, einsum.output) for i in a.indices]
+    return {
+        r
+        for r in (parts.g if parts else ())
+        if any(r in i.ranks and any(einsum.sizes[o] > 1 for o in i.ranks if o != r) for i in indices)
+    }
+
+
 def _tiled_ranks(einsum: Einsum, operands: Sequence[Operand]) -> tuple[list[str], list[str]]:
     """Ranks to tile: those of every operand (outermost), then the others."""
     sizes = einsum.sizes
+    groups = _joined_groups(einsum)
     windows = {
         r
         for o in operands
         for a in o.accesses
         for i in a.indices
-        if len(i.terms) > 1
+        if len(i.terms) > 1 and groups.isdisjoint(i.ranks)
         for r in i.ranks
         if r in einsum.reduced_ranks
     }
@@ -243,7 +259,7 @@ def _tiled_ranks(einsum: Einsum, operands: Sequence[Operand]) -> tuple[list[str]
         ]
         more = [r for r in parts.m if r in able and r not in keep]
         inner = keep
-        outer = sorted({*(r for r in parts.g if r in able), *more}, key=lambda r: -sizes[r])
+        outer = sorted({*(r for r in parts.g if r in able and r not in groups), *more}, key=lambda r: -sizes[r])
     else:
         inner = [r for r in able if r not in shared]
         outer = shared
@@ -251,4 +267,4 @@ def _tiled_ranks(einsum: Einsum, operands: Sequence[Operand]) -> tuple[list[str]
             outer, inner = able, []
     outer = sorted(outer, key=lambda r: -sizes[r])[: max(1, MAX_TILED - len(inner))]
     inner = sorted(inner, key=lambda r: -sizes[r])[:3]
-    return [r for r in able if r in outer], [r for r in able if r in inner]
+    return [r for r in able if r in groups or r in outer], [r for r in able if r in inner]
