@@ -91,18 +91,17 @@ def parse_density(text: str) -> dict[str, Density]:
 def group_rank(einsum: Einsum, operand: int) -> str | None:
     """The rank along which the groups of an N:M operand of a contraction lie.
 
-    It is the last rank, in the order of the operand's dimensions, that is summed over and that indexes a dimension of
-    both operands alone: the input channel of a convolution, the contracted rank of a matrix product. None if there is
-    none.
+    It is the last rank, in the order of the operand's dimensions, that is summed over, has a dimension of the operand
+    to itself, and slides no window over the other one: the input channel of a convolution, the contracted rank of a
+    matrix product. None if there is none.
     """
     c = contraction(einsum)
     if c is None:
         return None
-    alone = [
-        {index.terms[0][0] for index in access.indices if len(index.terms) == 1} for access in einsum.inputs
-    ]
-    order = [r for index in einsum.inputs[operand].indices for r in index.ranks]
-    return next((r for r in reversed(order) if r in c.k and all(r in ranks for ranks in alone)), None)
+    kept = {*c.m, *c.n}
+    slid = {r for index in einsum.inputs[1 - operand].indices if kept & {*index.ranks} for r in index.ranks}
+    alone = [index.ranks[0] for index in einsum.inputs[operand].indices if len(index.ranks) == 1]
+    return next((r for r in reversed(alone) if r in c.k and r not in slid), None)
 
 
 def _source(workload: Workload, name: str) -> str:
