@@ -111,7 +111,8 @@ def scan(
     c: Choices, g: Grid, t: Tables, best: Floats, record: IntArray,
 ) -> int:  # fmt: skip
     """Look for something better than `best`: a smaller objective or, `among` those up to a limit, fewer joules and
-    then fewer cycles, for the energy the other way about. Returns the number of layouts."""
+    then fewer cycles, for the energy the other way about. Returns the number of layouts that were compared, or
+    ruled out all at once."""
     groups = len(g.pieces)
     rows, seen = 1, 0
     for i in range(groups):
@@ -132,6 +133,7 @@ def scan(
             rest //= g.pieces[i]
             if t.trips[0, i, t.state[i]] > 1:
                 active |= 1 << i
+        seen += c.begin[active + 1] - c.begin[active]
         kind = _joined(g, t)
         steps = t.static[kind, STEPS]
         if objective == LATENCY and steps > (limit if among else best[B_VALUE]):
@@ -142,7 +144,6 @@ def scan(
         if joules > _most_joules(objective, among, limit, best):
             continue
         for n in range(c.begin[active], c.begin[active + 1]):
-            seen += 1
             x, y, z = c.choice[n, 0], c.choice[n, 1], c.choice[n, 2]
             if t.column[0, x, COL_FITS] + t.column[1, y, COL_FITS] + t.column[2, z, COL_FITS] < 3:
                 continue

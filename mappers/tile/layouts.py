@@ -21,7 +21,8 @@ from ...arch.architecture import Architecture
 from ...arch.component import OPERANDS, Operand
 from ...arch.layout import Layout
 from ...components.base import ComputeUnit, SpatialOption
-from ...components.spatial import SpatialArray
+from ...components.spatial import OPTIONS, SpatialArray
+from ...components.spreads import best_spreads
 from ...ir import Access, Einsum
 from ...ir.roles import rank_roles
 from .leaf import Leaf
@@ -43,7 +44,8 @@ class LayoutLeaf(Leaf):
     """An Einsum on a spatial array: its layouts are searched for every tile that is asked for.
 
     Attributes:
-        looked_at: layouts so far, those left out that a bound rules out a piece at a time.
+        fixed: dimension to the ranks that must lie along it.
+        looked_at: layouts so far, whether compared or ruled out by a bound; orders of the same holds count as one.
     """
 
     exact = False
@@ -56,6 +58,7 @@ class LayoutLeaf(Leaf):
         from ...components.spatial_kernel import TileCosts
 
         super().__init__(einsum, unit, option, bits, arch)
+        self.fixed: Mapping[str, Sequence[str]] = {}
         self.looked_at = 0
         self.costs = TileCosts(self.unit, einsum, bits)
         self.prices, self.word_prices = self._prices()
@@ -139,8 +142,8 @@ class LayoutLeaf(Leaf):
         from .layout_kernel import B_VALUE, R_FOUND, R_SPREAD, Best
 
         sized = replace(self.einsum, sizes=extents)
-        spreads = [o.layout for o in self.unit.spatial_options(sized) if o.layout is not None]
-        searches = [SpreadSearch(self, extents, layout) for layout in spreads]
+        spreads = best_spreads(self.unit.rules, sized, OPTIONS, self.fixed)
+        searches = [SpreadSearch(self, extents, Layout(spread)) for spread in spreads]
         best = Best.of(max((len(s.groups) for s in searches), default=0))
         for among in (False, True):
             limit = float(best.value[B_VALUE]) * (1 + TIE[self.objective])
