@@ -222,6 +222,37 @@ def test_both_paths_of_a_residual_have_what_they_need(halo: Halo) -> None:
     assert macs["conv"] == 4 * 4 * 9 * wide[1] ** 2
 
 
+FIRE = """
+input: [3, 21, 21]
+layers:
+- conv: {out: 4, kernel: 3, stride: 2, bias: false}
+- concat: [[conv: {out: 6, bias: false}], [conv: {out: 6, kernel: 3, pad: 1, bias: false}]]
+- conv: {out: 4, kernel: 3, stride: 2, bias: false}
+- global_pool
+"""
+
+
+@pytest.mark.parametrize("halo", ["clipped", "whole"])
+def test_branches_that_are_joined(halo: Halo) -> None:
+    """A fire module: both parts of the joined map are made in the same boxes, what they read in the larger one."""
+    workload, arch = loads_layers(FIRE), machine()
+    names = [e.name for e, _ in workload.einsums()]
+    last = next(n for n in reversed(names) if n.startswith("conv"))
+    patching = Patching((2, 2), last, "whole" if halo == "whole" else "clipped")
+    mapping = map_workload(workload, arch, patching=patching)
+    run(arch, workload, mapping)
+    # 21 -> 10 -> 10 -> 4 pixels: tiles of 2 need rows 0 to 4 and 4 to 8 of ten, and a row more on both sides.
+    macs = replay(mapping, workload, arch).macs
+    assert macs[last] == workload_macs(workload, last)
+    assert macs["conv_2"] == 4 * 6 * (5 + 5) ** 2
+    assert macs["conv_3"] == 4 * 6 * 9 * (5 + 5) ** 2
+    assert macs["conv"] == 3 * 4 * 9 * {"whole": 7 + 7, "clipped": 6 + 7}[halo] ** 2
+
+
+def workload_macs(workload: Workload, name: str) -> int:
+    return next(e.points for e, _ in workload.einsums() if e.name == name)
+
+
 def test_one_patch_is_layer_by_layer() -> None:
     workload, arch = loads_layers(BLOCK), machine()
     one = map_workload(workload, arch, patching=Patching((1, 1)))

@@ -173,6 +173,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     data.append({
         "type": "scatter", "mode": "lines+markers+text", "name": "grids", "x": [times[w] for w in times],
         "y": [peaks[w] for w in times], "text": [w.split()[0] for w in times], "textposition": "top right",
+        "cliponaxis": False,
         "line": {"color": "$2"}, "xaxis": "x2", "yaxis": "y2",
         "hovertemplate": "%{text}<br>%{x:.0f} ms, %{y:.1f} kB<extra></extra>",
     })  # fmt: skip

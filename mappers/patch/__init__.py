@@ -91,11 +91,24 @@ def map_workload(
     return replace(mapping, claim=_claim(mapping, workload, arch, seed, started))
 
 
-def peak_bytes(mapping: Mapping, workload: Workload, arch: Architecture, memory: str) -> int:
-    """The most bytes that a memory holds in a Mapping, whether or not it has room for them."""
-    scope = Scope(mapping, workload)
-    held = contents(scope, arch, [tally(scope, move) for move in mapping.moves])
-    return peaks(scope, {memory: held[memory]})[memory].nbytes
+@dataclass(frozen=True)
+class Weighed:
+    """A Mapping with the multiply-accumulates that it does and the most bytes that the buffer holds."""
+
+    mapping: Mapping
+    macs: int
+    peak: int
+
+
+def _weighed(builder: Builder, plan: Plan) -> Weighed | None:
+    """What a plan comes to, whether or not it fits; None where the patch stage cannot be cut."""
+    mapping = builder.mapping(plan)
+    scope = Scope(mapping, builder.workload)
+    if scope.uncuttable:
+        return None
+    held = contents(scope, builder.arch, [tally(scope, move) for move in mapping.moves])
+    buffer = builder.machine.buffer
+    return Weighed(mapping, sum(macs_run(scope).values()), peaks(scope, {buffer: held[buffer]})[buffer].nbytes)
 
 
 def _best(builder: Builder, patching: Patching) -> Mapping:
@@ -104,14 +117,16 @@ def _best(builder: Builder, patching: Patching) -> Mapping:
     capacity = builder.arch.memories[buffer].capacity
     found: list[tuple[bool, int, int, int, Mapping]] = []
     for grid in GRIDS if patching.grid is None else (patching.grid,):
-        tried = []
-        for stage in _stages(builder, patching, grid):
-            mapping = builder.mapping(Plan(stage, grid, patching.halo, patching.in_place, patching.aside))
-            peak = peak_bytes(mapping, builder.workload, builder.arch, buffer)
-            tried.append((peak, sum(macs_run(Scope(mapping, builder.workload)).values()), mapping))
-        if patching.grid is not None:
-            tried = [min(tried, key=lambda t: t[:2])]
-        found += [(peak > capacity, macs, prod(grid), peak, mapping) for peak, macs, mapping in tried]
+        plans = (
+            Plan(stage, grid, patching.halo, patching.in_place, patching.aside)
+            for stage in _stages(builder, patching, grid)
+        )
+        tried = [w for w in (_weighed(builder, plan) for plan in plans) if w is not None]
+        if patching.grid is not None and tried:
+            tried = [min(tried, key=lambda w: (w.peak, w.macs))]
+        found += [(w.peak > capacity, w.macs, prod(grid), w.peak, w.mapping) for w in tried]
+    if not found:
+        raise BadInput(f"model {builder.workload.name}: no patch stage can be cut into {patching.grid} patches")
     over, *_, mapping = min(found, key=lambda t: t[:4])
     if over:
         peak = min(t[3] for t in found)

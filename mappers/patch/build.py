@@ -89,6 +89,10 @@ class Builder:
         self.last_use: dict[str, int] = {}
         for i, group in enumerate(chain.groups):
             self.last_use.update(dict.fromkeys(group.reads, i))
+        self.makers: dict[str, list[int]] = {}
+        """Stored tensor to the groups that make it: several make the parts of a concatenation."""
+        for i, group in enumerate(chain.groups):
+            self.makers.setdefault(group.output, []).append(i)
         self.nests = [self._nest(group) for group in chain.groups]
 
     # Nests
@@ -139,7 +143,8 @@ class Builder:
             last = group.einsums[-1]
             made = last.output.indices
             whole = len(made) > COLUMNS and self._rank(last, ROWS) and self._rank(last, COLUMNS)
-            if live == {group.output} and whole and self.last_use.get(group.output, -1) > i:
+            complete = self.makers[group.output][-1] == i < self.last_use.get(group.output, -1)
+            if live == {group.output} and whole and complete:
                 found.append(i + 1)
         return found
 
@@ -160,7 +165,8 @@ class Builder:
         stays, moves = self._homes(), []
         for i, group in enumerate(groups):
             moves += self._moves(group, ats[i], self.nests[i][1])
-            if group.output in self.last_use or self._is_output(group.output):
+            used = group.output in self.last_use or self._is_output(group.output)
+            if used and self.makers[group.output][0] == i:
                 stays.append(self._stay(i, ats, plan))
         return MappingValue(
             self.workload.name, self.machine.arch.name, Seq(tuple(nodes)), tuple(stays), tuple(moves)
@@ -194,7 +200,7 @@ class Builder:
     def _stay(self, i: int, ats: Sequence[Position], plan: Plan) -> Stay:
         """From the group that makes a result to the last that reads it; a patch stage's lasts around its loops."""
         group = self.chain.groups[i]
-        end = self.last_use.get(group.output, i)
+        end = max(self.last_use.get(group.output, i), self.makers[group.output][-1])
         start = ats[i] if i != plan.stage - 1 else ats[i][:1]
         over = self._place_of(i, plan)
         aside = self._aside(group, over) if over and plan.aside else 0
@@ -203,7 +209,7 @@ class Builder:
     def _place_of(self, i: int, plan: Plan) -> str:
         """The input whose place a group's result may take: its last reader, and dimension by dimension alike."""
         group = self.chain.groups[i]
-        if plan.in_place == "none" or i == plan.stage - 1:
+        if plan.in_place == "none" or i == plan.stage - 1 or len(self.makers[group.output]) > 1:
             return ""
         made = self.workload.tensors[group.output].shape
         found = []
