@@ -204,7 +204,10 @@ claim: {objective: latency, value: much, bound: 1, gap: 0, complete: maybe}
         ("", "m.yaml:1: must be a mapping"),
         ("- a", "m.yaml:1: must be a mapping"),
         ("workload: &a [*a]\n", "m.yaml:1: workload.0: an alias contains itself"),
-        ("workload: !!python/object:os.system x\n", "m.yaml:1: workload: tag tag:yaml.org,2002:python/object:os.system"),
+        (
+            "workload: !!python/object:os.system x\n",
+            "m.yaml:1: workload: tag tag:yaml.org,2002:python/object:os.system",
+        ),
         ("workload: !danger x\narchitecture: a\nroot: {seq: []}", "m.yaml:1: workload: tag !danger is not read"),
         ("a: " + "[" * 3000 + "]" * 3000, "m.yaml: nested too deep"),
         ("a: " + "{x: " * 3000, "m.yaml: nested too deep"),

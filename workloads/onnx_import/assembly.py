@@ -43,9 +43,9 @@ class ImportedNode:
     """What became of one node of the file.
 
     ``einsums``: it computes or copies; ``view``: it only renames bytes, or moves them and is read in place
-    (`ir.read_in_place`); ``folded``: its outputs are known before the run, or (an If) its condition is, and the nodes of
-    its branch follow; ``unused``: no output of the graph needs it; ``unknown``: it has no support and costs nothing, as
-    was allowed.
+    (`ir.read_in_place`); ``folded``: its outputs are known before the run, or (an If) its condition is, and the nodes
+    of its branch follow; ``unused``: no output of the graph needs it; ``unknown``: it has no support and costs nothing,
+    as was allowed.
     """
 
     name: str
