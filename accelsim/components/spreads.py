@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ..arch.layout import Spread
+from ..arch.layout import Layout, Spread
 from ..ir import Einsum
 from ..ir.roles import RankRole, rank_roles
 from .base import IntArray
@@ -82,7 +82,17 @@ class _Search:
             rank = self._ranked(joined, lengths)[: max(KEPT, 4 * count) if last else KEPT]
             ways = [(*ways[i // len(choices)], choices[i % len(choices)]) for i in rank]
             factors = joined[rank]
-        return list(dict.fromkeys(self._spreads(way) for way in ways))[:count]
+        return self._widest(dict.fromkeys(self._spreads(way) for way in ways))[:count]
+
+    def _widest(self, ways: Iterable[tuple[Spread, ...]]) -> list[tuple[Spread, ...]]:
+        """Those that are not narrower in every rank than one before: such a one takes no fewer steps and shares no
+        more."""
+        found: dict[tuple[Spread, ...], tuple[int, ...]] = {}
+        for spreads in ways:
+            factors = tuple(Layout(spreads).factor(r) for r in self.ranks)
+            if not any(factors != f and all(a <= b for a, b in zip(factors, f, strict=True)) for f in found.values()):
+                found[spreads] = factors
+        return list(found)
 
     def _filled(self) -> dict[str, _Choice]:
         """What lies along the dimensions in any case."""

@@ -20,8 +20,8 @@ partial results between tiles on average.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations, product
 from math import inf, prod
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -189,6 +189,15 @@ class _Costs(NamedTuple):
     moved: Array
     fits: NDArray[np.bool_]
 
+    def of(self, tiling: int) -> _Costs:
+        """Those of one tiling."""
+
+        def one(x: NDArray[Any]) -> NDArray[Any]:
+            return x[:, tiling : tiling + 1] if x.ndim > 1 and x.shape[1] > 1 else x
+
+        moving, *others = self
+        return _Costs(_Moving(*map(one, moving)), *map(one, others))
+
 
 @dataclass(frozen=True)
 class Found:
@@ -305,7 +314,6 @@ class Stage:
         if not len(rows):
             return self._shortfall(tables)
         bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, times, None)
-        bounded = replace(bounded, joules=np.maximum(bounded.joules, self._floor * prod(extents.values())))
         inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
         inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
         cycles = np.maximum(inside.cycles, least) + inside.edge + self._least_edge(tables)
@@ -318,19 +326,6 @@ class Stage:
             if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * self.equal:
                 return whole_tile
         return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
-
-    @cached_property
-    def _floor(self) -> float:
-        """Joules per point inside any tile, for the objective ``energy``: a tile that is all of the Einsum can do what
-        smaller ones do one after the other."""
-        if self.objective != "energy" or self.inner.exact:
-            return 0.0
-        sizes = self.einsum.sizes
-        nest = self.inner.settle(sizes, 1)
-        if isinstance(nest, Shortfall):
-            return 0.0
-        whole = {r: np.full(1, n, np.int64) for r, n in sizes.items()}
-        return float(self.inner.work(nest, whole, np.ones(1, np.int64)).joules.item()) / prod(sizes.values())
 
     def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
         lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
@@ -533,10 +528,11 @@ class _Pick:
         The bounds are those of the joint cuts. Half of the tilings that may be settled are the first in the order of
         their bounds, the others the first in the order of what decides a tie among those that are as good.
         """
-        found = []
+        found, costs = [], []
         for start in range(0, len(self.order), BLOCK):
             rows = self.order[start : start + BLOCK]
-            value, tie = self._values(self._costs(rows), self._at(rows))
+            costs.append(self._costs(rows))
+            value, tie = self._values(costs[-1], self._at(rows))
             least = value.min(axis=0)
             found.append((least, np.where(value <= least * self.stage.equal, tie, inf).min(axis=0)))
         bound, tie = (np.concatenate(x) for x in zip(*found, strict=True))
@@ -552,7 +548,7 @@ class _Pick:
                 if len(self.nests) >= limit:
                     break
                 left[i] = False
-                self._settle(int(self.order[i]))
+                self._settle(int(self.order[i]), costs[i // BLOCK].of(i % BLOCK))
         self.complete &= not bool((left & (bound < self.least)).any())
 
     def _at(self, rows: Array) -> Work:
@@ -584,7 +580,7 @@ class _Pick:
         value = np.where(costs.fits, self.stage._value(cycles, inside.joules + costs.joules), inf)
         return value, np.broadcast_to(self.stage._tie(cycles, costs.traffic), value.shape)
 
-    def _settle(self, row: int) -> None:
+    def _settle(self, row: int, costs: _Costs) -> None:
         """Settle the inside of one tiling."""
         tile = {r: int(t[row]) for r, t in self.tile.items()}
         parts = prod(-(-self.extents[r] // t) for r, t in tile.items() if r in self.stage.reduced)
@@ -597,8 +593,7 @@ class _Pick:
         single = {r: np.full(1, t, np.int64) for r, t in tile.items()}
         work = self.stage._inside(whole, single, np.full(1, self.sums, np.int64), inner)
         self.nests[row] = inner, work
-        rows = np.array([row])
-        self._consider(rows, self._costs(rows), work)
+        self._consider(np.array([row]), costs, work)
 
     def _consider(self, rows: Array, costs: _Costs, inside: Work) -> None:
         value, tie = self._values(costs, inside)
