@@ -279,6 +279,7 @@ constraints_values = st.builds(
                 st.none() | names,
                 st.none() | st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
                 st.dictionaries(names, counts, max_size=3),
+                st.dictionaries(names, st.lists(names, max_size=3, unique=True).map(tuple), max_size=2),
             ),
         ),
         max_size=3,
@@ -296,10 +297,14 @@ def test_constraints_survive_their_yaml_form(constraints: Constraints) -> None:
 
 def test_problems_of_a_constraints_file() -> None:
     with pytest.raises(SpecError) as caught:
-        loads_constraints("operators:\n  a: {unti: x, tiles: {m: 0}, order: [m, m]}\n  a: {}\ntensor: {}\n", "c.yaml")
+        loads_constraints(
+            "operators:\n  a: {unti: x, tiles: {m: 0}, order: [m, m], spread: {x: [k, k]}}\n  a: {}\ntensor: {}\n",
+            "c.yaml",
+        )
     assert str(caught.value).splitlines() == [
         "c.yaml:2: operators.a: unknown key 'unti' (did you mean 'unit'?)",
         "c.yaml:2: operators.a.order: a rank is named twice",
+        "c.yaml:2: operators.a.spread.x: a rank is named twice",
         "c.yaml:2: operators.a.tiles.m: `0` is not a whole number of at least 1",
         "c.yaml:3: operators.a: duplicate key (first given in line 2; remove one)",
         "c.yaml:4: unknown key 'tensor' (did you mean 'tensors'?)",

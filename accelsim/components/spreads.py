@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
@@ -49,21 +49,30 @@ class SpreadRules:
         return found[-1] if found else None
 
 
-def best_spreads(rules: SpreadRules, einsum: Einsum, count: int) -> list[tuple[Spread, ...]]:
+def best_spreads(
+    rules: SpreadRules, einsum: Einsum, count: int, fixed: Mapping[str, Collection[str]] | None = None
+) -> list[tuple[Spread, ...]]:
     """So many ways with the fewest steps for the whole Einsum, best first, among equals those of fewest ranks.
 
     Along every dimension lie first the ranks that fill it, then at most two more. None if it is not a contraction.
+
+    Args:
+        rules: of the array.
+        einsum: what is computed.
+        count: of ways, at most.
+        fixed: dimension to the ranks that must lie along it, all of them and no others.
     """
-    search = _Search(rules, einsum) if rank_roles(einsum) else None
+    search = _Search(rules, einsum, fixed or {}) if rank_roles(einsum) else None
     return [] if search is None else search.best(count)
 
 
 class _Search:
-    def __init__(self, rules: SpreadRules, einsum: Einsum) -> None:
+    def __init__(self, rules: SpreadRules, einsum: Einsum, fixed: Mapping[str, Collection[str]]) -> None:
         self.rules, self.einsum, self.roles = rules, einsum, rank_roles(einsum)
         self.ranks = list(einsum.sizes)
         self.sizes = np.array([einsum.sizes[r] for r in self.ranks], np.int64)
         self.outer = {r: o for r in self.ranks if (o := rules.outer(r, einsum, self.roles)) is not None}
+        self.fixed = {d: set(ranks) for d, ranks in fixed.items()}
         self.filled = self._filled()
 
     def best(self, count: int) -> list[tuple[Spread, ...]]:
@@ -73,6 +82,8 @@ class _Search:
         for dimension, size in self.rules.dimensions.items():
             used = prod(f for _, f in self.filled[dimension])
             choices = self._choices(dimension, size // used)
+            if not choices:
+                return []
             matrix = np.array([[dict(c).get(r, 1) for r in self.ranks] for c in choices], np.int64)
             rank = self._ranked(matrix * factors[:1], [len(c) for c in choices])[:KEPT]
             choices, matrix = [choices[i] for i in rank], matrix[rank]
@@ -82,7 +93,7 @@ class _Search:
             rank = self._ranked(joined, lengths)[: max(KEPT, 4 * count) if last else KEPT]
             ways = [(*ways[i // len(choices)], choices[i % len(choices)]) for i in rank]
             factors = joined[rank]
-        return self._widest(dict.fromkeys(self._spreads(way) for way in ways))[:count]
+        return self._widest(s for s in dict.fromkeys(map(self._spreads, ways)) if self._keeps(s))[:count]
 
     def _widest(self, ways: Iterable[tuple[Spread, ...]]) -> list[tuple[Spread, ...]]:
         """Those that are not narrower in every rank than one before: such a one takes no fewer steps and shares no
@@ -93,6 +104,10 @@ class _Search:
             if not any(factors != f and all(a <= b for a, b in zip(factors, f, strict=True)) for f in found.values()):
                 found[spreads] = factors
         return list(found)
+
+    def _keeps(self, spreads: tuple[Spread, ...]) -> bool:
+        """Whether they lie as they must."""
+        return all({s.rank for s in spreads if s.dimension == d} == ranks for d, ranks in self.fixed.items())
 
     def _filled(self) -> dict[str, _Choice]:
         """What lies along the dimensions in any case."""
@@ -128,7 +143,10 @@ class _Search:
                     rest = min(sizes[other], room // first)
                     if other != r and rest > 1:
                         found[(r, min(sizes[r], first)), (other, rest)] = None
-        return list(found)
+        if dimension not in self.fixed:
+            return list(found)
+        filled = {r for r, _ in self.filled[dimension]}
+        return [c for c in found if filled | {r for r, _ in c} == self.fixed[dimension]]
 
     def _ranked(self, factors: IntArray, lengths: object) -> list[int]:
         steps = -(-self.sizes // factors)

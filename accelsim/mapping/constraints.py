@@ -5,6 +5,7 @@ A file says it by operator and by tensor; names are glob patterns, which match a
     operators:
       "conv*": {unit: array, variant: ws}
       conv1: {order: [m, k, n], tiles: {m: 64}}
+      conv2: {spread: {rows: [c], cols: [m, x]}}
     tensors:
       "*.weight": sram
 
@@ -28,7 +29,7 @@ from ..text.names import nearest
 from ..text.nodes import Items, Node
 from ..text.plain import quoted
 
-_EXAMPLE = "{unit: array, variant: ws, order: [m, k, n], tiles: {m: 64}}"
+_EXAMPLE = "{unit: array, variant: ws, order: [m, k, n], tiles: {m: 64}, spread: {rows: [k]}}"
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,24 @@ class OpConstraint:
     Attributes:
         unit: the compute unit it runs on.
         variant: which of the unit's spatial options.
-        order: ranks of the loops over time, outermost first; loops over ranks that it does not name stand anywhere.
-        tiles: rank to tile size.
+        order: ranks of the loops over time, outermost first; loops over ranks that it does not name stand anywhere. Of
+            several levels of memory each has its loops in this order.
+        tiles: rank to the extent of the tiles that the unit gets.
+        spread: dimension of a spatial array to the ranks that lie along it, all of these and no others but those of one
+            point. Dimensions that it does not name are free.
     """
 
     unit: str | None = None
     variant: str | None = None
     order: tuple[str, ...] | None = None
     tiles: Mapping[str, int] = field(default_factory=dict, hash=False)
+    spread: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """All ranks that it names."""
+        along = (r for ranks in self.spread.values() for r in ranks)
+        return tuple(dict.fromkeys((*(self.order or ()), *self.tiles, *along)))
 
     @property
     def is_free(self) -> bool:
@@ -84,6 +95,7 @@ class OpConstraint:
             self.variant if self.variant is not None else other.variant,
             self.order if self.order is not None else other.order,
             {**other.tiles, **self.tiles},
+            {**other.spread, **self.spread},
         )
 
 
@@ -148,7 +160,7 @@ def _op_problems(where: str, constraint: OpConstraint, matched: Iterable[Einsum]
             Problem(where, f"the machine has no unit {constraint.unit!r}", nearest(constraint.unit, arch.units))
         )
     ranks = {rank for einsum in matched for rank in einsum.sizes}
-    for rank in dict.fromkeys((*(constraint.order or ()), *constraint.tiles)):
+    for rank in constraint.ranks:
         if ranks and rank not in ranks:
             found.append(Problem(where, f"no operator that it matches has a rank {rank!r}", nearest(rank, ranks)))
     return found
@@ -179,21 +191,29 @@ def loads(text: str, name: str = "constraints") -> Constraints:
 
 
 def _op_constraint(reader: Reader, node: Node, path: str) -> OpConstraint:
-    found = reader.table(node, path, (), ("unit", "variant", "order", "tiles"), _EXAMPLE)
+    found = reader.table(node, path, (), ("unit", "variant", "order", "tiles", "spread"), _EXAMPLE)
     text = {key: reader.text(found[key], f"{path}.{key}") for key in ("unit", "variant") if key in found}
     order: tuple[str, ...] | None = None
     if "order" in found:
-        items = reader.items(found["order"], f"{path}.order")
-        order = tuple(reader.text(item, f"{path}.order") for item in items)
-        if len(set(order)) != len(order):
-            reader.problem(found["order"].line, f"{path}.order", "a rank is named twice")
+        order = _ranks(reader, found["order"], f"{path}.order")
         if not order and isinstance(found["order"], Items):
             reader.problem(found["order"].line, f"{path}.order", "names no rank", "leave it out, or such as [m, k, n]")
     tiles: dict[str, int] = {}
     if "tiles" in found:
         for rank, (_, tile) in reader.entries(found["tiles"], f"{path}.tiles", "{m: 64}").items():
             tiles[rank] = reader.integer(tile, f"{path}.tiles.{rank}", least=1)
-    return OpConstraint(text.get("unit"), text.get("variant"), order, tiles)
+    spread: dict[str, tuple[str, ...]] = {}
+    if "spread" in found:
+        for dimension, (_, ranks) in reader.entries(found["spread"], f"{path}.spread", "{rows: [k]}").items():
+            spread[dimension] = _ranks(reader, ranks, f"{path}.spread.{dimension}")
+    return OpConstraint(text.get("unit"), text.get("variant"), order, tiles, spread)
+
+
+def _ranks(reader: Reader, node: Node, path: str) -> tuple[str, ...]:
+    found = tuple(reader.text(item, path) for item in reader.items(node, path))
+    if len(set(found)) != len(found):
+        reader.problem(node.line, path, "a rank is named twice")
+    return found
 
 
 def dumps(constraints: Constraints) -> str:
@@ -215,10 +235,16 @@ def _shown(constraint: OpConstraint) -> str:
     if constraint.variant is not None:
         parts.append(f"variant: {quoted(constraint.variant)}")
     if constraint.order is not None:
-        parts.append(f"order: [{', '.join(quoted(r) for r in constraint.order)}]")
+        parts.append(f"order: {_list(constraint.order)}")
     if constraint.tiles:
         parts.append(f"tiles: {{{', '.join(f'{quoted(r)}: {t}' for r, t in constraint.tiles.items())}}}")
+    if constraint.spread:
+        parts.append(f"spread: {{{', '.join(f'{quoted(d)}: {_list(r)}' for d, r in constraint.spread.items())}}}")
     return ", ".join(parts)
+
+
+def _list(names: Iterable[str]) -> str:
+    return f"[{', '.join(quoted(name) for name in names)}]"
 
 
 def load(path: str | Path) -> Constraints:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
+from ...components.spatial import SpatialArray
 from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
 from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...lowering.ports import route
@@ -158,13 +159,24 @@ class Network:
             what = f"{einsum.name} ({einsum.kind or 'Einsum'})"
             constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
             if not constraint.is_free:
-                asked = " ".join(x for x in (constraint.variant and f"as {constraint.variant}", constraint.unit) if x)
-                raise ConstraintError(f"constraint: no unit of {self.arch.name} can run {what} {asked}".rstrip())
+                raise ConstraintError(self._unable(what, constraint))
             raise MappingError(f"no unit of {self.arch.name} can run {what}")
         raise DoesNotFit(
             f"{plan.memory}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
             f"{plan.capacity:,}, {plan.needed - plan.capacity:,} too few"
         )
+
+    def _unable(self, what: str, constraint: OpConstraint) -> str:
+        """Why no unit runs an Einsum as the user wants it."""
+        asked = [constraint.variant and f"as {constraint.variant}", constraint.unit and f"on {constraint.unit}"]
+        asked += [f"with {' and '.join(ranks) or 'nothing'} along {d}" for d, ranks in constraint.spread.items()]
+        told = " ".join(x for x in asked if x)
+        hint = ""
+        if constraint.spread:
+            arrays = [u for u in self.units if isinstance(u, SpatialArray)]
+            can = [f"{d} of {u.name}: {_along(u, d)}" for u in arrays for d in u.dimensions]
+            hint = f"; along {', '.join(can)}, two ranks at most" if can else "; it has no spatial array"
+        return f"constraint: no unit of {self.arch.name} can run {what} {told}".rstrip() + hint
 
     def _staying(self, addresses: dict[str, int]) -> dict[tuple[Path, int], list[str]]:
         """Tensors that stay in the buffer while an item of a scope runs."""
@@ -222,7 +234,7 @@ class Network:
             tuple(number[o.tensor] for x in operands.values() for o in x),
             (tuple(bits), tuple(densities)),
             (self.arch.spec_hash, budget, self.objective),
-            (constraint, tuple(sorted(constraint.tiles.items()))),
+            (constraint, tuple(sorted(constraint.tiles.items())), tuple(sorted(constraint.spread.items()))),
             self.planner,
         )
         task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
@@ -372,9 +384,15 @@ class Network:
         }
 
 
+def _along(unit: SpatialArray, dimension: str) -> str:
+    """What may lie along a dimension of an array, in words."""
+    able = unit.rules.able(dimension)
+    return "any rank" if able is None else " or ".join(able)
+
+
 def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
     """Refuse what names no rank of the Einsum, or a tile larger than its rank."""
-    for rank in (*(constraint.order or ()), *constraint.tiles):
+    for rank in constraint.ranks:
         if rank not in einsum.sizes:
             raise ConstraintError(f"constraint: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
     for rank, tile in constraint.tiles.items():

@@ -19,6 +19,7 @@ from ...arch.architecture import Architecture
 from ...arch.layout import Layout
 from ...components.base import ComputeUnit, SpatialOption
 from ...components.spatial import SpatialArray
+from ...components.spreads import best_spreads
 from ...ir import Density, Einsum, contraction
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
@@ -108,8 +109,20 @@ def best_plan(task: Task) -> Plan | Shortfall:
 
 
 def _options(unit: ComputeUnit, task: Task) -> Sequence[SpatialOption]:
-    options = [o for o in unit.spatial_options(task.einsum) if task.constraint.variant in (None, o.variant)]
-    return options[:1] if isinstance(unit, SpatialArray) else options  # an array's spreads are part of its layouts
+    constraint = task.constraint
+    options = [o for o in unit.spatial_options(task.einsum) if constraint.variant in (None, o.variant)]
+    if not isinstance(unit, SpatialArray):
+        return [] if constraint.spread else options
+    if constraint.spread and options:
+        unknown = constraint.spread.keys() - unit.dimensions.keys()
+        spreads = [] if unknown else best_spreads(unit.rules, task.einsum, 1, _fixed(task))
+        options = [unit.option(task.einsum, options[0].variant, Layout(s)) for s in spreads]
+    return options[:1]  # an array's spreads are part of its layouts
+
+
+def _fixed(task: Task) -> dict[str, list[str]]:
+    """What the user wants along the dimensions of a spatial array, ranks of one point left out."""
+    return {d: [r for r in ranks if task.einsum.sizes[r] > 1] for d, ranks in task.constraint.spread.items()}
 
 
 def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
@@ -119,7 +132,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
     inner: Inner
     if isinstance(unit, SpatialArray):
         leaf = LayoutLeaf(einsum, unit, option, task.bits, arch)
-        leaf.objective = task.objective
+        leaf.objective, leaf.fixed = task.objective, _fixed(task)
         inner = leaf
     else:
         inner = Leaf(einsum, unit, option, task.bits, arch)
@@ -131,7 +144,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
         hops = _hops(task, operands, number)
         if not hops and number > 1:
             continue
-        space = space_of(einsum, operands, task.constraint if number == 1 else OpConstraint(), grains)
+        space = space_of(einsum, operands, task.constraint, grains, innermost=found is None)
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
         found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, NODES, nested=number > 1)
@@ -200,26 +213,32 @@ def tile_sizes(size: int, limit: int = SIZES_PER_RANK, grain: int = 1) -> list[i
 
 
 def space_of(
-    einsum: Einsum, operands: Sequence[Operand], constraint: OpConstraint, grains: Mapping[str, int]
+    einsum: Einsum,
+    operands: Sequence[Operand],
+    constraint: OpConstraint,
+    grains: Mapping[str, int],
+    *,
+    innermost: bool = True,
 ) -> Space:
-    """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks."""
+    """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks.
+
+    Tiles that the constraint fixes are those of the innermost level; levels around it have them or larger ones.
+    """
     outer, inner = _tiled_ranks(einsum, operands)
-    fixed = dict.fromkeys((*(constraint.order or ()), *constraint.tiles))
-    outer += [r for r in fixed if r not in (*outer, *inner)]
+    named = dict.fromkeys((*(constraint.order or ()), *constraint.tiles))
+    outer += [r for r in named if r not in (*outer, *inner)]
     ranks = outer + inner
     orders = orders_of(outer, inner)
     if constraint.order:
         orders = tuple(p for p in orders_of((), ranks) if constraint.allows(order=p))
     limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_AMONG_MANY
     groups = _joined_groups(einsum)
-    sizes = {
-        r: [constraint.tiles[r]]
-        if r in constraint.tiles
-        else [einsum.sizes[r], 1]
-        if r in groups
-        else tile_sizes(einsum.sizes[r], limit, grains.get(r, 1))
-        for r in ranks
-    }
+    sizes: dict[str, Sequence[int]] = {}
+    for r in ranks:
+        sizes[r] = [einsum.sizes[r], 1] if r in groups else tile_sizes(einsum.sizes[r], limit, grains.get(r, 1))
+        if r in constraint.tiles:
+            fixed = constraint.tiles[r]
+            sizes[r] = [fixed] if innermost else sorted({fixed, *(s for s in sizes[r] if s > fixed)}, reverse=True)
     return Space(sizes, orders)
 
 
