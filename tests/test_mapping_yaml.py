@@ -304,8 +304,8 @@ def test_problems_of_a_constraints_file() -> None:
     assert str(caught.value).splitlines() == [
         "c.yaml:2: operators.a: unknown key 'unti' (did you mean 'unit'?)",
         "c.yaml:2: operators.a.order: a rank is named twice",
-        "c.yaml:2: operators.a.spread.x: a rank is named twice",
         "c.yaml:2: operators.a.tiles.m: `0` is not a whole number of at least 1",
+        "c.yaml:2: operators.a.spread.x: a rank is named twice",
         "c.yaml:3: operators.a: duplicate key (first given in line 2; remove one)",
         "c.yaml:4: unknown key 'tensor' (did you mean 'tensors'?)",
     ]
