@@ -52,12 +52,15 @@ def test_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {path.name for path in (tmp_path / "sweep").glob("[!.]*")} == {"results.csv", "report.html", "study.sqlite"}
 
 
-def test_the_machine_is_valid(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+@pytest.mark.parametrize(
+    ("number", "shown"), enumerate(["'two_tiers' with 2 memories, 2 units", "'elements' with 2 memories, 2 units"])
+)
+def test_the_machine_is_valid(tmp_path: Path, number: int, shown: str) -> None:
     file = tmp_path / "machine.yaml"
-    file.write_text(text)
+    file.write_text(blocks("yaml")[number])
     ran = accelsim("validate", file)
-    assert (ran.code, "machine 'two_tiers' with 2 memories, 2 units" in ran.output) == (0, True)
+    assert (ran.code, f"machine {shown}" in ran.output) == (0, True)
+    assert accelsim("run", file, "onnx:squeezenet", "--bits", 8).code == 0
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
