@@ -1,0 +1,182 @@
+"""ZigZag 3.9.1 and accelsim on the same networks and machines: energy, cycles and DRAM words of every layer, and time.
+
+python benchmarks/zigzag/compare.py [--models NAME ...] [--machines NAME ...] [--objectives NAME ...] [--venv FOLDER]
+
+ZigZag is installed with pip into a virtual environment, in a temporary folder or in FOLDER (which is kept, and used
+again); the networks are the ONNX files that it ships, the machines are its `tpu_like` and `meta_prototype`. Every layer
+(convolutions and the final products) runs alone, from DRAM to DRAM. Both are timed from reading the network to the
+last layer, each in one process, after their imports; accelsim has run a small layer before, which loads its compiled
+kernel. Exits with 1 if accelsim needs more energy for a layer than ZigZag. README.md says what the columns mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from accelsim.arch.architecture import Architecture
+from accelsim.arch.loader import load_spec
+from accelsim.ir import Einsum, Workload
+from accelsim.ir.precision import with_precision
+from accelsim.ir.roles import rank_roles
+from accelsim.ir.standalone import standalone
+from accelsim.simulation import simulate
+from accelsim.workloads import load_model
+
+HERE = Path(__file__).parent
+REQUIREMENTS = ("zigzag-dse==3.9.1", "six")
+MODELS = {"resnet18": "resnet18", "mobilenet_v2": "mobilenetv2", "alexnet": "alexnet"}
+MAPPINGS = {"tpu_like": "tpu_like", "meta_prototype": "meta_prototype_like"}
+BITS = {"weight": 8, "activation": 8, "input": 8, "output": 8}
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer costs: picojoules, cycles, and 64-bit words over the port of the DRAM.
+
+    Attributes:
+        exact_pj: ZigZag's energy without rounding up to the smallest words of its memories.
+    """
+
+    macs: int
+    pj: float
+    exact_pj: float
+    cycles: float
+    words: float
+
+
+Layers = dict[str, Layer]
+Seconds = tuple[float, float]
+"""On the clock, and of the processor."""
+
+
+def peer_python(folder: Path) -> Path:
+    """The Python of a virtual environment that has ZigZag, made if it is not there."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+    return python
+
+
+def run_peer(python: Path, model: str, machine: str, objective: str) -> tuple[Seconds, Path, Layers]:
+    """Seconds, the file of the network, and its layers."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, HERE / "peer.py", MODELS[model], machine, MAPPINGS[machine], objective, folder]
+        ran = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
+    found = json.loads(ran.stdout.splitlines()[-1])
+    clock, processor = found["seconds"]
+    return (clock, processor), Path(found["file"]), {name: Layer(*row) for name, *row in found["layers"]}
+
+
+def layers_of(workload: Workload) -> Iterator[Einsum]:
+    """What ZigZag runs as well: convolutions and matrix products."""
+    for item in workload.body:
+        if isinstance(item, Einsum) and rank_roles(item):
+            yield item
+
+
+def machine_for(machine: str, einsum: Einsum) -> Architecture:
+    """The machine as a layer finds it: weights fill the register files of those elements alone that can be busy."""
+    spec = load_spec(HERE / f"{machine}.yaml")
+    if machine != "tpu_like":
+        return spec.build()
+    roles = rank_roles(einsum)
+    busy = 1
+    for role in ("output_channel", "input_channel"):
+        busy *= max((min(32, size) for rank, size in einsum.sizes.items() if roles[rank] == role), default=1)
+    return spec.with_values({"memories.wrf.capacity": f"{128 * busy} B"}).build()
+
+
+def run_accelsim(file: Path, machine: str, objective: str) -> tuple[Seconds, Layers]:
+    """Seconds and layers."""
+    start = time.perf_counter(), time.process_time()
+    workload = with_precision(load_model(str(file)), BITS)
+    found: Layers = {}
+    for einsum in layers_of(workload):
+        report = simulate(machine_for(machine, einsum), standalone(workload, einsum), objective=objective)
+        words = sum(report.traffic_bytes["dram"].values()) / 8
+        joules = report.energy_J
+        assert joules is not None
+        found[einsum.name] = Layer(prod(einsum.sizes.values()), joules * 1e12, joules * 1e12, float(report.cycles), words)
+    return (time.perf_counter() - start[0], time.process_time() - start[1]), found
+
+
+ROW = "{:<46} {:>13} {:>10} {:>10} {:>7} {:>7} {:>11} {:>11} {:>7} {:>2} {:>9} {:>9}"
+HEADINGS = ("layer", "MACs", "ZigZag uJ", "accelsim", "ratio", "exact", "cycles", "accelsim", "ratio", "",
+            "DRAM words", "accelsim")  # fmt: skip
+
+
+def table(theirs: Layers, ours: Layers) -> tuple[int, int]:
+    """Print a line per layer; how many need more energy, and how many more cycles than ZigZag and its DRAM port."""
+    print(ROW.format(*HEADINGS))
+    energy = cycles = 0
+    for name, a in theirs.items():
+        b = ours[name]
+        slowest = max(a.cycles, a.words)
+        energy += b.pj > a.pj * (1 + TOLERANCE)
+        cycles += b.cycles > slowest * (1 + TOLERANCE)
+        print(ROW.format(
+            name[-46:], f"{a.macs:,}", f"{a.pj / 1e6:.3f}", f"{b.pj / 1e6:.3f}", f"{b.pj / a.pj:.4f}",
+            f"{b.pj / a.exact_pj:.4f}", f"{a.cycles:,.0f}", f"{b.cycles:,.0f}", f"{b.cycles / a.cycles:.4f}",
+            "*" if a.words > a.cycles else "", f"{a.words:,.0f}", f"{b.words:,.0f}",
+        ))  # fmt: skip
+    return energy, cycles
+
+
+def compared(python: Path, model: str, machine: str, objective: str) -> int:
+    """Run one case on both and print it; layers that need more energy than ZigZag's."""
+    peer_seconds, file, theirs = run_peer(python, model, machine, objective)
+    seconds, ours = run_accelsim(file, machine, objective)
+    if theirs.keys() != ours.keys():
+        raise SystemExit(f"{model}: different layers: {sorted(theirs.keys() ^ ours.keys())}")
+    print(f"\n{model} on {machine}, objective {objective}")
+    energy, cycles = table(theirs, ours)
+    for what, unit in (("pj", 1e6), ("exact_pj", 1e6), ("cycles", 1), ("words", 1)):
+        a, b = (sum(getattr(x, what) for x in layers.values()) / unit for layers in (theirs, ours))
+        print(f"  all layers, {what:9} ZigZag {a:>14,.1f}  accelsim {b:>14,.1f}  ratio {b / a:.4f}")
+    for what, a, b in zip(("clock", "processor"), peer_seconds, seconds, strict=True):
+        print(f"  {what:9} ZigZag {a:.2f} s, accelsim {b:.2f} s: ratio {a / b:.0f} (target 50)")
+    print(f"  more energy in {energy} of {len(ours)} layers; more cycles than ZigZag's and than its DRAM port's: {cycles}",
+          flush=True)  # fmt: skip
+    return energy
+
+
+def warm_up() -> None:
+    """Load what is loaded once: the compiled kernel above all."""
+    from accelsim.ir.cascade import parse_cascade
+
+    workload = parse_cascade("O[m,n] = A[m,k] * B[k,n]", {"m": 8, "n": 8, "k": 8}, bits=8)
+    simulate(load_spec(HERE / "tpu_like.yaml").build(), workload)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare all that is asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--machines", nargs="+", choices=MAPPINGS, default=list(MAPPINGS))
+    parser.add_argument("--objectives", nargs="+", choices=("energy", "latency"), default=["energy", "latency"])
+    parser.add_argument("--venv", type=Path, help="keep ZigZag's virtual environment here")
+    given = parser.parse_args(arguments)
+    warm_up()
+    above = 0
+    with tempfile.TemporaryDirectory() as folder:
+        python = peer_python((given.venv or Path(folder)).absolute())
+        for model in given.models:
+            for machine in given.machines:
+                for objective in given.objectives:
+                    above += compared(python, model, machine, objective)
+    return int(above > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
