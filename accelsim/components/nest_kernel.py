@@ -52,6 +52,7 @@ class Body(NamedTuple):
         depth: by operand, number of loops outside of what registers hold, or -1.
         slide: by operand, the rank whose loop slides what registers hold, so that only new words come, or -1.
         pace: share of the steps that takes time, as a fraction.
+        hops: by operand, hops per word that passes the network, as a fraction.
     """
 
     relevant: IntArray
@@ -64,6 +65,7 @@ class Body(NamedTuple):
     depth: IntArray
     slide: IntArray
     pace: IntArray
+    hops: IntArray
 
 
 class Room(NamedTuple):

@@ -152,10 +152,15 @@ class SpatialArray(SparseUnit):
         EnergyPerByte | None, Field(description="Of the network, per byte that a register file receives or sends.")
     ] = None
 
+    hop_energy: Annotated[
+        EnergyPerByte | None, Field(description="Of the network, per byte and hop from element to element; none unless "
+                                    "given.")
+    ] = None  # fmt: skip
+
     _network: Mapping[Operand, tuple[int, int]] = PrivateAttr(default_factory=dict)
 
     actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(
-        {"mac": ENERGY, "transfer": ENERGY_PER_BYTE}
+        {"mac": ENERGY, "transfer": ENERGY_PER_BYTE, "hop": ENERGY_PER_BYTE}
         | {f"{o}_{way}": ENERGY_PER_BYTE for o in OPERANDS for way in ("read", "write")}
     )
 
@@ -318,7 +323,10 @@ class SpatialArray(SparseUnit):
         reads: list[IntArray] = []
         for operand, width in zip(OPERANDS, (*bits[:2], self.accumulator_bits), strict=True):
             flow = self.flow(nest, operand, layout.holds.get(operand), resumed=resumed)
-            actions["transfer"] = actions["transfer"] + bytes_of(flow.network, width)
+            passed = bytes_of(flow.network, width)
+            actions["transfer"] = actions["transfer"] + passed
+            if self.hop_energy is not None:
+                actions["hop"] = actions.get("hop", 0) + share_of(passed, self.hops(einsum, layout, operand))
             if flow.read is not None and flow.write is not None:
                 actions[f"{operand}_read"] = bytes_of(flow.read, width)
                 actions[f"{operand}_write"] = bytes_of(flow.write, width)
@@ -347,6 +355,25 @@ class SpatialArray(SparseUnit):
             partial_reads=partial,
             actions=actions,
         )
+
+    def hops(self, einsum: Einsum, layout: Layout, operand: Operand) -> Fraction:
+        """Mean hops from element to element, per word that a holder of an operand receives (or sends).
+
+        Words go along the dimensions in their order, from before the first element of each, and split where several
+        elements want them (dimension-order routing: Dally and Towles, Principles and Practices of Interconnection
+        Networks, 2004, chapter 8); sums go the same way back and are added where they meet. With c different words
+        along a dimension, each for b neighbours, word j of them passes (j + 1)·b links, (c + 1)/2 per copy on the mean.
+        On its way along a dimension it has not split along later ones yet:
+
+            hops = sum over dimensions d of (c_d + 1)/2 / product of b_e over dimensions e after d.
+        """
+        ranks, total, copies = _access(einsum, operand).ranks, Fraction(0), 1
+        passed = self.private(operand) if operand in layout.holds else tuple(self.dimensions)
+        for dimension in reversed(passed):
+            along = [(s.rank in ranks, s.factor) for s in layout.spreads if s.dimension == dimension]
+            total += Fraction(prod(f for mine, f in along if mine) + 1, 2 * copies)
+            copies *= prod(f for mine, f in along if not mine)
+        return total
 
     # Zeros
 
@@ -441,6 +468,8 @@ class SpatialArray(SparseUnit):
             "mac": Price("mac_energy", self.mac_energy, operation("mac", self.arithmetic, self.mac_bits, node)),
             "transfer": Price("transfer_energy", self.transfer_energy, passed),
         }
+        if self.hop_energy is not None:
+            found["hop"] = Price("hop_energy", self.hop_energy, None)
         for operand, file in self.registers.items():
             for way, stated in (("read", file.read_energy), ("write", file.write_energy)):
                 found[f"{operand}_{way}"] = Price(f"registers.{operand}.{way}_energy", stated, passed)

@@ -37,9 +37,10 @@ results; by operand: bytes of registers (-1: none), whether they are double buff
 a fraction (0: any number), the port of its memory (-1: none); the port that partial results are read through; by
 operand, what a fill overlaps with; the share of multiply-accumulates that takes energy, as a fraction."""
 (
-    C_CYCLES, C_LATENCY, C_READS, C_WRITES, C_PARTIAL, C_MAC, C_TRANSFER, C_REGISTERS, C_NEEDED, C_WORDS
-) = (0, 1, 2, 4, 5, 6, 7, 8, 14, 17)  # fmt: skip
-"""Words of a cost: those of a `Cost`, bytes read and written of the registers of each operand, bytes that they need."""
+    C_CYCLES, C_LATENCY, C_READS, C_WRITES, C_PARTIAL, C_MAC, C_TRANSFER, C_HOPS, C_REGISTERS, C_NEEDED, C_WORDS
+) = (0, 1, 2, 4, 5, 6, 7, 8, 9, 15, 18)  # fmt: skip
+"""Words of a cost: those of a `Cost` (of ``hop``: bytes times hops), bytes read and written of the registers of each
+operand, bytes that they need."""
 
 
 _jit = stamped(Path(__file__), Path(__file__).with_name("nest_kernel.py"))
@@ -156,6 +157,7 @@ def tile_cost(
         else:
             out[C_READS + o] = bytes_of(memory, width)
         out[C_TRANSFER] += bytes_of(network, width)
+        out[C_HOPS] += share_of(bytes_of(network, width), b.hops[o])
         if depth >= 0:
             out[C_REGISTERS + 2 * o], out[C_REGISTERS + 2 * o + 1] = bytes_of(read, width), bytes_of(write, width)
     waits, first, hidden = 0, 0, True
@@ -220,8 +222,9 @@ class TileCosts:
             if operand not in held:
                 share[o] = factor
         loops = np.stack([np.arange(len(factor)), factor], axis=1)
-        whole, still, pace = np.zeros(3, np.int64), np.full(3, -1, np.int64), self._pace(layout)
-        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, whole, still, pace)
+        whole, still = np.zeros(3, np.int64), np.full(3, -1, np.int64)
+        rates = self._rates(Layout(layout.spreads, (), dict.fromkeys(held, 0)))
+        body = Body(self.relevant, self.index, self.term, factor, share, outer, loops, whole, still, *rates)
         return body, room_for(body)
 
     def body(self, layout: Layout) -> Body:
@@ -237,11 +240,14 @@ class TileCosts:
         depth = np.array([layout.holds.get(o, -1) for o in OPERANDS], np.int64)
         slide = np.array([self._sliding(layout, o) for o in OPERANDS], np.int64)
         cuts = np.array(loops, np.int64)
-        pace = self._pace(layout)
-        return Body(self.relevant, self.index, self.term, factor, share, outer, cuts, depth, slide, pace)
+        rates = self._rates(layout)
+        return Body(self.relevant, self.index, self.term, factor, share, outer, cuts, depth, slide, *rates)
 
-    def _pace(self, layout: Layout) -> IntArray:
-        return np.array(self.unit.step_share(self.einsum, layout).as_integer_ratio(), np.int64)
+    def _rates(self, layout: Layout) -> tuple[IntArray, IntArray]:
+        """Share of the steps that takes time, and hops of the operands."""
+        pace = self.unit.step_share(self.einsum, layout).as_integer_ratio()
+        hops = [self.unit.hops(self.einsum, layout, o).as_integer_ratio() for o in OPERANDS]
+        return np.array(pace, np.int64), np.array(hops, np.int64)
 
     def _sliding(self, layout: Layout, operand: Operand) -> int:
         depth = layout.holds.get(operand, 0)

@@ -27,6 +27,7 @@ from ...components.spatial_kernel import (
     bytes_of,
     macs_of,
     moving,
+    share_of,
 )
 from . import layout_tables
 from .layout_tables import (
@@ -55,7 +56,7 @@ Floats = NDArray[np.float64]
 
 LATENCY, ENERGY, EDP = range(3)
 OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
-E_MAC, E_TRANSFER, E_READ, E_WRITE, E_LOAD, E_STORE, E_WORDS = 0, 1, 2, 5, 8, 11, 14
+E_MAC, E_TRANSFER, E_READ, E_WRITE, E_LOAD, E_STORE, E_HOP, E_WORDS = 0, 1, 2, 5, 8, 11, 14, 15
 """Joules: of a multiply-accumulate, of a byte on the network; of a byte read and written in the registers, and in the
 memory, of every operand."""
 B_VALUE, B_JOULES, B_CYCLES = range(3)
@@ -252,7 +253,8 @@ def _columns(
             network += again
             used += again
             write = used
-        joules += bytes_of(network, width) * energy[E_TRANSFER]
+        passed = bytes_of(network, width)
+        joules += passed * energy[E_TRANSFER] + share_of(passed, b.hops[o]) * energy[E_HOP]
         if c.held[o] == 1:
             joules += bytes_of(used, width) * energy[E_READ + o] + bytes_of(write, width) * energy[E_WRITE + o]
         t.column[o, k, COL_MOVED], t.column[o, k, COL_BACK], t.column[o, k, COL_FITS] = moved, back, 1
