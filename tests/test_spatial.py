@@ -155,7 +155,7 @@ def check_compiled(case: Case, cost: Cost, *, resumed: bool = False, unfinished:
     assert words[:14] == [int(n[0]) for n in (*expected, *registers)]
     one = {r: np.array([n]) for r, n in case.extents.items()}
     needed = case.unit.register_bytes(case.einsum, case.layout, one, BITS)
-    assert words[14:] == [int(needed[o][0]) if o in needed else 0 for o in OPERANDS]
+    assert words[14:17] == [int(needed[o][0]) if o in needed else 0 for o in OPERANDS]
 
 
 @given(cases())
