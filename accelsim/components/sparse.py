@@ -10,7 +10,7 @@ from math import ceil, exp, lgamma, log, log1p, prod
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
 
 from ..errors import BadInput, UnsupportedSparsity
 from ..ir import Density, Einsum
@@ -52,6 +52,7 @@ class SparseUnit(ComputeUnit):
     sparse_ratios: Annotated[
         tuple[str, ...],
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
         Field(description="N:M of weights that `skipping` supports, such as `2:4`; one, or a list."),
     ] = ()
 
