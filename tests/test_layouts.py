@@ -24,6 +24,7 @@ from accelsim.components.spatial_kernel import C_CYCLES, C_NEEDED
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Einsum
 from accelsim.ir.roles import RankRole
+from accelsim.mappers.tile.layout_kernel import B_CYCLES, B_JOULES, Best
 from accelsim.mappers.tile.layouts import LayoutLeaf, pieces_of
 from accelsim.mappers.tile.leaf import Leaf
 from accelsim.mappers.tile.stage import TIE, Nest, Shortfall
@@ -106,7 +107,7 @@ def stated(leaf: LayoutLeaf, layout: Layout) -> Cost | None:
 def compiled(leaf: LayoutLeaf, layout: Layout) -> Cost | None:
     """The same by compiled code, which takes a fiftieth of the time."""
     words = leaf.costs.cost(leaf.costs.body(layout), leaf.einsum.sizes)
-    for needed, o in zip(words[C_NEEDED:], OPERANDS, strict=True):
+    for needed, o in zip(words[C_NEEDED : C_NEEDED + 3], OPERANDS, strict=True):
         if o in layout.holds and needed > leaf.unit.registers[o].capacity:
             return None
     return Cost(int(words[C_CYCLES]), float(words @ leaf.word_prices))
@@ -118,7 +119,14 @@ def same(a: Cost | None, b: Cost | None) -> bool:
 
 def check(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
     """The least objective, and what decides among those near it."""
-    found = leaf.settle(leaf.einsum.sizes, 1)
+    searched: list[Best] = []
+
+    def remembered(groups: int, of: Callable[[int], Best] = Best.of) -> Best:
+        searched.append(of(groups))
+        return searched[-1]
+
+    with patch.object(Best, "of", side_effect=remembered):
+        found = leaf.settle(leaf.einsum.sizes, 1)
     costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
     for layout in layouts[:: max(1, len(layouts) // 20)]:
         assert same(compiled(leaf, layout), stated(leaf, layout))
@@ -130,6 +138,8 @@ def check(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
     assert found.layout is not None
     chosen = stated(leaf, found.layout)
     assert chosen is not None
+    (best,) = searched
+    assert same(chosen, Cost(int(best.value[B_CYCLES]), float(best.value[B_JOULES])))
     values: dict[str, Callable[[Cost], float]] = {
         "latency": lambda c: c.cycles, "energy": lambda c: c.joules, "edp": lambda c: c.cycles * c.joules,
     }  # fmt: skip
@@ -178,6 +188,7 @@ def arrays(draw: st.DrawFn) -> SpatialArray:
         name="u", memory="s", dimensions=dimensions, registers=registers, mac_energy=1e-12,
         transfer_energy=draw(ENERGY),
         network={o: rate for o in OPERANDS if (rate := draw(RATE)) < inf},
+        fill=draw(st.sampled_from([{}, {"rows": ("filter_row",)}, {"rows": ("column", "output_channel")}])),
         spread={"rows": draw(st.sampled_from([("output_channel",), ("input_channel", "column"), ("group", "column")]))},
         through=draw(st.sampled_from([{}, {"output_channel": "group"}, {"column": "output_channel"}])),
     )  # fmt: skip
@@ -190,6 +201,16 @@ def of_some_size(leaf: LayoutLeaf, limit: int) -> list[Layout]:
     return layouts
 
 
+def check_bound(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
+    """No layout takes fewer cycles or joules than the bound says."""
+    one = {r: np.array([n]) for r, n in leaf.einsum.sizes.items()}
+    bound = leaf.bound(one, np.ones(1, np.int64))
+    costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
+    assert all(bound.cycles[0] <= c.cycles for c in costs)
+    if leaf.objective != "energy":  # there the best of the whole Einsum stands for a bound
+        assert all(bound.joules[0] <= c.joules for c in costs)
+
+
 OBJECTIVE = st.sampled_from(["latency", "energy", "edp"])
 
 
@@ -199,12 +220,14 @@ def test_the_best_layout_of_the_space_is_found(
     einsum: Einsum, unit: SpatialArray, objective: str, read: float, write: float, tie: float
 ) -> None:
     leaf = leaf_of(unit, einsum, objective, read_bandwidth=read, write_bandwidth=write)
+    layouts = of_some_size(leaf, 4000)
     with patch.dict(TIE, {objective: tie}):
-        check(leaf, of_some_size(leaf, 4000))
+        check(leaf, layouts)
+    check_bound(leaf, layouts)
 
 
 @given(
-    st.builds(group_conv, m=st.integers(1, 2), c=st.integers(1, 2), side=st.tuples(st.integers(2, 6), st.just(1)),
+    st.builds(group_conv, m=st.integers(1, 2), c=st.integers(1, 2), side=st.tuples(st.integers(1, 6), st.just(1)),
               window=st.tuples(st.integers(2, 4), st.just(1)), stride=st.integers(1, 2), dilation=st.integers(1, 2)),
     st.integers(1, 2), st.sampled_from([("column",), ("filter_column",), ("input_channel",)]), st.integers(2, 12),
     st.sampled_from(FILLINGS), OBJECTIVE, RATE,
@@ -219,7 +242,9 @@ def test_windows_that_slide_bring_new_words_alone(
         registers={"input": register},
     )  # fmt: skip
     leaf = leaf_of(unit, einsum, objective, bandwidth=rate)
-    check(leaf, of_some_size(leaf, 4000))
+    layouts = of_some_size(leaf, 4000)
+    check(leaf, layouts)
+    check_bound(leaf, layouts)
 
 
 def test_registers_that_only_some_elements_of_a_rank_share_hold_nothing() -> None:
@@ -230,11 +255,11 @@ def test_registers_that_only_some_elements_of_a_rank_share_hold_nothing() -> Non
         spread={"rows": ("output_channel",), "columns": ("output_channel",)}, registers={"output": output},
     )  # fmt: skip
     leaf = leaf_of(unit, gemm(1, 1, 4, 3))
+    check(leaf, list(space(leaf)))
     found = leaf.settle(leaf.einsum.sizes, 1)
     assert isinstance(found, Nest)
     assert found.layout is not None
     assert (found.layout.factor("n"), found.layout.holds) == (4, {})
-    check(leaf, list(space(leaf)))
 
 
 @given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 3), arrays(), OBJECTIVE, RATE)
@@ -246,9 +271,11 @@ def test_spreads_that_run_on_stop_at_loops(
     rows = {"dimensions": {"rows": 3}, "spread": roles, "through": {"output_channel": "group"}}
     own = {o: r.model_copy(update={"shared": ()}) for o, r in unit.registers.items()}
     leaf = leaf_of(unit.model_copy(update={**rows, "registers": own}), gemm(g, 1, n, k), objective, bandwidth=read)
-    layouts = [o.layout for o in leaf.unit.spatial_options(leaf.einsum)]
-    assert any(layout.joined for layout in layouts if layout is not None) == (n % min(n, 3) > 0)
-    check(leaf, of_some_size(leaf, 4000))
+    spreads = [o.layout for o in leaf.unit.spatial_options(leaf.einsum)]
+    assert any(spread.joined for spread in spreads if spread is not None) == (n % min(n, 3) > 0)
+    layouts = of_some_size(leaf, 4000)
+    check(leaf, layouts)
+    check_bound(leaf, layouts)
 
 
 def test_a_spread_that_runs_on_needs_fewer_registers() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import permutations, product
-from math import prod
+from math import gcd, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from ...arch.architecture import Architecture
 from ...arch.component import OPERANDS, Operand
 from ...arch.layout import Layout
-from ...components.base import ComputeUnit, SpatialOption
+from ...components.base import ComputeUnit, SpatialOption, bytes_of
 from ...components.spatial import OPTIONS, SpatialArray
 from ...components.spreads import best_spreads
 from ...ir import Access, Einsum
@@ -62,38 +62,46 @@ class LayoutLeaf(Leaf):
         self.looked_at = 0
         self.costs = TileCosts(self.unit, einsum, bits)
         self.prices, self.word_prices = self._prices()
-        roles, rules = rank_roles(einsum), self.unit.rules
-        self.able = {
-            d: [r for r in einsum.sizes if (can is None or roles[r] in can) and rules.adds(r, einsum, d)]
-            for d in self.unit.dimensions
-            for can in (rules.able(d),)
-        }
-        """Ranks that may lie along each dimension."""
         self._settled: dict[tuple[int, ...], Nest | Shortfall] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
 
     def bound(self, extents: Extents, sums: Array) -> Work:
-        """As many elements busy in every cycle as the tile has points for; every operand moved once; registers read
-        once per step by all that share them."""
+        """As few steps as any spread may take; every word moved once; registers read once per step by all that share
+        them."""
         unit, einsum = self.unit, self.einsum
         slices = -(-self.bits[0] // unit.mac_bits) * -(-self.bits[1] // unit.mac_bits)
         macs: Array = np.ones(1, np.int64)
         for r in einsum.sizes:
             macs = macs * extents[r]
-        cycles = macs * slices / self._busy(extents)
-        if any(o != "output" and not r.double_buffered for o, r in unit.registers.items()):
-            cycles = cycles + 1  # a first fill
-        joules = np.asarray(macs * slices * self.energy["mac"], np.float64)
+        kept = 1.0 if unit.skipped is None else float(unit.skipped.kept)
+        cycles = self._steps(extents) * slices * kept
+        cycles = cycles + max(self._first_fill(o) for o in OPERANDS[:2])
+        words = [_words(_access(einsum, o), extents) for o in OPERANDS]
+        widths = (*self.bits[:2], min(self.bits[-1], unit.accumulator_bits))
+        amounts = [bytes_of(n, width) for n, width in zip(words, widths, strict=True)]
+        shape = np.broadcast_shapes(*(n.shape for n in amounts))
+        *reads, writes = (np.broadcast_to(n, shape) for n in amounts)
+        nothing = np.zeros_like(writes)
+        moving = np.maximum(unit.network_cycles(reads, writes, nothing), unit.feed_cycles(reads, writes, nothing))
+        joules = np.asarray(macs * slices * float(unit.mac_share) * self.energy["mac"], np.float64)
         for i, operand in enumerate(OPERANDS):
             width = unit.accumulator_bits if operand == "output" else self.bits[i]
             memory = self.memories[i]["write" if operand == "output" else "read"]
-            joules = joules + _hull(_access(einsum, operand), extents) * (self.bits[i] / 8) * memory
+            joules = joules + amounts[i] * memory
             if operand in unit.registers:
                 together = prod(unit.dimensions[d] for d in unit.registers[operand].shared)
                 each = self.energy[f"{operand}_read"] + (self.energy["output_write"] if operand == "output" else 0.0)
                 joules = joules + macs / together * (width / 8) * each
         joules = np.maximum(joules * (1 - 1e-9), macs * self._least)
-        return Work(cycles * self.ratio, joules, np.zeros(1))
+        return Work(np.maximum(cycles, moving) * self.ratio, joules, np.zeros(1))
+
+    def _first_fill(self, operand: Operand) -> int:
+        """At most the cycles for which the first fill of an input's registers stops the array, if they always hold it:
+        those of one byte."""
+        registers = self.unit.registers.get(operand)
+        if registers is None or registers.double_buffered or len(registers.shared) % len(self.unit.dimensions):
+            return 0
+        return int(self.unit.operand_cycles(operand, np.ones(1, np.int64), 2)[0])
 
     @cached_property
     def _least(self) -> float:
@@ -106,19 +114,36 @@ class LayoutLeaf(Leaf):
         whole = {r: np.full(1, n, np.int64) for r, n in sizes.items()}
         return float(self.work(nest, whole, np.ones(1, np.int64)).joules.item()) / prod(sizes.values())
 
-    def _busy(self, extents: Extents) -> Floats:
-        """Most elements that can be busy on average."""
-        rules, busy = self.unit.rules, np.ones(1)
-        for d, size in self.unit.dimensions.items():
+    def _steps(self, extents: Extents) -> Floats:
+        """At most the steps of any spread: what fills a dimension leaves so much room for the points of others."""
+        rules, sizes, roles = self.unit.rules, self.einsum.sizes, rank_roles(self.einsum)
+        left: dict[str, Array] = {r: extents[r] for r in sizes}
+        room: dict[str, Array] = {d: np.full(1, n, np.int64) for d, n in self.unit.dimensions.items()}
+        for d, wanted in rules.fill.items():
+            for r in (r for role in wanted for r in sizes if roles[r] == role and rules.adds(r, self.einsum, d)):
+                factor = np.minimum(left[r], room[d])
+                left[r], room[d] = -(-left[r] // factor), room[d] // factor
+        if rules.through:  # steps of two ranks together need not be whole for one of them
+            left = dict(extents)
+            room = {d: np.full(1, n, np.int64) for d, n in self.unit.dimensions.items()}
+        able = {
+            d: [r for r in sizes if (can is None or roles[r] in can) and rules.adds(r, self.einsum, d)]
+            for d in room
+            for can in (None if rules.through else rules.spread.get(d),)
+        }
+        steps = np.ones(1)
+        for n in left.values():
+            steps = steps * n
+        for d, ranks in able.items():
             points: Array = np.ones(1, np.int64)
-            for r in self.able[d]:
-                points = points * extents[r]
-            elsewhere = [r for other, ranks in self.able.items() for r in ranks if other != d]
-            if len(self.able[d]) == 1 and self.able[d][0] not in elsewhere and not rules.through:
-                busy = busy * (points / -(-points // size))  # this rank alone: steps are whole
+            for r in ranks:
+                points = points * left[r]
+            elsewhere = {r for other, others in able.items() if other != d for r in others}
+            if len(ranks) == 1 and ranks[0] not in elsewhere and not rules.through:
+                steps = steps / points * -(-points // room[d])  # this rank alone: its steps are whole
             else:
-                busy = busy * np.minimum(points, size)
-        return np.minimum(busy, prod(self.unit.dimensions.values()))
+                steps = steps / np.minimum(points, room[d])
+        return np.maximum(steps * (1 - 1e-9), 1.0)
 
     def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
         """See `Leaf.run`."""
@@ -189,6 +214,7 @@ class LayoutLeaf(Leaf):
         energy, words = np.zeros(k.E_WORDS), np.zeros(c.C_WORDS)
         energy[k.E_MAC] = words[c.C_MAC] = self.energy["mac"]
         energy[k.E_TRANSFER] = words[c.C_TRANSFER] = self.energy["transfer"]
+        energy[k.E_HOP] = words[c.C_HOPS] = self.energy.get("hop", 0.0)
         for i, operand in enumerate(OPERANDS):
             energy[k.E_LOAD + i], energy[k.E_STORE + i] = self.memories[i]["read"], self.memories[i]["write"]
             if operand in self.unit.registers:
@@ -354,12 +380,18 @@ def _access(einsum: Einsum, operand: Operand) -> Access:
     return {"input": einsum.inputs[0], "weight": einsum.inputs[1], "output": einsum.output}[operand]
 
 
-def _hull(access: Access, extents: Extents) -> Array:
-    """Elements of the box that an access touches, at least those inside any tensor."""
+def _words(access: Access, extents: Extents) -> Array:
+    """At most the words of a tensor that a tile touches: all of them, unless one index has three ranks."""
     result: Array = np.ones(1, np.int64)
     for index in access.indices:
-        longest: Array = np.ones(1, np.int64)
-        for r, _ in index.terms:
-            longest = np.maximum(longest, extents[r])
-        result = result * longest
+        counts = [extents[r] for r in index.ranks]
+        if len(counts) == 2:
+            a, b = (abs(step) // gcd(*(step for _, step in index.terms)) for _, step in index.terms)
+            alike = np.maximum(counts[0] - b, 0) * np.maximum(counts[1] - a, 0)
+            result = result * (counts[0] * counts[1] - alike)
+        else:
+            longest: Array = np.ones(1, np.int64)
+            for n in counts:
+                longest = np.maximum(longest, n)
+            result = result * longest
     return result
