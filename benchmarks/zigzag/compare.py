@@ -107,7 +107,8 @@ def run_accelsim(file: Path, machine: str, objective: str) -> tuple[Seconds, Lay
         words = sum(report.traffic_bytes["dram"].values()) / 8
         joules = report.energy_J
         assert joules is not None
-        found[einsum.name] = Layer(prod(einsum.sizes.values()), joules * 1e12, joules * 1e12, float(report.cycles), words)
+        picojoules, macs = joules * 1e12, prod(einsum.sizes.values())
+        found[einsum.name] = Layer(macs, picojoules, picojoules, float(report.cycles), words)
     return (time.perf_counter() - start[0], time.process_time() - start[1]), found
 
 
@@ -146,8 +147,8 @@ def compared(python: Path, model: str, machine: str, objective: str) -> int:
         print(f"  all layers, {what:9} ZigZag {a:>14,.1f}  accelsim {b:>14,.1f}  ratio {b / a:.4f}")
     for what, a, b in zip(("clock", "processor"), peer_seconds, seconds, strict=True):
         print(f"  {what:9} ZigZag {a:.2f} s, accelsim {b:.2f} s: ratio {a / b:.0f} (target 50)")
-    print(f"  more energy in {energy} of {len(ours)} layers; more cycles than ZigZag's and than its DRAM port's: {cycles}",
-          flush=True)  # fmt: skip
+    print(f"  more energy in {energy} of {len(ours)} layers;", end=" ")
+    print(f"more cycles than ZigZag's and than its DRAM port's: {cycles}", flush=True)
     return energy
 
 
