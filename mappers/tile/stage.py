@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 from math import inf, prod
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -257,7 +257,7 @@ class Stage:
 
     def bound(self, extents: Extents, sums: Array) -> Work:
         """The insides' bound, and every operand moved once."""
-        inside = self.inner.bound(extents, sums)
+        inside = self._cut_further(extents) if self.inner.exact else self.inner.bound(extents, sums)
         joules, moving = inside.joules, inside.cycles
         busy: dict[str, Floats] = {}
         for hop in self.hops:
@@ -269,6 +269,38 @@ class Stage:
         for cycles in busy.values():
             moving = np.maximum(moving, cycles)
         return Work(moving, joules, np.zeros(1))
+
+    def _cut_further(self, extents: Extents) -> Work:
+        """At most the work of a unit on tiles that this level cuts: some units work on smaller ones for less, whose
+        results their accumulators hold."""
+        shares = [extents[r] for r in self._sizes]
+        points = np.prod(np.broadcast_arrays(*shares, np.ones(1, np.int64)), axis=0)
+        at = tuple(
+            np.minimum(np.searchsorted(n, e), len(n) - 1) for n, e in zip(self._sizes.values(), shares, strict=True)
+        )
+        cycles, joules = (points * table[at] for table in self._per_point)
+        return Work(cycles, joules, np.zeros(1))
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, Array]:
+        """Tile sizes of every tiled rank, smallest first."""
+        return {r: np.array(sorted(n), np.int64) for r, n in self.space.sizes.items()}
+
+    @cached_property
+    def _per_point(self) -> tuple[Floats, Floats]:
+        """Least cycles and joules of a unit per point of a tile at most so large, by the sizes of its ranks."""
+        grid = np.meshgrid(*self._sizes.values(), indexing="ij") if self._sizes else [np.ones(1, np.int64)]
+        tile = {r: np.full(grid[0].size, n, np.int64) for r, n in self.einsum.sizes.items()}
+        tile |= {r: n.ravel() for r, n in zip(self._sizes, grid, strict=False)}
+        points = np.prod(grid, axis=0).astype(np.float64)
+        found = []
+        works = [self.inner.bound(tile, np.full(1, sums, np.int64)) for sums in (1, 2**40)]
+        for costs in ([w.cycles for w in works], [w.joules for w in works]):
+            table = np.minimum(*costs).reshape(points.shape) / points
+            for axis in range(table.ndim):
+                table = np.minimum.accumulate(table, axis=axis)
+            found.append(table * (1 - 1e-12))
+        return found[0], found[1]
 
     def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
         found = self.best(extents, sums)
