@@ -19,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
 from accelsim.arch.architecture import Architecture
-from accelsim.arch.loader import load_spec
+from accelsim.arch.loader import RawSpec, load_spec
 from accelsim.ir import Einsum, Workload
 from accelsim.ir.precision import with_precision
 from accelsim.ir.roles import rank_roles
@@ -85,9 +86,15 @@ def layers_of(workload: Workload) -> Iterator[Einsum]:
             yield item
 
 
+@lru_cache
+def spec_of(machine: str) -> RawSpec:
+    """The file of a machine, read once."""
+    return load_spec(HERE / f"{machine}.yaml")
+
+
 def machine_for(machine: str, einsum: Einsum) -> Architecture:
     """The machine as a layer finds it: weights fill the register files of those elements alone that can be busy."""
-    spec = load_spec(HERE / f"{machine}.yaml")
+    spec = spec_of(machine)
     if machine != "tpu_like":
         return spec.build()
     roles = rank_roles(einsum)
