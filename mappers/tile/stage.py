@@ -258,6 +258,10 @@ class Stage:
     def bound(self, extents: Extents, sums: Array) -> Work:
         """The insides' bound, and every operand moved once."""
         inside = self._cut_further(extents) if self.inner.exact else self.inner.bound(extents, sums)
+        return self._bound_around(inside, extents)
+
+    def _bound_around(self, inside: Work, extents: Extents) -> Work:
+        """The bound of what is inside, and every operand moved once."""
         joules, moving = inside.joules, inside.cycles
         busy: dict[str, Floats] = {}
         for hop in self.hops:
@@ -334,6 +338,8 @@ class Stage:
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
         tile = self._grid(extents)
         times = np.full(1, sums, np.int64)
+        if self.inner.exact and (found := self._as_one(whole, tile, times)) is not None:
+            return found
         tables = [
             {cut: self._hop(hop, cut, whole, tile, times) for cut in dict.fromkeys(c[i] for c in self.cuts)}
             for i, hop in enumerate(self.hops)
@@ -358,6 +364,34 @@ class Stage:
             if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * self.equal:
                 return whole_tile
         return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
+
+    def _as_one(self, extents: Extents, tile: Extents, sums: Array) -> Found | None:
+        """The single tile, which moves least, where it fits and no bound of a tiling is better: without looking at the
+        places where operands could be cut."""
+        if self.objective == "energy" or any(t[0] != extents[r][0] for r, t in tile.items()):
+            return None
+        first = {r: t[:1] for r, t in tile.items()}
+        costs = [self._hop(hop, Cut(frozenset()), extents, first, sums) for hop in self.hops]
+        held = dict.fromkeys(self.budgets, 0)
+        for hop, cost in zip(self.hops, costs, strict=True):
+            held[hop.memory] += int(cost.held[0])
+        if any(held[m] > budget for m, budget in self.budgets.items()):
+            return None
+        own = self._inside(extents, first, sums, None)
+        moving, edge, joules = self._moving(costs)
+        work = Work(moving.beside(own.cycles), own.joules + joules, edge + own.edge)
+        value = float(self._value(work.cycles + work.edge, work.joules)[0])
+        for tilings in (first, tile):  # its own bound first, which takes less to find
+            inside = own if tilings is first else self._inside(extents, tile, sums, None)
+            bound = self._bound_around(inside, extents)
+            if value > self._value(bound.cycles + inside.edge, bound.joules).min() * self.equal:
+                return None
+        traffic = sum(float(c.bytes_in[0] + c.bytes_out[0]) for h, c in zip(self.hops, costs, strict=True) if h.weighs)
+        keys = [hop.key for hop in self.hops]
+        buffers, sizes = ({k: int(x[0]) for k, x in zip(keys, column, strict=True)}
+                          for column in ([c.buffers for c in costs], [c.tile for c in costs]))  # fmt: skip
+        level = Level((), dict.fromkeys(keys, 0), buffers, sizes)
+        return Found(value, int(traffic), Nest((level,)), work, held)
 
     def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
         lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
