@@ -172,7 +172,7 @@ def test_halos_are_moved_with_every_tile(shape: tuple[int, int, int, int], loops
     touched = 0
     for box in walk(loops, {r: range(s) for r, s in next(workload.einsums())[0].sizes.items()}):
         columns = {p * stride + r * dilation for p in box["p"] for r in box["r"]}
-        touched += len(box["c"]) * (max(columns) - min(columns) + 1)
+        touched += len(box["c"]) * len(columns)
     assert replay(mapping, workload, MACHINE).tensor_bytes["x", "dram", "read"] == touched
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import prod
+from functools import cached_property, lru_cache
+from math import gcd, prod
 from typing import TypeAlias
+
+import numpy as np
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -33,9 +35,24 @@ class Affine:
     def ranks(self) -> tuple[str, ...]:
         return tuple(r for r, _ in self.terms)
 
+    @cached_property
+    def steps(self) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        """The absolute coefficients, ascending, each with its ranks."""
+        found: dict[int, tuple[str, ...]] = {}
+        for r, c in self.terms:
+            if c:
+                found[abs(c)] = (*found.get(abs(c), ()), r)
+        return tuple(sorted(found.items()))
+
     def extent(self, sizes: Mapping[str, int]) -> int:
-        """Number of different values the index spans over a box of the given rank sizes (its hull, with halo)."""
+        """Length of the interval that holds all values of the index over a box of the given rank sizes."""
         return 1 + sum(abs(c) * (sizes[r] - 1) for r, c in self.terms)
+
+    def count(self, sizes: Mapping[str, int]) -> int:
+        """Number of different values over a box of the given rank sizes: `extent` less what strides step over."""
+        if len(self.terms) == 1 and self.terms[0][1]:
+            return sizes[self.terms[0][0]]
+        return distinct_sums(tuple((c, 1 + sum(sizes[r] - 1 for r in ranks)) for c, ranks in self.steps))
 
     def bounds(self, sizes: Mapping[str, int]) -> tuple[int, int]:
         """Smallest and largest value of the index over a box of the given rank sizes."""
@@ -47,6 +64,37 @@ class Affine:
         if self.offset or not parts:
             parts.append(str(self.offset))
         return "+".join(parts).replace("+-", "-")
+
+
+@lru_cache(maxsize=1 << 16)
+def distinct_sums(terms: tuple[tuple[int, int], ...]) -> int:
+    """Number of different sums of step * (0 ... number - 1) over the (step, number) of `terms`, steps ascending.
+
+    Two terms (a, m) and (b, n) with g = gcd(a, b) reach a sum once more for every pair of points that lie b/g and -a/g
+    apart, which are (m - b/g)(n - a/g), each no less than 0. Of more terms each goes on with the progression so far, or
+    steps over all of it; where it does neither, sums are listed.
+    """
+    terms = tuple((step, number) for step, number in terms if number > 1)
+    if not terms:
+        return 1
+    if len(terms) == 2:
+        (a, m), (b, n) = terms
+        g = gcd(a, b)
+        return m * n - max(0, m - b // g) * max(0, n - a // g)
+    below, reach = 1, 0
+    step, number = terms[0]
+    for further, times in terms[1:]:
+        end = reach + step * (number - 1)
+        if further % step == 0 and further // step <= number:
+            number += further // step * (times - 1)
+        elif further > end:
+            below, reach, step, number = below * number, end, further, times
+        else:
+            sums = np.zeros(1, np.int64)
+            for step, number in terms:
+                sums = np.unique(sums[:, None] + step * np.arange(number))
+            return len(sums)
+    return below * number
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ class Names:
         return self.workload.tensors[tensor].bits
 
     def tile_bytes(self, uses: Sequence[Use], depth: int) -> int:
-        """Bytes of a tile: of the boxes that hold what all accesses touch, at most of the whole tensor.
+        """Bytes of a tile: of the points that all accesses touch, at most of the whole tensor.
 
-        Accesses that the loops around shift alike share a box where that is smaller. Each box is whole bytes.
+        Accesses that the loops around shift alike share the box around them where that is smaller. Each is whole bytes.
         """
         if len(uses) == 1:
             return self._box(*uses)
@@ -128,20 +128,25 @@ class Names:
         tensor = self.workload.tensors[use.access.tensor]
         elements = 1
         for index, size in zip(use.access.indices, tensor.shape, strict=True):
-            length = min(size, index.extent(use.extents))
+            here = index.count(use.extents)
+            number = min(size, here)
             if rank in index.ranks:
-                before = min(size, index.extent({**use.extents, rank: loop.tile}))
-                kept = before - loop.tile * abs(dict(index.terms)[rank])
-                length = max(0, length - max(0, kept))
-            elements *= length
+                before = index.count({**use.extents, rank: loop.tile})
+                together = index.count({**use.extents, rank: loop.tile + use.extents[rank]})
+                kept = min(size, before) - (together - here)
+                number = max(0, number - max(0, kept))
+            elements *= number
         return tensor.bytes_of(elements)
 
     def _box(self, *uses: Use) -> int:
         tensor = self.workload.tensors[uses[0].access.tensor]
         elements = 1
         for dim, size in enumerate(tensor.shape):
-            bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
-            elements *= min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds))
+            if len({use.along(dim) for use in uses}) == 1:
+                elements *= min(size, uses[0].access.indices[dim].count(uses[0].extents))
+            else:
+                bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
+                elements *= min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds))
         return tensor.bytes_of(elements)
 
 
@@ -152,6 +157,11 @@ class Use:
     leaf: Leaf
     access: Access
     extents: MappingABC[str, int]
+
+    def along(self, dim: int) -> Hashable:
+        """The same for uses that touch the same points along a dimension."""
+        index = self.access.indices[dim]
+        return index.offset, tuple(sorted((c, self.extents[r]) for r, c in index.terms))
 
     def shifts(self, depth: int) -> Hashable:
         """How far an iteration of each of the outer `depth` loops shifts each index, per element of the tile.

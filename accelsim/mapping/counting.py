@@ -1,8 +1,8 @@
 """How many tiles a Move moves and how many bytes, from the loops around it, in closed form.
 
-The size of a tile is that of the box that holds everything its Einsum touches: along each dimension of the tensor the
-span of the index over the tile's ranks, at most the dimension. Several accesses to one tensor that the loops shift
-alike share a box where that is smaller; others add up. A tile never has more bytes than its tensors.
+The size of a tile is that of the points its Einsum touches: along each dimension of the tensor the different values of
+the index over the tile's ranks, at most the dimension. Several accesses to one tensor that the loops shift alike share
+the box around them where that is smaller; others add up. A tile never has more bytes than its tensors.
 """
 
 from __future__ import annotations
@@ -215,12 +215,13 @@ def _beyond(scope: Scope, access: Access, extents: Mapping[str, int], rank: str,
     shape = scope.workload.tensors[access.tensor].shape
     elements = 1
     for index, limit in zip(access.indices, shape, strict=True):
-        span = min(limit, index.extent({**extents, rank: size}))
-        shift = sum(abs(c) for r, c in index.terms if r == rank) * step
-        if shift:
-            before = min(limit, index.extent({**extents, rank: step}))
-            span = max(0, span - max(0, before - shift))
-        elements *= span
+        alone = index.count({**extents, rank: size})
+        fresh = min(limit, alone)
+        if rank in index.ranks:
+            before = index.count({**extents, rank: step})
+            both = index.count({**extents, rank: step + size})
+            fresh = max(0, fresh - max(0, min(limit, before) + alone - both))
+        elements *= fresh
     return scope.names.bytes_of(access, elements)
 
 
@@ -248,10 +249,10 @@ def tile_bytes(scope: Scope, uses: Sequence[Use], extents: Sequence[Mapping[str,
 
 
 def access_bytes(scope: Scope, access: Access, extents: Mapping[str, int]) -> int:
-    """Bytes of the box of one access over a tile."""
+    """Bytes of the points of one access over a tile."""
     shape = scope.workload.tensors[access.tensor].shape
-    spans = (min(index.extent(extents), size) for index, size in zip(access.indices, shape, strict=True))
-    return scope.names.bytes_of(access, prod(spans))
+    counts = (min(index.count(extents), size) for index, size in zip(access.indices, shape, strict=True))
+    return scope.names.bytes_of(access, prod(counts))
 
 
 def _motion(access: Access, levels: tuple[Level, ...]) -> object:
@@ -268,10 +269,14 @@ def _motion(access: Access, levels: tuple[Level, ...]) -> object:
 
 
 def _common_box(scope: Scope, members: Sequence[tuple[Access, Mapping[str, int]]]) -> int:
-    """Bytes of the smallest box around boxes that keep step."""
+    """Bytes of the smallest box around boxes that keep step; along dimensions that all index alike, of their points."""
     first = members[0][0]
-    spans = []
+    counts = []
     for dim, size in enumerate(scope.workload.tensors[first.tensor].shape):
-        bounds = [access.indices[dim].bounds(sizes) for access, sizes in members]
-        spans.append(min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds)))
-    return scope.names.bytes_of(first, prod(spans))
+        indices = [(access.indices[dim], sizes) for access, sizes in members]
+        if len({(i.offset, tuple(sorted((c, sizes[r]) for r, c in i.terms))) for i, sizes in indices}) == 1:
+            counts.append(min(size, indices[0][0].count(indices[0][1])))
+            continue
+        bounds = [index.bounds(sizes) for index, sizes in indices]
+        counts.append(min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds)))
+    return scope.names.bytes_of(first, prod(counts))

@@ -102,11 +102,11 @@ def _fetches(a: int, b: int, room_a: int, room_b: int) -> tuple[int, int]:
 
 
 def _bytes(workload: Workload, einsum: Einsum, access: Access) -> int:
-    """Bytes of the box that an access touches."""
+    """Bytes that an access touches."""
     tensor = workload.tensors[access.tensor]
     elements = 1
     for index, size in zip(access.indices, tensor.shape, strict=True):
-        elements *= min(size, index.extent(einsum.sizes))
+        elements *= min(size, index.count(einsum.sizes))
     return tensor.bytes_of(elements)
 
 

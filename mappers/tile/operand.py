@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
-from math import prod
+from math import gcd, prod
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...ir import Access, Affine
+from ...ir.einsum import distinct_sums
 
 Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -68,26 +69,26 @@ class Operand:
     def tile_bytes(self, extents: Extents) -> Array:
         """Bytes of what its accesses touch over tiles, at most of the whole tensor.
 
-        Every access touches a box. Those that the cut ranks shift alike share one where that is smaller, others add up.
+        Accesses that the cut ranks shift alike share the box around them where that is smaller, others add up.
         """
         boxes = self._boxes
         if len(boxes) == 1:
-            return self.nbytes(_elements([boxes[0]], extents))
+            return self.nbytes(_elements(boxes[0], extents))
         total: Array = np.zeros(1, np.int64)
         taken: NDArray[np.bool_] = np.zeros((len(boxes), 1), np.bool_)
         for i, box in enumerate(boxes):
             alike = np.stack(np.broadcast_arrays(*(self._alike(box, other, extents) for other in boxes)))
             members = alike & ~taken
-            apart = sum((m * self.nbytes(_elements([b], extents)) for b, m in zip(boxes, members, strict=True)),
+            apart = sum((m * self.nbytes(_elements(b, extents)) for b, m in zip(boxes, members, strict=True)),
                         np.zeros(1, np.int64))  # fmt: skip
-            shared = self.nbytes(_elements(boxes, extents, members))
+            shared = self.nbytes(_around(boxes, extents, members, self._like(box)))
             total = total + np.where(members[i], np.minimum(apart, shared), 0)
             taken = taken | (members & members[i])
         whole = max(int(self.nbytes(prod(shape))) for shape in self.shapes)
         return np.minimum(total, whole)
 
     def least_bytes(self, extents: Extents) -> Array:
-        """At most the bytes of all tiles of any cut together, which leave out what a window with gaps steps over."""
+        """At most the bytes of all tiles of any cut together."""
         result: Array = np.zeros(1, np.int64)
         for indices, shape in self._boxes:
             elements: Array = np.ones(1, np.int64)
@@ -109,6 +110,14 @@ class Operand:
                 if dict(x.terms).get(r, 0) != dict(y.terms).get(r, 0):
                     result = result & np.asarray(extents[r] >= self.sizes[r])
         return result
+
+    def _like(self, box: _Box) -> list[list[bool]]:
+        """[box][dimension] whether another box that is shifted alike holds the same points along a dimension."""
+
+        def points(index: Affine) -> object:
+            return index.offset, sorted((c, self.sizes[r]) for r, c in index.terms)
+
+        return [[points(x) == points(y) for x, y in zip(box[0], other, strict=False)] for other, _ in self._boxes]
 
     def swept_bytes(self, extents: Extents, tile: Extents, cut: Collection[str], slides: str = "") -> Array:
         """Bytes of all different tiles together, halos counted as often as tiles overlap.
@@ -145,50 +154,90 @@ class Operand:
             first: Array = np.ones(1, np.int64)
             fresh, last = first, first
             for index, size in zip(indices, shape, strict=True):
-                span = _hull(index, size, {**extents, **box, rank: full})
-                if rank in index.ranks:
-                    kept = np.maximum(0, span - full * abs(int(dict(index.terms)[rank])))
-                    end = _hull(index, size, {**extents, **box, rank: np.maximum(rest, 1)})
-                    first, fresh = first * span, fresh * (span - kept)
-                    last = last * np.where(rest > 0, np.maximum(0, end - kept), 0)
-                else:
-                    first, fresh, last = first * span, fresh * span, last * span
+                whole = _count(index, {**extents, **box, rank: full})
+                held = np.minimum(whole, size)
+                if rank not in index.ranks:
+                    first, fresh, last = first * held, fresh * held, last * held
+                    continue
+                both = _count(index, {**extents, **box, rank: 2 * full})
+                first, fresh = first * held, fresh * (held - np.maximum(0, held + whole - both))
+                end = _count(index, {**extents, **box, rank: np.maximum(rest, 1)})
+                both = _count(index, {**extents, **box, rank: full + np.maximum(rest, 1)})
+                kept = np.maximum(0, held + end - both)
+                last = last * np.where(rest > 0, np.maximum(0, np.minimum(end, size) - kept), 0)
             run = self.nbytes(first) + (number - 1) * self.nbytes(fresh) + self.nbytes(last)
             result = result + np.asarray(times * run, np.int64)
         return result
 
 
-def _elements(boxes: Sequence[_Box], extents: Extents, members: NDArray[np.bool_] | None = None) -> Array:
-    """Elements of the smallest box around boxes of one tensor; per candidate, of those that are `members`."""
+def _elements(box: _Box, extents: Extents) -> Array:
+    """Elements that one access touches."""
     elements: Array = np.ones(1, np.int64)
-    indices, shape = boxes[0]
-    for dim, size in enumerate(shape):
-        if members is None:
-            elements = elements * _hull(indices[dim], size, extents)
-            continue
-        low, high = np.full(1, 2**62), np.full(1, -(2**62))
-        for (others, _), member in zip(boxes, members, strict=True):
-            steps = [c * (extents[r] - 1) for r, c in others[dim].terms]
-            start = others[dim].offset + sum((np.minimum(s, 0) for s in steps), np.int64(0))
-            end = others[dim].offset + sum((np.maximum(s, 0) for s in steps), np.int64(0))
-            low = np.where(member, np.minimum(low, start), low)
-            high = np.where(member, np.maximum(high, end), high)
-        elements = elements * np.clip(1 + high - low, 0, size)
+    for index, size in zip(*box, strict=True):
+        elements = elements * np.minimum(_count(index, extents), size)
     return elements
 
 
-def _hull(index: Affine, size: int, extents: Extents) -> Array:
-    spread = sum((abs(c) * (extents[r] - 1) for r, c in index.terms), np.int64(0))
-    return np.minimum(1 + spread, size)
+def _around(
+    boxes: Sequence[_Box], extents: Extents, members: NDArray[np.bool_], like: Sequence[Sequence[bool]]
+) -> Array:
+    """Elements of the smallest box around those boxes of one tensor that are, per candidate, `members`.
+
+    Along dimensions in which all of these are `like` [box][dimension] each other, of the points alone.
+    """
+    elements: Array = np.ones(1, np.int64)
+    for dim, size in enumerate(boxes[0][1]):
+        low, high = np.full(1, 2**62), np.full(1, -(2**62))
+        points: Array = np.full(1, size, np.int64)
+        equal: NDArray[np.bool_] = np.ones(1, np.bool_)
+        for (indices, _), member, alike in zip(boxes, members, like, strict=True):
+            steps = [c * (extents[r] - 1) for r, c in indices[dim].terms]
+            start = indices[dim].offset + sum((np.minimum(s, 0) for s in steps), np.int64(0))
+            end = indices[dim].offset + sum((np.maximum(s, 0) for s in steps), np.int64(0))
+            low = np.where(member, np.minimum(low, start), low)
+            high = np.where(member, np.maximum(high, end), high)
+            points = np.where(member, _count(indices[dim], extents), points)
+            equal = equal & (~member | alike[dim])
+        elements = elements * np.clip(np.where(equal, points, 1 + high - low), 0, size)
+    return elements
+
+
+def _count(index: Affine, extents: Extents) -> Array:
+    """Different values of an index, one per candidate; see `distinct_sums`, which this is over arrays."""
+    terms = [(step, 1 + sum((extents[r] - 1 for r in ranks), np.int64(0))) for step, ranks in index.steps]
+    if len(terms) < 2:
+        return np.asarray(terms[0][1] if terms else np.ones(1, np.int64))
+    if len(terms) == 2:
+        (a, m), (b, n) = terms
+        g = gcd(a, b)
+        return np.asarray(m * n - np.maximum(0, m - b // g) * np.maximum(0, n - a // g))
+    arrays = np.broadcast_arrays(*(n for _, n in terms))
+    below, reach = np.ones_like(arrays[0]), np.zeros_like(arrays[0])
+    step, number = np.full_like(arrays[0], terms[0][0]), arrays[0]
+    listed: NDArray[np.bool_] = np.zeros(arrays[0].shape, np.bool_)
+    for (further, _), times in zip(terms[1:], arrays[1:], strict=True):
+        goes_on = (times == 1) | ((further % step == 0) & (further // step <= number))
+        end = reach + step * (number - 1)
+        listed = listed | ~(goes_on | (further > end))
+        below, reach = np.where(goes_on, below, below * number), np.where(goes_on, reach, end)
+        number = np.where(goes_on, number + further // step * (times - 1), times)
+        step = np.where(goes_on, step, further)
+    result = np.asarray(below * number)
+    if listed.any():
+        rows, which = np.unique(np.stack(arrays, axis=1)[listed], axis=0, return_inverse=True)
+        steps = [step for step, _ in terms]
+        found = [distinct_sums(tuple(zip(steps, map(int, row), strict=True))) for row in rows]
+        result[listed] = np.array(found, np.int64)[which.ravel()]
+    return result
 
 
 def _swept(index: Affine, size: int, extents: Extents, tile: Extents, cut: Sequence[str]) -> Array:
     """Values of an index over all tiles, summed."""
     if not cut:
-        return _hull(index, size, extents)
+        return np.minimum(_count(index, extents), size)
     total: Array = np.zeros(1, np.int64)
     for box, times in _tiles(extents, tile, cut):
-        total = total + times * _hull(index, size, {**extents, **box})
+        total = total + times * np.minimum(_count(index, {**extents, **box}), size)
     return total
 
 
