@@ -1,7 +1,7 @@
 """Every plan of the tile mapper's space for a small Einsum, walked tile by tile: what its search is judged by.
 
-It knows nothing of the mapper's arithmetic: tiles are visited one after the other, boxes are intervals, results that
-come back are looked up.
+It knows nothing of the mapper's arithmetic: tiles are visited one after the other, the points that they touch along a
+dimension are a set, results that come back are looked up.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from accelsim.mappers.tile.stage import Hop, Level, Nest, Stage
 Loops = tuple[tuple[str, int], ...]
 Box = dict[str, tuple[int, int]]
 """Rank to its first point and the one after its last."""
+Points = frozenset[int]
+"""Along a dimension of a tensor."""
 
 
 @dataclass(frozen=True)
@@ -66,33 +68,34 @@ class Walk:
         (access,) = dict.fromkeys(operand.accesses)
         come = gone = largest = 0
         seen: set[object] = set()
-        before: list[range] = []
+        before: list[Points] = []
         back = False
         for box, innermost in boxes(loops, self.whole):
-            spans = self._spans(access, operand.shapes[0], box)
-            elements = _volume(spans)
+            points = self._points(access, operand.shapes[0], box)
+            elements = _volume(points)
             largest = max(largest, elements)
             if operand.is_output:
                 gone += int(operand.nbytes(elements))
-                tile = tuple(spans)
+                tile = tuple(points)
                 if tile in seen:
                     come += int(operand.nbytes(elements))
                     back = True
                 seen.add(tile)
             else:
-                kept = [range(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(spans, before, strict=False)]
+                kept = [a & b for a, b in zip(points, before, strict=False)]
                 come += int(operand.nbytes(elements - (_volume(kept) if slides and innermost else 0)))
-            before = spans
+            before = points
         return Moved(come, gone, int(operand.nbytes(largest)), back)
 
     @staticmethod
-    def _spans(access: Access, shape: Sequence[int], box: Box) -> list[range]:
+    def _points(access: Access, shape: Sequence[int], box: Box) -> list[Points]:
         found = []
         for index, size in zip(access.indices, shape, strict=True):
-            start = index.offset + sum(c * box[r][0] for r, c in index.terms)
-            end = index.offset + sum(c * (box[r][1] - 1) for r, c in index.terms)
-            assert 0 <= start <= end < size, "padding and indices that fall are for other tests"
-            found.append(range(start, end + 1))
+            points = {index.offset}
+            for r, c in index.terms:
+                points = {at + c * i for at in points for i in range(*box[r])}
+            assert 0 <= min(points) <= max(points) < size, "padding is for other tests"
+            found.append(frozenset(points))
         return found
 
     def joules(self, loops: Loops) -> float:
@@ -126,10 +129,10 @@ class Walk:
         return self.costs[key]
 
 
-def _volume(spans: Sequence[range]) -> int:
+def _volume(points: Sequence[Points]) -> int:
     result = 1
-    for span in spans:
-        result *= len(span)
+    for along in points:
+        result *= len(along)
     return result
 
 
