@@ -8,37 +8,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import Field, field_validator
 
 from ..arch.component import Price
 from ..arch.energy import Arithmetic, operation
-from ..arch.units import ENERGY, Bytes, Energy, Quantity, rate_fraction
-from ..errors import BadInput
+from ..arch.units import ENERGY, Bytes, Energy, Quantity
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
-
-_RATE_LIMIT = 2**20
-_HINT = "a number of operations per lane and cycle, such as 1, 0.5 or `1/6`"
-
-
-def _rate(value: Any) -> Fraction:
-    try:
-        if isinstance(value, str) and len(value) > 30:
-            raise ValueError
-        rate = Fraction(value) if not isinstance(value, bool) else Fraction(-1)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"`{str(value)[:40]}` is not a rate ({_HINT})") from None
-    if not 0 <= rate <= _RATE_LIMIT or rate.denominator > 2**64:
-        raise ValueError(f"rate {value} is out of range ({_HINT})")
-    return rate_fraction(rate, _RATE_LIMIT) if rate else rate
-
-
-Rate = Annotated[
-    Fraction,
-    BeforeValidator(_rate),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+/\d+$"}]}),
-]
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
+from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
 
 
 class VectorUnit(ComputeUnit):
@@ -78,10 +56,7 @@ class VectorUnit(ComputeUnit):
     @field_validator("rates", "energies")
     @classmethod
     def _classes(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        for name in value:
-            if name not in COST_CLASSES:
-                raise ValueError(f"no operation class `{name}` (known: {', '.join(COST_CLASSES)})")
-        return value
+        return check_classes(value)
 
     def rate(self, cost_class: str) -> Fraction:
         """Operations per lane and cycle."""
@@ -112,31 +87,15 @@ class VectorUnit(ComputeUnit):
         Raises:
             BadInput: a class of the Einsum has rate 0, or the option is not ``simd``.
         """
-        terms = operation_terms(einsum)
-        unable = sorted({c for c, _ in terms if not self.rate(c)})
-        if unable or option.variant != "simd":
-            why = f"its rate of {', '.join(unable)} is 0" if unable else f"no option `{option.variant}` (has: simd)"
-            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name}: {why}")
-        one = tile_shape(einsum, extents)
-        points: dict[frozenset[str], IntArray] = {}
-
-        def count(ranks: frozenset[str]) -> IntArray:
-            if ranks not in points:
-                result = one
-                for r in einsum.sizes:
-                    if r in ranks:
-                        result = result * extents[r]
-                points[ranks] = result
-            return points[ranks]
-
-        actions: dict[str, IntArray] = {}
-        for cost_class, ranks in terms:
-            n = count(frozenset(ranks))
-            actions[cost_class] = actions[cost_class] + n if cost_class in actions else n
-        cycles = np.zeros_like(one)
-        for cost_class, n in actions.items():
-            rate = self.rate(cost_class)
-            cycles = cycles - (-n * rate.denominator // (self.lanes * rate.numerator))
+        rates = {c: self.rate(c) for c in COST_CLASSES}
+        missing = unable(einsum, rates)
+        if missing or option.variant != "simd":
+            why = f"its rate of {', '.join(missing)} is 0" if missing else f"no option `{option.variant}` (has: simd)"
+            raise refuse(self.name or self.kind, einsum, why)
+        points = Points(einsum, extents)
+        one, count = points.one, points.of
+        actions = operations(einsum, points)
+        cycles = cycles_of(actions, one, self.lanes, rates)
         blocks = self._blocks(einsum, extents)
         reads = tuple(
             bytes_of(_product([count(a.ranks), *(n for r, n in blocks.items() if r not in a.ranks)]), b)
