@@ -121,7 +121,7 @@ def test_cycles_of_both_timings_agree_where_nothing_waits() -> None:
 @pytest.mark.parametrize("key", ["overlap: true", "arrays: 2", "accumulators: 4 KiB"])
 def test_what_scalesim_does_not_know_is_refused(key: str) -> None:
     text = CALC_YAML.replace("timing: scalesim", f"timing: scalesim, {key}")
-    with pytest.raises(SpecError, match="knows one array without `overlap` and `accumulators`"):
+    with pytest.raises(SpecError, match="knows one array without `overlap`, `shift_out` and `accumulators`"):
         loads_architecture(text)
     loads_architecture(text.replace("scalesim", "physical"))
 

@@ -15,7 +15,7 @@ from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, Quantity
 from ..ir import COST_CLASSES, Einsum
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
-from .systolic import Dataflow, SystolicArray
+from .systolic import SystolicArray
 
 ELEMENTWISE = "elementwise"
 
@@ -89,7 +89,7 @@ class PeArray(SystolicArray):
             return super().cost(einsum, option, extents, bits, resumed=resumed, unfinished=unfinished)
         missing = unable(einsum, self.rates)
         if missing or option.variant != ELEMENTWISE:
-            why = f"it has no rate of {', '.join(missing)}" if missing else f"as `{option.variant}` (can: {ELEMENTWISE})"
+            why = f"it has no rate of {', '.join(missing)}" if missing else f"no option `{option.variant}`"
             raise refuse(self.name or self.kind, einsum, why)
         points = Points(einsum, extents)
         actions = operations(einsum, points)
@@ -101,17 +101,11 @@ class PeArray(SystolicArray):
         fed = self.feed_cycles(reads, writes, partial)
         return Cost(np.maximum(cycles, fed), np.zeros_like(points.one), reads, writes, partial, actions)
 
-    def _timing(
-        self, dataflow: Dataflow, g: IntArray, m: IntArray, n: IntArray, k: IntArray
-    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]:
+    def _cycles(self, dataflow: str, folds: IntArray, stream: IntArray) -> tuple[IntArray, IntArray]:
         """As of the systolic array, without shifting in and out."""
-        along_rows, along_cols, stream = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[dataflow]
-        row_folds, col_folds = -(-along_rows // self.rows), -(-along_cols // self.cols)
-        rounds = -(-(g * row_folds * col_folds) // self.arrays)
         fill = self.rows if dataflow == "os" else 0
-        exposed = 0 if self.overlap else fill
-        latency = np.full_like(rounds, fill - exposed)
-        return rounds * (stream + exposed), latency, np.ones_like(rounds), row_folds, col_folds, stream
+        exposed = 0 if "fill" in self.hidden else fill
+        return folds * (stream + exposed), np.full_like(folds, fill - exposed)
 
     def prices(self) -> Mapping[str, Price]:
         return {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
 
-from ..errors import BadInput, UnsupportedSparsity
+from ..errors import BadInput, UnsupportedPrecision, UnsupportedSparsity
 from ..ir import Density, Einsum
 from ..ir.density import FINEST, rounded_up
 from .base import ComputeUnit, IntArray
@@ -55,6 +55,10 @@ class SparseUnit(ComputeUnit):
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
         Field(description="N:M of weights that `skipping` supports, such as `2:4`; one, or a list."),
     ] = ()
+    operand_bits: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=64)], ...] | None,
+        Field(description="Operand widths that it computes with, in bits; any unless given."),
+    ] = None
 
     _gated: Fraction = PrivateAttr(default=Fraction(1))
     _skipped: Skipped | None = PrivateAttr(default=None)
@@ -76,6 +80,14 @@ class SparseUnit(ComputeUnit):
         if self.sparse_ratios and self.sparsity != "skipping":
             raise ValueError("sparse_ratios are for `sparsity: skipping`")
         return self
+
+    def check_widths(self, einsum: Einsum, bits: Sequence[int]) -> None:
+        """Raise UnsupportedPrecision if it does not compute with inputs of these widths."""
+        for which, width in zip(("first", "second"), bits, strict=False):
+            if self.operand_bits is not None and width not in self.operand_bits:
+                can = ", ".join(map(str, self.operand_bits))
+                raise UnsupportedPrecision(f"{self.name or self.kind}: cannot compute {einsum.name} with a {which} "
+                                           f"operand of {width} bits (can: {can})")  # fmt: skip
 
     @property
     def window(self) -> int | None:

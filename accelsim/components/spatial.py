@@ -304,10 +304,12 @@ class SpatialArray(SparseUnit):
         Raises:
             BadInput: the array cannot do it.
             DoesNotFit: what the layout holds does not fit the registers.
+            UnsupportedPrecision: the array does not compute with operands of these widths.
         """
         layout = option.layout
         if layout is None or not einsum.is_contraction:
             raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{option.variant}`")
+        self.check_widths(einsum, bits)
         one = tile_shape(einsum, extents)
         nest = LayoutNest(einsum, layout, extents, one)
         for operand, depth in layout.holds.items():

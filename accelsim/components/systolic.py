@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -20,6 +21,27 @@ from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
 from .sparse import SparseUnit, share_of, shortened
 
 Dataflow = Literal["os", "ws", "is"]
+Deal = Literal["folds", "rows", "columns", "contraction", "groups"]
+Hidden = Literal["fill", "skew", "drain"]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A tile on all arrays, one entry per candidate.
+
+    Attributes:
+        service, latency: cycles.
+        a, b: words of A and B that the arrays read from memory, per point of K.
+        again: words of partial results that are written and read back.
+        kept: words of results in the accumulators of one array.
+    """
+
+    service: IntArray
+    latency: IntArray
+    a: IntArray
+    b: IntArray
+    again: IntArray
+    kept: IntArray
 
 
 class SystolicArray(SparseUnit):
@@ -40,13 +62,23 @@ class SystolicArray(SparseUnit):
     is        ceil(K/rows)·ceil(M/cols)  N + 2·rows + cols - 2
     ========  =======================  ==================
 
-    or the bytes that the folds move over the bandwidth of the unit's memory, when that takes longer. With `overlap`,
-    the next fold's fill hides behind the current one (stationary operands and results have shadow registers): a fold
-    then takes max(streamed length, rows), and the rest of the first one is latency.
+    or the bytes that the folds move over the bandwidth of the unit's memory, when that takes longer. A fold of ws and
+    is is a fill (the stationary operand is shifted in, `rows` cycles), the streamed words and a skew (`rows + cols - 2`
+    cycles from the first element to the last); one of os has no fill, and with `shift_out` a drain of `rows` cycles, in
+    which results leave through the elements (the paper counts it, SCALE-Sim 3.0.0 does not). With `overlap`, all of
+    them, or those that it names, hide behind the neighbouring folds: behind a fill or a drain the stationary operand or
+    the results have shadow registers, and a fold then takes at least `rows` cycles. The hidden rest of the first fold
+    is latency.
 
-    With several `arrays`, the folds are dealt out to them and the one with most decides. If there are fewer folds than
-    arrays, the streamed rank of ws and is is cut into as many equal parts as arrays are free for a fold, each part
-    with its own copy of the stationary operand.
+    With several `arrays`, `deals` says what each of them gets, and the one with the largest share decides: `folds`, one
+    after the other, or equal parts of M (`rows`), of N (`columns`), of K (`contraction`) or of the groups. A part fills
+    its arrays' sides where that makes no share longer, so that fewer arrays than there are may get one. Arrays that
+    work on parts of M want the same words of B at the same time, those with parts of N the same of A: with `multicast`
+    these are read from the memory once, without it once per array. Partial sums of parts of K are added up in the
+    memory, written and read back, or with `adders` on their way there. Of `folds`, if there are fewer than arrays, the
+    streamed rank of ws and is is cut into as many equal parts as arrays are free for a fold, each part with its own
+    copy of the stationary operand; words are those of one array that runs all folds. A variant of another deal than
+    `folds` has its name behind a slash: `ws/columns`.
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) products each
     (Sharma et al., "Bit Fusion", ISCA 2018), as if K were so much longer. Narrower ones are no faster.
@@ -74,7 +106,25 @@ class SystolicArray(SparseUnit):
         Literal["physical", "scalesim"],
         Field(description="`scalesim`: cycles and counts of SCALE-Sim 3.0.0 in mode CALC, where nothing waits."),
     ] = "physical"
-    overlap: Annotated[bool, Field(description="Fill and drain hide behind the neighbouring folds.")] = False
+    deals: Annotated[
+        tuple[Deal, ...],
+        Field(description="How several arrays may share the work: as folds, or equal parts of rows (M), columns (N), "
+                          "the contraction (K) or groups."),
+    ] = ("folds",)  # fmt: skip
+    multicast: Annotated[
+        bool, Field(description="A word that several arrays want at a time is read from memory once.")
+    ] = True  # fmt: skip
+    adders: Annotated[
+        bool, Field(description="Partial results of several arrays are added up on their way to memory, not in it.")
+    ] = False  # fmt: skip
+    overlap: Annotated[
+        bool | tuple[Hidden, ...],
+        Field(description="What hides behind the neighbouring folds: all (true), nothing, or some of fill, skew, "
+                          "drain."),
+    ] = False  # fmt: skip
+    shift_out: Annotated[
+        bool, Field(description="Results of os leave through the elements, one row per cycle, after a fold.")
+    ] = False  # fmt: skip
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "int"
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 8
     accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of partial sums.")] = 32
@@ -88,34 +138,44 @@ class SystolicArray(SparseUnit):
 
     actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({"mac": ENERGY, "register": ENERGY_PER_BYTE})
 
-    @field_validator("dataflows")
+    @field_validator("dataflows", "deals")
     @classmethod
-    def _distinct(cls, value: tuple[Dataflow, ...]) -> tuple[Dataflow, ...]:
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
-            raise ValueError("name at least one dataflow, none twice (os, ws, is)")
+            raise ValueError("name at least one, none twice")
         return value
 
     @model_validator(mode="after")
     def _one_plain_array(self) -> Self:
-        if self.timing == "scalesim" and (self.overlap or self.arrays > 1 or self.accumulators is not None):
-            raise ValueError("timing `scalesim` knows one array without `overlap` and `accumulators`")
+        more = self.overlap or self.shift_out or self.arrays > 1 or self.accumulators is not None
+        if self.timing == "scalesim" and more:
+            raise ValueError("timing `scalesim` knows one array without `overlap`, `shift_out` and `accumulators`")
         if self.timing == "scalesim" and self.sparsity != "none":
             raise ValueError("timing `scalesim` knows no sparsity")
         if self.sparsity == "skipping" and not self.sparse_ratios:
             raise ValueError("`sparsity: skipping` needs sparse_ratios, such as [2:4]")
         return self
 
+    @property
+    def hidden(self) -> frozenset[Hidden]:
+        """What of a fold hides behind its neighbours."""
+        if isinstance(self.overlap, bool):
+            return frozenset(get_args(Hidden) if self.overlap else ())
+        return frozenset(self.overlap)
+
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.rows * self.cols * self.arrays)}
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
-        """The array's dataflows, fewest cycles for the whole Einsum first; none if it is not a contraction."""
+        """The array's dataflows and deals, fewest cycles for the whole Einsum first; none if it is no contraction."""
         c = contraction(einsum)
         if c is None:
             return ()
         g, m, n, k = (np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k))
-        cycles = {d: int(sum(self._timing(d, g, m, n, k)[:2])) for d in self.dataflows}
-        return tuple(_option(d, c) for d in sorted(self.dataflows, key=lambda d: cycles[d]))
+        deals = self.deals if self.arrays > 1 else self.deals[:1]
+        runs = {(d, deal): self._run(d, deal, g, m, n, k) for d in self.dataflows for deal in deals}
+        ways = sorted(runs, key=lambda way: int(runs[way].service + runs[way].latency))
+        return tuple(_option(*way, c) for way in ways)
 
     def cost(
         self,
@@ -131,12 +191,12 @@ class SystolicArray(SparseUnit):
 
         Raises:
             BadInput: the Einsum is not a contraction, or the array does not have the dataflow.
+            UnsupportedPrecision: it does not compute with operands of these widths.
         """
         c = contraction(einsum)
-        dataflow = option.variant
-        if c is None or dataflow not in self.dataflows:
-            able = ", ".join(self.dataflows) if c is not None else "none: it is not a sum of products of two inputs"
-            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{dataflow}` (can: {able})")
+        dataflow, deal = self._way(einsum, option.variant)
+        assert c is not None
+        self.check_widths(einsum, bits)
         one = tile_shape(einsum, extents)
         g, m, n, k = (_product(one, extents, ranks) for ranks in (c.g, c.m, c.n, c.k))
         a_bits, b_bits, out_bits = bits[0], bits[1], bits[-1]
@@ -145,34 +205,34 @@ class SystolicArray(SparseUnit):
         a_slices, b_slices = -(-a_bits // self.mac_bits), -(-b_bits // self.mac_bits)
         run, a_k, b_k = self._left(einsum, extents, k)
         macs = share_of(g * m * n * run * (a_slices * b_slices), self.gated)
-        service, latency, copies, row_folds, col_folds, part = self._timing(
-            dataflow, g, m, n, run * (a_slices * b_slices)
-        )
-        if dataflow == "os":
-            a_words, b_words, out_folds = g * m * a_k * col_folds, g * b_k * n * row_folds, one
-        else:
-            a_words = g * m * a_k * (col_folds if dataflow == "ws" else copies)
-            b_words = g * b_k * n * (copies if dataflow == "ws" else col_folds)
-            held = part * np.minimum(n if dataflow == "ws" else m, self.cols) * self.accumulator_bits
-            out_folds = np.where(held <= 8 * (self.accumulators or 0), 1, row_folds)
-        reads = (bytes_of(a_words * b_slices, a_bits), bytes_of(b_words * a_slices, b_bits))
+        work = self._run(dataflow, deal, g, m, n, run * (a_slices * b_slices))
+        reads = (bytes_of(work.a * a_k * b_slices, a_bits), bytes_of(work.b * b_k * a_slices, b_bits))
         results = g * m * n
-        partial = bytes_of(results * (out_folds - 1), self.accumulator_bits)
         # Partial results between tiles pass through the memory too, unless the accumulators hold the tile's.
-        kept = results * self.accumulator_bits <= 8 * (self.accumulators or 0)
+        kept = work.kept * self.accumulator_bits <= 8 * (self.accumulators or 0)
         between = np.where(kept, 0, bytes_of(results, self.accumulator_bits))
+        partial = bytes_of(np.where(kept & unfinished, 0, work.again), self.accumulator_bits)
         writes = partial + (between if unfinished else bytes_of(results, out_bits))
         partial = partial + between * resumed
         fed = self.feed_cycles(reads, writes, partial)
         word_bits = -(-a_bits // a_slices) + -(-b_bits // b_slices) + self.accumulator_bits
         return Cost(
-            cycles=np.maximum(service, fed),
-            latency=latency,
+            cycles=np.maximum(work.service, fed),
+            latency=work.latency,
             reads=reads,
             writes=writes,
             partial_reads=partial,
             actions={"mac": macs, "register": bytes_of(macs, word_bits)},
         )
+
+    def _way(self, einsum: Einsum, variant: str) -> tuple[Dataflow, Deal]:
+        """Dataflow and deal of a variant."""
+        dataflow, _, deal = variant.partition("/")
+        able = [f"{d}{_suffix(deal)}" for d in self.dataflows for deal in self.deals]
+        if not einsum.is_contraction or variant not in able:
+            can = ", ".join(able) if einsum.is_contraction else "none: it is not a sum of products of two inputs"
+            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{variant}` (can: {can})")
+        return cast(Dataflow, dataflow), cast(Deal, deal or "folds")
 
     def _left(self, einsum: Einsum, extents: Extents, k: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """K that is run, and of which either operand is read, when zeros of N:M weights are skipped."""
@@ -188,7 +248,8 @@ class SystolicArray(SparseUnit):
     ) -> Cost:
         """What SCALE-Sim counts: words that enter and leave the array, tile after tile, partial results among them."""
         g, m, n, k = gmnk
-        cycles, latency, _, row_folds, col_folds, _ = self._timing(dataflow, g, m, n, k)
+        row_folds, col_folds, stream = self._folds(dataflow, m, n, k)
+        cycles, latency = self._cycles(dataflow, g * row_folds * col_folds, stream)
         a_words, b_words, results = g * m * k, g * k * n, g * m * n
         if dataflow == "os":
             a_words, b_words = a_words * col_folds, b_words * row_folds
@@ -207,24 +268,92 @@ class SystolicArray(SparseUnit):
             actions={"mac": macs, "register": bytes_of(macs, bits[0] + bits[1] + self.accumulator_bits)},
         )
 
-    def _timing(
-        self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray
-    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]:
-        """Cycles, latency, copies of the stationary operand, folds along rows and columns, streamed length."""
+    def _folds(self, dataflow: str, m: IntArray, n: IntArray, k: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Folds along rows and columns, and the streamed length of each."""
         along_rows, along_cols, stream = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[dataflow]
-        row_folds = -(-along_rows // self.rows)
-        col_folds = -(-along_cols // self.cols)
+        return -(-along_rows // self.rows), -(-along_cols // self.cols), stream
+
+    def _cycles(self, dataflow: str, folds: IntArray, stream: IntArray) -> tuple[IntArray, IntArray]:
+        """Service and latency of folds that one array runs one after the other."""
+        moving = "drain" if dataflow == "os" else "fill"  # through the elements, one row per cycle
+        parts = {
+            "skew": self.rows + self.cols - 2,
+            moving: self.rows if dataflow != "os" or self.shift_out else 0,
+        }
+        left = sum(cycles for part, cycles in parts.items() if part not in self.hidden)
+        interval = stream + left
+        if moving in self.hidden:
+            interval = np.maximum(interval, self.rows)
+        return folds * interval, stream + sum(parts.values()) - interval
+
+    def _run(self, dataflow: str, deal: Deal, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
+        if deal == "folds":
+            return self._run_of_folds(dataflow, g, m, n, k)
+        sizes, at = (g, m, n, k), ("groups", "rows", "columns", "contraction").index(deal)
+        side = {
+            "os": {"rows": self.rows, "columns": self.cols},
+            "ws": {"contraction": self.rows, "columns": self.cols},
+            "is": {"contraction": self.rows, "rows": self.cols},
+        }[dataflow].get(deal, 1)
+        size = sizes[at]
+        least = -(-size // self.arrays)
+        part = np.minimum(size, -(-least // side) * side)
+        used = -(-size // part)
+        full, last = (
+            self._share(dataflow, *(x if i == at else other for i, other in enumerate(sizes)))
+            for x in (part, size - (used - 1) * part)
+        )
+
+        def all_of(largest: IntArray, smallest: IntArray) -> IntArray:
+            return (used - 1) * largest + smallest
+
+        a, b = all_of(full.a, last.a), all_of(full.b, last.b)
+        if deal == "contraction":
+            a, b = full.a, full.b  # per point of K, of which every array has its own
+        elif self.multicast and deal == "rows":
+            b = full.b
+        elif self.multicast and deal == "columns":
+            a = full.a
+        again = all_of(full.again, last.again)
+        if deal == "contraction":
+            again = full.again if self.adders else again + (used - 1) * (g * m * n)
+        return _Run(full.service, full.latency, a, b, again, full.kept)
+
+    def _share(self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
+        """What one array runs by itself."""
+        row_folds, col_folds, stream = self._folds(dataflow, m, n, k)
+        time = self._cycles(dataflow, g * row_folds * col_folds, stream)
+        return self._words(dataflow, (g, m, n), (row_folds, col_folds, stream), time)
+
+    def _run_of_folds(self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
+        """Folds that are dealt out to the arrays."""
+        row_folds, col_folds, stream = self._folds(dataflow, m, n, k)
         folds = g * row_folds * col_folds
         copies = np.ones_like(folds)
         if self.arrays > 1 and dataflow != "os":
             stream = -(-stream // np.clip(self.arrays // folds, 1, stream))
             copies = -(-(m if dataflow == "ws" else n) // stream)
         rounds = -(-folds // self.arrays)  # with more than one part, all parts of all folds run at once
-        fill = (1 if dataflow == "os" else 2) * self.rows + self.cols - 2
-        if not self.overlap:
-            return rounds * (stream + fill), np.zeros_like(folds), copies, row_folds, col_folds, stream
-        interval = np.maximum(stream, self.rows)
-        return rounds * interval, stream + fill - interval, copies, row_folds, col_folds, stream
+        time = self._cycles(dataflow, rounds, stream)
+        return self._words(dataflow, (g, m, n), (row_folds, col_folds, stream), time, copies)
+
+    def _words(
+        self,
+        dataflow: str,
+        gmn: tuple[IntArray, IntArray, IntArray],
+        folds: tuple[IntArray, IntArray, IntArray],
+        time: tuple[IntArray, IntArray],
+        copies: IntArray | int = 1,
+    ) -> _Run:
+        """Words of folds along rows and columns with a streamed length, so many parts of which hold the same words."""
+        (g, m, n), (row_folds, col_folds, stream) = gmn, folds
+        if dataflow == "os":
+            passes, a, b = np.ones_like(row_folds), g * m * col_folds, g * n * row_folds
+        else:
+            a, b = (g * m * col_folds, g * n * copies) if dataflow == "ws" else (g * m * copies, g * n * col_folds)
+            held = stream * np.minimum(n if dataflow == "ws" else m, self.cols) * self.accumulator_bits
+            passes = np.where(held <= 8 * (self.accumulators or 0), 1, row_folds)
+        return _Run(*time, a, b, g * m * n * (passes - 1), g * m * n)
 
     def prices(self) -> Mapping[str, Price]:
         return {
@@ -240,9 +369,17 @@ class SystolicArray(SparseUnit):
         return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
 
 
-def _option(dataflow: Dataflow, c: Contraction) -> SpatialOption:
+def _suffix(deal: Deal) -> str:
+    return "" if deal == "folds" else f"/{deal}"
+
+
+def _option(dataflow: Dataflow, deal: Deal, c: Contraction) -> SpatialOption:
     rows, cols = {"os": (c.m, c.n), "ws": (c.k, c.n), "is": (c.k, c.m)}[dataflow]
-    return SpatialOption(dataflow, dict.fromkeys(rows, "rows") | dict.fromkeys(cols, "columns"))
+    along = dict.fromkeys(rows, "rows") | dict.fromkeys(cols, "columns")
+    dealt = {"groups": c.g, "rows": c.m, "columns": c.n, "contraction": c.k, "folds": ()}[deal]
+    for r in dealt:
+        along[r] = f"{along[r]}, arrays" if r in along else "arrays"
+    return SpatialOption(f"{dataflow}{_suffix(deal)}", along)
 
 
 def _product(one: IntArray, extents: Extents, ranks: Sequence[str]) -> IntArray:
