@@ -115,6 +115,7 @@ def load_model(
 def _load(ref: str, options: dict[str, Any]) -> Workload:
     """The Workload of a model with those options of `load_model` that were given."""
     from . import zoo
+    from .text import loads_cascade
 
     if ref.startswith("onnx:") or ref.endswith(".onnx"):
         return _onnx(ref, _taken(ref, ONNX, options))
@@ -124,6 +125,9 @@ def _load(ref: str, options: dict[str, Any]) -> Workload:
         from .layers import loads_layers
 
         return loads_layers(zoo.layers_text(ref), ref, **_taken(ref, LAYERS, options))
+    if ref in zoo.cascade_names():
+        taken = _taken(ref, CASCADE, options)
+        return loads_cascade(zoo.cascade_text(ref), ref, ranks=taken.pop("bindings", None), **taken)
     if ref in zoo.config_names() or ref.endswith(".json") or is_file(ref, "config.json"):
         return _transformer(ref, _taken(ref, CONFIG, options))
     if ref.endswith(".csv"):
@@ -203,7 +207,7 @@ def _kind(document: Document) -> Route:
     if isinstance(data, dict):
         if "layers" in data or "input" in data:
             return LAYERS
-        if "einsums" in data or "ranks" in data:
+        if "einsums" in data or "ranks" in data or "without" in data:
             return CASCADE
         if "memories" in data or "units" in data or "extends" in data:
             raise document.error((), "this is a machine, not a model", "the machine comes first, then the model")

@@ -7,8 +7,9 @@
 
 A statement is ``[label:] T[index, ...] = [op(rank, ...)] expression [where rank=size, ...] [@ kind]``. Statements end
 at the end of the line or at ``;`` and may stand in any order; ``#`` starts a comment. An index is affine in the ranks
-(``2*p+r-1``); a rank in capitals is its size (``RM[I,p]``, the last step). An expression has numbers, ``inf``,
-accesses, ``+ - * /`` and every operator of `OPERATORS` as a function; ``pad(I[p+r-1], 0)`` reads 0 outside of I.
+(``2*p+r-1``); a rank in capitals is its size: ``RM[I,p]`` is the last step, ``K[e,J*i+j]`` cuts a dimension into
+blocks of size(j). An expression has numbers, ``inf``, sizes as numbers (``size(m)``), accesses, ``+ - * /`` and every
+operator of `OPERATORS` as a function; ``pad(I[p+r-1], 0)`` reads 0 outside of I.
 
 *Iterative ranks.* ``RM[i+1,p] = max(RM[i,p], LM[i,p])`` steps along i: the tensor has size(i) + 1 elements there, step
 0 is given by a statement of its own, ``RM[0,p] = -inf``, and the Einsum has ``iterative="i"``. A recurrence stands in
@@ -35,8 +36,8 @@ from ..errors import BadInput, Problem, SpecError
 from ..text.names import nearest
 from .builder import renumber
 from .density import FULL
-from .einsum import Access, Affine, Definition, Einsum, definitions, quoted
-from .notation import Declaration, Place, RawAccess, RawIndex, Size, Statement, read_lines
+from .einsum import Access, Affine, Apply, Const, Definition, Einsum, Expr, definitions, quoted
+from .notation import Declaration, Place, RankSize, RawAccess, RawIndex, Size, Statement, read_lines
 from .validate import validate
 from .workload import Role, Tensor, Workload
 
@@ -187,8 +188,20 @@ class _Parser:
             if left:
                 self.wrong(s.reduction.place, f"rank '{left[0]}' is missing on the left and in the reduction",
                            f"{reduce}({','.join(gone)})")
-        expr = renumber(s.expr, position)
+        expr = renumber(self.sized(s.expr, sizes), position)
         return Einsum(name, output, tuple(number), expr, space, reduce, s.kind, self.iterative(output, number))
+
+    def sized(self, expr: Expr, sizes: Mapping[str, int]) -> Expr:
+        """The expression with numbers for the sizes of ranks."""
+        if isinstance(expr, Apply):
+            return replace(expr, args=tuple(self.sized(arg, sizes) for arg in expr.args))
+        if not isinstance(expr, RankSize):
+            return expr
+        if expr.rank not in sizes:
+            hint = nearest(expr.rank, sizes, f"ranks: {', '.join(sizes) or 'none'}")
+            self.wrong(expr.place, f"rank '{expr.rank}' has no size", hint)
+            return Const(1.0)
+        return Const(float(sizes[expr.rank]))
 
     def free_name(self, tensor: str) -> str:
         name, i = tensor, 1
@@ -215,14 +228,25 @@ class _Parser:
     def index(self, raw: RawIndex, sizes: Mapping[str, int]) -> Affine:
         terms: dict[str, int] = {}
         offset = raw.offset
-        for coefficient, name, place in raw.terms:
-            if name in sizes:
-                terms[name] = terms.get(name, 0) + coefficient
-            elif name != name.lower() and name.lower() in sizes:
-                offset += coefficient * sizes[name.lower()]
+        for coefficient, names in raw.terms:
+            ranks = []
+            for name, place in names:
+                if name in sizes:
+                    ranks.append((name, place))
+                elif name != name.lower() and name.lower() in sizes:
+                    coefficient *= sizes[name.lower()]
+                else:
+                    hint = nearest(name, sizes, f"ranks: {', '.join(sizes) or 'none'}")
+                    self.wrong(place, f"rank '{name}' has no size", hint)
+                    return Affine()
+            if not ranks:
+                offset += coefficient
+            elif len(ranks) > 1:
+                (one, _), (other, place) = ranks
+                hint = f"the size of a rank stands in capitals, such as {one}*{other.upper()}"
+                self.wrong(place, f"'{one}*{other}' multiplies two ranks", hint)
             else:
-                hint = nearest(name, sizes, f"ranks: {', '.join(sizes) or 'none'}")
-                self.wrong(place, f"rank '{name}' has no size", hint)
+                terms[ranks[0][0]] = terms.get(ranks[0][0], 0) + coefficient
         return Affine(tuple((r, c) for r, c in terms.items() if c), offset)
 
     # -- the cascade -----------------------------------------------------------------------------------------------

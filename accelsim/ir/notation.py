@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from ..errors import Problem
@@ -27,10 +27,18 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RawIndex:
-    """An index as written: (coefficient, rank or size, place) terms and an offset."""
+class RankSize(Const):
+    """The size of a rank as a number in an expression, ``size(m)``; its value is known when sizes are."""
 
-    terms: tuple[tuple[int, str, Place], ...]
+    rank: str = ""
+    place: Place = field(default=Place(1, 1))
+
+
+@dataclass(frozen=True)
+class RawIndex:
+    """An index as written: terms and an offset. A term is a coefficient, a rank or size or a product of two, places."""
+
+    terms: tuple[tuple[int, tuple[tuple[str, Place], ...]], ...]
     offset: int
     place: Place
 
@@ -334,7 +342,7 @@ class _Reader:
 
     def index(self) -> RawIndex:
         place = self.peek().place
-        terms: list[tuple[int, str, Place]] = []
+        terms: list[tuple[int, tuple[tuple[str, Place], ...]]] = []
         offset = 0
         sign = -1 if self.accept("-") else 1
         while True:
@@ -343,13 +351,17 @@ class _Reader:
                 value = sign * self.integer()
                 if self.accept("*"):
                     rank = self.name("a rank")
-                    terms.append((value, rank.text, rank.place))
+                    terms.append((value, ((rank.text, rank.place),)))
                 else:
                     offset += value
             else:
-                rank = self.name("a rank or a number")
-                factor = self.integer() if self.accept("*") else 1
-                terms.append((sign * factor, rank.text, rank.place))
+                names, factor = [self.name("a rank or a number")], 1
+                if self.accept("*"):
+                    if self.peek().kind == "name":
+                        names.append(self.next())
+                    else:
+                        factor = self.integer()
+                terms.append((sign * factor, tuple((name.text, name.place) for name in names)))
             if not (self.peek().kind == "symbol" and self.peek().text in "+-"):
                 return RawIndex(tuple(terms), offset, place)
             sign = -1 if self.next().text == "-" else 1
@@ -408,6 +420,10 @@ class _Reader:
     def call(self) -> Expr:
         op = self.next()
         self.expect("(")
+        if op.text == "size" and self.arguments is None:
+            rank = self.name("a rank")
+            self.expect(")")
+            return RankSize(float("nan"), rank.text, rank.place)
         if op.text == "pad":
             padded = self.access("the tensor that is padded")
             self.expect(",")

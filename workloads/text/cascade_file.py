@@ -18,6 +18,14 @@ from what they are made of: a cost class, a list of them, or the operations of e
       scaled_tanh(x, y): {value: y * tanh(x), costs: tanh}
       squared_distance(x, y): (x - y) * (x - y)
 
+A variant names what it `extends`, a cascade of the zoo or a file beside its own. Its ranks, tensors, operators, bits,
+name and description come first, and its statements replace those of the base that write the same tensor; `without`
+lists tensors whose statements fall away:
+
+    extends: attention_3pass
+    without: [A]
+    einsums: ["NV[b,h,f,p] = SN[b,h,m,p] * V[b,h,f,m]", "AV[b,h,f,p] = NV[b,h,f,p] / SD[b,h,p]"]
+
 An item of `einsums` is one statement. A statement with a label may stand as it is: YAML reads it as a mapping of one
 key, which is put together again. Instead of a list, ``einsums: |`` takes a text of statements, one per line. A
 statement that begins with a quote, or holds a ``#`` after a space, must stand in quotes.
@@ -27,17 +35,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import BadInput, Problem, SpecError
-from ...files import read_text
+from ...files import is_file, read_text
 from ...ir import Role, Workload, parse_cascade
 from ...text.document import Document, parse_document
-from ...text.names import nearest, short
+from ...text.names import near, nearest, short
 
-TOP = ("name", "source", "description", "ranks", "bits", "tensors", "operators", "einsums")
+TOP = ("name", "source", "description", "extends", "without", "ranks", "bits", "tensors", "operators", "einsums")
+
+_WRITES = re.compile(r"\s*(?:(?:[A-Za-z_][\w.]*|'[^'\n]*')\s*:\s*)?(?P<tensor>[A-Za-z_][\w.]*|'[^'\n]*')\s*\[")
+"""The tensor that a statement writes."""
+
+
+class _Text(NamedTuple):
+    """A statement or the declaration of an operator, and where it stands."""
+
+    text: str
+    document: Document
+    line: int
+
+
+@dataclass
+class _Parts:
+    """What files say, those extended included."""
+
+    sizes: dict[str, int]
+    roles: dict[str, Role]
+    widths: dict[str, int]
+    width: int
+    operators: dict[str, _Text]
+    statements: list[_Text]
 
 
 def load_cascade(path: str | Path, *, ranks: Mapping[str, int] | None = None, bits: int | None = None) -> Workload:
@@ -61,40 +93,87 @@ def loads_cascade(
         BadInput: `ranks` names a rank that the text does not size.
     """
     document = parse_document(text, file)
-    top = document.data
-    if not isinstance(top, dict):
-        raise document.error((), "a cascade is a mapping", "with the keys ranks and einsums")
-    problems = [document.problem((key,), f"unknown key '{key}'", nearest(key, TOP)) for key in top if key not in TOP]
-    sizes = _sizes(document, problems)
-    roles, own, width = _tensors(document, problems)
-    operators, places = _operators(document, problems)
-    statements, lines = _statements(document, problems)
-    statements, lines = "\n".join([*operators, statements]), [*places, *lines]
+    problems: list[Problem] = []
+    parts = _parts(document, problems, ())
     if problems:
         raise SpecError(problems)
     for rank, size in (ranks or {}).items():
-        if rank not in sizes:
-            raise BadInput(f"{file}: no rank '{rank}' to size ({nearest(rank, sizes)})")
+        if rank not in parts.sizes:
+            raise BadInput(f"{file}: no rank '{rank}' to size ({nearest(rank, parts.sizes)})")
         if size < 1:
             raise BadInput(f"{file}: rank '{rank}' has size {size} (at least 1)")
-        sizes[rank] = size
-    name = str(top.get("name") or Path(file).stem)
+        parts.sizes[rank] = size
+    name = str(document.data.get("name") or Path(file).stem)
+    lines = [*parts.operators.values(), *parts.statements]
+    read = partial(parse_cascade, "\n".join(line.text for line in lines), parts.sizes, name=name, roles=parts.roles,
+                   source=file)
+    width = parts.width if bits is None else bits
     try:
-        return parse_cascade(statements, sizes, name=name, roles=roles, source=file,
-                             bits=_widths(statements, own, width if bits is None else bits, name, sizes, roles, file))
+        if not parts.widths:
+            return read(bits=width)
+        tensors = read().tensors  # a first reading finds the names
+        return read(bits={**dict.fromkeys(tensors, width), **parts.widths})
     except SpecError as error:
         raise SpecError([_placed(p, document, lines) for p in error.problems]) from None
 
 
-def _widths(
-    statements: str, own: Mapping[str, int], default: int, name: str, sizes: Mapping[str, int],
-    roles: Mapping[str, Role], file: str,
-) -> int | dict[str, int]:
-    """Bits by tensor; a first reading finds the names."""
-    if not own:
-        return default
-    first = parse_cascade(statements, sizes, name=name, roles=roles, source=file)
-    return {**dict.fromkeys(first.tensors, default), **own}
+def _parts(document: Document, problems: list[Problem], seen: tuple[str, ...]) -> _Parts:
+    """What a document says, after what it extends; `seen` are the names of those that extend it."""
+    top = document.data
+    if not isinstance(top, dict):
+        raise document.error((), "a cascade is a mapping", "with the keys ranks and einsums")
+    problems += [document.problem((key,), f"unknown key '{key}'", nearest(key, TOP)) for key in top if key not in TOP]
+    base = None
+    if "extends" in top:
+        base = _parts(_base(document, str(top["extends"]), seen), problems, (*seen, str(top["extends"])))
+    sizes = _sizes(document, problems)
+    roles, widths, width = _tensors(document, problems, base.width if base else 16)
+    operators = _operators(document, problems)
+    statements = _statements(document, problems, optional=base is not None)
+    without = _without(document, problems, base)
+    if base is None:
+        return _Parts(sizes, roles, widths, width, operators, statements)
+    gone = {*without, *map(_written, statements)} - {""}
+    kept = [line for line in base.statements if _written(line) not in gone]
+    return _Parts(
+        {**base.sizes, **sizes}, {**base.roles, **roles}, {**base.widths, **widths}, width,
+        {**base.operators, **operators}, [*kept, *statements],
+    )  # fmt: skip
+
+
+def _base(document: Document, name: str, seen: tuple[str, ...]) -> Document:
+    """The document that another one extends."""
+    from .. import zoo
+
+    if name in seen:
+        raise document.error(("extends",), f"extends itself: {' extends '.join((*seen, name))}", "end the circle")
+    if name in zoo.cascade_names():
+        return parse_document(zoo.cascade_text(name), f"{name}.yaml")
+    file = Path(document.file).parent / name
+    if not name.endswith((".yaml", ".yml")) or not is_file(file):
+        known = zoo.cascade_names()
+        raise document.error(("extends",), f"no cascade '{short(name)}'",
+                             f"{near(name, known)}a file beside this one, or one of {', '.join(known)}")
+    return parse_document(read_text(file), str(file))
+
+
+def _without(document: Document, problems: list[Problem], base: _Parts | None) -> list[str]:
+    given = document.data.get("without") or []
+    if not isinstance(given, list) or (given and base is None):
+        what = "must be a list of tensors" if base else "leaves out statements, and there are none before these"
+        problems.append(document.problem(("without",), what, "it goes with extends"))
+        return []
+    known = {_written(line) for line in base.statements} if base else set()
+    for i, name in enumerate(given):
+        if name not in known:
+            problems.append(document.problem(("without", i), f"nothing writes '{short(name)}'", nearest(name, known)))
+    return [str(name) for name in given]
+
+
+def _written(line: _Text) -> str:
+    """The tensor that a statement writes; empty for what is none."""
+    match = _WRITES.match(line.text)
+    return match["tensor"].strip("'") if match else ""
 
 
 def _sizes(document: Document, problems: list[Problem]) -> dict[str, int]:
@@ -111,7 +190,9 @@ def _sizes(document: Document, problems: list[Problem]) -> dict[str, int]:
     return found
 
 
-def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Role], dict[str, int], int]:
+def _tensors(
+    document: Document, problems: list[Problem], otherwise: int
+) -> tuple[dict[str, Role], dict[str, int], int]:
     """Roles and bits of tensors, and the bits of all others."""
 
     def bits(value: Any, *path: str) -> int:
@@ -122,7 +203,7 @@ def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Rol
 
     roles: dict[str, Role] = {}
     widths: dict[str, int] = {}
-    default = bits(document.data.get("bits", 16), "bits")
+    default = bits(document.data.get("bits", otherwise), "bits")
     given = document.data.get("tensors") or {}
     if not isinstance(given, dict):
         problems.append(document.problem(("tensors",), "must be a mapping of tensors to {role: ..., bits: ...}"))
@@ -146,14 +227,14 @@ def _tensors(document: Document, problems: list[Problem]) -> tuple[dict[str, Rol
     return roles, widths, default
 
 
-def _operators(document: Document, problems: list[Problem]) -> tuple[list[str], list[int]]:
-    """The declarations of operators in the notation, and the line of the file on which each stands."""
+def _operators(document: Document, problems: list[Problem]) -> dict[str, _Text]:
+    """The declarations of operators in the notation, by name."""
     given = document.data.get("operators") or {}
     if not isinstance(given, dict):
         problems.append(document.problem(("operators",), "must be a mapping of operators to what they compute",
                                          "such as squared_distance(x, y): (x - y) * (x - y)"))
-        return [], []
-    texts, lines = [], []
+        return {}
+    found = {}
     for head, spec in given.items():
         at = ("operators", head)
         spec = spec if isinstance(spec, dict) else {"value": spec}
@@ -168,9 +249,9 @@ def _operators(document: Document, problems: list[Problem]) -> tuple[list[str], 
         if costs is None:
             hint = "a cost class, a list of them, or {class: number}"
             problems.append(document.problem((*at, "costs"), f"is {short(spec['costs'])}", hint))
-        texts.append(" ".join(f"operator {head} = {spec.get('value')} {costs or ''}".split()))
-        lines.append(document.position(at).line)
-    return texts, lines
+        text = " ".join(f"operator {head} = {spec.get('value')} {costs or ''}".split())
+        found[str(head).partition("(")[0].strip()] = _Text(text, document, document.position(at).line)
+    return found
 
 
 def _costs(given: object) -> str | None:
@@ -186,18 +267,20 @@ def _costs(given: object) -> str | None:
     return "costs " + ", ".join(f"{c} {n}" for c, n in given.items())
 
 
-def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[int]]:
-    """The statements as a text, one per line, and the line of the file on which each stands."""
+def _statements(document: Document, problems: list[Problem], *, optional: bool) -> list[_Text]:
+    """The statements, or the lines of their text."""
     given = document.data.get("einsums")
     if isinstance(given, str):
         texts = given.splitlines()
         first = document.position(("einsums",)).line + (1 if len(texts) > 1 else 0)
-        return given, list(range(first, first + len(texts) + 1))
+        return [_Text(text, document, first + i) for i, text in enumerate(texts)]
+    if given is None and optional:
+        return []
     if not isinstance(given, list) or not given:
         problems.append(document.problem(("einsums",), "must be statements, in a list or one per line",
                                          "such as - Z[m,n] = A[m,k] * B[k,n]"))
-        return "", []
-    texts, lines = [], []
+        return []
+    found = []
     for i, item in enumerate(given):
         if isinstance(item, dict) and len(item) == 1:
             ((label, rest),) = item.items()
@@ -205,18 +288,19 @@ def _statements(document: Document, problems: list[Problem]) -> tuple[str, list[
         if not isinstance(item, str):
             problems.append(document.problem(("einsums", i), f"is {short(item)}", "a statement as text"))
             continue
-        texts.append(" ".join(item.split()))
-        lines.append(document.position(("einsums", i)).line)
-    return "\n".join(texts), lines
+        found.append(_Text(" ".join(item.split()), document, document.position(("einsums", i)).line))
+    return found
 
 
-def _placed(problem: Problem, document: Document, lines: list[int]) -> Problem:
-    """A problem of the notation, at its line in the YAML file; columns, which count from the statement, are dropped."""
+def _placed(problem: Problem, document: Document, lines: list[_Text]) -> Problem:
+    """A problem of the notation, at its line in its file; columns, which count from the statement, are dropped."""
     at = re.match(rf"{re.escape(document.file)}:(\d+):(\d+)", problem.where)
-    if at and int(at[1]) <= len(lines):
-        rest = problem.where[at.end():]
-        return replace(problem, where=f"{document.file}:{lines[int(at[1]) - 1]}{rest}")
+    if at:
+        line = lines[min(int(at[1]), len(lines)) - 1]
+        return replace(problem, where=f"{line.document.file}:{line.line}{problem.where[at.end():]}")
     named = re.search(r"no tensor '([^']*)'", problem.what)
-    if named and ("tensors", named[1]) in document.positions:
-        return replace(problem, where=document.where(("tensors", named[1])))
+    for source in dict.fromkeys((document.file, *(line.document.file for line in lines))):
+        held = document if source == document.file else next(x.document for x in lines if x.document.file == source)
+        if named and ("tensors", named[1]) in held.positions:
+            return replace(problem, where=held.where(("tensors", named[1])))
     return problem

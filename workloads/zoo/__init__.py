@@ -1,4 +1,4 @@
-"""Models as data, each with its source, loadable by name: Hugging Face configs (JSON) and layer lists (YAML)."""
+"""Models as data, each with its source, by name: Hugging Face configs (JSON), layer lists and cascades (YAML)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ def layer_names() -> list[str]:
     return _names(".yaml")
 
 
+def cascade_names() -> list[str]:
+    """Names of the cascades of Einsums, sorted."""
+    return _names(".yaml", "cascades")
+
+
 def names() -> list[str]:
     """Names of all models of the zoo, sorted."""
-    return sorted([*config_names(), *layer_names()])
+    return sorted([*config_names(), *layer_names(), *cascade_names()])
 
 
-def _names(suffix: str) -> list[str]:
-    return sorted(f.name.removesuffix(suffix) for f in files(__name__).iterdir() if f.name.endswith(suffix))
+def _names(suffix: str, folder: str = "") -> list[str]:
+    inside = files(__name__) / folder if folder else files(__name__)
+    return sorted(f.name.removesuffix(suffix) for f in inside.iterdir() if f.name.endswith(suffix))
 
 
 def load(name: str) -> dict[str, Any]:
@@ -40,7 +46,12 @@ def layers_text(name: str) -> str:
     return _text(name, layer_names(), ".yaml")
 
 
-def _text(name: str, known: list[str], suffix: str) -> str:
+def cascade_text(name: str) -> str:
+    """A cascade, as `text.loads_cascade` takes it. Raises BadInput for a name that is not there."""
+    return _text(name, cascade_names(), ".yaml", "cascades/")
+
+
+def _text(name: str, known: list[str], suffix: str, folder: str = "") -> str:
     if name not in known:
         raise BadInput(f"no model '{name}' in the zoo ({nearest(name, known)})")
-    return (files(__name__) / f"{name}{suffix}").read_text(encoding="utf-8")
+    return (files(__name__) / f"{folder}{name}{suffix}").read_text(encoding="utf-8")

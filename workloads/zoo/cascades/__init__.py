@@ -1,0 +1,1 @@
+"""Cascades of Einsums, each with its source."""
