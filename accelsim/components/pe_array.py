@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from ..arch.component import Price
-from ..arch.energy import operation
-from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, Quantity
-from ..ir import COST_CLASSES, Einsum
-from .base import Cost, Extents, IntArray, SpatialOption, bytes_of
+from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantity
+from ..ir import COST_CLASSES, Contraction, Einsum, contraction
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
-from .systolic import SystolicArray
 
+Dataflow = Literal["os", "ws", "is"]
 ELEMENTWISE = "elementwise"
 
 
-class PeArray(SystolicArray):
-    """A systolic array whose elements also run operators that are no contraction, `rates[class]` of them per cycle.
+class PeArray(ComputeUnit):
+    """rows × cols elements that run contractions O[g,m,n] = sum(k) A[g,m,k] * B[g,k,n] and element-wise operators.
 
-    Contractions have the dataflows of `SystolicArray`, but what an element makes, or holds while the other operand
-    streams past, lies in its own registers, where element-wise operators leave it and find it: nothing is shifted in or
-    out between folds (the 2D array of Nayak et al., "FuseMax", MICRO 2024, section V). A fold takes its streamed length
-    K (os), M (ws) or N (is); one of os, whose operands both come from outside, has a fill of `rows` cycles, which is
-    latency with `overlap` and service without.
+    A is the Einsum's first input and B its second. Outputs (os), the second operand (ws) or the first (is) lie in the
+    elements' registers while the rest streams past, and element-wise operators leave and find their operands there:
+    nothing is shifted in or out between folds (the 2D array of Nayak et al., "FuseMax", MICRO 2024, section V).
 
-    Other Einsums take, summed over their cost classes, ceil(operations / (rows · cols · arrays · rate)) cycles, as on
-    that many lanes of a vector unit; a reduction along the array is one operation per point.
+    ========  =========================  ===============
+    dataflow  folds                      cycles per fold
+    ========  =========================  ===============
+    os        ceil(M/rows)·ceil(N/cols)  K
+    ws        ceil(K/rows)·ceil(N/cols)  M
+    is        ceil(K/rows)·ceil(M/cols)  N
+    ========  =========================  ===============
+
+    Where both operands stream in (os), each fold has a fill of `rows` cycles besides: that of the first one is latency
+    with `overlap`, those of all are service without. Other Einsums take, summed over their cost classes,
+    ceil(operations / (rows · cols · rate)) cycles, as on so many lanes of a vector unit; a reduction is one operation
+    per point. Neither is ever faster than the bandwidth of the array's memory allows.
     """
 
-    kind: Literal["pe_array"] = "pe_array"  # type: ignore[assignment]
+    kind: Literal["pe_array"] = "pe_array"
+    rows: Annotated[int, Field(ge=1, le=2**20, description="Processing elements per column.")]
+    cols: Annotated[int, Field(ge=1, le=2**20, description="Processing elements per row.")]
+    dataflows: Annotated[
+        tuple[Dataflow, ...],
+        Field(description="What may be stationary: outputs (os), second (ws) or first (is) operand."),
+    ] = ("os", "ws", "is")
+    overlap: Annotated[bool, Field(description="Fills hide behind the neighbouring folds.")] = False
     rates: Annotated[
         Mapping[str, Rate],
         Field(description="Operations per element and cycle by cost class, outside contractions; 0 unless given."),
     ] = Field(default_factory=dict)
+    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energies.")] = "float"
+    mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 16
+    accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of partial sums.")] = 32
+    mac_energy: Annotated[Energy | None, Field(description="Of one multiply-accumulate.")] = None
+    register_energy: Annotated[
+        EnergyPerByte | None, Field(description="Of the elements' registers, per byte of the operands of a MAC.")
+    ] = None
     energies: Annotated[
         Mapping[str, Energy], Field(description="Of one operation, by cost class, outside contractions.")
     ] = Field(default_factory=dict)  # fmt: skip
@@ -46,29 +69,42 @@ class PeArray(SystolicArray):
         {**dict.fromkeys(COST_CLASSES, ENERGY), "register": ENERGY_PER_BYTE}
     )
 
+    @field_validator("dataflows")
+    @classmethod
+    def _distinct(cls, value: tuple[Dataflow, ...]) -> tuple[Dataflow, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"name at least one dataflow, none twice ({', '.join(get_args(Dataflow))})")
+        return value
+
     @field_validator("rates", "energies")
     @classmethod
     def _classes(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         if "mac" in value:
-            raise ValueError("`mac` is not a class of element-wise operators (see mac_energy)")
+            raise ValueError("`mac` is no class of element-wise operators (see mac_energy)")
         return check_classes(value)
 
     @property
     def elements(self) -> int:
         """Processing elements."""
-        return self.rows * self.cols * self.arrays
+        return self.rows * self.cols
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.elements), **{c: float(self.elements * r) for c, r in self.rates.items() if r}}
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
-        """Dataflows for a contraction, else ``elementwise`` with the last ranks of the iteration space on the array."""
-        if einsum.is_contraction:
-            return super().spatial_options(einsum)
+        """Dataflows of a contraction, fewest cycles first; else ``elementwise``, with the last ranks on the array."""
+        c = contraction(einsum)
+        if c is not None:
+            cycles = {}
+            for dataflow in self.dataflows:
+                sizes = [np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k)]
+                cycles[dataflow] = int(sum(self._timing(dataflow, *sizes)[:2]))
+            return tuple(_option(d, c) for d in sorted(self.dataflows, key=lambda d: cycles[d]))
         if unable(einsum, self.rates):
             return ()
         ranks = [r for r, size in einsum.sizes.items() if size > 1][-2:]
-        return (SpatialOption(ELEMENTWISE, dict(zip(ranks, ("rows", "columns")[-len(ranks) :], strict=True))),)
+        along = ("rows", "columns")[2 - len(ranks) :]
+        return (SpatialOption(ELEMENTWISE, dict(zip(ranks, along, strict=True))),)
 
     def cost(
         self,
@@ -80,39 +116,67 @@ class PeArray(SystolicArray):
         resumed: bool = False,
         unfinished: bool = False,
     ) -> Cost:
-        """Cost of tiles, see the class; element-wise operations are counted by cost class.
+        """Cost of tiles, see the class; ``mac`` and ``register``, or operations by cost class, are counted.
 
         Raises:
             BadInput: the array cannot run the Einsum so.
         """
-        if einsum.is_contraction:
-            return super().cost(einsum, option, extents, bits, resumed=resumed, unfinished=unfinished)
-        missing = unable(einsum, self.rates)
-        if missing or option.variant != ELEMENTWISE:
-            why = f"it has no rate of {', '.join(missing)}" if missing else f"no option `{option.variant}`"
-            raise refuse(self.name or self.kind, einsum, why)
         points = Points(einsum, extents)
-        actions = operations(einsum, points)
-        cycles = cycles_of(actions, points.one, self.elements, self.rates)
-        reads = tuple(bytes_of(points.of(a.ranks), b) for a, b in zip(einsum.inputs, bits[:-1], strict=True))
+        c = contraction(einsum)
+        if c is None:
+            self._check(einsum, option, (ELEMENTWISE,))
+            actions = operations(einsum, points)
+            service, latency = cycles_of(actions, points.one, self.elements, self.rates), np.zeros_like(points.one)
+            reads = tuple(bytes_of(points.of(a.ranks), b) for a, b in zip(einsum.inputs, bits[:-1], strict=True))
+        else:
+            self._check(einsum, option, self.dataflows)
+            g, m, n, k = (points.of(frozenset(ranks)) for ranks in (c.g, c.m, c.n, c.k))
+            slices = -(-bits[0] // self.mac_bits) * -(-bits[1] // self.mac_bits)
+            service, latency, a_times, b_times = self._timing(option.variant, g, m, n, k * slices)
+            macs = g * m * n * k * slices
+            actions = {"mac": macs, "register": bytes_of(macs, bits[0] + bits[1] + self.accumulator_bits)}
+            reads = (bytes_of(g * m * k * a_times, bits[0]), bytes_of(g * k * n * b_times, bits[1]))
         results = points.of(einsum.output.ranks)
         writes = bytes_of(results, self.accumulator_bits if unfinished else bits[-1])
         partial = bytes_of(results, self.accumulator_bits) * resumed
         fed = self.feed_cycles(reads, writes, partial)
-        return Cost(np.maximum(cycles, fed), np.zeros_like(points.one), reads, writes, partial, actions)
+        return Cost(np.maximum(service, fed), latency, reads, writes, partial, actions)
 
-    def _cycles(self, dataflow: str, folds: IntArray, stream: IntArray) -> tuple[IntArray, IntArray]:
-        """As of the systolic array, without shifting in and out."""
+    def _check(self, einsum: Einsum, option: SpatialOption, able: Sequence[str]) -> None:
+        missing = [] if einsum.is_contraction else unable(einsum, self.rates)
+        if missing or option.variant not in able:
+            why = f"it has no rate of {', '.join(missing)}" if missing else f"no `{option.variant}` ({', '.join(able)})"
+            raise refuse(self.name or self.kind, einsum, why)
+
+    def _timing(
+        self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        """Cycles, latency, and how often the first and the second operand are read."""
+        along_rows, along_cols, stream = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[dataflow]
+        row_folds, col_folds = -(-along_rows // self.rows), -(-along_cols // self.cols)
         fill = self.rows if dataflow == "os" else 0
-        exposed = 0 if "fill" in self.hidden else fill
-        return folds * (stream + exposed), np.full_like(folds, fill - exposed)
+        exposed = 0 if self.overlap else fill
+        once = np.ones_like(g)
+        a_times, b_times = {"os": (col_folds, row_folds), "ws": (col_folds, once), "is": (once, col_folds)}[dataflow]
+        service = g * row_folds * col_folds * (stream + exposed)
+        return service, np.full_like(service, fill - exposed), a_times, b_times
 
     def prices(self) -> Mapping[str, Price]:
+        def price(key: str, cost_class: str, stated: float | None) -> Price:
+            return Price(key, stated, operation(cost_class, self.arithmetic, self.mac_bits, self.technology_nm))
+
         return {
-            **super().prices(),
-            **{
-                c: Price(f"energies.{c}", self.energies.get(c),
-                         operation(c, self.arithmetic, self.mac_bits, self.technology_nm))
-                for c, rate in self.rates.items() if rate
-            },
-        }  # fmt: skip
+            "mac": price("mac_energy", "mac", self.mac_energy),
+            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
+            **{c: price(f"energies.{c}", c, self.energies.get(c)) for c, rate in self.rates.items() if rate},
+        }
+
+    def default_area(self) -> Figure | None:
+        """That of the MACs; registers and control are left out where the cited figure leaves them out."""
+        mac = mac_area(self.arithmetic, self.mac_bits, self.technology_nm)
+        return None if mac is None else Figure(mac.value * self.elements, f"{self.elements} MACs: {mac.source}")
+
+
+def _option(dataflow: Dataflow, c: Contraction) -> SpatialOption:
+    rows, cols = {"os": (c.m, c.n), "ws": (c.k, c.n), "is": (c.k, c.m)}[dataflow]
+    return SpatialOption(dataflow, dict.fromkeys(rows, "rows") | dict.fromkeys(cols, "columns"))

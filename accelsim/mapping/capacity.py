@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
-from .counting import Tally, Use, stay_bytes, tile_bytes
+from .counting import Tally, Use, stay_bytes, steps_kept, tile_bytes
 from .scope import Place, Scope, within
 from .tree import Move, Par, Pipe, Position, Stay, format_position
 
@@ -128,7 +128,10 @@ def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, 
 
 def _made(scope: Scope, maker: Place, depth: int) -> int:
     use = Use(maker, maker.levels[:depth], (maker.einsum.output,))
-    return tile_bytes(scope, [use], [maker.extents(depth)])
+    extents, steps = maker.extents(depth), steps_kept(scope, maker)
+    if steps is not None:
+        extents[maker.einsum.iterative] = min(extents[maker.einsum.iterative], steps)
+    return tile_bytes(scope, [use], [extents])
 
 
 # -- peaks -----------------------------------------------------------------------------------------------------------

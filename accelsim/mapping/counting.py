@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from ..ir import Access
+from ..ir import Access, Einsum
 from .scope import Level, Place, Scope
 from .tree import BODY, Iterate, Loop, Move, Position, Stay
 
@@ -91,6 +91,37 @@ def stay_bytes(scope: Scope, stay: Stay) -> int:
     if not uses:
         return scope.whole_bytes(stay)
     return max(tile_bytes(scope, uses, extents) for extents, _ in _tiles(scope, uses)) * scope.instances(stay)
+
+
+def stepped_dimension(einsum: Einsum) -> int | None:
+    """The dimension of its result along which a recurrence steps; None for other Einsums."""
+    found = (d for d, index in enumerate(einsum.output.indices) if einsum.iterative in index.ranks)
+    return next(found, None) if einsum.iterative else None
+
+
+def steps_kept(scope: Scope, place: Place) -> int | None:
+    """Steps of a recurrence's result that are kept for those who read it; None: all of them.
+
+    Readers in the loop over its steps need the current ones and those that they read late; readers after it only the
+    last one.
+    """
+    einsum, rank = place.einsum, place.einsum.iterative
+    dim = stepped_dimension(einsum)
+    depth = max((d for d, level in enumerate(place.levels) if level.rank == rank), default=-1)
+    if dim is None or depth < 0:
+        return None
+    made, late = einsum.output.indices[dim], 0
+    for reader in scope.readers.get(scope.names.stored(einsum.output.tensor), ()):
+        for access in reader.einsum.inputs:
+            if scope.names.stored(access.tensor) != scope.names.stored(einsum.output.tensor) or reader is place:
+                continue
+            index = access.indices[dim]
+            inside = len(reader.levels) > depth and reader.levels[depth].at == place.levels[depth].at
+            if inside and index.ranks and reader.levels[depth].rank in index.ranks:
+                late = max(late, made.offset - index.offset)
+            elif index.bounds(reader.einsum.sizes)[0] < made.bounds(einsum.sizes)[1]:
+                return None
+    return place.extents(depth + 1)[rank] + late
 
 
 def points(scope: Scope) -> dict[str, int]:

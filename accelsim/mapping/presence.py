@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
 from ..ir import Access, Role
-from .counting import access_bytes
+from .counting import access_bytes, stepped_dimension
 from .scope import Place, Scope, overlap, within, within_loops
 from .tree import BODY, Iterate, Loop, Move, Position, Stay, format_position
 
@@ -309,11 +309,18 @@ class Presence:
                 )
                 return
         out = maker.einsum.output
-        if out.tensor == access.tensor and len(self.scope.writers[self.names.stored(out.tensor)]) == 1:
+        writers = self.scope.writers[self.names.stored(out.tensor)]
+        stepped = next((stepped_dimension(w.einsum) for w in writers if w.einsum.iterative), None)
+        if out.tensor == access.tensor and (len(writers) == 1 or stepped is not None):
             piped = self.scope.handed(maker, reader) is not None or self._one_tile(maker, reader)
             missing = any(
-                self._misses(maker, reader, access, dim, depth, piped=piped) for dim in range(len(access.indices))
+                self._misses(maker, reader, access, dim, depth, piped=piped)
+                for dim in range(len(access.indices))
+                if dim != stepped
             )
+            if stepped is not None and maker.einsum.iterative:  # earlier steps there are, from iterations before
+                _, last = out.indices[stepped].bounds(made)
+                missing |= access.indices[stepped].bounds(read)[1] > last
         elif any(isinstance(level.node, Loop) and level.node.halo for level in maker.levels[:depth]):
             missing = False  # each writer makes all that is read of its part
         else:
