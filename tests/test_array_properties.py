@@ -23,6 +23,8 @@ UNITS = {
     "systolic": "{kind: systolic, memory: sram, rows: 8, cols: 4, mac_bits: 16}",
     "overlapping": "{kind: systolic, memory: sram, rows: 8, cols: 4, mac_bits: 16, overlap: true}",
     "several": "{kind: systolic, memory: sram, rows: 4, cols: 4, arrays: 2, mac_bits: 16}",
+    "dealt": """{kind: systolic, memory: sram, rows: 4, cols: 4, arrays: 2, mac_bits: 16,
+      deals: [rows, columns, contraction, groups], multicast: false}""",
     "spatial": """{kind: spatial, memory: sram, dimensions: {rows: 8, columns: 4}, mac_bits: 16,
       registers: {weight: {capacity: 32 B}, output: {capacity: 16 B}}}""",
     "streaming": "{kind: spatial, memory: sram, dimensions: {rows: 8, columns: 4}, mac_bits: 16}",
