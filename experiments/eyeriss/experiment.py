@@ -1,213 +1,212 @@
-"""Eyeriss (ISSCC 2016, JSSC 2017): AlexNet's convolutions on the chip, by its published mapping and bandwidths.
+"""Eyeriss (ISSCC 2016, JSSC 2017): AlexNet's and VGG-16's convolutions by the chip's mapping and published bandwidths.
 
-The mapping is the paper's: of every layer which filters, channels, rows and images a processing pass and the buffer
-have. Nothing is fitted to the measured times.
+Nothing is fitted to measured times: `row_stationary` carries out the mapping of each layer, and what the array waits
+for follows from the bandwidths in the machine file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 
 from ... import simulate
 from ...arch.architecture import Architecture
-from ...arch.layout import Layout, Spread
 from ...arch.loader import load_spec
-from ...components.spatial import SpatialArray
-from ...ir import Einsum, Workload, standalone
-from ...ir.build import WorkloadBuilder
-from ...mapping.tree import BODY, Loop, Mapping, Move, Node, Op, Stay
+from ...ir import standalone
 from ...report import Report
 from ...workloads import load_model
-from ..loader import Row, table
+from ..loader import Row
+from .layers import BATCH, TITLES, Layer, layers, workload
+from .row_stationary import active_pes, mapping
 
-BATCH, VGG_BATCH = 4, 3
 JSSC = "Chen et al., JSSC 52(1), 2017"
-LINK = (
-    "maps cross the link uncompressed here; and where the buffer has no room for a second tile, loads wait for all of "
-    "the first"
-)
+ISCA = "Chen, Emer and Sze, ISCA 2016, figure 10"
+IDEAL = "map_strategy.py of stanford-mast/nn_dataflow at 200 MHz, rounded to 0.1 ms"
+FILTERS = {"memories.filters.capacity": "16 KiB"}
+"""The 8 KiB of the chip hold the filters of the next pass, those at work are in registers of the PEs. Here what an Op
+reads stays in its buffer until the Op ends, so that a second 8 KiB stand for the registers."""
+FREE_LINK = {"memories.dram.bandwidth": "unlimited", "memories.dram.latency": "0 ns"}
+LIMITS: Mapping[str, Mapping[str, object]] = {
+    "filters": {"units.pes.network.weight": "unlimited", "memories.filters.bandwidth": "unlimited"},
+    "inputs": {"units.pes.network.input": "unlimited"},
+    "partial sums": {"units.pes.network.output": "unlimited"},
+}
+"""What the array waits for, and the bandwidths without which it does not."""
+UNLIMITED = {k: v for limit in LIMITS.values() for k, v in limit.items()} | {"memories.glb.bandwidth": "unlimited"}
+ELSEWHERE = ("alexnet", "conv3")
+"""The layer whose published accesses to the buffer are not those of its published mapping."""
+LEVELS = ("register files", "multipliers", "network of PEs", "buffer", "DRAM")
+TOLERANCE = {"processing time": 0.1, "total time": 0.125, "DRAM traffic, compressed": 0.125, "buffer accesses": 0.02}
+"""Of single layers."""
+SUM_TOLERANCE = {"processing time": 0.06, "total time": 0.06, "DRAM traffic, compressed": 0.1, "buffer accesses": 0.02}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution with padding included in its input, and how the chip maps it (JSSC 2017, table II; ISCA 2016).
-
-    Attributes:
-        m, n, e: channels of results whose sums stay in the buffer, images there, and rows of results there.
-        p, q: filters and channels that a PE works on in turn.
-        r, t: sets of PEs with other channels, and with other filters.
-    """
-
-    name: str
-    channels: int
-    side: int
-    filters: int
-    kernel: int
-    stride: int
-    groups: int
-    m: int
-    n: int
-    e: int
-    p: int
-    q: int
-    r: int
-    t: int
-
-    @property
-    def rows(self) -> int:
-        """Of results, and columns."""
-        return (self.side - self.kernel) // self.stride + 1
+def machine(values: Mapping[str, object] | None = None, *, free_link: bool = False) -> Architecture:
+    """The chip with its link to DRAM, or with one that takes no time, and some values of its file changed."""
+    return load_spec("eyeriss").with_values({**FILTERS, **(FREE_LINK if free_link else {}), **(values or {})}).build()
 
 
-LAYERS = (
-    Layer("conv1", 3, 227, 96, 11, 4, 1, m=96, n=1, e=7, p=16, q=1, r=1, t=2),
-    Layer("conv2", 96, 31, 256, 5, 1, 2, m=64, n=1, e=27, p=16, q=2, r=1, t=1),
-    Layer("conv3", 256, 15, 384, 3, 1, 1, m=64, n=4, e=13, p=16, q=4, r=1, t=4),
-    Layer("conv4", 384, 15, 384, 3, 1, 2, m=64, n=4, e=13, p=16, q=3, r=2, t=2),
-    Layer("conv5", 384, 15, 256, 3, 1, 2, m=64, n=4, e=13, p=16, q=3, r=2, t=2),
-)
-
-
-def workload(layer: Layer) -> Workload:
-    """One layer of AlexNet for four images."""
-    b = WorkloadBuilder(layer.name)
-    x = b.input("input", (BATCH, layer.channels, layer.side, layer.side))
-    w = b.weight("weight", (layer.filters, layer.channels // layer.groups, layer.kernel, layer.kernel))
-    b.output(b.conv(x, w, None, (layer.stride,) * 2, groups=layer.groups, name="conv"))
-    return b.build()
-
-
-def spreads(layer: Layer, arch: Architecture) -> tuple[Spread, ...]:
-    """Sets of filter rows by rows of results, strips stacked, others beside them: along the columns where their rows
-    leave room for it."""
-    pes = arch.units["pes"]
-    assert isinstance(pes, SpatialArray)
-    wide = min(layer.e, pes.dimensions["columns"])
-    beside = "columns" if wide * layer.t <= pes.dimensions["columns"] else "rows"
-    found = (
-        Spread("r", "rows", layer.kernel), Spread("p", "columns", wide), Spread("p", "rows", -(-layer.e // wide)),
-        Spread("c", "rows", layer.r), Spread("m", beside, layer.t),
-    )  # fmt: skip
-    return tuple(s for s in found if s.factor > 1)
-
-
-def mapping(layer: Layer, arch: Architecture, einsum: Einsum) -> Mapping:
-    """The paper's mapping: images and rows in the buffer, then channels, then passes over filters."""
-    filters, channels = layer.p * layer.t, layer.q * layer.r
-    inside = (("n", 1), ("q", 1), ("c", layer.r), ("s", 1))
-    layout = Layout(spreads(layer, arch), inside, {"weight": 0, "input": 2, "output": 2})
-    loops = [("n", layer.n), ("g", 1), ("p", layer.e), ("m", layer.m), ("c", channels), ("m", filters)]
-    loops = [(r, t) for i, (r, t) in enumerate(loops) if r in einsum.sizes and (i == 5 or t < einsum.sizes[r])]
-    node: Node = Op("conv", "pes", "spatial", layout)
-    for rank, tile in reversed(loops):
-        node = Loop(rank, tile, node)
-    at = tuple(BODY for _ in loops)
-    stored = at[: 1 + max(i for i, (r, _) in enumerate(loops[:-2]) if r in einsum.output.ranks)] if loops[:-2] else ()
-    outputs = layer.m * layer.n * layer.e * layer.rows * 2
-    high = (layer.e - 1) * layer.stride + layer.kernel
-    inputs = channels * layer.n * high * layer.side * 2
-    weights = filters * channels * layer.kernel**2 * 2
-    glb, buffer = arch.memories["glb"].capacity, arch.memories["filters"].capacity
-    moves = (
-        Move("input", "dram", "glb", at[:-1], at[:-1], 2 if 2 * inputs + outputs <= glb else 1),
-        Move("weight", "dram", "filters", at, at, 2 if 2 * weights <= buffer else 1),
-        Move("conv", "glb", "dram", stored, stored, 1, store=True),
-    )
-    stays = tuple(Stay(name, "dram", (), ()) for name in ("input", "weight", "conv"))
-    return Mapping(layer.name, arch.name, node, stays, moves)
-
-
-def machine(*, free_link: bool) -> Architecture:
-    """The chip, with its link to DRAM or with one that takes no time."""
-    spec = load_spec("eyeriss")
-    free = {"memories.dram.bandwidth": "unlimited", "memories.dram.latency": "0 ns"}
-    return (spec.with_values(free) if free_link else spec).build()
-
-
-def run(layer: Layer, arch: Architecture) -> Report:
-    model = workload(layer)
+def run(layer: Layer, arch: Architecture, *, compressed: bool = False) -> Report:
+    """One layer by the chip's mapping; `compressed`: its feature maps cross the link in the chip's code."""
+    model = workload(layer, compressed=compressed)
     einsum = next(e for e, _ in model.einsums())
     return simulate(arch, model, mapping=mapping(layer, arch, einsum))
 
 
-def active_pes(layer: Layer, arch: Architecture) -> int:
-    """PEs that work in a full step."""
-    extent = {"r": layer.kernel, "p": layer.e, "c": layer.q * layer.r, "m": layer.p * layer.t}
-    along = spreads(layer, arch)
-    return prod(min(extent[r], prod(s.factor for s in along if s.rank == r)) for r in extent)
+def milliseconds(layer: Layer, values: Mapping[str, object] | None = None) -> float:
+    """Processing time: what the layer takes if the link takes none."""
+    return run(layer, machine(values, free_link=True)).latency_s * 1e3
 
 
-def compressed_words(tensor_bytes: float, zeros: float) -> float:
-    """Words of 16 bits that a feature map takes with the chip's run-length code: three runs of zeros (5 bits each) and
-    the values after them (16 bits) in 64 bits (JSSC 2017, section IV-D); as it is where that is no fewer."""
-    return tensor_bytes / 2 * min(1.0, (1 - zeros) * 64 / 3 / 16)
+def waits(layer: Layer) -> dict[str, float]:
+    """Share of the processing time that is saved where one of the `LIMITS` is lifted."""
+    whole = milliseconds(layer)
+    return {name: 1 - milliseconds(layer, limit) / whole for name, limit in LIMITS.items()}
 
 
-def off_chip_bytes(report: Report) -> dict[str, float]:
-    """Bytes that cross the link, by tensor."""
-    moved: dict[str, float] = {}
+def buffer_megabytes(layer: Layer, report: Report) -> float:
+    """Accesses to the buffer as the paper's tables count them, which shows in their figures.
+
+    These are inputs that the array reads, sums that it reads and writes, and results on their way out; of VGG-16 the
+    filters too, in units of 2^20 bytes.
+    """
+    counted = {("glb", "conv", "read"), ("glb", "conv", "write"), ("glb", "input", "read")}
+    if layer.network == "vgg16":
+        counted.add(("filters", "weight", "read"))
+    found = sum(r.count for r in report.energy if (r.component, r.tensor, r.action) in counted)
+    return found / (2**20 if layer.network == "vgg16" else 1e6)
+
+
+def link_megabytes(report: Report) -> float:
+    return sum(report.traffic_bytes["dram"].values()) / 1e6
+
+
+def energy_by_level(report: Report) -> dict[str, float]:
+    """Joules of every level, by `LEVELS`."""
+    found = dict.fromkeys(LEVELS, 0.0)
     for row in report.energy:
-        if row.component == "dram" and row.action in ("read", "write"):
-            moved[row.tensor] = moved.get(row.tensor, 0) + row.count
-    return moved
+        if row.component == "pes":
+            level = {"mac": "multipliers", "transfer": "network of PEs"}.get(row.action, "register files")
+        else:
+            level = "DRAM" if row.component == "dram" else "buffer"
+        found[level] += row.energy_J
+    return found
+
+
+@cache
+def measured(network: str) -> Mapping[str, Mapping[str, float]]:
+    """What the simulator has for the measured quantities of every layer: quantity, then layer."""
+    found: dict[str, dict[str, float]] = {}
+    for layer in layers(network):
+        free = run(layer, machine(free_link=True))
+        whole = run(layer, machine(), compressed=True)
+        values = {"processing time": free.latency_s * 1e3, "total time": whole.latency_s * 1e3,
+                  "buffer accesses": buffer_megabytes(layer, free), "DRAM traffic, compressed": link_megabytes(whole),
+                  "DRAM traffic, not compressed": link_megabytes(free), "MACs": free.macs}  # fmt: skip
+        for quantity, value in values.items():
+            found.setdefault(quantity, {})[layer.name] = value
+    return found
+
+
+COLUMNS = {"processing time": ("processing_ms", "ms"), "total time": ("total_ms", "ms"),
+           "buffer accesses": ("glb_MB", "MB"), "DRAM traffic, compressed": ("dram_MB", "MB")}  # fmt: skip
 
 
 def rows() -> Iterator[Row]:
-    """Processing times, active PEs and DRAM accesses of AlexNet; what is known of the rest, without judgement."""
-    chip, free = machine(free_link=False), machine(free_link=True)
-    records = {r["layer"]: r for r in table(__package__, "alexnet.csv")}
-    zeros = [float(records[layer.name]["zeros_of_input_percent"]) / 100 for layer in LAYERS]
-    processing = total = macs = plain = compressed = 0.0
-    for i, layer in enumerate(LAYERS):
-        record, where = records[layer.name], f"AlexNet, batch {BATCH}, {layer.name}"
-        source = record["source"]
-        yield Row("active PEs", where, float(record["active_pes"]), active_pes(layer, chip), "PEs", 0.0, source)
-        report = run(layer, free)
-        milliseconds = report.latency_s * 1e3
-        processing += milliseconds
-        macs += report.macs
-        yield Row("processing time", where, float(record["processing_ms"]), milliseconds, "ms", 0.1, source)
-        waited = run(layer, chip)
-        total += waited.latency_s * 1e3
-        yield Row("total time", where, float(record["total_ms"]), waited.latency_s * 1e3, "ms", None, source, LINK)
-        moved = off_chip_bytes(waited)
-        plain += sum(moved.values()) / 2
-        after = zeros[min(i + 1, len(LAYERS) - 1)]
-        compressed += moved["weight"] / 2
-        compressed += compressed_words(moved["input"], zeros[i]) + compressed_words(moved["conv"], after)
-    where = f"AlexNet, batch {BATCH}, all convolutions"
-    published = sum(float(r["processing_ms"]) for r in records.values())
-    yield Row("processing time", where, published, processing, "ms", 0.06, JSSC)
-    yield Row("total time", where, sum(float(r["total_ms"]) for r in records.values()), total, "ms", None, JSSC, LINK)
-    yield Row("DRAM accesses per MAC, compressed", where, 0.0029, compressed / macs, "words", 0.1, f"{JSSC}, abstract",
-              "maps compressed by the published share of zeros in the inputs of each layer; a result by that of the "
-              "layer after it")  # fmt: skip
-    yield Row("DRAM accesses per MAC, not compressed", where, None, plain / macs, "words", None, JSSC,
-              "the paper gives the compressed figure")  # fmt: skip
-    yield from _vgg()
+    """Both networks: every layer, then their sums and what follows from these."""
+    for network in BATCH:
+        for layer in layers(network):
+            yield from _layer(layer)
+        yield from _sums(network)
+    yield from _energies()
+    yield _mapped_freely()
 
 
-def _vgg() -> Iterator[Row]:
-    """VGG-16, whose mapping is not published: every convolution alone, by the tile mapper, on the whole chip."""
-    arch, workload = load_spec("eyeriss").build(), load_model("vgg16", batch=VGG_BATCH, bits=16)
-    seconds = words = macs = 0.0
-    waits: dict[str, float] = {}
-    for einsum, times in workload.einsums():
-        if not einsum.is_contraction or einsum.kind != "Conv":
-            continue
-        report = simulate(arch, standalone(workload, einsum))
-        seconds, macs = seconds + times * report.latency_s, macs + times * report.macs
-        words += times * sum(report.traffic_bytes["dram"].values()) / 2
-        cause = report.bottleneck.split(":")[0]
-        waits[cause] = waits.get(cause, 0.0) + times * report.latency_s
-    where, most = f"VGG-16, batch {VGG_BATCH}", max(waits, key=lambda cause: waits[cause])
-    ideal = macs / prod(arch.units["pes"].dimensions.values()) / float(arch.clock)  # type: ignore[attr-defined]
-    yield Row("frame rate", where, 0.7, VGG_BATCH / seconds, "frame/s", None, f"{JSSC}, abstract",
-              f"the chip's mapping is not published; the mapper's is {seconds / ideal:.2f} x the arithmetic, "
-              f"the chip's 2.7 x; {most}")  # fmt: skip
-    yield Row("DRAM accesses per MAC, compressed", where, 0.0035, None, "words", None, f"{JSSC}, abstract",
-              "the zeros of VGG's feature maps are not published by layer")  # fmt: skip
-    yield Row("DRAM accesses per MAC, not compressed", where, None, words / macs, "words", None, JSSC,
+def _layer(layer: Layer) -> Iterator[Row]:
+    source, where = layer.measured["source"], layer.where
+    yield Row("active PEs", where, layer.published("active_pes"), active_pes(layer, machine()), "PEs", 0.0, source)
+    for quantity, (column, unit) in COLUMNS.items():
+        note, tolerance = "", TOLERANCE.get(quantity)
+        if quantity == "processing time":
+            saved = ", ".join(f"{name} {share:.0%}" for name, share in waits(layer).items())
+            note = f"time saved where one bandwidth is lifted: {saved}"
+        if quantity == "buffer accesses" and (layer.network, layer.name) == ELSEWHERE:
+            note, tolerance = "the published count is not that of the published mapping, but of conv4's: next row", None
+        found = measured(layer.network)[quantity][layer.name]
+        yield Row(quantity, where, layer.published(column), found, unit, tolerance, source, note)
+    if (layer.network, layer.name) == ELSEWHERE:
+        as_conv4 = replace(layer, q=3, r=2, t=2)
+        for quantity, found in (("buffer accesses", buffer_megabytes(as_conv4, run(as_conv4, machine(free_link=True)))),
+                                ("processing time", milliseconds(as_conv4))):  # fmt: skip
+            column, unit = COLUMNS[quantity]
+            yield Row(f"{quantity}, mapped as conv4", where, layer.published(column), found, unit, TOLERANCE[quantity],
+                      source)  # fmt: skip
+    if layer.measured["unlimited_ms"]:
+        published = layer.published("unlimited_ms")
+        yield Row("processing time, bandwidths unlimited", where, published, milliseconds(layer, UNLIMITED), "ms",
+                  0.05 / published, IDEAL)  # fmt: skip
+
+
+def _sums(network: str) -> Iterator[Row]:
+    where, found = f"{TITLES[network]}, all convolutions", measured(network)
+    macs = sum(found["MACs"].values())
+    compressed, plain = (
+        sum(found[f"DRAM traffic, {way}"].values()) * 1e6 / 2 / macs for way in ("compressed", "not compressed")
+    )
+    for quantity, (column, unit) in COLUMNS.items():
+        without = ELSEWHERE[1] if (network, quantity) == (ELSEWHERE[0], "buffer accesses") else ""
+        kept = [layer for layer in layers(network) if layer.name != without]
+        yield Row(quantity, where + (f" but {without}" if without else ""), sum(x.published(column) for x in kept),
+                  sum(found[quantity][x.name] for x in kept), unit, SUM_TOLERANCE[quantity], JSSC)  # fmt: skip
+    rate = BATCH[network] / sum(found["total time"].values()) * 1e3
+    published = {"alexnet": (34.7, 0.0029), "vgg16": (0.7, 0.0035)}[network]
+    yield Row("frame rate", where, published[0], rate, "frame/s", 0.1, f"{JSSC}, abstract")
+    yield Row("DRAM accesses per MAC, compressed", where, published[1], compressed, "words", 0.1,
+              f"{JSSC}, abstract")  # fmt: skip
+    yield Row("DRAM accesses per MAC, not compressed", where, None, plain, "words", None, JSSC,
               "the paper gives the compressed figure")  # fmt: skip
+
+
+def _energies() -> Iterator[Row]:
+    """By the energies of the machine file.
+
+    Relative to a multiply-accumulate they are per 16-bit word: register 1, between PEs 2, buffer 6, DRAM 200 (ISCA
+    2016, table IV).
+    """
+    whole = dict.fromkeys(LEVELS, 0.0)
+    for layer in layers("alexnet"):
+        found = energy_by_level(run(layer, machine()))
+        more = [level for level in LEVELS if found[level] > found["register files"]]
+        yield Row("levels that take more energy than register files", layer.where, 0, len(more), "levels", 0.0, ISCA)
+        whole = {level: whole[level] + joules for level, joules in found.items()}
+    for level, joules in whole.items():
+        yield Row(f"share of energy, {level}", f"{TITLES['alexnet']}, all convolutions", None,
+                  joules / sum(whole.values()), "fraction", None, ISCA,
+                  "the figure shows bars without numbers: register files take most in convolutions")  # fmt: skip
+
+
+def _mapped_freely() -> Row:
+    """VGG-16 as the tile mapper has it: what the machine could do, not what the chip did."""
+    arch, model = machine(), load_model("vgg16", batch=BATCH["vgg16"], bits=16)
+    convolutions = [(e, times) for e, times in model.einsums() if e.is_contraction and e.kind == "Conv"]
+    seconds = sum(times * simulate(arch, standalone(model, e)).latency_s for e, times in convolutions)
+    return Row("frame rate, mapped freely", f"{TITLES['vgg16']}, all convolutions", 0.7, BATCH["vgg16"] / seconds,
+               "frame/s", None, f"{JSSC}, abstract", "not the chip's mapping: the tile mapper takes more channels in a "
+               "pass, so that fewer sums pass the buffer, and lays other ranks along the array")  # fmt: skip
+
+
+def figure(rows: Sequence[Row]) -> dict[str, object]:
+    """Times of every layer, published and simulated, relative to the published processing time."""
+    kept = [r for r in rows if r.quantity in ("processing time", "total time") and "all" not in r.where]
+    pairs = [(a, b) for a, b in pairwise(kept) if a.where == b.where]
+    names = [a.where for a, _ in pairs]
+    series = {
+        "processing, published": [1.0 for _ in pairs],
+        "processing, accelsim": [(a.accelsim or 0) / (a.published or 1) for a, _ in pairs],
+        "total, published": [(b.published or 0) / (a.published or 1) for a, b in pairs],
+        "total, accelsim": [(b.accelsim or 0) / (a.published or 1) for a, b in pairs],
+    }
+    data = [{"type": "bar", "name": name, "x": names, "y": values} for name, values in series.items()]
+    return {"data": data, "layout": {"barmode": "group", "yaxis": {"title": "time / published processing time"}}}
