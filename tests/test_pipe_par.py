@@ -208,7 +208,7 @@ def test_loop_around_seq_runs_one_iteration_after_the_other() -> None:
     assert ran.spans("load A") == [(0, 2), (48, 50)]
     assert ran.spans("C") == [(6, 38), (50, 82)]
     assert ran.finish == 92
-    assert ran.bound == 64  # B comes in while both children run: no barrier is sure between them
+    assert ran.bound == 64 + 16  # B comes in while both children run, but of the Ops one waits for the other
     free = run(machine(UNLIMITED), cascade(TWO, **FOUR), mapped(root, moves, "A B D", "C"))
     assert free.finish == 2 * (32 + 8)
 
@@ -269,7 +269,7 @@ def test_a_prefetch_hides_behind_the_child_before() -> None:
 
 def test_a_prefetch_takes_its_traffic_over_the_barrier() -> None:
     # C takes 64 ticks, Y 32, and W 64 at half a byte per tick. Fetched beside C, W is hidden: the bounds of the two
-    # children, 64 and max(64, 32), must not be added up.
+    # children, 64 and max(64, 32), must not be added up, but those of their Ops, 64 and 32.
     text = "C[m,n] = A[m,k] * B[k,n]; Y[i] = max(W[i], 0)"
     root = Seq((array("C"), vector("Y")))
 
@@ -278,7 +278,7 @@ def test_a_prefetch_takes_its_traffic_over_the_barrier() -> None:
         return run(machine("0.5 GB/s"), cascade(text, i=32, **FOUR), mapping, replayed=False)
 
     assert fetched("0").finish == 64 + 32
-    assert fetched("0").bound == 64
+    assert fetched("0").bound == 64 + 32
     assert fetched("1").finish == 64 + 64 + 32
     assert fetched("1").bound == 64 + 64
 

@@ -28,6 +28,8 @@ class Phase:
     actions: tuple[tuple[Hashable, int], ...] = ()
     """(name, count) each"""
     segment: int = 0
+    chain: int = NONE
+    part: int = NONE
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ class ProgramBuilder:
             phase_work=_column([p.work for p in phases]),
             phase_arg=_column([p.arg for p in phases]),
             phase_segment=_column([p.segment for p in phases]),
+            phase_chain=_column([p.chain for p in phases]),
+            phase_part=_column([p.part for p in phases]),
             in_ptr=ins[0],
             in_fifo=ins[1][:, 0].copy(),
             in_need=ins[1][:, 1].copy(),

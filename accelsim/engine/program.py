@@ -141,6 +141,10 @@ class Program:
     phase_arg: IntArray
     phase_segment: IntArray
     """[p] the stretch between two barriers in which the phase runs, for the program bound."""
+    phase_chain: IntArray
+    """[p] the chain of parts in its segment to which the phase belongs, or NONE. Parts of one chain never overlap."""
+    phase_part: IntArray
+    """[p] its part of that chain."""
     in_ptr: IntArray
     in_fifo: IntArray
     in_need: IntArray

@@ -25,7 +25,7 @@ from ..ir import Workload
 from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
 from .addresses import addresses
 from .costs import OpCosts, option_of
-from .order import Gate, gates, last_ops, segment_key, tied_children, within
+from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
 from .ports import Port, Route, ServerSet, route
 from .schedule import Block, Place, nest_schedule
@@ -71,6 +71,8 @@ class Actor:
     extra: dict[Hashable, int] = field(default_factory=dict)
     """Actions counted at its very first firing, on behalf of transfers that take no time."""
     reload: bool = False
+    chain: tuple[int, int] = (NONE, NONE)
+    """Its chain, and its part of that, for the program bound."""
 
 
 def lower(arch: Architecture, workload: Workload, mapping: Mapping) -> Program:
@@ -112,6 +114,8 @@ class _Lowering:
         self.servers = ServerSet(self.builder, arch)
         self.tied = tied_children(mapping)
         self.segments: dict[Position, int] = {}
+        self.parts_of_chains: dict[tuple[Position, Position], int] = {}
+        self.chains: dict[Position, int] = {}
         self.actors: list[Actor] = []
         self.op_actor: dict[Position, Actor] = {}
         self.chain: dict[int, list[Actor]] = {}
@@ -147,6 +151,12 @@ class _Lowering:
         key = segment_key(self.mapping.root, self.tied, at)
         return self.segments.setdefault(key, len(self.segments))
 
+    def _chain(self, leaf: Leaf) -> tuple[int, int]:
+        """Of an Op, its chain and part for the program bound; Moves may run beside any part and have none."""
+        key = chain_key(self.mapping.root, leaf.at)
+        chain = self.chains.setdefault(key[0], len(self.chains))
+        return chain, self.parts_of_chains.setdefault(key, len(self.parts_of_chains))
+
     def _add(self, name: str, label: ActorLabel, server: int, leaf: Leaf, depth: int, at: Position) -> Actor:
         index = self.builder.actor(name, server=server, label=label)
         actor = Actor(index, leaf, depth, self._segment(at))
@@ -164,6 +174,7 @@ class _Lowering:
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
         server = self.servers.unit(unit)
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
+        self.op_actor[leaf.at].chain = self._chain(leaf)
 
     def _transfer(self, part: Part, *, reload: bool = False) -> list[Actor]:
         """One actor per port that the Move passes; while one passes on a tile the one before takes the next."""
@@ -437,6 +448,7 @@ class _Lowering:
         if actor.extra and place.first == 0:
             for action, count in actor.extra.items():
                 actions[action] = actions.get(action, 0) + count
+        chain, part = actor.chain
         return Phase(
             work=max(1, work),
             arg=self._address(actor),
@@ -444,6 +456,8 @@ class _Lowering:
             outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := _out_tokens(w, place)) is not None),
             actions=gather_actions(actions),
             segment=actor.segment,
+            chain=chain,
+            part=part,
         )
 
     def _address(self, actor: Actor) -> int:

@@ -140,3 +140,23 @@ def segment_key(root: Node, tied: dict[Position, tuple[bool, ...]], at: Position
                 break
         node = below(node, step)
     return tuple(key)
+
+
+def chain_key(root: Node, at: Position) -> tuple[Position, Position]:
+    """The chain of parts that run strictly one after the other in which the Op at `at` runs, and its part of it.
+
+    A chain is the whole tree, or a child of a Pipe or Par; its parts are the children of the Seqs there, but for what
+    stands in a further Pipe or Par.
+    """
+    chain: Position = ()
+    part: list[int | str] = []
+    node = root
+    for i, step in enumerate(at):
+        if isinstance(node, Pipe | Par):
+            if part:
+                break
+            chain = at[: i + 1]
+        elif isinstance(node, Seq):
+            part += at[len(chain) + len(part) : i + 1]
+        node = below(node, step)
+    return chain, tuple(part)

@@ -90,7 +90,15 @@ def stay_bytes(scope: Scope, stay: Stay) -> int:
     ]
     if not uses:
         return scope.whole_bytes(stay)
-    return max(tile_bytes(scope, uses, extents) for extents, _ in _tiles(scope, uses)) * scope.instances(stay)
+    steps = [(p.einsum.iterative, n) for p in made if (n := steps_kept(scope, p)) is not None]
+    return scope.instances(stay) * max(
+        tile_bytes(scope, uses, [_of_steps(e, steps) for e in extents]) for extents, _ in _tiles(scope, uses)
+    )
+
+
+def _of_steps(extents: dict[str, int], steps: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Extents of a tile of which so many steps of a recurrence are kept."""
+    return {**extents, **{rank: min(extents[rank], n) for rank, n in steps if rank in extents}}
 
 
 def stepped_dimension(einsum: Einsum) -> int | None:
