@@ -1,4 +1,4 @@
-"""Workloads as a converter to integer arithmetic (TensorFlow Lite) leaves them, which is what published schedules count.
+"""Workloads as a converter to integer arithmetic (TensorFlow Lite) leaves them; published schedules count these.
 
 Batch normalisation behind a contraction is folded into its weights and leaves a bias; elsewhere it is a product and a
 sum. Biases are wide. Padding that is not what TensorFlow calls SAME, which kernels do on the fly, is an operator that

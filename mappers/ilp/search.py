@@ -1,0 +1,140 @@
+"""The best plan in one order, or over a portfolio of orders, with what is known of the best there can be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ...errors import BadInput, DoesNotFit
+from .beam import beam_orders
+from .bound import any_order_bound
+from .check import check_plan
+from .orders import NAMED, Order, default_order, depth_first, minimum_peak
+from .plan import Plan, PlanClaim
+from .problem import GraphProblem, check_order
+from .residency import BYTES, Cost, best_residency
+from .solver import DEFAULT, SolverOptions
+
+FREE = "free"
+FROM_BEAM = 6
+"""Orders of a beam search that the gap model is solved on."""
+
+
+def schedule(
+    problem: GraphProblem,
+    capacity: int,
+    *,
+    order: str | Sequence[int] = FREE,
+    costs: Sequence[Cost] = (BYTES,),
+    options: SolverOptions = DEFAULT,
+    addresses: bool = True,
+) -> Plan:
+    """The plan that costs least.
+
+    Args:
+        problem: what is scheduled.
+        capacity: bytes of the memory.
+        order: ``free``, or ``default``, ``depth_first`` or ``minimum_peak``, or indices of operators.
+        costs: what is minimised: the first, of plans that cost the same the second, and so on.
+        options: of the solver, per program.
+        addresses: find addresses, else the memory is taken to have no fragmentation.
+
+    Returns:
+        The plan, checked by `check_plan`. The bound of its claim holds for its order where that is given, else for any
+        order. Ctrl-C and limits of the solver end the search with the best plan so far.
+
+    Raises:
+        DoesNotFit: an operator needs more than the memory has; the message names it, its step and what is missing.
+        BadInput: an order that is none.
+    """
+    started = time.perf_counter()
+    if not costs:
+        raise BadInput("a schedule needs a cost to minimise")
+    if order == FREE:
+        plan = _free(problem, capacity, costs, options, addresses)
+    else:
+        plan = best_residency(
+            problem, order_of(problem, order), capacity, costs=costs, options=options, addresses=addresses
+        )
+    check_plan(problem, plan)
+    assert plan.claim is not None
+    return replace(plan, claim=replace(plan.claim, seconds=time.perf_counter() - started))
+
+
+def order_of(problem: GraphProblem, order: str | Sequence[int]) -> Order:
+    """The order of that name, or the given one. Raises BadInput for one that is none."""
+    if isinstance(order, str):
+        if order not in NAMED:
+            raise BadInput(f"no order '{order}' ({FREE}, {', '.join(NAMED)}, or indices of operators)")
+        return NAMED[order](problem)
+    check_order(problem, order)
+    return tuple(order)
+
+
+def portfolio(problem: GraphProblem, capacity: int) -> Iterator[Order]:
+    """Orders worth trying, each once: simple ones, that of the smallest peak, and those of beam searches."""
+    seen: set[Order] = set()
+    smallest = minimum_peak(problem).order
+    for order in (default_order(problem), smallest, depth_first(problem)):
+        if order not in seen:
+            seen.add(order)
+            yield order
+    for reference in (default_order(problem), smallest):
+        for order in beam_orders(problem, capacity, reference)[:FROM_BEAM]:
+            if order not in seen:
+                seen.add(order)
+                yield order
+
+
+def _free(
+    problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, addresses: bool
+) -> Plan:
+    """The best plan over the portfolio."""
+    found: list[tuple[float, int, Plan]] = []
+    bound = 0.0
+    interrupted = False
+    try:
+        for number, order in enumerate(portfolio(problem, capacity)):
+            plan = best_residency(problem, order, capacity, costs=costs, options=options, addresses=False)
+            found.append((_claim(plan).value, number, plan))
+            if not number:
+                bound = any_order_bound(problem, capacity, costs[0], options)
+            if _claim(plan).value <= bound:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+        if not found:
+            raise
+    found.sort(key=lambda entry: entry[:2])
+    best = found[0][2]
+    if addresses:
+        best = _addressed(problem, capacity, costs, options, [plan for _, _, plan in found])
+    claim = _claim(best)
+    bound = min(bound, claim.value)
+    gap = (claim.value - bound) / claim.value if claim.value else 0.0
+    proven = gap <= 0 and not interrupted
+    return replace(best, claim=replace(claim, bound=bound, gap=gap, proven=proven, bound_holds_for="any order"))
+
+
+def _addressed(
+    problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, plans: Sequence[Plan]
+) -> Plan:
+    """The cheapest plan with addresses: those that spilled least without them are tried first."""
+    numbers = {op.name: i for i, op in enumerate(problem.operators)}
+    best: Plan | None = None
+    for plan in plans:
+        if best is not None and _claim(plan).bound >= _claim(best).value:
+            break
+        order = [numbers[name] for name in plan.order]
+        placed = best_residency(problem, order, capacity, costs=costs, options=options)
+        if best is None or _claim(placed).value < _claim(best).value:
+            best = placed
+    if best is None:
+        raise DoesNotFit(f"graph {problem.name}: no operator order was found")
+    return best
+
+
+def _claim(plan: Plan) -> PlanClaim:
+    assert plan.claim is not None
+    return plan.claim

@@ -1,0 +1,151 @@
+"""Schedules under a memory: known optima, plans that the independent check accepts, orders against all there are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from accelsim import load_model
+from accelsim.errors import BadInput, DoesNotFit, MappingError
+from accelsim.ir import validate
+from accelsim.mappers.ilp.bound import any_order_bound
+from accelsim.mappers.ilp.check import check_plan
+from accelsim.mappers.ilp.exported import as_exported
+from accelsim.mappers.ilp.graph import GraphOptions, graph_of
+from accelsim.mappers.ilp.orders import minimum_peak
+from accelsim.mappers.ilp.plan import Plan
+from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.residency import BYTES, best_residency
+from accelsim.mappers.ilp.search import schedule
+from accelsim.mappers.ilp.solver import SolverName, SolverOptions
+
+KB = 1024
+
+
+def random_problem(count: int, seed: int, reach: int = 5) -> GraphProblem:
+    """Operators that read up to three of the last results, some with weights, some in place."""
+    rng = random.Random(seed)
+    tensors = {"in": Tensor("in", rng.randint(1, 20), source=True)}
+    names, operators = ["in"], []
+    for i in range(count):
+        reads = tuple(dict.fromkeys(rng.choice(names[-reach:]) for _ in range(rng.randint(1, 3))))
+        size, over = rng.randint(1, 20), ()
+        pairs: tuple[tuple[str, str], ...] = over
+        if seed % 2 and rng.random() < 0.4:
+            size, pairs = tensors[reads[0]].nbytes, ((f"t{i}", reads[0]),)
+        tensors[f"t{i}"] = Tensor(f"t{i}", size, result=i == count - 1 or rng.random() < 0.1)
+        if rng.random() < 0.3:
+            tensors[f"w{i}"] = Tensor(f"w{i}", rng.randint(1, 20), source=True)
+            reads += (f"w{i}",)
+        operators.append(Operator(f"o{i}", reads, (f"t{i}",), pairs))
+        names.append(f"t{i}")
+    return GraphProblem("random", tensors, tuple(operators))
+
+
+def all_orders(problem: GraphProblem, done: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    if len(done) == len(problem.operators):
+        yield done
+    for i, earlier in enumerate(problem.before):
+        if i not in done and set(earlier) <= set(done):
+            yield from all_orders(problem, (*done, i))
+
+
+def claimed(plan: Plan) -> tuple[float, bool]:
+    assert plan.claim is not None
+    return plan.claim.value, plan.claim.proven
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+@pytest.mark.parametrize(("kb", "spilled"), [(1596.25, 2_609_152), (1827.1, 1_404_928), (2058, 0)])
+def test_densenet(kb: float, spilled: int, solver: SolverName) -> None:
+    """Published optima of DenseNet-121, int8, activations, padding counted, concatenations chained."""
+    workload = as_exported(load_model("densenet121", bits=8))
+    validate(workload)
+    problem = graph_of(workload, GraphOptions(parameters=False)).problem
+    order = range(len(problem.operators))
+    assert problem.largest_working_set == 1596.25 * KB
+    assert peak_bytes(problem, order) == 2058 * KB
+    plan = best_residency(problem, order, int(kb * KB), options=SolverOptions(solver), addresses=False)
+    assert claimed(plan) == (spilled, True)
+    assert check_plan(problem, plan).spilled == spilled
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+@pytest.mark.parametrize(
+    ("kb", "first", "spilled"),
+    [(2355, True, 602_112), (2404, True, 602_112), (2453, True, 0), (2355, False, 1_003_520)],
+)
+def test_resnet(kb: int, first: bool, spilled: int, solver: SolverName) -> None:
+    """Published optima of ResNet-50, int8 with parameters and biases of 32 bits, strides in 1x1 convolutions, the
+    downsampling branch first or last."""
+    problem = graph_of(as_exported(load_model("resnet50_v1", bits=8))).problem
+    order: list[int] = []
+    for i, op in enumerate(problem.operators):
+        order.insert(len(order) - 3 if first and op.name.endswith("unit_4.conv") else len(order), i)
+    plan = best_residency(problem, order, kb * KB, options=SolverOptions(solver), addresses=False)
+    assert claimed(plan) == (spilled, True)
+    assert check_plan(problem, plan).spilled == spilled
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plans_pass_the_check(seed: int) -> None:
+    problem = random_problem(10, seed)
+    order = range(10)
+    least, most = problem.largest_working_set, peak_bytes(problem, order)
+    values = []
+    for capacity in (least, (least + most) // 2, most):
+        if capacity < least:
+            continue
+        plan = best_residency(problem, order, capacity)
+        assert all(r.address is not None for r in plan.residences)
+        assert check_plan(problem, plan).spilled == claimed(plan)[0]
+        values.append(claimed(best_residency(problem, order, capacity, addresses=False))[0])
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_orders_against_all_there_are(seed: int) -> None:
+    problem = random_problem(6, seed)
+    orders = list(all_orders(problem))
+    found = minimum_peak(problem)
+    assert found.proven
+    assert peak_bytes(problem, found.order) == found.peak == min(peak_bytes(problem, order) for order in orders)
+    capacity = problem.largest_working_set
+    best = float("inf")
+    for order in orders:
+        try:
+            best = min(best, claimed(best_residency(problem, order, capacity, addresses=False))[0])
+        except DoesNotFit:  # results lie in the place of inputs in some orders alone
+            continue
+    if best < float("inf"):
+        plan = schedule(problem, capacity, addresses=False)
+        assert any_order_bound(problem, capacity, BYTES) <= best <= claimed(plan)[0]
+
+
+def test_too_small_a_memory_says_what_is_missing() -> None:
+    problem = random_problem(6, 0)
+    with pytest.raises(DoesNotFit, match=r"operator o\d.* 1 too few; the largest is"):
+        schedule(problem, problem.largest_working_set - 1, order="default")
+
+
+def test_the_check_refutes_wrong_plans() -> None:
+    problem = random_problem(10, 2)
+    plan = best_residency(problem, range(10), problem.largest_working_set)
+    check_plan(problem, plan)
+    with pytest.raises(MappingError, match="not in the memory"):
+        check_plan(problem, replace(plan, residences=plan.residences[1:]))
+    with pytest.raises(MappingError, match=r"overlaps|beyond"):
+        check_plan(problem, replace(plan, residences=tuple(replace(r, address=0) for r in plan.residences)))
+    with pytest.raises(MappingError, match="is a result"):
+        check_plan(problem, replace(plan, stores=()))
+    with pytest.raises(MappingError, match="more than there are"):
+        check_plan(problem, replace(plan, capacity=plan.capacity // 2))
+
+
+def test_bad_graphs_are_refused() -> None:
+    with pytest.raises(BadInput, match="reads b before it is written"):
+        GraphProblem("g", {"b": Tensor("b", 1)}, (Operator("o", ("b",), ()),))
