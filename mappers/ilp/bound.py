@@ -1,9 +1,9 @@
 """A bound on what every order spills.
 
-A tensor used by something that must run before an operator, and by something that must run after it, is needed across it
-in every order. Where those of an operator and its working set exceed the memory, some of them are dropped,
-which costs as much as it does in the gap model. Where a tensor's uses are themselves in one order, each gap between them
-counts apart; where the graph leaves no freedom this is the gap model itself.
+A tensor used by something that must run before an operator, and by something that must run after it, is needed
+across it in every order. Where those of an operator and its working set exceed the memory, some of them are dropped,
+which costs as much as it does in the gap model. Where a tensor's uses are themselves in one order, each gap between
+them counts apart; where the graph leaves no freedom this is the gap model itself.
 """
 
 from __future__ import annotations
