@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from ...mapping.tree import Loop, Mapping, Move, Node, Op, Pipe, Position, Stay
-from .cascade import Model
-
-BODY = "body"
+from ...mapping.tree import BODY, Loop, Move, Node, Op, Par, Pipe, Position, Seq, Stay
+from ...mapping.tree import Mapping as MappingValue
 
 
 def nest(loops: Sequence[tuple[str, int]], body: Node) -> Node:
@@ -35,34 +33,121 @@ def largest_divisor(n: int, limit: int) -> int:
     return max(d for d in range(1, n + 1) if n % d == 0 and (d <= limit or d == 1))
 
 
-def resident_blocks(model: Model, tokens: int, side: int, capacity: int, words: int) -> int:
+def resident_blocks(head_size: int, tokens: int, side: int, capacity: int, words: int) -> int:
     """Blocks of `side` queries that are resident at once: published, the largest divisor that fits.
 
     A query has `words` words in the buffer, and a block of keys and one of values lie beside them.
     """
-    keys_and_values = 2 * side * model.head_size * 2
+    keys_and_values = 2 * side * head_size * 2
     return largest_divisor(tokens // side, (capacity - keys_and_values) // (words * side * 2))
 
 
-def fused(model: Model, tokens: int, side: int, resident: int, units: dict[str, str], depth: int = 4, blocks: int = 1) -> Mapping:
-    """FuseMax's mapping: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
+FIRST = ("first_max", "first_sum", "first_value")
+STAGES = ("QK", "LM", "RM", "SLN", "SLD", "SLNV", "PRM", "RD", "RNV")
+ON_ARRAY = frozenset((*FIRST, "QK", "LM", "SLN", "SLD", "SLNV"))
+"""What FuseMax's 2D array computes; the 1D array has the rest."""
+PRODUCTS = frozenset((*FIRST, "QK", "SLNV"))
+"""The same where the 2D array has products alone."""
 
-    `units` has the unit of every Einsum, those that no array computes on 1D's under ``""``.
+
+def _op(einsum: str, on_array: Collection[str], products: Mapping[str, str]) -> Op:
+    if einsum in on_array:
+        return Op(einsum, "array2d", products.get(einsum, "elementwise"))
+    return Op(einsum, "array1d", "simd")
+
+
+def _one_pass_op(einsum: str, on_array: Collection[str]) -> Op:
+    return _op(einsum, on_array, {"QK": "os", "SLNV": "is"})
+
+
+def _homes(*tensors: str) -> tuple[Stay, ...]:
+    return tuple(Stay(t, "dram", (), ()) for t in tensors)
+
+
+def fused(
+    workload: str, side: int, resident: int, *, on_array: Collection[str] = ON_ARRAY, depth: int = 4, blocks: int = 1
+) -> MappingValue:
+    """FuseMax's binding: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
+
+    Args:
+        workload: its name.
+        side: queries and keys of a tile.
+        resident: blocks of `side` queries that stay on the chip at once.
+        on_array: what the 2D array computes.
+        depth: tiles between two stages.
+        blocks: buffers for resident blocks; with two the next one begins before this one has been divided.
     """
-
-    def op(einsum: str) -> Op:
-        unit = units.get(einsum, units[""])
-        variant = "simd" if unit == "array1d" else {"QK": "os", "SLNV": "is"}.get(einsum, "elementwise")
-        return Op(einsum, unit, variant)
-
-    stages = ("QK", "LM", "RM", "SLN", "SLD", "SLNV", "PRM", "RD", "RNV")
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
-    inner = [("i", 1), ("p", side)]
-    tiles = Pipe(tuple(op(s) for s in stages), (depth,) * (len(stages) - 1))
-    first = tuple(op(s) for s in ("first_max", "first_sum", "first_value"))
-    block = Pipe((*first, nest(inner, tiles), nest([("p", side)], op("AV"))), (blocks,) * 4)
+    tiles = Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), (depth,) * (len(STAGES) - 1))
+    first = tuple(_one_pass_op(s, on_array) for s in FIRST)
+    divide = nest([("p", side)], _one_pass_op("AV", on_array))
+    block = Pipe((*first, nest([("i", 1), ("p", side)], tiles), divide), (blocks,) * 4)
     at = inside(outer)
     keys = (*at, 3, BODY)
-    moves = [load("Q", at, blocks), load("K", keys), load("V", keys), store("AV", (*at, 4, BODY))]
-    stays = [Stay(t, "dram", (), ()) for t in ("Q", "K", "V", "AV")]
-    return Mapping(f"{model.name}_{tokens}_one_pass", "fusemax", nest(outer, block), tuple(stays), tuple(moves))
+    moves = (load("Q", at, blocks), load("K", keys), load("V", keys), store("AV", (*at, 4, BODY)))
+    return MappingValue(workload, "fusemax", nest(outer, block), _homes("Q", "K", "V", "AV"), moves)
+
+
+def serial(workload: str, side: int, resident: int, *, blocks: int = 1, piece: int = 8) -> MappingValue:
+    """FuseMax's array without its binding: the steps of a tile one after the other.
+
+    Only products of the 2D array and the sums that the 1D array takes of them, `piece` channels at a time, overlap.
+    """
+    outer = [("b", 1), ("h", 1), ("p", resident * side)]
+    qk, lm, rm, sln, sld, slnv, prm, rd, rnv = (_one_pass_op(s, ON_ARRAY) for s in STAGES)
+    steps = Seq((qk, lm, rm, Par((sln, prm)), sld, Loop("f", piece, Pipe((slnv, rnv), (2,)))))
+    tiles = nest([("i", 1), ("p", side)], Pipe((steps, rd), (2,)))
+    first = tuple(_one_pass_op(s, ON_ARRAY) for s in FIRST)
+    block = Pipe((*first, tiles, nest([("p", side)], _one_pass_op("AV", ON_ARRAY))), (blocks,) * 4)
+    at = inside(outer)
+    keys, step = (*at, 3, BODY), (*at, 3, BODY, BODY, 0)
+    moves = (load("Q", at, blocks), load("K", keys), load("V", keys), store("AV", (*at, 4, BODY)))
+    kept = {"QK": (0, 3), "LM": (1, 2), "SLN": (3, 5), "SLD": (4, 4), "PRM": (3, 5)}
+    stays = [Stay(t, "buffer", (*step, i), (*step, j)) for t, (i, j) in kept.items()]
+    stays += [Stay("RM", "buffer", (*at, 3), (*at, 3))]
+    return MappingValue(workload, "fusemax", nest(outer, block), (*_homes("Q", "K", "V", "AV"), *stays), moves)
+
+
+def rows_at_once(tokens: int, side: int, capacity: int, copies: int) -> int:
+    """Queries, a power of two and at most `side`, of whose scores so many copies take half the buffer."""
+    return max(1, min(side, 1 << (capacity // 2 // (copies * tokens * 2)).bit_length() - 1))
+
+
+def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int) -> MappingValue:
+    """Products, softmax by rows, products: scores and weights go through DRAM between them."""
+
+    def op(einsum: str) -> Op:
+        return _op(einsum, ("QK", "AV"), {"QK": "os", "AV": "is"})
+
+    heads = [("b", 1), ("h", 1)]
+    whole = 2 * tokens * head_size * 2 <= capacity // 2
+    tile = nest([*heads, ("p", side), ("m", side)], op("QK"))
+    rows = rows_at_once(tokens, side, capacity, 8)
+    steps = Pipe((op("GM"), op("SN"), op("SD"), Op("A", "divider", "simd")), (2, 1, 1))
+    sums = nest([*heads, ("p", side), ("m", side)], op("AV"))
+    at = {n: [(n, *(BODY,) * d) for d in range(5)] for n in range(3)}
+    keys = at[0][2] if whole else at[0][4]
+    values = at[2][2] if whole else at[2][4]
+    moves = (
+        load("Q", at[0][3]), load("K", keys), store("QK", at[0][4], (0,)),
+        load("QK", at[1][3]), store("A", (*at[1][3], 3), (1,)),
+        load("A", at[2][4]), load("V", values), store("AV", at[2][3], (2,)),
+    )  # fmt: skip
+    root = Seq((tile, nest([*heads, ("p", rows)], steps), sums))
+    return MappingValue(workload, "flat", root, _homes("Q", "K", "V", "QK", "A", "AV"), moves)
+
+
+def flat(workload: str, side: int) -> MappingValue:
+    """FLAT with a block of `side` rows of scores on the chip: operands stream in again for every tile of it."""
+
+    def op(einsum: str) -> Op:
+        return _op(einsum, ("QK", "AV"), {"QK": "os", "AV": "is"})
+
+    outer = [("b", 1), ("h", 1), ("p", side)]
+    at = inside(outer)
+    stages = (
+        Loop("m", side, op("QK")), op("GM"), op("SN"), op("SD"), Op("A", "divider", "simd"), Loop("m", side, op("AV")),
+    )  # fmt: skip
+    first, last = (*at, 0, BODY), (*at, 5, BODY)
+    moves = (load("Q", first), load("K", first), load("V", last), store("AV", (*at, 5)))
+    return MappingValue(workload, "flat", nest(outer, Pipe(stages, (1,) * 5)), _homes("Q", "K", "V", "AV"), moves)
