@@ -1,8 +1,8 @@
 """Replacement policies to compare schedules with: what to evict is decided step by step, in a given order.
 
 ``belady`` evicts what is used last (Belady, IBM Systems Journal 5(2), 1966), ``lru`` what was used longest ago,
-``none`` keeps nothing beyond a step. The memory has no fragmentation, or is an arena in which tensors take the first hole; where
-there is no hole one tensor more is evicted, and at last those that the step itself needs are loaded anew.
+``none`` keeps nothing beyond a step. The memory has no fragmentation, or is an arena in which tensors take the first
+hole; where there is no hole one tensor more is evicted, and at last those that the step itself needs are loaded anew.
 Results never take the place of inputs.
 """
 
