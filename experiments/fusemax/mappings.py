@@ -125,7 +125,7 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
     rows = rows_at_once(tokens, side, capacity, 8)
     steps = Pipe((op("GM"), op("SN"), op("SD"), Op("A", "divider", "simd")), (2, 1, 1))
     sums = nest([*heads, ("p", side), ("m", side)], op("AV"))
-    at = {n: [(n, *(BODY,) * d) for d in range(5)] for n in range(3)}
+    at: dict[int, list[Position]] = {n: [(n, *(BODY,) * d) for d in range(5)] for n in range(3)}
     keys = at[0][2] if whole else at[0][4]
     values = at[2][2] if whole else at[2][4]
     moves = (
