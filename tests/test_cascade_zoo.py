@@ -23,7 +23,7 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
 
 def attention(v: Values) -> np.ndarray:
     weights = softmax(np.einsum("bhep,bhem->bhmp", v["Q"], v["K"]), 2)
-    return np.einsum("bhmp,bhfm->bhfp", weights, v["V"])
+    return np.asarray(np.einsum("bhmp,bhfm->bhfp", weights, v["V"]))
 
 
 def layernorm(v: Values) -> np.ndarray:
@@ -33,7 +33,7 @@ def layernorm(v: Values) -> np.ndarray:
 
 
 def logsumexp(v: Values) -> np.ndarray:
-    return np.log(np.exp(v["X"]).sum(1))
+    return np.asarray(np.log(np.exp(v["X"]).sum(1)))
 
 
 def swiglu(v: Values) -> np.ndarray:
@@ -46,13 +46,13 @@ def mla(v: Values) -> np.ndarray:
     keys = np.einsum("bmc,hce->bhme", v["C"], v["WK"])
     values = np.einsum("bmc,hcf->bhmf", v["C"], v["WV"])
     scores = np.einsum("bhe,bhme->bhm", v["QN"], keys) + np.einsum("bhr,bmr->bhm", v["QR"], v["KR"])
-    return np.einsum("bhm,bhmf->bhf", softmax(scores, 2), values)
+    return np.asarray(np.einsum("bhm,bhmf->bhf", softmax(scores, 2), values))
 
 
 def linear_attention(v: Values) -> np.ndarray:
     q, k = (np.where(x < 0, np.exp(np.minimum(x, 0)), x + 1) for x in (v["Q"], v["K"]))
     weights = np.einsum("hpe,hme->hpm", q, k)
-    return np.einsum("hpm,hmf->hpf", weights / weights.sum(2, keepdims=True), v["V"])
+    return np.asarray(np.einsum("hpm,hmf->hpf", weights / weights.sum(2, keepdims=True), v["V"]))
 
 
 def gated_recurrence(v: Values) -> np.ndarray:
@@ -65,7 +65,7 @@ def gated_recurrence(v: Values) -> np.ndarray:
     return np.stack(outputs, 1)
 
 
-SMALL = {"b": 2, "h": 3, "e": 5, "f": 4, "m": 12, "p": 7, "i": 3, "j": 4, "t": 6, "n": 9, "d": 8, "r": 2, "c": 6}
+SMALL = {"b": 2, "h": 3, "e": 5, "f": 4, "m": 12, "p": 7, "i": 3, "j": 4, "t": 6, "n": 9, "d": 8, "r": 2, "c": 6, "o": 5}
 REFERENCES: dict[str, Callable[[Values], np.ndarray]] = {
     "attention_3pass": attention,
     "attention_deferred": attention,

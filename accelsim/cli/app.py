@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import compare, explain, listing, model, reproduce, run, schema, study, sweep, validate
+from . import cascade, compare, explain, listing, model, reproduce, run, schema, study, sweep, validate
 from .errors import guarded
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def options(
 
 app.command("run")(guarded(run.run))
 app.command("model")(guarded(model.model))
+app.command("cascade")(guarded(cascade.cascade))
 app.command("compare")(guarded(compare.compare))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))

@@ -8,8 +8,11 @@ from .counts import OperatorCounts, operator_counts, total_counts
 from .density import FORMATS, FULL, Density
 from .einsum import Access, Affine, Apply, Const, Contraction, Definition, Einsum, Expr, Operations, Read, contraction
 from .evaluate import evaluate
+from .families import Family, families
+from .footprint import FusionLevel, LiveFootprint, compulsory_bytes, fusion_levels, live_footprint
 from .minimum_traffic import MinimumTraffic, TrafficSpace, minimum_traffic, traffic_curve
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
+from .passes import PassStart, RankPasses, most_passes, passes
 from .precision import GroupBits, parse_precision, with_precision
 from .rearrangement import read_in_place
 from .sparsity import group_rank, parse_density, with_density
@@ -32,12 +35,17 @@ __all__ = [
     "Density",
     "Einsum",
     "Expr",
+    "Family",
+    "FusionLevel",
     "GroupBits",
     "Item",
+    "LiveFootprint",
     "MinimumTraffic",
     "Operations",
     "Operator",
     "OperatorCounts",
+    "PassStart",
+    "RankPasses",
     "Read",
     "Repeat",
     "RepeatScope",
@@ -48,17 +56,23 @@ __all__ = [
     "Workload",
     "WorkloadBuilder",
     "affine",
+    "compulsory_bytes",
     "contraction",
     "contraction_of",
     "count_operations",
     "evaluate",
+    "families",
     "format_cascade",
+    "fusion_levels",
     "group_rank",
+    "live_footprint",
     "minimum_traffic",
+    "most_passes",
     "operator_counts",
     "parse_cascade",
     "parse_density",
     "parse_precision",
+    "passes",
     "product",
     "read_in_place",
     "standalone",
