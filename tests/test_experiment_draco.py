@@ -41,7 +41,7 @@ def rule(rows: int, columns: int, groups: int, m: int, c: int, side: int, window
 @settings(SMALL, max_examples=400)
 def test_the_array_equals_the_published_rule(rows: int, columns: int, layer: tuple[int, int, int, int, int]) -> None:
     groups, m, c, side, window = layer
-    unit = array(rows, columns).units["array"]
+    unit = array(rows, columns).units["pes"]
     assert isinstance(unit, SpatialArray)
     einsum = group_conv(g=groups, m=m, c=c, side=(side, side), window=(window, window))
     option = unit.spatial_options(einsum)[0]
@@ -59,8 +59,8 @@ def test_larger_arrays_take_fewer_cycles() -> None:
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("clock", "160 MHz"), ("clock", "240 MHz"), ("memories.sram.capacity", "800 MiB"),
-     ("memories.sram.capacity", "1200 MiB"), ("memories.dram.capacity", "51 GiB"), ("units.array.mac_bits", 19)],
+    [("clock", "160 MHz"), ("clock", "240 MHz"), ("memories.glb.capacity", "800 MiB"),
+     ("memories.glb.capacity", "1200 MiB"), ("memories.dram.capacity", "51 GiB"), ("units.pes.mac_bits", 19)],
 )  # fmt: skip
 def test_what_cycles_do_not_depend_on(path: str, value: object) -> None:
     """The clock scales seconds, not cycles; both memories hold every layer; 16 bits are one product either way."""

@@ -74,14 +74,28 @@ SHEETS = {
                                           "filters": (8 * 2**10, None)},
                      "Eyeriss (JSSC 2017): 12x14 PEs at 200 MHz, 100 KiB and 8 KiB, 64 bits at 60 MHz",
                      beside=("vector",)),
+    "eyeriss_16x16": Sheet("pes", 256 * 200e6, {"dram": (4 * 2**30, 480e6), "glb": (152 * 2**10, None),
+                                                "filters": (12 * 2**10, None)},
+                           "Eyeriss (JSSC 2017) with 16x16 PEs and 1.5 times the buffers", beside=("vector",)),
+    "eyeriss_64x64": Sheet("pes", 4096 * 200e6, {"dram": (4 * 2**30, 480e6), "glb": (2400 * 2**10, None),
+                                                 "filters": (192 * 2**10, None)},
+                           "Eyeriss (JSSC 2017) with 64x64 PEs and 24 times the buffers", beside=("vector",)),
 }  # fmt: skip
+
+
+def row_by_row(rows: int, columns: int) -> Layout:
+    """16 columns by 12 rows of the second matrix in a PE, while the rows of the first one pass."""
+    return Layout(
+        (Spread("k", "rows", rows), Spread("n", "columns", columns)),
+        (("n", columns * 16), ("k", rows * 12), ("m", 1), ("k", rows)), {"weight": 2, "input": 3, "output": 3},
+    )  # fmt: skip
+
+
 LAYOUTS = {
-    # 16 columns by 12 rows of the second matrix in a PE, while the rows of the first one pass.
-    "eyeriss": Layout(
-        (Spread("k", "rows", 12), Spread("n", "columns", 14)),
-        (("n", 14 * 16), ("k", 12 * 12), ("m", 1), ("k", 12)), {"weight": 2, "input": 3, "output": 3},
-    ),
-}  # fmt: skip
+    "eyeriss": row_by_row(12, 14),
+    "eyeriss_16x16": row_by_row(16, 16),
+    "eyeriss_64x64": row_by_row(64, 64),
+}
 """How units whose elements have loops of their own run a large product."""
 
 

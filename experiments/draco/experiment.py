@@ -59,9 +59,9 @@ def alexnet(batch: int = 4) -> Workload:
 
 def array(rows: int, columns: int, *, across_groups: bool = False) -> Architecture:
     """The row-stationary array; `across_groups` lets sets of several groups work at once."""
-    values: dict[str, object] = {"units.array.dimensions": {"rows": rows, "columns": columns}}
+    values: dict[str, object] = {"units.pes.dimensions": {"rows": rows, "columns": columns}}
     if across_groups:
-        values["units.array.spread"] = {
+        values["units.pes.spread"] = {
             "rows": ["input_channel", "output_channel", "group"], "columns": ["output_channel", "group"],
         }  # fmt: skip
     return load_spec(data_path(__package__, "array.yaml")).with_values(values).build()
