@@ -54,7 +54,8 @@ def einsum_of(indices: list[Affine]) -> Workload:
     accesses = tuple(Access("x", (i,)) for i in indices)
     expr = Read(0) if len(indices) == 1 else Apply("mul", (Read(0), Read(1)))
     einsum = Einsum("e", Access("y", ()), accesses, expr, SIZES, "add")
-    tensors = Tensor("x", (1 + max(i.bounds(SIZES)[1] for i in indices),), Role.INPUT, 8), Tensor("y", (), Role.OUTPUT, 8)
+    length = 1 + max(i.bounds(SIZES)[1] for i in indices)
+    tensors = Tensor("x", (length,), Role.INPUT, 8), Tensor("y", (), Role.OUTPUT, 8)
     return Workload("one", {t.name: t for t in tensors}, (einsum,))
 
 
