@@ -224,7 +224,7 @@ def _count(index: Affine, extents: Extents) -> Array:
         step = np.where(goes_on, step, further)
     result = np.asarray(below * number)
     if listed.any():
-        rows, which = np.unique(np.stack(arrays, axis=1)[listed], axis=0, return_inverse=True)
+        rows, which = np.unique(np.stack(arrays, axis=-1)[listed], axis=0, return_inverse=True)
         steps = [step for step, _ in terms]
         found = [distinct_sums(tuple(zip(steps, map(int, row), strict=True))) for row in rows]
         result[listed] = np.array(found, np.int64)[which.ravel()]
