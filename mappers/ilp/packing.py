@@ -82,7 +82,18 @@ def pack(buffers: Sequence[Buffer], capacity: int, *, nodes: int = DEFAULT_NODES
         found = first_fit(buffers, capacity, key, overlapping)
         if found is not None:
             return _packed(buffers, found, 0)
-    return Packing(None, False, 0, 0, None, "first fit found no addresses, and no nodes are left to search")
+    if nodes <= 0:
+        return Packing(None, False, 0, 0, None, "first fit found no addresses, and there was no search")
+    from .packing_search import exact  # compiles
+
+    searched = exact(buffers, capacity, ranges, len(sections), nodes)
+    if searched.addresses is not None:
+        return _packed(buffers, searched.addresses, searched.nodes)
+    if searched.complete:
+        reason = f"the buffers overlap or exceed {capacity} wherever they lie, though no load does"
+    else:
+        reason = f"stopped after {searched.nodes} nodes of the search; more may find addresses"
+    return Packing(None, searched.complete, 0, searched.nodes, None, reason)
 
 
 KEYS: dict[str, Callable[[Buffer, int], tuple[float, ...]]] = {
