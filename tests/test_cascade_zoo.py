@@ -65,7 +65,10 @@ def gated_recurrence(v: Values) -> np.ndarray:
     return np.stack(outputs, 1)
 
 
-SMALL = {"b": 2, "h": 3, "e": 5, "f": 4, "m": 12, "p": 7, "i": 3, "j": 4, "t": 6, "n": 9, "d": 8, "r": 2, "c": 6, "o": 5}
+SMALL = {
+    "b": 2, "h": 3, "e": 5, "f": 4, "m": 12, "p": 7, "i": 3, "j": 4,
+    "t": 6, "n": 9, "d": 8, "r": 2, "c": 6, "o": 5,
+}  # fmt: skip
 REFERENCES: dict[str, Callable[[Values], np.ndarray]] = {
     "attention_3pass": attention,
     "attention_deferred": attention,
