@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 
-from accelsim.experiments.bitmod.experiment import Product, bounded, products, run, spec
+from accelsim.arch import Architecture
+from accelsim.experiments.bitmod import experiment
+from accelsim.experiments.bitmod.experiment import Product, bounded, figure, products, run, spec
+from accelsim.experiments.loader import Row
 from accelsim.mappers.tile.bound import product_bound
 from accelsim.workloads import load_model
 
@@ -121,3 +125,38 @@ def test_a_cut_reduction_spares_what_is_fetched_anew() -> None:
     counted = product_bound(p.workload, p.einsum, arch)
     assert counted.traffic_cycles > 1.4 * counted.compute_cycles
     assert 1 <= run(arch, [p], cut_all=True) / p.times / counted.compute_cycles < 1.01
+
+
+def _rows_of_a_run(monkeypatch: pytest.MonkeyPatch, runs: dict[str, float]) -> dict[str, Row]:
+    """Rows of BitMoD's decode run where some products take so many times their count and the others take theirs."""
+
+    def at_pace(arch: Architecture, parts: Sequence[Product], *, cut_all: bool) -> float:
+        return float(sum(runs.get(p.einsum.name, 1) * bounded(arch, [p]) for p in parts))
+
+    monkeypatch.setattr(experiment, "run", at_pace)
+    r = {"model": "llama-2-7b", "phase": "decode", "machine": "bitmod", "precision": LOSSY["decode"],
+         "cycles": "81344464", "source": "s"}  # fmt: skip
+    return {row.quantity: row for row in experiment._runs(r, "somewhere")}
+
+
+def test_a_product_below_its_count_is_missed_even_if_another_makes_up_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    arch, down, scores = spec("bitmod", "decode").build(), product("layer.down", "decode"), product("scores", "decode")
+    at_count = _rows_of_a_run(monkeypatch, {})
+    assert at_count[experiment.BELOW].accelsim == 0 and at_count[experiment.BELOW].ok
+    assert at_count[experiment.CUT].accelsim == 81344464
+    above = _rows_of_a_run(monkeypatch, {down.einsum.name: 2})
+    assert above[experiment.BELOW].accelsim == 0 and above[experiment.BELOW].ok
+    mixed = _rows_of_a_run(monkeypatch, {down.einsum.name: 2, scores.einsum.name: 0.5})
+    assert (mixed[experiment.CUT].accelsim or 0) > 81344464
+    assert mixed[experiment.BELOW].accelsim == bounded(arch, [scores]) / 2
+    assert mixed[experiment.BELOW].ok is False
+
+
+def test_the_figure_shows_the_model_that_is_run() -> None:
+    where = ["llama-2-7b decode, ant weight=5+state=16", "llama-2-7b decode, bitmod weight=3:8/128+state=8"]
+    rows = [Row(q, w, 10 * i, 10 * i + j, "cycles", None, "s", "n")
+            for i, w in enumerate([*where, "opt-1.3b decode, ant weight=5+state=16"])
+            for j, q in enumerate((experiment.COUNT, experiment.FREE, experiment.CUT))]  # fmt: skip
+    drawn = [t for t in figure(rows)["data"] if t["xaxis"] == "x2"]
+    assert [t["x"] for t in drawn] == [["ant, 5 bits", "bitmod, 3 bits"]] * 4
+    assert [t["y"] for t in drawn] == [[0, 10], [0, 10], [1, 11], [2, 12]]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from ... import load_model, simulate
 from ...arch import Architecture
@@ -21,10 +22,15 @@ from ...mappers.tile.bound import product_bound, uncut
 from ...mapping.constraints import Constraints
 from ..loader import Row, data_path, table
 
+if TYPE_CHECKING:
+    from ...report.page import Figure
+
 SIMULATED = "llama-2-7b"
 """The model whose products are run, beside their count."""
 CONTEXT = 256
 """Tokens of the prompt in prefill, and tokens that the new one attends to in decode."""
+COUNT, FREE, CUT = "cycles", "cycles, run", "cycles, run cut along rows and columns"
+BELOW = "cycles below the count, cut along rows and columns"
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def rows() -> Iterator[Row]:
         cycles = float(bounded(spec(machine, phase).build(), products(model, phase, precision)))
         counted[model, phase, machine, _lossless(precision)] = cycles
         where = f"{model} {phase}, {machine} {precision}"
-        yield Row("cycles", where, int(r["cycles"]), cycles, "cycles", 0.0, r["source"])
+        yield Row(COUNT, where, int(r["cycles"]), cycles, "cycles", 0.0, r["source"])
         if model == SIMULATED:
             yield from _runs(r, where)
     yield from _speedups(counted)
@@ -103,11 +109,15 @@ def _runs(r: Mapping[str, str], where: str) -> Iterator[Row]:
     counted = int(r["cycles"])
     # In decode nothing is fetched anew, so the count holds for every tiling and a good one comes close.
     tolerance = 0.01 if r["phase"] == "decode" else None
-    yield Row("cycles, run", where, counted, run(arch, parts, cut_all=True), "cycles", tolerance, r["source"],
+    yield Row(FREE, where, counted, run(arch, parts, cut_all=True), "cycles", tolerance, r["source"],
               "the mapper cuts the reduction and the heads too, and fetches less anew than the count")  # fmt: skip
-    yield Row("cycles, run cut along rows and columns", where, counted, run(arch, parts, cut_all=False), "cycles", None,
-              r["source"], "the count lets blocks fill a buffer and end anywhere; a run holds whole rows and columns, "
+    cut = [run(arch, [p], cut_all=False) for p in parts]
+    yield Row(CUT, where, counted, sum(cut), "cycles", None, r["source"],
+              "the count lets blocks fill a buffer and end anywhere; a run holds whole rows and columns, "
               "and twice, since it loads ahead")  # fmt: skip
+    below = float(sum(max(Fraction(0), bounded(arch, [p]) - Fraction(c)) for p, c in zip(parts, cut, strict=True)))
+    yield Row(BELOW, where, 0, below, "cycles", 0.0, r["source"],
+              "summed over the products that come below it; none may, since the count is the least so cut")  # fmt: skip
 
 
 def _speedups(counted: Mapping[tuple[str, str, str, bool], float]) -> Iterator[Row]:
@@ -122,3 +132,36 @@ def _speedups(counted: Mapping[tuple[str, str, str, bool], float]) -> Iterator[R
 
 def _lossless(precision: str) -> bool:
     return precision.startswith("weight=6:")
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Cycles of the model that is run, on every machine in both phases: counted, and run in two ways."""
+    data: list[dict[str, Any]] = []
+    bars = ((COUNT, "published", "published count"), (COUNT, "accelsim", "accelsim's count"),
+            (FREE, "accelsim", "run"), (CUT, "accelsim", "run cut along rows and columns"))  # fmt: skip
+    for axis, phase in (("", "prefill"), ("2", "decode")):
+        start = f"{SIMULATED} {phase}, "
+        for colour, (quantity, who, name) in enumerate(bars):
+            shown = [r for r in rows if r.quantity == quantity and r.where.startswith(start)]
+            data.append({
+                "type": "bar", "name": name, "legendgroup": name, "showlegend": not axis,
+                "x": [_label(r.where.removeprefix(start)) for r in shown], "y": [getattr(r, who) for r in shown],
+                "marker": {"color": f"${colour}"}, "xaxis": f"x{axis}", "yaxis": f"y{axis}",
+                "hovertemplate": "%{x}<br>%{y:.4s} cycles<extra>" + name + "</extra>",
+            })  # fmt: skip
+    return {
+        "data": data,
+        "layout": {
+            "barmode": "group",
+            "xaxis": {"title": f"{SIMULATED}, prefill", "domain": [0, 0.47]},
+            "xaxis2": {"title": f"{SIMULATED}, decode", "domain": [0.53, 1], "anchor": "y2"},
+            "yaxis": {"title": "cycles", "rangemode": "tozero"},
+            "yaxis2": {"rangemode": "tozero", "anchor": "x2"},
+        },
+    }  # fmt: skip
+
+
+def _label(machine: str) -> str:
+    """Machine and bits of the weights, such as ``bitmod, 4 bits``, of ``bitmod weight=4:8/128+state=8``."""
+    name, _, precision = machine.partition(" weight=")
+    return f"{name}, {precision.partition('+')[0].partition(':')[0]} bits"
