@@ -90,9 +90,10 @@ class Task:
 def best_plan(task: Task) -> Plan | Shortfall:
     """The plan with the least objective (``latency``, ``energy`` or ``edp``) over all units and their options.
 
-    Ties (see TIE) go to less traffic, then to the earlier candidate, so that equal inputs give equal plans.
+    Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
+    inputs give equal plans.
     """
-    best: tuple[tuple[float, int], Plan] | None = None
+    best: tuple[tuple[float, float], Plan] | None = None
     short: Shortfall | None = None
     for unit in task.arch.units.values():
         if unit.name not in task.operands or not isinstance(unit, ComputeUnit):
@@ -103,8 +104,8 @@ def best_plan(task: Task) -> Plan | Shortfall:
             found = stage_of(task, unit, option).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
-            elif best is None or _better((found.value, found.traffic), best[0], TIE[task.objective]):
-                best = (found.value, found.traffic), _plan(unit, option, found)
+            elif best is None or _better((found.value, found.tie), best[0], TIE[task.objective]):
+                best = (found.value, found.tie), _plan(unit, option, found)
     return best[1] if best else short or Shortfall(0)
 
 
@@ -179,8 +180,8 @@ def _plan(unit: ComputeUnit, option: SpatialOption, found: Found) -> Plan:
     )
 
 
-def _better(a: tuple[float, int], b: tuple[float, int], tie: float) -> bool:
-    """Whether (objective, traffic) `a` beats `b`: clearly by the objective, or by traffic where that is a tie."""
+def _better(a: tuple[float, float], b: tuple[float, float], tie: float) -> bool:
+    """Whether (objective, tie) `a` beats `b`: clearly by the objective, or by what decides where that is a tie."""
     if abs(a[0] - b[0]) > tie * min(a[0], b[0]):
         return a[0] < b[0]
     return (a[1], a[0]) < (b[1], b[0])

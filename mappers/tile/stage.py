@@ -20,11 +20,11 @@ partial results between tiles on average.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from math import inf, prod
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,18 @@ from ...ir import Einsum
 from ...lowering.ports import Route
 from .operand import Array, Extents, Floats, Operand, tiles
 
+if TYPE_CHECKING:  # numba takes a while to load
+    from . import stage_kernel as kernel
+
 TIE = {"latency": 0.01, "energy": 0.001, "edp": 0.01}
-"""Plans whose objectives differ by less than this share count as equal, and the one that moves fewer bytes off chip is
-taken, for the objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
-FIRST_BLOCK, BLOCK = 32, 512
-"""Tilings that are evaluated with all cuts at once, first and afterwards."""
+"""Plans whose objectives differ by less than this share count as equal, and the one of less energy is taken, for the
+objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
+GRADE = {"latency": 0.005, "energy": 1e-6, "edp": 0.005}
+"""Shares by which bounds are told apart: of one grade that with the least tie is settled first."""
+FIRST_BLOCK, BLOCK = 32, 256
+"""Tilings whose joint cuts are looked at at once, first and afterwards."""
+TINY = 1e-300
+Numbers: TypeAlias = NDArray[Any]
 
 Way: TypeAlias = tuple[str, str, bool]
 """A tensor, the memory that it comes to on its way to the unit or leaves on the way back; whether it is a result."""
@@ -151,12 +158,12 @@ class Space:
 class _HopCost:
     """Of one operand cut at one place, one entry per tiling."""
 
-    held: Array
+    held: Numbers
     bytes_in: Floats
     bytes_out: Floats
-    instances: Array
-    tile: Array
-    buffers: Array
+    instances: Numbers
+    tile: Numbers
+    buffers: Numbers
 
 
 class _Bound(NamedTuple):
@@ -179,24 +186,14 @@ class _Moving(NamedTuple):
         return np.asarray(np.maximum(np.maximum(compute, self.busiest), (compute + self.trips) / 2) + self.alone)
 
 
-class _Costs(NamedTuple):
-    """Of all cuts of some tilings, (cuts, tilings), as far as their insides do not matter."""
+class _Least(NamedTuple):
+    """Over all cuts of every tiling: cycles of the busiest port, of the first loads and last stores, joules; bytes that
+    every operand holds."""
 
-    moving: _Moving
+    busiest: Floats
     edge: Floats
     joules: Floats
-    traffic: Floats
-    moved: Array
-    fits: NDArray[np.bool_]
-
-    def of(self, tiling: int) -> _Costs:
-        """Those of one tiling."""
-
-        def one(x: NDArray[Any]) -> NDArray[Any]:
-            return x[:, tiling : tiling + 1] if x.ndim > 1 and x.shape[1] > 1 else x
-
-        moving, *others = self
-        return _Costs(_Moving(*map(one, moving)), *map(one, others))
+    held: Floats
 
 
 @dataclass(frozen=True)
@@ -204,12 +201,15 @@ class Found:
     """The best choice of a level.
 
     Attributes:
-        value: of the objective; `traffic` in bytes off chip.
+        value: of the objective.
+        tie: what decides among equal ones: joules, for the objective ``energy`` cycles.
+        traffic: bytes off chip.
         work: cycles without the edge, joules and edge.
         held: bytes that it takes of each memory of the level.
     """
 
     value: float
+    tie: float
     traffic: int
     nest: Nest
     work: Work
@@ -251,6 +251,7 @@ class Stage:
         ranks, slides = tuple(o.ranks for o in operands), tuple(o.slides for o in operands)
         table = cut_table(space.orders, ranks, slides, buffers="nested" if nested else "outer")
         self.cuts, self.orders = table.cuts, table.orders
+        self.options = [tuple(dict.fromkeys(cuts[i] for cuts in self.cuts)) for i in range(len(hops))]
         self._settled: dict[Hashable, Found | Shortfall] = {}
 
     # As what runs inside a level farther out
@@ -336,34 +337,26 @@ class Stage:
 
     def _search(self, extents: Mapping[str, int], sums: int) -> Found | Shortfall:
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
-        tile = self._grid(extents)
+        lists = self._lists(extents)
+        tile = _grid(lists)
         times = np.full(1, sums, np.int64)
         if self.inner.exact and (found := self._as_one(whole, tile, times)) is not None:
             return found
-        tables = [
-            {cut: self._hop(hop, cut, whole, tile, times) for cut in dict.fromkeys(c[i] for c in self.cuts)}
-            for i, hop in enumerate(self.hops)
-        ]
-        least = self._least(tables)
-        fits = np.ones(len(least), np.bool_)
-        for memory, budget in self.budgets.items():
-            fits &= self._least_held(tables, memory) <= budget
-        rows = np.flatnonzero(fits)
+        choices, tables = self._choices(whole, lists, times)
+        bounds = self._bounds(choices)
+        held = np.stack([bounds.held[choices.memory == m].sum(axis=0) for m in range(len(self.budgets))] or [[0]])
+        rows = np.flatnonzero((held <= np.array([*self.budgets.values()] or [0])[:, None]).all(axis=0))
         if not len(rows):
-            return self._shortfall(tables)
+            lacks = {m: int(n.min()) - b for (m, b), n in zip(self.budgets.items(), held, strict=False)}
+            memory = max(lacks, key=lambda m: lacks[m])
+            return Shortfall(lacks[memory] + self.budgets[memory], memory, self.budgets[memory])
         bounded = self._inside(whole, {r: t[rows] for r, t in tile.items()}, times, None)
-        inside = Work(*(np.zeros(len(fits)) for _ in range(3)))
-        inside.cycles[rows], inside.joules[rows], inside.edge[rows] = bounded.cycles, bounded.joules, bounded.edge
-        cycles = np.maximum(inside.cycles, least) + inside.edge + self._least_edge(tables)
-        value = self._value(cycles, inside.joules + self._least_joules(tables))
-        bound = _Bound(value, self._tie(cycles, self._least_traffic(tables)))
-        order = rows[np.lexsort((bound.tie[rows], bound.value[rows]))]
-        if self.objective != "energy" and fits[0] and all(t[0] == extents[r] for r, t in tile.items()):
-            # A single tile moves least: where its value is as good as the bound of all, there is nothing to look for.
-            whole_tile = _Pick(self, extents, sums, tile, tables, inside, bound, rows[:1]).best()
-            if isinstance(whole_tile, Found) and whole_tile.value <= bound.value[order[0]] * self.equal:
-                return whole_tile
-        return _Pick(self, extents, sums, tile, tables, inside, bound, order).best()
+        inside = np.zeros((3, choices.table.shape[2]))
+        inside[0, rows], inside[1, rows], inside[2, rows] = bounded.cycles, bounded.joules, bounded.edge
+        cycles = np.maximum(inside[0], bounds.busiest) + inside[2] + bounds.edge
+        joules = inside[1] + bounds.joules
+        bound = _Bound(self._value(cycles, joules), self._tie(cycles, joules))
+        return _Pick(self, extents, sums, tile, choices, tables, inside, bound, rows).best()
 
     def _as_one(self, extents: Extents, tile: Extents, sums: Array) -> Found | None:
         """The single tile, which moves least, where it fits and no bound of a tiling is better: without looking at the
@@ -391,13 +384,66 @@ class Stage:
         buffers, sizes = ({k: int(x[0]) for k, x in zip(keys, column, strict=True)}
                           for column in ([c.buffers for c in costs], [c.tile for c in costs]))  # fmt: skip
         level = Level((), dict.fromkeys(keys, 0), buffers, sizes)
-        return Found(value, int(traffic), Nest((level,)), work, held)
+        tie = float(self._tie(work.cycles + work.edge, work.joules)[0])
+        return Found(value, tie, int(traffic), Nest((level,)), work, held)
 
-    def _grid(self, extents: Mapping[str, int]) -> dict[str, Array]:
-        lists = {r: sorted({min(s, extents[r]) for s in sizes}, reverse=True) for r, sizes in self.space.sizes.items()}
-        rows = list(product(*lists.values()))
-        grid = np.array(rows, np.int64).reshape(len(rows), len(lists))
-        return {r: grid[:, i] for i, r in enumerate(lists)}
+    def _lists(self, extents: Mapping[str, int]) -> dict[str, list[int]]:
+        """Tile sizes inside a tile of these extents, largest first."""
+        sizes = self.space.sizes.items()
+        return {r: sorted({min(n, extents[r]) for n in given}, reverse=True) for r, given in sizes}
+
+    def _choices(
+        self, extents: Extents, lists: Mapping[str, Sequence[int]], sums: Array
+    ) -> tuple[kernel.Choices, list[dict[Cut, _HopCost]]]:
+        """What the combinations of tilings and cuts are made of, and the same by operand and cut."""
+        from . import stage_kernel as kernel
+
+        # Along an open mesh an operand's bytes are found once for all tiles of the ranks that it does not have.
+        mesh = all(len(h.operand.accesses) == 1 for h in self.hops)
+        tile = _open(lists) if mesh else _grid(lists)
+        number = prod(len(n) for n in lists.values())
+        table = np.empty((sum(map(len, self.options)), kernel.FIELDS, number))
+        shape = [len(n) for n in lists.values()] if mesh and lists else [number]
+        tables: list[dict[Cut, _HopCost]] = []
+        at = 0
+        for hop, cuts in zip(self.hops, self.options, strict=True):
+            known: dict[Cut, _HopCost] = {}
+            tables.append({})
+            for cut in cuts:
+                twice = cut._replace(single=False)
+                if twice not in known:
+                    known[twice] = self._hop(hop, twice, extents, tile, sums)
+                cost = known[twice]
+                if cut.single:
+                    one = np.ones(1, np.int64)
+                    cost = replace(cost, held=cost.held // cost.buffers, buffers=one)
+                for i, field in enumerate(_FIELDS):
+                    table[at, i].reshape(shape)[...] = getattr(cost, field)
+                tables[-1][cut] = _HopCost(*table[at])
+                at += 1
+        return kernel.Choices(table, *self._fixed), tables
+
+    @cached_property
+    def _fixed(self) -> tuple[Any, ...]:
+        """What of the choices does not depend on extents, as `stage_kernel.Choices` has it."""
+        from . import stage_kernel as kernel
+
+        ports = sorted({p for h in self.hops for way in (h.load, h.store) for p in way.cycles_per_byte})
+        rates = np.array(
+            [[[way.cycles_per_byte.get(p, 0.0) for p in ports] for way in (h.load, h.store)] for h in self.hops]
+        ).reshape(len(self.hops), 2, len(ports))
+        prices = np.array([[h.load.joules_per_byte, h.store.joules_per_byte] for h in self.hops]).reshape(-1, 2)
+        single = np.array([self._single(h) for h in self.hops]).reshape(-1, 2)
+        number = [{cut: i for i, cut in enumerate(cuts)} for cuts in self.options]
+        first = np.cumsum([0, *map(len, self.options)])
+        cuts = np.array([[first[h] + number[h][cut] for h, cut in enumerate(cuts)] for cuts in self.cuts], np.int64)
+        memories = list(self.budgets)
+        return (
+            first, cuts.reshape(len(self.cuts), len(self.hops)), single, rates, prices,
+            np.array([h.weighs for h in self.hops], np.int64),
+            np.array([memories.index(h.memory) for h in self.hops], np.int64),
+            np.array([*self.budgets.values()], np.int64), kernel.OBJECTIVES[self.objective], self.clock,
+        )  # fmt: skip
 
     def _inside(self, extents: Extents, tile: Extents, sums: Array, nest: Nest | None) -> Work:
         """Work inside all tiles; a bound of it without a nest."""
@@ -453,9 +499,7 @@ class Stage:
             cost = (held, total - swept / sums, total)
         else:
             cost = (held, total, np.zeros(1))
-        n = max(len(t) for t in (*tile.values(), size, sums)) if tile else max(len(size), len(sums))
-        arrays = (*cost, instances, size, buffers)
-        return _HopCost(*(np.broadcast_to(x, (n,)) for x in arrays))
+        return _HopCost(*cost, instances, size, buffers)
 
     def _moving(self, costs: Sequence[_HopCost]) -> tuple[_Moving, Floats, Floats]:
         """Transfers; cycles of the first load and the last store, of those that overlap with others; joules."""
@@ -466,7 +510,8 @@ class Stage:
                 joules = joules + amount * way.joules_per_byte
                 for port, per_byte in way.cycles_per_byte.items():
                     busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
-            single = self._single(hop, cost)
+            per_byte, wait = self._single(hop)
+            single = cost.tile * per_byte + wait
             trips = np.maximum(trips, np.where(cost.buffers > 1, cost.instances * single, 0.0))
             alone = alone + np.where(cost.buffers > 1, 0.0, cost.instances * single)
             edge = edge + np.where(cost.buffers > 1, single, 0.0)
@@ -475,64 +520,35 @@ class Stage:
             busiest = np.maximum(busiest, cycles)
         return _Moving(busiest, trips, alone), edge, joules
 
-    def _single(self, hop: Hop, cost: _HopCost) -> Floats:
-        """Cycles of one tile on its way."""
+    def _single(self, hop: Hop) -> tuple[float, float]:
+        """Cycles of one tile on its way: per byte, and at its start."""
         way = hop.store if hop.operand.is_output else hop.load
         wait = 0.0 if hop.operand.is_output or not way.ports else way.latency * self.clock
-        return np.asarray(cost.tile * sum(way.cycles_per_byte.values()) + wait, np.float64)
+        return sum(way.cycles_per_byte.values()), wait
 
     def _value(self, cycles: Floats, joules: Floats) -> Floats:
         return {"latency": cycles, "energy": joules, "edp": cycles / self.clock * joules}[self.objective]
 
-    def _tie(self, cycles: Floats, traffic: Floats) -> Floats:
-        return cycles if self.objective == "energy" else traffic
+    def _tie(self, cycles: Floats, joules: Floats) -> Floats:
+        return cycles if self.objective == "energy" else joules
 
-    # Bounds over all cuts
+    def _bounds(self, choices: kernel.Choices) -> _Least:
+        """Bounds over all cuts, each operand cut as is best for it."""
+        from . import stage_kernel as kernel
 
-    def _least(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
-        busy: dict[str, Floats] = {}
-        for hop, table in zip(self.hops, tables, strict=True):
-            for way, key in ((hop.load, "bytes_in"), (hop.store, "bytes_out")):
-                least = np.min([getattr(c, key) for c in table.values()], axis=0)
-                for port, per_byte in way.cycles_per_byte.items():
-                    busy[port] = busy.get(port, np.zeros(1)) + least * per_byte
-        n = max((len(next(iter(t.values())).held) for t in tables), default=1)
-        result = np.zeros(n)
-        for cycles in busy.values():
-            result = np.maximum(result, cycles)
-        return result
-
-    def _least_joules(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
-        total: Any = np.zeros(1)
-        for hop, table in zip(self.hops, tables, strict=True):
-            load, store = hop.load.joules_per_byte, hop.store.joules_per_byte
-            total = total + np.min([c.bytes_in * load + c.bytes_out * store for c in table.values()], axis=0)
-        return np.asarray(total, np.float64)
-
-    def _least_edge(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
-        total: Floats = np.zeros(1)
-        for hop, table in zip(self.hops, tables, strict=True):
-            total = total + np.min([self._single(hop, c) for c in table.values()], axis=0)
-        return total
-
-    def _least_traffic(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Floats:
-        total: Floats = np.zeros(max((len(next(iter(t.values())).held) for t in tables), default=1))
-        for hop, table in zip(self.hops, tables, strict=True):
-            if hop.weighs:
-                total = total + np.min([c.bytes_in + c.bytes_out for c in table.values()], axis=0)
-        return total
-
-    def _least_held(self, tables: Sequence[Mapping[Cut, _HopCost]], memory: str) -> Array:
-        total: Array = np.zeros(1, np.int64)
-        for hop, table in zip(self.hops, tables, strict=True):
-            if hop.memory == memory:
-                total = total + np.min([c.held for c in table.values()], axis=0)
-        return total
-
-    def _shortfall(self, tables: Sequence[Mapping[Cut, _HopCost]]) -> Shortfall:
-        lacks = {m: int(self._least_held(tables, m).min()) - b for m, b in self.budgets.items()}
-        memory = max(lacks, key=lambda m: lacks[m])
-        return Shortfall(lacks[memory] + self.budgets[memory], memory, self.budgets[memory])
+        n = choices.table.shape[2]
+        busy = np.zeros((choices.rates.shape[2], n))
+        joules, edge, held = np.zeros(n), np.zeros(n), np.zeros((len(self.hops), n))
+        for h, (begin, end) in enumerate(pairwise(choices.first)):
+            options = choices.table[begin:end]
+            come, gone = options[:, kernel.BYTES_IN], options[:, kernel.BYTES_OUT]
+            for p, (rate_in, rate_out) in enumerate(choices.rates[h].T):
+                if rate_in or rate_out:
+                    busy[p] += come.min(axis=0) * rate_in + gone.min(axis=0) * rate_out
+            joules += (come * choices.prices[h, 0] + gone * choices.prices[h, 1]).min(axis=0)
+            edge += options[:, kernel.TILE].min(axis=0) * choices.single[h, 0] + choices.single[h, 1]
+            held[h] = options[:, kernel.HELD].min(axis=0)
+        return _Least(busy.max(axis=0, initial=0.0), edge, joules, held)
 
 
 class _Pick:
@@ -544,142 +560,144 @@ class _Pick:
         extents: Mapping[str, int],
         sums: int,
         tile: dict[str, Array],
+        choices: kernel.Choices,
         tables: list[dict[Cut, _HopCost]],
-        inside: Work,
+        inside: Floats,
         bound: _Bound,
-        order: Array,
+        rows: Array,
     ) -> None:
+        from . import stage_kernel as kernel
+
         self.stage, self.extents, self.sums, self.tile, self.tables = stage, extents, sums, tile, tables
-        self.inside, self.bound, self.order = inside, bound, order
-        self.which = [
-            np.array([list(table).index(cuts[i]) for cuts in stage.cuts]) for i, table in enumerate(tables)
-        ]  # fmt: skip
+        self.choices, self.room = choices, kernel.Room.of(choices)
+        self.inside, self.bound, self.rows = inside, bound, rows
         self.least = inf
-        self.winner = inf, inf
-        """Value and tie of the best choice so far: tilings that are no better in either are left out."""
-        self.near: list[Floats] = []
-        """Value, tie, tiles moved, row, number of the cuts and traffic, a column per choice that may be the best."""
         self.nests: dict[int, tuple[Nest, Work]] = {}
+        self.settled = np.zeros_like(inside)
+        self.tie = np.full(inside.shape[1], inf)
         self.complete = True
-        self.crowded: dict[str, int] = {}
+        self.short: dict[str, int] = {}
 
     def best(self) -> Found | Shortfall:
+        """The best choice; of those that are equal in value the one with the least tie."""
+        from . import stage_kernel as kernel
+
         if self.stage.inner.exact:
-            self._look_at_all()
+            order = self.rows[np.lexsort((self.bound.tie[self.rows], self.bound.value[self.rows]))]
+            self.least = kernel.least(self.choices, self.room, order, self.inside, self.bound.value, inf)
+            near = self.rows[self.bound.value[self.rows] <= self.least * self.stage.equal]
+            best = self._best_of(near, self.inside, self.bound.tie)
         else:
             self._settle_best()
-        if not self.near:
-            memory = max(self.crowded, key=lambda m: self.crowded[m] - self.stage.budgets.get(m, 0), default="")
-            return Shortfall(self.crowded.get(memory, 0), memory, self.stage.budgets.get(memory, 0))
-        near = np.concatenate(self.near, axis=1)
-        near = near[:, near[0] <= self.least * self.stage.equal]
-        value, _, _, row, number, traffic = near[:, np.lexsort((near[4], near[3], near[0], near[2], near[1]))[0]]
-        return self._found(float(value), int(traffic), int(row), int(number))
+            best = self._best_of(np.array(list(self.nests), np.int64), self.settled, self.tie)
+        if best[kernel.B_VALUE] == inf:
+            for memory, needed in zip(self.stage.budgets, self.room.crowded.tolist(), strict=True):
+                if needed < inf:
+                    self.short[memory] = min(self.short.get(memory, int(needed)), int(needed))
+            budgets = self.stage.budgets
+            memory = max(self.short, key=lambda m: self.short[m] - budgets.get(m, 0), default="")
+            return Shortfall(self.short.get(memory, 0), memory, budgets.get(memory, 0))
+        return self._found(best)
 
-    def _look_at_all(self) -> None:
-        start, size = 0, FIRST_BLOCK
-        while start < len(self.order):
-            rows = self.order[start : start + size]
-            start, size = start + size, BLOCK
-            if self.bound.value[rows[0]] > self.least * self.stage.equal:
-                return
-            value, tie = self.winner
-            rows = rows[(self.bound.value[rows] < value) | (self.bound.tie[rows] < tie)]
-            if len(rows):
-                self._consider(rows, self._costs(rows), self._at(rows))
+    def _best_of(self, rows: Array, inside: Floats, tie: Floats) -> Floats:
+        from . import stage_kernel as kernel
+
+        best = np.full(kernel.B_WORDS, inf)
+        if self.least < inf:
+            rows = rows[np.lexsort((rows, tie[rows]))]
+            kernel.pick(self.choices, self.room, rows, inside, tie, self.least * self.stage.equal, best)
+        return best
 
     def _settle_best(self) -> None:
         """Settle the insides of the most promising tilings until no bound of another is better than what there is.
 
         The bounds are those of the joint cuts. Half of the tilings that may be settled are the first in the order of
-        their bounds, the others the first in the order of what decides a tie among those that are as good.
+        their bounds, of equal ones that with the least tie; the others those of the least tie among them that may be
+        as good as the best.
         """
-        found, costs = [], []
-        for start in range(0, len(self.order), BLOCK):
-            rows = self.order[start : start + BLOCK]
-            costs.append(self._costs(rows))
-            value, tie = self._values(costs[-1], self._at(rows))
-            least = value.min(axis=0)
-            found.append((least, np.where(value <= least * self.stage.equal, tie, inf).min(axis=0)))
-        bound, tie = (np.concatenate(x) for x in zip(*found, strict=True))
-        left = np.isfinite(bound)
-        by_bound = np.lexsort((self.order, np.round(np.log(bound), 6)))  # of equal ones, large tiles first
-        by_tie = np.lexsort((bound, tie))
-        nodes = self.stage.nodes
-        for order, limit in ((by_bound, nodes // 2), (by_tie, nodes), (by_bound, nodes)):
-            for i in order:
-                better = bound[i] < self.least if order is by_bound else bound[i] <= self.least * self.stage.equal
-                if not left[i] or not better or (order is by_tie and tie[i] >= self.winner[1]):
+        from . import stage_kernel as kernel
+
+        stage = self.stage
+        order = self.rows[np.argsort(self.bound.value[self.rows], kind="stable")]
+        seen = 0
+        value, tie = np.full(len(order), inf), np.full(len(order), inf)
+        left = np.ones(len(order), np.bool_)
+
+        def look(limit: float) -> None:
+            """Find the bounds of the joint cuts as far as they can lie below a limit."""
+            nonlocal seen
+            end = int(np.searchsorted(self.bound.value[order], limit, side="right"))
+            if end > seen:
+                part = slice(seen, end)
+                kernel.least_of(
+                    self.choices, self.room, order[part], self.inside, stage.equal, value[part], tie[part]
+                )  # fmt: skip
+                seen = end
+
+        def ranked() -> list[int]:
+            """What is left of these, the most promising last."""
+            able = np.flatnonzero(left & (value < inf))
+            grade = np.round(np.log(np.maximum(value[able], TINY)) / GRADE[stage.objective])
+            return [int(i) for i in able[np.lexsort((able, tie[able], grade))][::-1]]
+
+        size = FIRST_BLOCK
+
+        def by_bound(nodes: int) -> None:
+            nonlocal size
+            able = ranked()
+            while True:
+                most = value[able[-1]] if able else inf
+                ahead = self.bound.value[order[seen]] if seen < len(order) else inf
+                if ahead < inf and ahead <= min(most * stage.equal, self.least / stage.equal):
+                    look(self.bound.value[order[min(seen + size, len(order)) - 1]])
+                    size, able = BLOCK, ranked()
                     continue
-                if len(self.nests) >= limit:
-                    break
-                left[i] = False
-                self._settle(int(self.order[i]), costs[i // BLOCK].of(i % BLOCK))
-        self.complete &= not bool((left & (bound < self.least)).any())
+                if not able or most * stage.equal >= self.least or len(self.nests) >= nodes:
+                    return
+                at = able.pop()
+                left[at] = False
+                self._settle(int(order[at]))
 
-    def _at(self, rows: Array) -> Work:
-        return Work(self.inside.cycles[rows], self.inside.joules[rows], self.inside.edge[rows])
+        by_bound(stage.nodes // 2)
+        look(self.least * stage.equal)
+        for _ in range(stage.nodes - len(self.nests)):
+            best = self._best_of(np.array(list(self.nests), np.int64), self.settled, self.tie)
+            as_good = left & (value <= self.least * stage.equal) & (tie < best[kernel.B_TIE])
+            able = [int(i) for i in np.flatnonzero(as_good)]
+            if not able:
+                break
+            at = min(able, key=lambda i: (tie[i], value[i], i))
+            left[at] = False
+            self._settle(int(order[at]))
+        by_bound(stage.nodes)
+        self.complete &= not bool((left & (value * stage.equal < self.least)).any())
 
-    def _costs(self, rows: Array) -> _Costs:
-        """All cuts of some tilings."""
-        columns = [
-            _HopCost(*(np.stack([getattr(c, f)[rows] for c in table.values()])[which] for f in _FIELDS))
-            for table, which in zip(self.tables, self.which, strict=True)
-        ]
-        moving, edge, joules = self.stage._moving(columns)
-        shape = (len(self.stage.cuts), len(rows))
-        traffic, moved = np.zeros(shape), np.zeros(shape, np.int64)
-        fits = np.ones(shape, np.bool_)
-        for hop, cost in zip(self.stage.hops, columns, strict=True):
-            traffic = traffic + (cost.bytes_in + cost.bytes_out if hop.weighs else 0)
-            moved = moved + cost.instances
-        for memory, budget in self.stage.budgets.items():
-            held = sum((c.held for h, c in zip(self.stage.hops, columns, strict=True) if h.memory == memory),
-                       np.zeros(shape, np.int64))  # fmt: skip
-            fits &= held <= budget
-            self.crowded[memory] = min(self.crowded.get(memory, int(held.min())), int(held.min()))
-        return _Costs(moving, edge, joules, traffic, moved, fits)
-
-    def _values(self, costs: _Costs, inside: Work) -> tuple[Floats, Floats]:
-        """Objective (infinite for what does not fit) and what decides a tie, of all cuts."""
-        cycles = costs.moving.beside(inside.cycles) + costs.edge + inside.edge
-        value = np.where(costs.fits, self.stage._value(cycles, inside.joules + costs.joules), inf)
-        return value, np.broadcast_to(self.stage._tie(cycles, costs.traffic), value.shape)
-
-    def _settle(self, row: int, costs: _Costs) -> None:
+    def _settle(self, row: int) -> None:
         """Settle the inside of one tiling."""
+        from . import stage_kernel as kernel
+
         tile = {r: int(t[row]) for r, t in self.tile.items()}
         parts = prod(-(-self.extents[r] // t) for r, t in tile.items() if r in self.stage.reduced)
         inner = self.stage.inner.settle({**self.extents, **tile}, self.sums * parts)
         if isinstance(inner, Shortfall):
-            self.crowded[inner.memory] = min(self.crowded.get(inner.memory, inner.needed), inner.needed)
+            self.short[inner.memory] = min(self.short.get(inner.memory, inner.needed), inner.needed)
             return
         self.complete &= inner.complete
         whole = {r: np.full(1, n, np.int64) for r, n in self.extents.items()}
         single = {r: np.full(1, t, np.int64) for r, t in tile.items()}
         work = self.stage._inside(whole, single, np.full(1, self.sums, np.int64), inner)
         self.nests[row] = inner, work
-        self._consider(np.array([row]), costs, work)
+        for i, amount in enumerate((work.cycles, work.joules, work.edge)):
+            self.settled[i, row] = amount.item()
+        value, tie = np.empty(1), np.empty(1)
+        rows = np.array([row])
+        kernel.least_of(self.choices, self.room, rows, self.settled, self.stage.equal, value, tie)
+        self.least, self.tie[row] = min(self.least, float(value[0])), tie[0]
 
-    def _consider(self, rows: Array, costs: _Costs, inside: Work) -> None:
-        value, tie = self._values(costs, inside)
-        least = float(value.min())
-        if least == inf:
-            return
-        self.least = min(self.least, least)
-        cuts, columns = at = np.nonzero(value <= self.least * self.stage.equal)
-        if not len(cuts):
-            return
-        traffic, moved = (np.broadcast_to(x, value.shape)[at] for x in (costs.traffic, costs.moved))
-        near = np.stack([value[at], tie[at], moved, rows[columns], cuts, traffic])
-        if self.winner[0] > self.least * self.stage.equal:
-            self.winner = inf, inf
-        best = np.lexsort((near[0], near[1]))[0]
-        found = float(near[0, best]), float(near[1, best])
-        self.winner = min(self.winner, found, key=lambda pair: (pair[1], pair[0]))
-        self.near.append(near[:, (near[0] < self.winner[0]) | (near[1] <= self.winner[1])])
+    def _found(self, best: Floats) -> Found:
+        from . import stage_kernel as kernel
 
-    def _found(self, value: float, traffic: int, row: int, number: int) -> Found:
+        row, number = int(best[kernel.B_ROW]), int(best[kernel.B_CUTS])
         cuts, order = self.stage.cuts[number], self.stage.orders[number]
         size = {r: int(t[row]) for r, t in self.tile.items()}
         loops = tuple((r, size[r]) for r in order if size[r] < self.extents[r])
@@ -694,7 +712,7 @@ class _Pick:
         )
         inner, inside = self.nests.get(row, (None, None))
         if inside is None:
-            inside = Work(*(x[row : row + 1] for x in (self.inside.cycles, self.inside.joules, self.inside.edge)))
+            inside = Work(*(x[row : row + 1] for x in self.inside))
         rest = inner or Nest()
         moving, edge, joules = self.stage._moving([_rows(c, np.array([row])) for c in costs])
         cycles = moving.beside(inside.cycles)
@@ -702,8 +720,9 @@ class _Pick:
         for hop, cost in zip(self.stage.hops, costs, strict=True):
             held[hop.memory] += int(cost.held[row])
         return Found(
-            value,
-            traffic,
+            float(best[kernel.B_VALUE]),
+            float(best[kernel.B_TIE]),
+            int(best[kernel.B_TRAFFIC]),
             Nest((level, *rest.levels), rest.layout, self.complete),
             Work(cycles, inside.joules + joules, edge + inside.edge),
             held,
@@ -759,6 +778,17 @@ def cut_table(
             if buffers == "nested":
                 found.setdefault(tuple(cut._replace(single=True) for cut in cuts), order)
     return CutTable(tuple(found), tuple(found.values()))
+
+
+def _grid(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+    """Tile sizes of all tilings."""
+    grid = np.meshgrid(*(np.array(n, np.int64) for n in lists.values()), indexing="ij")
+    return {r: n.ravel() for r, n in zip(lists, grid, strict=True)}
+
+
+def _open(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+    """The same with an axis per rank."""
+    return dict(zip(lists, np.ix_(*(np.array(n, np.int64) for n in lists.values())), strict=True))
 
 
 def orders_of(outer: Sequence[str], inner: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -230,12 +230,12 @@ class Enumeration:
                 for rest in self.nests(number + 1, (*around, *candidate.level.loops)):
                     yield (candidate, *rest)
 
-    def least_cycles(self, equal: float) -> tuple[float, int]:
-        """The least cycles that `Stage.work` gives any choice, and the least traffic up to `equal` times as many."""
+    def least_cycles(self, equal: float) -> tuple[float, float]:
+        """The least cycles that `Stage.work` gives any choice, and the least joules up to `equal` times as many."""
         whole = {r: np.full(1, n, np.int64) for r, n in self.walk.einsum.sizes.items()}
-        found: list[tuple[float, int]] = []
+        found: list[tuple[float, float]] = []
         for nest in self.nests():
             work = self.chain[0].work(Nest(tuple(c.level for c in nest)), whole, np.ones(1, np.int64))
-            found.append((float((work.cycles + work.edge).item()), nest[0].traffic))
+            found.append((float((work.cycles + work.edge).item()), float(work.joules.item())))
         least = min((cycles for cycles, _ in found), default=float("inf"))
-        return least, min((traffic for cycles, traffic in found if cycles <= least * equal), default=0)
+        return least, min((joules for cycles, joules in found if cycles <= least * equal), default=0.0)

@@ -1,0 +1,183 @@
+# mypy: disable-error-code="no-any-return"
+"""All combinations of cuts of a level's tilings, compiled: what each costs, and the best of them; see `stage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...components import nest_kernel
+from ...components.nest_kernel import IntArray, stamped
+
+Floats = NDArray[np.float64]
+
+LATENCY, ENERGY, EDP = range(3)
+OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
+HELD, BYTES_IN, BYTES_OUT, INSTANCES, TILE, BUFFERS, FIELDS = range(7)
+"""Of an operand cut at one place: bytes held, moved in and out; tiles; bytes of one, and buffers for them."""
+JOULES, TRIPS, ALONE, EDGE, TRAFFIC, MOVED, BUSY = range(7)
+"""The same in the units of the objectives; from the last on cycles of every port."""
+B_TIE, B_MOVED, B_VALUE, B_TRAFFIC, B_ROW, B_CUTS, B_WORDS = range(7)
+SAME = 1e-9
+"""Ties that differ by less than this share are equal but for rounding."""
+
+_jit = stamped(Path(__file__), Path(str(nest_kernel.__file__)))
+
+
+class Choices(NamedTuple):
+    """Tilings and cuts of a level.
+
+    Attributes:
+        table: by option (an operand cut at one place), the fields from `HELD` on, by tiling.
+        first: of every operand the first of its options.
+        cuts: combinations, the option of every operand.
+        single: by operand, cycles of a tile on its way: per byte, and at its start.
+        rates: by operand and way (in, out), cycles per byte of every port.
+        prices: by operand and way, joules per byte.
+        weighs: by operand, whether its bytes count as traffic.
+        memory: by operand, its memory; `budgets` by memory.
+        objective, clock: one of `OBJECTIVES`; in hertz.
+    """
+
+    table: Floats
+    first: IntArray
+    cuts: IntArray
+    single: Floats
+    rates: Floats
+    prices: Floats
+    weighs: IntArray
+    memory: IntArray
+    budgets: IntArray
+    objective: int
+    clock: float
+
+
+class Room(NamedTuple):
+    """Room for one tiling: words of every option, value and tie of every combination, bytes by memory; the fewest bytes
+    of each memory that any combination took."""
+
+    words: Floats
+    value: Floats
+    tie: Floats
+    held: Floats
+    crowded: Floats
+
+    @staticmethod
+    def of(c: Choices) -> Room:
+        options, ports, cuts = len(c.table), c.rates.shape[2], len(c.cuts)
+        held = np.zeros(len(c.budgets))
+        return Room(np.zeros((options, BUSY + ports)), np.zeros(cuts), np.zeros(cuts), held, np.full_like(held, np.inf))
+
+
+@_jit
+def _options(c: Choices, w: Room, row: int) -> None:
+    for h in range(len(c.memory)):
+        for k in range(c.first[h], c.first[h + 1]):
+            come, gone = c.table[k, BYTES_IN, row], c.table[k, BYTES_OUT, row]
+            number = c.table[k, INSTANCES, row]
+            single = c.table[k, TILE, row] * c.single[h, 0] + c.single[h, 1]
+            twice = c.table[k, BUFFERS, row] > 1
+            w.words[k, JOULES] = come * c.prices[h, 0] + gone * c.prices[h, 1]
+            w.words[k, TRIPS] = number * single if twice else 0.0
+            w.words[k, ALONE] = 0.0 if twice else number * single
+            w.words[k, EDGE] = single if twice else 0.0
+            w.words[k, TRAFFIC] = (come + gone) * c.weighs[h]
+            w.words[k, MOVED] = number
+            for p in range(c.rates.shape[2]):
+                w.words[k, BUSY + p] = come * c.rates[h, 0, p] + gone * c.rates[h, 1, p]
+
+
+@_jit
+def _sum(c: Choices, w: Room, n: int, word: int) -> float:
+    total = 0.0
+    for h in range(c.cuts.shape[1]):
+        total += w.words[c.cuts[n, h], word]
+    return total
+
+
+@_jit
+def _fits(c: Choices, w: Room, row: int, n: int) -> bool:
+    for m in range(len(w.held)):
+        w.held[m] = 0.0
+    for h in range(c.cuts.shape[1]):
+        w.held[c.memory[h]] += c.table[c.cuts[n, h], HELD, row]
+    fits = True
+    for m in range(len(w.held)):
+        w.crowded[m] = min(w.crowded[m], w.held[m])
+        fits = fits and w.held[m] <= c.budgets[m]
+    return fits
+
+
+@_jit
+def _evaluate(c: Choices, w: Room, row: int, cycles: float, joules: float, edge: float) -> float:
+    """Value (infinite where it does not fit) and tie of all combinations of a tiling; the least value."""
+    _options(c, w, row)
+    least = np.inf
+    for n in range(len(c.cuts)):
+        w.value[n] = np.inf
+        if not _fits(c, w, row, n):
+            continue
+        busiest, trips = cycles, 0.0
+        for p in range(BUSY, w.words.shape[1]):
+            busiest = max(busiest, _sum(c, w, n, p))
+        for h in range(c.cuts.shape[1]):
+            trips = max(trips, w.words[c.cuts[n, h], TRIPS])
+        time = max(busiest, (cycles + trips) / 2) + _sum(c, w, n, ALONE) + _sum(c, w, n, EDGE) + edge
+        energy = joules + _sum(c, w, n, JOULES)
+        if c.objective == ENERGY:
+            w.value[n], w.tie[n] = energy, time
+        else:
+            w.value[n], w.tie[n] = time if c.objective == LATENCY else time / c.clock * energy, energy
+        least = min(least, w.value[n])
+    return least
+
+
+@_jit
+def least_of(c: Choices, w: Room, rows: IntArray, inside: Floats, equal: float, value: Floats, tie: Floats) -> None:
+    """Of every tiling in `rows` the least value, and the least tie up to `equal` times that; `inside` holds cycles,
+    joules and edge of what is inside, by tiling."""
+    for i in range(len(rows)):
+        row = rows[i]
+        value[i] = _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row])
+        tie[i] = np.inf
+        for n in range(len(c.cuts)):
+            if w.value[n] <= value[i] * equal:
+                tie[i] = min(tie[i], w.tie[n])
+
+
+@_jit
+def least(c: Choices, w: Room, rows: IntArray, inside: Floats, bound: Floats, most: float) -> float:
+    """The least value of tilings in the order of their bounds; `most` is one that is known."""
+    for i in range(len(rows)):
+        row = rows[i]
+        if bound[row] > most:
+            break
+        most = min(most, _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row]))
+    return most
+
+
+@_jit
+def pick(c: Choices, w: Room, rows: IntArray, inside: Floats, tie: Floats, limit: float, best: Floats) -> None:
+    """Of values up to a limit the one with the least tie; then with the fewest tiles, the least value, the first tiling
+    and combination. `tie` bounds that of tilings, which come in the order of it."""
+    for i in range(len(rows)):
+        row = rows[i]
+        if tie[row] > best[B_TIE] * (1 + SAME):
+            break
+        if _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row]) > limit:
+            continue
+        for n in range(len(c.cuts)):
+            if w.value[n] > limit or w.tie[n] > best[B_TIE] * (1 + SAME):
+                continue
+            moved = _sum(c, w, n, MOVED)
+            if w.tie[n] >= best[B_TIE] * (1 - SAME):
+                if moved > best[B_MOVED] or (moved == best[B_MOVED] and w.value[n] > best[B_VALUE]):
+                    continue
+                same = moved == best[B_MOVED] and w.value[n] == best[B_VALUE]
+                if same and (row, n) > (int(best[B_ROW]), int(best[B_CUTS])):
+                    continue
+            best[B_TIE], best[B_MOVED], best[B_VALUE] = w.tie[n], moved, w.value[n]
+            best[B_TRAFFIC], best[B_ROW], best[B_CUTS] = _sum(c, w, n, TRAFFIC), row, n
