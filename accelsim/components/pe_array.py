@@ -37,9 +37,13 @@ class PeArray(ComputeUnit):
     ========  =========================  ===============
 
     Where both operands stream in (os), each fold has a fill of `rows` cycles besides: that of the first one is latency
-    with `overlap`, those of all are service without. Other Einsums take, summed over their cost classes,
-    ceil(operations / (rows · cols · rate)) cycles, as on so many lanes of a vector unit; a reduction is one operation
-    per point. Neither is ever faster than the bandwidth of the array's memory allows.
+    with `overlap`, those of all are service without. In ws and is, results gather in registers over the folds along K,
+    as if there were always room: within a tile no partial sum is written or read. Operands wider than `mac_bits` are
+    multiplied in slices as in a systolic array, as if K were so much longer.
+
+    Other Einsums take, summed over their cost classes, ceil(operations / (rows · cols · rate)) cycles, as on so many
+    lanes of a vector unit; a reduction is one operation per point. Neither is ever faster than the bandwidth of the
+    array's memory allows.
     """
 
     kind: Literal["pe_array"] = "pe_array"
@@ -131,11 +135,17 @@ class PeArray(ComputeUnit):
         else:
             self._check(einsum, option, self.dataflows)
             g, m, n, k = (points.of(frozenset(ranks)) for ranks in (c.g, c.m, c.n, c.k))
-            slices = -(-bits[0] // self.mac_bits) * -(-bits[1] // self.mac_bits)
-            service, latency, a_times, b_times = self._timing(option.variant, g, m, n, k * slices)
-            macs = g * m * n * k * slices
-            actions = {"mac": macs, "register": bytes_of(macs, bits[0] + bits[1] + self.accumulator_bits)}
-            reads = (bytes_of(g * m * k * a_times, bits[0]), bytes_of(g * k * n * b_times, bits[1]))
+            a_slices, b_slices = -(-bits[0] // self.mac_bits), -(-bits[1] // self.mac_bits)
+            k_slices = k * (a_slices * b_slices)
+            service, latency, a_times, b_times = self._timing(option.variant, g, m, n, k_slices)
+            macs = g * m * n * k_slices
+            word_bits = -(-bits[0] // a_slices) + -(-bits[1] // b_slices) + self.accumulator_bits
+            actions = {"mac": macs, "register": bytes_of(macs, word_bits)}
+            # Every slice of one operand meets every slice of the other.
+            reads = (
+                bytes_of(g * m * k * a_times * b_slices, bits[0]),
+                bytes_of(g * k * n * b_times * a_slices, bits[1]),
+            )
         results = points.of(einsum.output.ranks)
         writes = bytes_of(results, self.accumulator_bits if unfinished else bits[-1])
         partial = bytes_of(results, self.accumulator_bits) * resumed
