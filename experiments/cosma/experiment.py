@@ -1,0 +1,155 @@
+"""COSMA: off-chip bytes of networks under a scratchpad, against replacement policies and known optima."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from statistics import mean
+
+from ... import load_model
+from ...mappers.baselines import replace_by
+from ...mappers.ilp.exported import as_exported
+from ...mappers.ilp.graph import GraphOptions, graph_of
+from ...mappers.ilp.orders import Order, default_order, minimum_peak
+from ...mappers.ilp.plan import Plan, PlanClaim
+from ...mappers.ilp.problem import GraphProblem
+from ...mappers.ilp.residency import best_residency
+from ...mappers.ilp.search import schedule
+from ...mappers.ilp.solver import SolverOptions
+from ..loader import Row, data_path, table
+
+SPILLED, REDUCTION = "non-compulsory bytes", "reduction of non-compulsory bytes"
+SOURCE = "arXiv:2311.18246"
+SHOWN = "simulated: not published"
+PUBLISHED_MEAN = 0.84
+KB = 1024
+OPTIONS = SolverOptions(nodes=2000)
+"""Limits in nodes: the same result on every machine."""
+BASELINES: Mapping[str, tuple[str, bool]] = {
+    "Belady, linear arena": ("belady", True),
+    "Belady, no fragmentation": ("belady", False),
+    "LRU, no fragmentation": ("lru", False),
+}
+"""Policy, and whether tensors have addresses."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network under one budget.
+
+    Attributes:
+        network, parameters: as `problem` takes them.
+        budget: ``M_R``, ``M_H`` or ``M_P``; all three where they are the same.
+        capacity: bytes of the scratchpad.
+        peak: bytes of the smallest scratchpad in which some order needs no non-compulsory traffic.
+    """
+
+    network: str
+    parameters: bool
+    budget: str
+    capacity: int
+    peak: int
+
+    @property
+    def where(self) -> str:
+        counted = "activations and parameters" if self.parameters else "activations"
+        return f"{self.network}, {counted}, {self.budget} = {self.capacity / KB:.2f} KB"
+
+    @property
+    def degenerate(self) -> bool:
+        """The budget is the peak: some order spills nothing."""
+        return self.capacity >= self.peak
+
+
+@cache
+def problem(network: str, parameters: bool) -> GraphProblem:
+    """A network of ``networks.csv`` in int8, with parameters in the scratchpad or passing by it."""
+    model = next(r["model"] for r in table(__package__, "networks.csv") if r["network"] == network)
+    workload = load_model(data_path(__package__, model) if model.endswith(".yaml") else model, bits=8)
+    return graph_of(as_exported(workload), GraphOptions(parameters=parameters)).problem
+
+
+def cases(network: str, parameters: bool) -> tuple[Case, ...]:
+    """The budgets: largest working set of an operator, minimum peak over orders, and their mean between."""
+    least, most = problem(network, parameters).largest_working_set, minimum_peak(problem(network, parameters)).peak
+    if least == most:
+        return (Case(network, parameters, "M_R = M_H = M_P", most, most),)
+    budgets = {"M_R": least, "M_H": (least + most) // 2, "M_P": most}
+    return tuple(Case(network, parameters, name, nbytes, most) for name, nbytes in budgets.items())
+
+
+def downsampling_first(graph: GraphProblem) -> Order:
+    """The order of a ResNet with bottlenecks in which the convolution of a shortcut runs before the other branch."""
+    order: list[int] = []
+    for i, op in enumerate(graph.operators):
+        order.insert(len(order) - 3 if op.name.endswith("unit_4.conv") else len(order), i)
+    return tuple(order)
+
+
+def optimum(network: str, parameters: bool, order: str, capacity: int) -> Plan:
+    """The best plan in a fixed order, ``default`` or ``downsampling first``, with addresses."""
+    graph = problem(network, parameters)
+    steps = downsampling_first(graph) if order == "downsampling first" else default_order(graph)
+    return best_residency(graph, steps, capacity, options=OPTIONS)
+
+
+def best(network: str, parameters: bool, capacity: int) -> PlanClaim:
+    """What the best plan over all orders tried spills, with addresses."""
+    claim = schedule(problem(network, parameters), capacity, options=OPTIONS).claim
+    assert claim is not None
+    return claim
+
+
+def baseline(network: str, parameters: bool, capacity: int, name: str, order: str) -> int:
+    """Bytes that a policy of `BASELINES` spills in the ``default`` or ``minimum-peak`` order."""
+    graph = problem(network, parameters)
+    steps = default_order(graph) if order == "default" else minimum_peak(graph).order
+    policy, arena = BASELINES[name]
+    return replace_by(policy, graph, steps, capacity, arena=arena).traffic(graph).spilled
+
+
+def rows() -> Iterator[Row]:
+    """Known optima; bytes of every network and budget; reductions and their means; networks that are not here."""
+    for r in table(__package__, "reference.csv"):
+        capacity, parameters = int(float(r["capacity_kb"]) * KB), r["parameters"] == "yes"
+        plan = optimum(r["network"], parameters, r["order"], capacity)
+        got = plan.traffic(problem(r["network"], parameters)).spilled
+        where = f"{r['network']}, {r['order']} order, {r['capacity_kb']} KB"
+        yield Row(f"optimal {SPILLED}", where, float(r["bytes"]), got, "bytes", float(r["tolerance"]), r["source"])
+    reductions: dict[str, list[tuple[Case, float]]] = {name: [] for name in BASELINES}
+    for r in table(__package__, "networks.csv"):
+        for case in (c for parameters in (False, True) for c in cases(r["network"], parameters)) if r["model"] else ():
+            yield from _compared(case, reductions)
+    yield from _means(reductions)
+    for r in table(__package__, "networks.csv"):
+        if not r["model"]:
+            yield Row(SPILLED, r["network"], None, None, "bytes", None, r["source"], f"unreachable: {r['reason']}")
+
+
+def _compared(case: Case, reductions: Mapping[str, list[tuple[Case, float]]]) -> Iterator[Row]:
+    """The bytes of one case, and their reduction against every baseline, which is added to `reductions`."""
+    claim = best(case.network, case.parameters, case.capacity)
+    known = "optimal" if claim.proven else f"no order spills less than {claim.bound:,.0f}"
+    yield Row(SPILLED, case.where, None, claim.value, "bytes", None, SHOWN, known)
+    for name in BASELINES:
+        for order in ("default", "minimum-peak"):
+            spilled = baseline(case.network, case.parameters, case.capacity, name, order)
+            note = f"the policy spills {spilled:,} bytes"
+            note += "; degenerate: the budget is the peak; left out of the mean" if case.degenerate else ""
+            gain = 1 - claim.value / spilled if spilled else None
+            if gain is not None:
+                reductions[name].append((case, gain))
+            yield Row(REDUCTION, f"{case.where}, {name}, {order} order", None, gain, "", None, SHOWN, note)
+
+
+def _means(reductions: Mapping[str, list[tuple[Case, float]]]) -> Iterator[Row]:
+    for name, found in reductions.items():
+        below = [gain for case, gain in found if not case.degenerate]
+        published, source = (PUBLISHED_MEAN, SOURCE) if BASELINES[name][1] else (None, SHOWN)
+        note = f"mean of {len(below)}; unreachable: 4 of 10 networks, and no greedy ILP among the baselines"
+        where = f"{name}, budgets below the peak"
+        yield Row(f"mean {REDUCTION}", where, published, mean(below), "", None, source, note)
+        note = f"mean of {len(found)}; at the peak little can be left to spill, which says little about schedules"
+        where = f"{name}, the peak among the budgets"
+        yield Row(f"mean {REDUCTION}", where, None, mean(gain for _, gain in found), "", None, SHOWN, note)
