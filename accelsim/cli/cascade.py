@@ -26,19 +26,61 @@ def cascade(
     buffer: Annotated[
         list[str] | None, typer.Option(metavar="SIZE", help="Also the least traffic through a buffer: '1 MiB'.")
     ] = None,
+    fewest_passes: Annotated[
+        bool, typer.Option("--fewest-passes", help="Rewrite it for fewer passes first, and say by which rewrites.")
+    ] = False,
+    block: Annotated[
+        list[str] | None, typer.Option(metavar="RANK=N", help="With --fewest-passes: cut a rank into blocks first.")
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --fewest-passes: write the rewritten cascade as YAML.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count passes over ranks and say why each starts; live footprint, operations, traffic by fusion, intensity."""
+    if (block or save) and not fewest_passes:
+        raise BadInput("--block and --save go with --fewest-passes")
     from ..study.evaluation import model as workload_of
 
     wanted = options.model_options(None, None, None, None, bits, bind)
     workload = workload_of(cascade, wanted)
     sizes = [_bytes(size) for size in buffer or []]
+    rewrites = None
+    if fewest_passes:
+        workload, rewrites = _rewritten(workload, block or [])
     told = described(workload, sizes)
+    if rewrites is not None:
+        told["rewrites"] = rewrites
+    if save is not None:
+        _save(workload, save)
     if json_:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print(told)
+
+
+def _rewritten(workload: Workload, blocks: list[str]) -> tuple[Workload, dict[str, Any]]:
+    """The cascade of fewest passes, and how it came about as plain values."""
+    from ..ir import passes
+    from ..ir.rewrites import fewest_passes
+
+    cut: dict[str, int] = {}
+    for rank, size in options.pairs("--block", blocks):
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise BadInput(f"--block {rank}={size}: write RANK=N")
+        cut[rank] = size
+    found = fewest_passes(workload, blocks=cut)
+    before = max(p.count for p in passes(workload))
+    steps = [{**asdict(step), "text": str(step)} for step in found.steps]
+    return found.workload, {"passes": [before, found.passes], "checked": found.checked, "steps": steps}
+
+
+def _save(workload: Workload, file: str) -> None:
+    from ..files import write_text
+    from ..ir import format_cascade
+
+    lines = format_cascade(workload).splitlines()
+    write_text(file, "\n".join([f"name: {json.dumps(workload.name)}", "einsums: |", *(f"  {x}" for x in lines), ""]))
 
 
 def described(workload: Workload, buffers_bytes: list[int]) -> dict[str, Any]:
@@ -96,6 +138,8 @@ def _bytes(text: str) -> int:
 def _print(told: dict[str, Any]) -> None:
     from .cells import console, table
 
+    if "rewrites" in told:
+        _print_rewrites(told["rewrites"])
     lines = [told["cascade"], *(f"    {text}" for text in told["einsums"]), ""]
     for rank in told["ranks"]:
         lines += _rank_lines(rank)
@@ -116,6 +160,16 @@ def _print(told: dict[str, Any]) -> None:
             for row in told[part]
         ]
         console().print(table(title, tuple(shown[0]), shown, tuple(shown[0])[1:]))
+
+
+def _print_rewrites(rewrites: dict[str, Any]) -> None:
+    before, after = rewrites["passes"]
+    typer.echo(f"rewritten from {before} to {after} passes" if rewrites["steps"] else "no rewrite lowers its passes")
+    for i, step in enumerate(rewrites["steps"], 1):
+        typer.echo(f"    {i}. {step['text']}")
+    if rewrites["steps"]:
+        equal = "equal on random inputs" if rewrites["checked"] else "not compared: too large to evaluate"
+        typer.echo(f"    results before and after: {equal}\n")
 
 
 def _rank_lines(rank: dict[str, Any]) -> list[str]:
