@@ -106,7 +106,7 @@ def simulate(
     from .mapping.replay import replay
     from .mapping.validate import validate
     from .report import make_report
-    from .report.cautions import crowded_ports, cut_short, idle_components, missed_claim, moved_bytes
+    from .report.cautions import bank_waits, crowded_ports, cut_short, idle_components, missed_claim, moved_bytes
 
     check_objective(objective)
     if mapping is not None:
@@ -130,6 +130,7 @@ def simulate(
         *cut_short(mapping),
         *missed_claim(arch, mapping, trace),
         *crowded_ports(arch, trace),
+        *bank_waits(trace),
         *idle_components(arch, trace),
     )
     return make_report(arch, workload, mapping, program, trace, notes=notes)

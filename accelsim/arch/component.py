@@ -61,6 +61,26 @@ class Price:
     default: Figure | None
 
 
+CONFLICT = "bank_conflict"
+"""Action of a unit: a cycle in which it waits for a bank. It takes no energy."""
+
+
+@dataclass(frozen=True)
+class Banking:
+    """Banks of a memory, over which its lines are dealt round.
+
+    Attributes:
+        line_bits: bits of a line, one row of a bank.
+        ports: lines that a bank serves per cycle.
+        layout: operand to the roles of its innermost dimensions, the innermost one last; otherwise they are in order.
+    """
+
+    banks: int
+    line_bits: int
+    ports: int = 1
+    layout: Mapping[Operand, tuple[str, ...]] = field(default_factory=dict)
+
+
 class Component(BaseModel):
     """One part of a machine, as validated from YAML. Immutable.
 
@@ -197,6 +217,11 @@ class Memory(Component):
         own = self.read_bandwidth if direction == "read" else self.write_bandwidth
         name, rate = (f"{self.name}.{direction}", own) if own is not None else (self.name, self.bandwidth)
         return None if rate is None or math.isinf(rate) else (name, rate)
+
+    @property
+    def banking(self) -> Banking | None:
+        """Its banks, where words wanted at a time may have to wait for each other; None: it serves any."""
+        return None
 
     @abstractmethod
     def server(self, direction: Direction, tick_hz: Fraction, *, streams: bool = False) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from ..arch.component import Direction, Memory, Surroundings, UnitBase
+from ..arch.component import CONFLICT, Banking, Direction, Memory, Operand, Surroundings, UnitBase
 from ..arch.layout import Layout
 from ..arch.units import rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
 from ..ir import Density, Einsum
+from ..ir.roles import RankRole
+from .banks import Tile
 
 IntArray = NDArray[np.int64]
 Extents = Mapping[str, IntArray]
@@ -75,6 +77,7 @@ class ComputeUnit(UnitBase):
     """Base class of the kinds that compute."""
 
     _feed: _Feed = PrivateAttr(default_factory=dict)
+    _banks: Mapping[str, Banking] = PrivateAttr(default_factory=dict)
 
     @abstractmethod
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
@@ -137,7 +140,37 @@ class ComputeUnit(UnitBase):
             for direction in _DIRECTIONS
             if (port := memory.port(direction)) is not None
         }
+        copy._banks = {n: m.banking for n, m in surroundings.memories.items() if m.banking is not None}
         return copy
+
+    def action_energy(self) -> Mapping[str, float]:
+        return {**super().action_energy(), CONFLICT: 0.0} if self._banks else super().action_energy()
+
+    def in_banks(
+        self, einsum: Einsum, extents: Mapping[str, int], bits: Sequence[int], roles: Mapping[str, RankRole]
+    ) -> tuple[Tile | None, ...]:
+        """The tiles of every input and, last, of the output, as they lie in memories with banks; None in others."""
+        operands: list[Operand] = ["weight" if i == 1 else "input" for i in range(len(einsum.inputs))]
+        tiles = []
+        accesses = (*einsum.inputs, einsum.output)
+        feeds = self.feeds(len(einsum.inputs))
+        for operand, access, width, memory in zip((*operands, "output"), accesses, bits, feeds, strict=True):
+            banking = self._banks.get(memory)
+            inner = () if banking is None else banking.layout.get(operand, ())
+            tiles.append(None if banking is None else Tile.of(access, extents, roles, inner, width, banking))
+        return tuple(tiles)
+
+    def over_tiles(
+        self, one: IntArray, extents: Extents, waits: Callable[..., Sequence[int]], *columns: IntArray
+    ) -> tuple[IntArray, ...]:
+        """What a function says of tiles of these extents and further columns, asked once for every different one."""
+        names = list(extents)
+        rows = np.stack([np.broadcast_to(x, one.shape).ravel() for x in (*extents.values(), *columns)])
+        tiles, which = np.unique(rows, axis=1, return_inverse=True)
+        found = []
+        for tile in tiles.T.tolist():
+            found.append(waits(dict(zip(names, tile, strict=False)), *tile[len(names) :]))
+        return tuple(np.array(x, np.int64)[which.ravel()].reshape(one.shape) for x in zip(*found, strict=True))
 
     def feeding(self, inputs: int) -> tuple[tuple[str, tuple[int, int]] | None, ...]:
         """The port that every input comes through, then partial results, then the one that results go through.

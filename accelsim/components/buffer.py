@@ -8,12 +8,13 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..arch.component import Direction, Memory, Price
+from ..arch.component import Banking, Direction, Memory, Operand, Price
 from ..arch.energy import Figure, sram_access, sram_area
-from ..arch.units import ENERGY_PER_BYTE, EnergyPerByte, Quantity
+from ..arch.units import ENERGY_PER_BYTE, Bytes, EnergyPerByte, Quantity
 from ..engine.program import Server
+from ..ir.roles import RankRole
 from .base import port_server
 
 
@@ -48,10 +49,35 @@ class SramBase(Memory):
 
 
 class Buffer(SramBase):
-    """A scratchpad."""
+    """A scratchpad. With `bank_width`, accesses of compute units to one bank wait for each other, see `banks.py`."""
 
     kind: Literal["buffer"] = "buffer"
+    bank_width: Annotated[
+        Bytes | None,
+        Field(description="Bytes of a line of a bank: words wanted at a time then wait where they lie in different "
+                          "lines of one bank; they never do unless it is given."),
+    ] = None  # fmt: skip
+    ports_per_bank: Annotated[int, Field(ge=1, le=64, description="Lines that a bank serves per cycle.")] = 1
+    layout: Annotated[
+        Mapping[Operand, tuple[RankRole, ...]],
+        Field(description="Dimensions that lie innermost, by operand and the roles of their ranks, the innermost one "
+                          "last; otherwise they lie in the order of the tensor."),
+    ] = Field(default_factory=dict)  # fmt: skip
+
+    @model_validator(mode="after")
+    def _lines(self) -> Buffer:
+        if self.bank_width is None and (self.layout or self.ports_per_bank > 1):
+            raise ValueError("`layout` and `ports_per_bank` are for memories with `bank_width`")
+        if self.bank_width is not None and self.bank_width * self.banks > self.capacity:
+            raise ValueError(f"{self.banks} banks of lines of {self.bank_width} bytes exceed the capacity")
+        return self
 
     @property
     def sram_bytes(self) -> int:
         return self.capacity
+
+    @property
+    def banking(self) -> Banking | None:
+        if self.bank_width is None:
+            return None
+        return Banking(self.banks, 8 * self.bank_width, self.ports_per_bank, self.layout)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self, cast, get_args
@@ -11,18 +12,22 @@ from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from ..arch.component import Price
+from ..arch.component import CONFLICT, Price
 from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput
 from ..ir import Contraction, Einsum, contraction
+from ..ir.roles import rank_roles
 from ..ir.sparsity import group_rank
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
 from .sparse import SparseUnit, share_of, shortened
+from .systolic_banks import Shape, stream_and_shift_waits
 
 Dataflow = Literal["os", "ws", "is"]
 Deal = Literal["folds", "rows", "columns", "contraction", "groups"]
 Hidden = Literal["fill", "skew", "drain"]
+_LETTERS: Mapping[str, str] = {"groups": "g", "rows": "m", "columns": "n", "contraction": "k"}
+"""What a deal gives parts of."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,22 @@ class _Run:
         a, b: words of A and B that the arrays read from memory, per point of K.
         again: words of partial results that are written and read back.
         kept: words of results in the accumulators of one array.
+        steps: points of K that the arrays run.
+        streaming: of `service`, what is left where shifting that hides takes no time.
+        rounds: folds of the array with the largest share.
+        passes: how often its results leave it.
     """
 
     service: IntArray
     latency: IntArray
+    streaming: IntArray
     a: IntArray
     b: IntArray
     again: IntArray
     kept: IntArray
+    steps: IntArray
+    rounds: IntArray
+    passes: IntArray
 
 
 class SystolicArray(SparseUnit):
@@ -88,10 +101,14 @@ class SystolicArray(SparseUnit):
     al., "Accelerating Sparse Deep Neural Networks", 2021, section 3). Groups of M lie along `ir.group_rank`; one that
     a tile cuts counts as if it began with the tile. Zeros that lie at random are not skipped.
 
+    Where a memory has banks (`bank_width` of a buffer), a stream or shift lasts longer by what it waits for them
+    (`systolic_banks`), N:M weights as if they were dense. Folds that run side by side as `folds` do not disturb each
+    other; arrays with parts of one product do, the last one as if its part were as large as the others.
+
     With `timing: scalesim` the array is that of SCALE-Sim 3.0.0 in its bandwidth mode CALC, read from its source: the
-    table above whatever the memories' bandwidth, one word per operand of any width, and every fold of ws and is writes
-    all its partial results and reads none back. Of os it counts, beside the results, rows + cols writes per fold
-    (systolic_compute_os.py, `create_ofmap_demand_mat`), and so does this.
+    table above whatever the memories' bandwidth and banks, one word per operand of any width, and every fold of ws and
+    is writes all its partial results and reads none back. Of os it counts, beside the results, rows + cols writes per
+    fold (systolic_compute_os.py, `create_ofmap_demand_mat`), and so does this.
     """
 
     kind: Literal["systolic"] = "systolic"
@@ -216,14 +233,51 @@ class SystolicArray(SparseUnit):
         partial = partial + between * resumed
         fed = self.feed_cycles(reads, writes, partial)
         word_bits = -(-a_bits // a_slices) + -(-b_bits // b_slices) + self.accumulator_bits
+        actions = {"mac": macs, "register": bytes_of(macs, word_bits)}
+        cycles = np.maximum(work.service, fed)
+        if self._banks:
+            free = cycles
+            cycles = np.maximum(self._stalled(einsum, (dataflow, deal), extents, bits, work), fed)
+            actions[CONFLICT] = cycles - free
         return Cost(
-            cycles=np.maximum(work.service, fed),
+            cycles=cycles,
             latency=work.latency,
             reads=reads,
             writes=writes,
             partial_reads=partial,
-            actions={"mac": macs, "register": bytes_of(macs, word_bits)},
+            actions=actions,
         )
+
+    def _stalled(
+        self, einsum: Einsum, way: tuple[Dataflow, Deal], extents: Extents, bits: Sequence[int], work: _Run
+    ) -> IntArray:
+        """Service with what the array waits for banks; see `systolic_banks`."""
+        c = contraction(einsum)
+        assert c is not None
+        ranks, roles = {"g": c.g, "m": c.m, "n": c.n, "k": c.k}, rank_roles(einsum)
+        (dataflow, deal), one = way, np.ones_like(work.service)
+        along = {"os": ("m", "n"), "ws": ("k", "n"), "is": ("k", "m")}[dataflow]
+        dealt = _LETTERS.get(deal, "")
+
+        def waits(tile: Mapping[str, int], passes: int, steps: int) -> tuple[int, int]:
+            sizes = {letter: prod(tile[r] for r in names) for letter, names in ranks.items()}
+            part = 0
+            if dealt:  # of K as it is run, with slices and without zeros, as much as of its points
+                run = steps if dealt == "k" else sizes[dealt]
+                part = -(-int(self._part(dataflow, deal, np.asarray(run))) * sizes[dealt] // run)
+            shape = Shape(
+                dict(zip(along, (self.rows, self.cols), strict=True)), sizes, dealt, part, passes,
+                Fraction(steps, sizes["k"]), self.multicast, self.adders,
+            )  # fmt: skip
+            placed = self.in_banks(einsum, tile, (*bits[:2], self.accumulator_bits if passes > 1 else bits[-1]), roles)
+            found = stream_and_shift_waits(dataflow, placed, c, shape)
+            streamed, shifted = (-(-n // (1 if dealt else self.arrays)) for n in found)
+            return streamed, shifted
+
+        streamed, shifted = self.over_tiles(one, extents, waits, work.passes, work.steps)
+        if ("drain" if dataflow == "os" else "fill") in self.hidden:
+            return np.asarray(np.maximum(work.streaming + streamed, work.rounds * self.rows + shifted), np.int64)
+        return work.service + streamed + shifted
 
     def _way(self, einsum: Einsum, variant: str) -> tuple[Dataflow, Deal]:
         """Dataflow and deal of a variant."""
@@ -249,7 +303,7 @@ class SystolicArray(SparseUnit):
         """What SCALE-Sim counts: words that enter and leave the array, tile after tile, partial results among them."""
         g, m, n, k = gmnk
         row_folds, col_folds, stream = self._folds(dataflow, m, n, k)
-        cycles, latency = self._cycles(dataflow, g * row_folds * col_folds, stream)
+        cycles, latency, _ = self._cycles(dataflow, g * row_folds * col_folds, stream)
         a_words, b_words, results = g * m * k, g * k * n, g * m * n
         if dataflow == "os":
             a_words, b_words = a_words * col_folds, b_words * row_folds
@@ -273,8 +327,8 @@ class SystolicArray(SparseUnit):
         along_rows, along_cols, stream = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[dataflow]
         return -(-along_rows // self.rows), -(-along_cols // self.cols), stream
 
-    def _cycles(self, dataflow: str, folds: IntArray, stream: IntArray) -> tuple[IntArray, IntArray]:
-        """Service and latency of folds that one array runs one after the other."""
+    def _cycles(self, dataflow: str, folds: IntArray, stream: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Service and latency of folds that one array runs one after the other, and service but for hidden shifting."""
         moving = "drain" if dataflow == "os" else "fill"  # through the elements, one row per cycle
         parts = {
             "skew": self.rows + self.cols - 2,
@@ -282,22 +336,17 @@ class SystolicArray(SparseUnit):
         }
         left = sum(cycles for part, cycles in parts.items() if part not in self.hidden)
         interval = stream + left
+        streaming = folds * interval
         if moving in self.hidden:
             interval = np.maximum(interval, self.rows)
-        return folds * interval, stream + sum(parts.values()) - interval
+        return folds * interval, stream + sum(parts.values()) - interval, streaming
 
     def _run(self, dataflow: str, deal: Deal, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
         if deal == "folds":
             return self._run_of_folds(dataflow, g, m, n, k)
-        sizes, at = (g, m, n, k), ("groups", "rows", "columns", "contraction").index(deal)
-        side = {
-            "os": {"rows": self.rows, "columns": self.cols},
-            "ws": {"contraction": self.rows, "columns": self.cols},
-            "is": {"contraction": self.rows, "rows": self.cols},
-        }[dataflow].get(deal, 1)
+        sizes, at = (g, m, n, k), "gmnk".index(_LETTERS[deal])
         size = sizes[at]
-        least = -(-size // self.arrays)
-        part = np.minimum(size, -(-least // side) * side)
+        part = self._part(dataflow, deal, size)
         used = -(-size // part)
         full, last = (
             self._share(dataflow, *(x if i == at else other for i, other in enumerate(sizes)))
@@ -317,13 +366,22 @@ class SystolicArray(SparseUnit):
         again = all_of(full.again, last.again)
         if deal == "contraction":
             again = full.again if self.adders else again + (used - 1) * (g * m * n)
-        return _Run(full.service, full.latency, a, b, again, full.kept)
+        return replace(full, a=a, b=b, again=again, steps=k)
+
+    def _part(self, dataflow: str, deal: Deal, size: IntArray) -> IntArray:
+        """What one array gets of the points that a deal shares."""
+        side = {
+            "os": {"rows": self.rows, "columns": self.cols},
+            "ws": {"contraction": self.rows, "columns": self.cols},
+            "is": {"contraction": self.rows, "rows": self.cols},
+        }[dataflow].get(deal, 1)
+        least = -(-size // self.arrays)
+        return np.minimum(size, -(-least // side) * side)
 
     def _share(self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
         """What one array runs by itself."""
         row_folds, col_folds, stream = self._folds(dataflow, m, n, k)
-        time = self._cycles(dataflow, g * row_folds * col_folds, stream)
-        return self._words(dataflow, (g, m, n), (row_folds, col_folds, stream), time)
+        return self._words(dataflow, (g, m, n, k), (row_folds, col_folds, stream), g * row_folds * col_folds)
 
     def _run_of_folds(self, dataflow: str, g: IntArray, m: IntArray, n: IntArray, k: IntArray) -> _Run:
         """Folds that are dealt out to the arrays."""
@@ -334,26 +392,26 @@ class SystolicArray(SparseUnit):
             stream = -(-stream // np.clip(self.arrays // folds, 1, stream))
             copies = -(-(m if dataflow == "ws" else n) // stream)
         rounds = -(-folds // self.arrays)  # with more than one part, all parts of all folds run at once
-        time = self._cycles(dataflow, rounds, stream)
-        return self._words(dataflow, (g, m, n), (row_folds, col_folds, stream), time, copies)
+        return self._words(dataflow, (g, m, n, k), (row_folds, col_folds, stream), rounds, copies)
 
     def _words(
         self,
         dataflow: str,
-        gmn: tuple[IntArray, IntArray, IntArray],
+        sizes: tuple[IntArray, IntArray, IntArray, IntArray],
         folds: tuple[IntArray, IntArray, IntArray],
-        time: tuple[IntArray, IntArray],
+        rounds: IntArray,
         copies: IntArray | int = 1,
     ) -> _Run:
-        """Words of folds along rows and columns with a streamed length, so many parts of which hold the same words."""
-        (g, m, n), (row_folds, col_folds, stream) = gmn, folds
+        """Of folds along rows and columns with a streamed length, so many parts of which hold the same words."""
+        (g, m, n, k), (row_folds, col_folds, stream) = sizes, folds
         if dataflow == "os":
             passes, a, b = np.ones_like(row_folds), g * m * col_folds, g * n * row_folds
         else:
             a, b = (g * m * col_folds, g * n * copies) if dataflow == "ws" else (g * m * copies, g * n * col_folds)
             held = stream * np.minimum(n if dataflow == "ws" else m, self.cols) * self.accumulator_bits
             passes = np.where(held <= 8 * (self.accumulators or 0), 1, row_folds)
-        return _Run(*time, a, b, g * m * n * (passes - 1), g * m * n)
+        time = self._cycles(dataflow, rounds, stream)
+        return _Run(*time, a, b, g * m * n * (passes - 1), g * m * n, k, rounds, passes)
 
     def prices(self) -> Mapping[str, Price]:
         return {

@@ -6,7 +6,7 @@ from collections import defaultdict
 from fractions import Fraction
 
 from ..arch.architecture import Architecture
-from ..arch.component import Direction
+from ..arch.component import CONFLICT, Direction
 from ..engine.labels import Action
 from ..engine.trace import Trace
 from ..mapping.tree import Mapping
@@ -71,6 +71,20 @@ def crowded_ports(arch: Architecture, trace: Trace) -> list[str]:
                     "simulated as if it had the port to itself"
                 )
     return found
+
+
+def bank_waits(trace: Trace) -> list[str]:
+    """Units that wait for banks of the memories that feed them."""
+    counts = zip(trace.program.actions, trace.action_counts().tolist(), strict=True)
+    waited: dict[str, int] = defaultdict(int)
+    for action, count in counts:
+        if isinstance(action, Action) and action.action == CONFLICT and count:
+            waited[action.component] += count
+    worked = dict(zip((s.name for s in trace.program.platform.servers), trace.server_work.tolist(), strict=True))
+    return [
+        f"{unit} waits for banks of its memory in {cycles:,} of {worked[unit]:,} cycles of its work"
+        for unit, cycles in sorted(waited.items())
+    ]
 
 
 def idle_components(arch: Architecture, trace: Trace) -> list[str]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...arch.architecture import Architecture
-from ...arch.component import Direction, Memory
+from ...arch.component import CONFLICT, Direction, Memory
 from ...components.base import ComputeUnit
 from ...errors import BadInput, MappingError
 from ...ir import Access, Einsum, Workload, contraction
@@ -87,7 +87,9 @@ def product_bound(workload: Workload, einsum: Einsum, arch: Architecture) -> Pro
         traffic = _traffic_cycles(reads, out, _outside(holders[0], arch), arch)
         for option in unit.spatial_options(einsum):
             cost = unit.over(einsum, densities).cost(einsum, option, extents, bits)
-            compute = int(cost.cycles[0]) * Fraction(arch.clock) / Fraction(unit.clock_hz)
+            waits = cost.actions.get(CONFLICT)  # smaller tiles lie closer together, and may have none
+            cycles = int(cost.cycles[0]) - (0 if waits is None else int(waits[0]))
+            compute = cycles * Fraction(arch.clock) / Fraction(unit.clock_hz)
             found.append(ProductBound(max(compute, traffic), compute, traffic, fetches, reads, out))
     if not found:
         raise MappingError(f"no unit of {arch.name} can run {einsum.name}")
