@@ -42,7 +42,7 @@ TIE = {"latency": 0.01, "energy": 0.001, "edp": 0.01}
 objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 GRADE = {"latency": 0.005, "energy": 1e-6, "edp": 0.005}
 """Shares by which bounds are told apart: of one grade that with the least tie is settled first."""
-FIRST_BLOCK, BLOCK = 32, 256
+FIRST_BLOCK, BLOCK = 32, 64
 """Tilings whose joint cuts are looked at at once, first and afterwards."""
 TINY = 1e-300
 Numbers: TypeAlias = NDArray[Any]
@@ -584,7 +584,7 @@ class _Pick:
 
         if self.stage.inner.exact:
             order = self.rows[np.lexsort((self.bound.tie[self.rows], self.bound.value[self.rows]))]
-            self.least = kernel.least(self.choices, self.room, order, self.inside, self.bound.value, inf)
+            self.least = kernel.least(self.choices, self.room, order, self.inside, self.bound.value, self.stage.equal)
             near = self.rows[self.bound.value[self.rows] <= self.least * self.stage.equal]
             best = self._best_of(near, self.inside, self.bound.tie)
         else:
@@ -605,7 +605,7 @@ class _Pick:
         best = np.full(kernel.B_WORDS, inf)
         if self.least < inf:
             rows = rows[np.lexsort((rows, tie[rows]))]
-            kernel.pick(self.choices, self.room, rows, inside, tie, self.least * self.stage.equal, best)
+            kernel.pick(self.choices, self.room, rows, inside, tie, self.least, self.stage.equal, best)
         return best
 
     def _settle_best(self) -> None:

@@ -112,21 +112,26 @@ def _fits(c: Choices, w: Room, row: int, n: int) -> bool:
 
 
 @_jit
-def _evaluate(c: Choices, w: Room, row: int, cycles: float, joules: float, edge: float) -> float:
-    """Value (infinite where it does not fit) and tie of all combinations of a tiling; the least value."""
+def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> float:
+    """Value and tie of all combinations of a tiling; the least value. The value of a combination that does not fit, or
+    that is above `equal` times the least, is infinite."""
+    cycles, joules, edge = inside[0, row], inside[1, row], inside[2, row]
     _options(c, w, row)
     least = np.inf
     for n in range(len(c.cuts)):
         w.value[n] = np.inf
         if not _fits(c, w, row, n):
             continue
+        energy, alone = joules + _sum(c, w, n, JOULES), _sum(c, w, n, ALONE) + _sum(c, w, n, EDGE) + edge
+        floor = energy if c.objective == ENERGY else cycles + alone if c.objective == LATENCY else 0.0
+        if floor > least * equal:
+            continue
         busiest, trips = cycles, 0.0
         for p in range(BUSY, w.words.shape[1]):
             busiest = max(busiest, _sum(c, w, n, p))
         for h in range(c.cuts.shape[1]):
             trips = max(trips, w.words[c.cuts[n, h], TRIPS])
-        time = max(busiest, (cycles + trips) / 2) + _sum(c, w, n, ALONE) + _sum(c, w, n, EDGE) + edge
-        energy = joules + _sum(c, w, n, JOULES)
+        time = max(busiest, (cycles + trips) / 2) + alone
         if c.objective == ENERGY:
             w.value[n], w.tie[n] = energy, time
         else:
@@ -141,7 +146,7 @@ def least_of(c: Choices, w: Room, rows: IntArray, inside: Floats, equal: float, 
     joules and edge of what is inside, by tiling."""
     for i in range(len(rows)):
         row = rows[i]
-        value[i] = _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row])
+        value[i] = _evaluate(c, w, row, inside, equal)
         tie[i] = np.inf
         for n in range(len(c.cuts)):
             if w.value[n] <= value[i] * equal:
@@ -149,25 +154,29 @@ def least_of(c: Choices, w: Room, rows: IntArray, inside: Floats, equal: float, 
 
 
 @_jit
-def least(c: Choices, w: Room, rows: IntArray, inside: Floats, bound: Floats, most: float) -> float:
-    """The least value of tilings in the order of their bounds; `most` is one that is known."""
+def least(c: Choices, w: Room, rows: IntArray, inside: Floats, bound: Floats, equal: float) -> float:
+    """The least value of tilings in the order of their bounds."""
+    most = np.inf
     for i in range(len(rows)):
         row = rows[i]
         if bound[row] > most:
             break
-        most = min(most, _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row]))
+        most = min(most, _evaluate(c, w, row, inside, equal))
     return most
 
 
 @_jit
-def pick(c: Choices, w: Room, rows: IntArray, inside: Floats, tie: Floats, limit: float, best: Floats) -> None:
-    """Of values up to a limit the one with the least tie; then with the fewest tiles, the least value, the first tiling
-    and combination. `tie` bounds that of tilings, which come in the order of it."""
+def pick(
+    c: Choices, w: Room, rows: IntArray, inside: Floats, tie: Floats, least: float, equal: float, best: Floats
+) -> None:
+    """Of values up to `equal` times the least the one with the least tie; then with the fewest tiles, the least value,
+    the first tiling and combination. `tie` bounds that of tilings, which come in the order of it."""
+    limit = least * equal
     for i in range(len(rows)):
         row = rows[i]
         if tie[row] > best[B_TIE] * (1 + SAME):
             break
-        if _evaluate(c, w, row, inside[0, row], inside[1, row], inside[2, row]) > limit:
+        if _evaluate(c, w, row, inside, equal) > limit:
             continue
         for n in range(len(c.cuts)):
             if w.value[n] > limit or w.tie[n] > best[B_TIE] * (1 + SAME):
