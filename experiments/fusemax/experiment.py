@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from functools import cache
 
 from ... import simulate
+from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
+from ...components.buffer import Buffer
+from ...components.pe_array import PeArray
+from ...errors import DoesNotFit
 from ...report import Report
 from ..loader import Row, data_path, table
 from .cascade import MODELS, Model, one_pass, three_passes
 from .mappings import PRODUCTS, flat, fused, resident_blocks, serial, unfused
 
-SIDE = 256
-CAPACITY = 1 << 24
 SPILLED = "FLAT spills part of its scores (1/129 of them), which a Mapping keeps or moves tile by tile"
 DIGITS = 5e-5
 
@@ -33,19 +35,29 @@ def run(design: str, model: Model, tokens: int) -> Report:
     if design == "architecture":
         values["units.array2d.overlap"] = False
     arch = load_spec(data_path(__package__, file)).with_values(values).build()
+    side, capacity = _side_and_capacity(arch)
     if design in ("unfused", "flat"):
         work = three_passes(model, tokens)
-        mapping = unfused(work.name, tokens, e, SIDE, 2 * CAPACITY) if design == "unfused" else flat(work.name, SIDE)
+        mapping = unfused(work.name, tokens, e, side, capacity) if design == "unfused" else flat(work.name, side)
         return simulate(arch, work, mapping=mapping)
     work = one_pass(model, tokens)
-    words = 2 * e + (514 if design == "cascade" else 2)
-    resident = resident_blocks(e, tokens, SIDE, CAPACITY, words)
+    words = 2 * e + (514 if design == "cascade" else 2)  # of a resident query, as published
+    resident = resident_blocks(e, tokens, side, capacity, words)
     if design == "cascade":
-        return simulate(arch, work, mapping=fused(work.name, SIDE, resident, on_array=PRODUCTS, depth=2))
+        return simulate(arch, work, mapping=fused(work.name, side, resident, on_array=PRODUCTS, depth=2))
     if design == "architecture":
-        return simulate(arch, work, mapping=serial(work.name, SIDE, resident))
-    blocks = 2 if resident * SIDE <= 1 << 14 else 1
-    return simulate(arch, work, mapping=fused(work.name, SIDE, resident, blocks=blocks))
+        return simulate(arch, work, mapping=serial(work.name, side, resident))
+    try:
+        return simulate(arch, work, mapping=fused(work.name, side, resident, blocks=2))
+    except DoesNotFit:
+        return simulate(arch, work, mapping=fused(work.name, side, resident))
+
+
+def _side_and_capacity(arch: Architecture) -> tuple[int, int]:
+    """Rows of the 2D array, and bytes of the buffer."""
+    array, buffer = arch.units["array2d"], arch.memories["buffer"]
+    assert isinstance(array, PeArray) and isinstance(buffer, Buffer)
+    return array.rows, buffer.capacity
 
 
 def rows() -> Iterator[Row]:
@@ -59,8 +71,9 @@ def rows() -> Iterator[Row]:
         where, clock = f"{design}, {r['model']}, {r['tokens']}", float(report.arch.clock)
         published = float(r["latency_s"])
         yield Row("latency bound", where, published, report.bounds.program / clock, "s", DIGITS, r["source"])
-        yield Row("latency over its bound", where, 1.025, report.cycles / report.bounds.program, "", 0.025,
-                  "between 1 and 1.05", "the published latency has no fill and drain")  # fmt: skip
+        over = report.cycles / report.bounds.program
+        yield Row("simulated latency outside 0 to 5 % above its bound", where, 0.0, max(0.0, over - 1.05, 1 - over), "",
+                  0.0, "the published latency has no fill and drain", f"{over - 1:.2%} above")  # fmt: skip
         spilled = design == "flat" and tokens > 1024
         yield Row("DRAM traffic", where, float(r["dram_bytes"]), float(sum(report.traffic_bytes["dram"].values())),
                   "byte", None if spilled else DIGITS, r["source"], SPILLED if spilled else "")  # fmt: skip
