@@ -8,9 +8,9 @@ of the groups' steps inside. All of it is looked at, in compiled code (`layout_k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import permutations, product
 from math import gcd, prod
 from typing import TYPE_CHECKING
@@ -63,6 +63,7 @@ class LayoutLeaf(Leaf):
         self.costs = TileCosts(self.unit, einsum, bits)
         self.prices, self.word_prices = self._prices()
         self._settled: dict[tuple[int, ...], Nest | Shortfall] = {}
+        self._sliced: dict[tuple[str, int], tuple[float, float]] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
 
     def bound(self, extents: Extents, sums: Array) -> Work:
@@ -92,8 +93,44 @@ class LayoutLeaf(Leaf):
                 together = prod(unit.dimensions[d] for d in unit.registers[operand].shared)
                 each = self.energy[f"{operand}_read"] + (self.energy["output_write"] if operand == "output" else 0.0)
                 joules = joules + macs / together * (width / 8) * each
-        joules = np.maximum(joules * (1 - 1e-9), macs * self._least)
-        return Work(np.maximum(cycles, moving) * self.ratio, joules, np.zeros(1))
+        cycles, joules = np.maximum(cycles, moving) * self.ratio, joules * (1 - 1e-9)
+        if self.objective != "edp":
+            for per_point in self._slices(extents, sums):
+                if self.objective == "energy":
+                    joules = np.maximum(joules, macs * per_point)
+                else:
+                    cycles = np.maximum(cycles, macs * per_point)
+        return Work(cycles, joules, np.zeros(1))
+
+    def _slices(self, extents: Extents, sums: Array) -> Iterator[Floats]:
+        """At most the objective per point, of tiles of which one rank alone is cut as it is here: such a tile can do
+        what the smaller ones in it do one after the other."""
+        for r, size in self.einsum.sizes.items():
+            values, at = np.unique(extents[r], return_inverse=True)
+            if values[0] == size:
+                continue
+            whole, part = np.array([self._slice(r, int(n)) for n in values]).T[:, at.reshape(extents[r].shape)]
+            if r not in self.einsum.reduced_ranks:
+                yield whole
+            elif self.objective == "energy":
+                yield whole + (1 - 1 / sums) * (part - whole)
+            else:
+                yield np.where(sums > 1, part, whole)
+        yield np.full(1, self._slice("", 0)[0])
+
+    def _slice(self, rank: str, size: int) -> tuple[float, float]:
+        """The least objective per point with one rank cut to a size and the others whole; the same of tiles that resume
+        a result and leave it partial."""
+        if (rank, size) not in self._sliced:
+            tile = dict(self.einsum.sizes) | ({rank: size} if rank else {})
+            nest, whole = self.settle(tile, 1), {r: np.full(1, n, np.int64) for r, n in tile.items()}
+            self._sliced[rank, size] = 0.0, 0.0
+            if not isinstance(nest, Shortfall):
+                works = [self.work(nest, whole, np.full(1, sums, np.int64)) for sums in (1, 2**40)]
+                least = [(w.joules if self.objective == "energy" else w.cycles).item() for w in works]
+                each = (1 + TIE[self.objective]) * prod(tile.values())
+                self._sliced[rank, size] = least[0] / each, least[1] / each
+        return self._sliced[rank, size]
 
     def _first_fill(self, operand: Operand) -> int:
         """At most the cycles for which the first fill of an input's registers stops the array, if they always hold it:
@@ -102,17 +139,6 @@ class LayoutLeaf(Leaf):
         if registers is None or registers.double_buffered or len(registers.shared) % len(self.unit.dimensions):
             return 0
         return int(self.unit.operand_cycles(operand, np.ones(1, np.int64), 2)[0])
-
-    @cached_property
-    def _least(self) -> float:
-        """Joules per point, for the objective ``energy``: a tile that is all of the Einsum can do what smaller ones do
-        one after the other."""
-        sizes = self.einsum.sizes
-        nest = self.settle(sizes, 1) if self.objective == "energy" else Shortfall(0)
-        if isinstance(nest, Shortfall):
-            return 0.0
-        whole = {r: np.full(1, n, np.int64) for r, n in sizes.items()}
-        return float(self.work(nest, whole, np.ones(1, np.int64)).joules.item()) / prod(sizes.values())
 
     def _steps(self, extents: Extents) -> Floats:
         """At most the steps of any spread: what fills a dimension leaves so much room for the points of others."""
