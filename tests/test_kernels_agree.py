@@ -201,7 +201,9 @@ REFERENCE_FAULTS = [
     ("self.credit = ticks * num - owed", "self.credit = 0"),
     ("if self.ended == self.clock.now else 0", "if self.ended >= 0 else 0"),
     ("owed = max(0, ", "owed = max(-99, "),
-    ("fifo.later(fifo.arrive, put, fifo.spec.latency)", "fifo.later(fifo.arrive, put, fifo.spec.latency + 1)"),
+    ("spec.data_at_start:\n                    fifo.later(fifo.arrive, put, fifo.spec.latency)",
+     "spec.data_at_start:\n                    fifo.later(fifo.arrive, put, fifo.spec.latency + 1)"),
+    ("if not fifo.spec.data_at_start:", "if True:"),
     ("if not fifo.spec.space_at_start:", "if True:"),
     ("cause, fifo = last[0]", "cause, fifo = last[-1]"),
     ("passes[i] = (passes[i] + 1) % count", "passes[i] = (passes[i] + 1) % (count + 1)"),
@@ -235,6 +237,10 @@ def with_fifos(program: Program, change: dict[str, int]) -> Program:
     return replace(program, fifos=tuple(raised))
 
 
+def without_early_results(program: Program) -> Program:
+    return replace(program, fifos=tuple(replace(f, data_at_start=False) for f in program.fifos))
+
+
 def with_servers(program: Program, **change: object) -> Program:
     servers = tuple(replace(s, **change) for s in program.platform.servers)  # type: ignore[arg-type]
     return replace(program, platform=Platform(servers, program.platform.pools))
@@ -255,6 +261,7 @@ PROGRAM_FAULTS = {
     "bytes given": lambda p: plus_one(p, "give_bytes"),
     "latency": lambda p: with_fifos(p, {"latency": 1}),
     "credit latency": lambda p: with_fifos(p, {"credit_latency": 1}),
+    "early results": without_early_results,
     "initial tokens": lambda p: with_fifos(p, {"init": 1, "depth": 1}),
     "rate": lambda p: with_servers(p, rate=Fraction(9, 4)),
     "burst": lambda p: with_servers(p, burst=2),

@@ -95,10 +95,11 @@ class ProgramBuilder:
         latency: int = 0,
         credit_latency: int = 0,
         space_at_start: bool = False,
+        data_at_start: bool = False,
         name: str | None = None,
     ) -> int:
         label = name or f"{self._actors[src][0]} -> {self._actors[dst][0]}"
-        self._fifos.append(Fifo(label, src, dst, depth, init, latency, credit_latency, space_at_start))
+        self._fifos.append(Fifo(label, src, dst, depth, init, latency, credit_latency, space_at_start, data_at_start))
         return len(self._fifos) - 1
 
     def build(self) -> Program:
@@ -215,7 +216,7 @@ def _check_fifos(fifos: Iterable[Fifo], names: Sequence[str]) -> None:
             raise ProgramError(f"FIFO {f.name}: depth {f.depth}, must be at least 1")
         if f.init < 0 or (f.depth != UNBOUNDED and f.init > f.depth):
             raise ProgramError(f"FIFO {f.name}: {f.init} initial tokens in a depth of {f.depth}")
-        if f.latency < 0 or f.credit_latency < (1 if f.space_at_start else 0):
+        if f.latency < int(f.data_at_start) or f.credit_latency < int(f.space_at_start):
             raise ProgramError(f"FIFO {f.name}: latency {f.latency}, credit latency {f.credit_latency}")
 
 

@@ -172,7 +172,8 @@ def _flows(record: _Record) -> tuple[list[_Flow], list[_Flow]]:
     for f in record.all():
         for r in range(int(p.out_ptr[f.phase]), int(p.out_ptr[f.phase + 1])):
             fifo = int(p.out_fifo[r])
-            arrivals[fifo].append((f.end + p.fifos[fifo].latency, int(p.out_put[r])))
+            since = f.start if p.fifos[fifo].data_at_start else f.end
+            arrivals[fifo].append((since + p.fifos[fifo].latency, int(p.out_put[r])))
         for r in range(int(p.in_ptr[f.phase]), int(p.in_ptr[f.phase + 1])):
             fifo = int(p.in_fifo[r])
             since = f.start if p.fifos[fifo].space_at_start else f.end

@@ -84,7 +84,8 @@ F_AT_START = 10
 F_DATA = 11  # stalls of the consumer
 F_SPACE = 12  # stalls of the producer
 F_LARGEST = 13  # most tokens that one firing needs or moves
-F_COLUMNS = 14
+F_EARLY = 14  # tokens count their latency from the start of the firing
+F_COLUMNS = 15
 
 # servers
 V_NUM = 0

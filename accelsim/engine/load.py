@@ -207,7 +207,7 @@ def _fifos(program: Program, firings: IntArray) -> tuple[IntArray, int]:
         if max(f.latency, f.credit_latency) > LONGEST_LATENCY:
             raise ProgramError(f"FIFO {f.name}: latency {f.latency}, credit latency {f.credit_latency} beyond 2^61")
         fifos[i, c.F_SRC], fifos[i, c.F_DST], fifos[i, c.F_DEPTH] = f.src, f.dst, min(f.depth, FULL)
-        fifos[i, c.F_W] = f.init
+        fifos[i, c.F_W], fifos[i, c.F_EARLY] = f.init, f.data_at_start
         fifos[i, c.F_LATENCY], fifos[i, c.F_CREDIT], fifos[i, c.F_AT_START] = (
             f.latency, f.credit_latency, f.space_at_start,
         )  # fmt: skip

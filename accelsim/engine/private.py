@@ -112,7 +112,7 @@ def list_slots(
             writes[nw, W_MASK] = fifos[f, c.F_MASK]
             writes[nw, W_AT] = fifos[f, c.F_W]
             writes[nw, W_MOVE] = move
-            writes[nw, W_AT_START] = 0
+            writes[nw, W_AT_START] = fifos[f, c.F_EARLY]
             writes[nw, W_DELAY] = fifos[f, c.F_LATENCY]
             nw += 1
             single = single and move == 1

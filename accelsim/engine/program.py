@@ -20,13 +20,15 @@ One firing, in order:
    unit of work per tick.
 4. At the grant of the first piece the firing *starts*: each input port's ``take`` tokens leave their FIFO, ``put``
    slots are reserved in each output FIFO. FIFOs with ``space_at_start`` return the freed slots ``credit_latency``
-   ticks after the start (at least 1), the others ``credit_latency`` (at least 0) ticks after the end.
+   ticks after the start (at least 1), the others ``credit_latency`` (at least 0) ticks after the end. Tokens of FIFOs
+   with ``data_at_start`` become visible ``latency`` ticks after the start (at least 1): what a pipelined unit does,
+   whose next firing starts before, or after, the results of this one are there.
 5. Service of a piece of w units at rate num/den units per tick lasts ``max(1, ceil((w*den - credit) / num))`` ticks.
    ``credit`` is the unused part of the server's last tick (in units/den, so at most num), kept only when the next
    piece starts in the very tick in which the last one ended, so that a busy channel loses nothing to rounding. A
    stateful server asks its ``step(state, work, arg, now)`` instead, piece by piece (less than 1 counts as 1).
-6. At the *end*, put tokens become visible after the FIFO's ``latency`` (at least 0), pool bytes are given back, and
-   the server is free.
+6. At the *end*, all other put tokens become visible after the FIFO's ``latency`` (at least 0), pool bytes are given
+   back, and the server is free.
 
 Within a tick: completions and visibility, then readiness, then pool grants, then server grants, never in order of
 event creation. All initial tokens are visible, and all slots free, at tick 0.
@@ -113,6 +115,7 @@ class Fifo:
     latency: int = 0
     credit_latency: int = 0
     space_at_start: bool = False
+    data_at_start: bool = False
 
 
 @dataclass(frozen=True, eq=False)

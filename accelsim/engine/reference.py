@@ -210,7 +210,8 @@ class _Actor:
                 self.stall[IN_POOL] += self.clock.now - asked
             started = yield from self.serve(phase)
             for fifo, _, put in phase.outputs:
-                fifo.later(fifo.arrive, put, fifo.spec.latency)
+                if not fifo.spec.data_at_start:
+                    fifo.later(fifo.arrive, put, fifo.spec.latency)
             for fifo, _, take in phase.inputs:
                 if not fifo.spec.space_at_start:
                     fifo.later(fifo.free, take, fifo.spec.credit_latency)
@@ -256,7 +257,7 @@ class _Actor:
         return started
 
     def take(self, phase: _Phase) -> None:
-        """Take tokens and reserve slots, at the start of a firing."""
+        """Take tokens, reserve slots and send off early results, at the start of a firing."""
         if self.start < 0:
             self.start = self.clock.now
         for fifo, _, take in phase.inputs:
@@ -265,6 +266,8 @@ class _Actor:
                 fifo.later(fifo.free, take, fifo.spec.credit_latency)
         for fifo, _, put in phase.outputs:
             fifo.slots -= put
+            if fifo.spec.data_at_start:
+                fifo.later(fifo.arrive, put, fifo.spec.latency)
 
 
 def _schedule(program: Program, a: int) -> Iterator[int]:

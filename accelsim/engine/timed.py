@@ -171,7 +171,7 @@ def next_client(actors: IntArray, servers: IntArray, waiting: IntArray, clients:
 
 @inlined
 def begin(n: c.Net, a: int, now: int) -> None:
-    """The first piece is granted: tokens leave the FIFOs that return their slots at the start."""
+    """The first piece is granted: tokens leave the FIFOs that return their slots at the start, early ones enter."""
     actors, fifos, ports = n.actors, n.fifos, n.ports
     actors[a, c.A_BEGIN] = now
     if actors[a, c.A_FIRST] < 0:
@@ -182,6 +182,22 @@ def begin(n: c.Net, a: int, now: int) -> None:
         if fifos[f, c.F_AT_START] != 0 and ports[q, c.Q_MOVE] > 0:
             return_slots(n.slots, fifos, f, ports[q, c.Q_MOVE], now)
             notify(actors, n.globals, n.work, n.timed, fifos[f, c.F_SRC])
+    for q in range(n.phases[p, c.P_OUT], n.phases[p, c.P_END]):
+        if fifos[ports[q, c.Q_FIFO], c.F_EARLY] != 0:
+            put_tokens(n, ports[q, c.Q_FIFO], ports[q, c.Q_MOVE], now)
+
+
+@inlined
+def put_tokens(n: c.Net, f: int, put: int, now: int) -> None:
+    """Put tokens into a FIFO whose reader still wants them."""
+    fifos, slots = n.fifos, n.slots
+    reader = fifos[f, c.F_DST]
+    if put > 0 and (fifos[f, c.F_BOUNDED] != 0 or n.actors[reader, c.A_PC] >= 0):
+        at = fifos[f, c.F_W]
+        for k in range(put):
+            slots[fifos[f, c.F_BASE] + ((at + k) & fifos[f, c.F_MASK])] = now + fifos[f, c.F_LATENCY]
+        fifos[f, c.F_W] = at + put
+        notify(n.actors, n.globals, n.work, n.timed, reader)
 
 
 @jit
@@ -206,15 +222,8 @@ def complete(n: c.Net, a: int, now: int) -> int:
             return_slots(slots, fifos, f, ports[q, c.Q_MOVE], now)
             notify(actors, g, n.work, n.timed, fifos[f, c.F_SRC])
     for q in range(outputs, phases[p, c.P_END]):
-        f = ports[q, c.Q_FIFO]
-        put = ports[q, c.Q_MOVE]
-        reader = fifos[f, c.F_DST]
-        if put > 0 and (fifos[f, c.F_BOUNDED] != 0 or actors[reader, c.A_PC] >= 0):
-            at = fifos[f, c.F_W]
-            for k in range(put):
-                slots[fifos[f, c.F_BASE] + ((at + k) & fifos[f, c.F_MASK])] = now + fifos[f, c.F_LATENCY]
-            fifos[f, c.F_W] = at + put
-            notify(actors, g, n.work, n.timed, reader)
+        if fifos[ports[q, c.Q_FIFO], c.F_EARLY] == 0:
+            put_tokens(n, ports[q, c.Q_FIFO], ports[q, c.Q_MOVE], now)
     for w in range(phases[p, c.P_GIVE], phases[p, c.P_GIVE_END]):
         k = n.gives[w, 0]
         n.pools[k, c.K_FREE] += n.gives[w, 1]

@@ -197,9 +197,10 @@ class _Maker:
             b,
             depth=UNBOUNDED if self.chance(0.12) and not self.periodic else depth,
             init=init,
-            latency=self.between(0, 3),
+            latency=(early := self.chance(0.3)) + self.between(0, 3),
             credit_latency=self.between(1 if at_start else 0, 3),
             space_at_start=at_start,
+            data_at_start=early,
             name=f"f{a}-{b}.{self.between(0, 10**6)}",
         )
         for leaf, put, more in zip(src.leaves, puts, room, strict=True):
