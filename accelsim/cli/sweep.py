@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Rows of the Pareto front that are printed of each model, the best by the first objective."""
-FILE_KEYS = {"--constraint": "constraints", "--derive": "derived", "--when": "when", "--sample": "sample"}
+FILE_KEYS = {
+    "--constraint": "constraints", "--derive": "derived", "--when": "when", "--sample": "sample", "--search": "search",
+    "--bounds-first": "bounds_first",
+}  # fmt: skip
 """Keys of a sweep file that options stand for."""
 FOR_FILES = ("targets", "out", "resume", "retry_failed", "jobs", "json_")
 """Options that go with a sweep file."""
@@ -66,13 +69,20 @@ def sweep(
         str | None,
         typer.Option(metavar="METHOD:N[:SEED]", help="Draw N points: random, latin_hypercube or sobol."),
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD:N[:SEED]", help="Choose N points from results so far: nsga2, tpe or random."),
+    ] = None,
+    bounds_first: Annotated[
+        bool, typer.Option("--bounds-first", help="Simulate only points whose bounds no result betters.")
+    ] = False,
     resume: Annotated[bool, typer.Option(help="Take up the study in DIR: only what it does not hold is run.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Like --resume, and run failed points again.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 runs in this one.")] = 2,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Simulate every point of a grid; keep the results, their Pareto front and a report page in a folder."""
-    from ..study import Axis, Model, Sample, Sweep, run_sweep
+    from ..study import Axis, Model, Sample, Search, Sweep, run_sweep
     from ..study.sweep_file import load_sweep
 
     if len(targets) == 1 and targets[0].endswith((".yaml", ".yml")):
@@ -93,6 +103,8 @@ def sweep(
             pareto=options_of_study.objectives(pareto),
             when=tuple(when or ()),
             sample=Sample.parse(sample) if sample is not None else None,
+            search=Search.parse(search) if search is not None else None,
+            bounds_first=bounds_first,
             constraints=tuple(constraint or ()),
             derived=options_of_study.derived(derive),
         )
@@ -158,7 +170,7 @@ def _tell(study: Study, planned: Sweep, out: Path) -> None:
         screen.print(table(title, names, told, right=objectives) if front else title)
         if len(shown) < len(front):
             screen.print(f"Shown are the {SHOWN} best of each model by {planned.pareto[0]}; the report has them all.")
-    for status in (s for s in Status if s is not Status.DONE):
+    for status in (s for s in Status if s not in (Status.DONE, Status.DOMINATED)):
         if count := study.count(status):
             first = next(f for f in study.failed() if f["status"] == status.value)
             what = f"{first['error']}: {first['message']}" if status is Status.CRASHED else first["message"]

@@ -7,6 +7,7 @@ from .outcome import Evaluate, Outcome, Status
 from .pool import WorkerDied, WorkerPool
 from .run import run_sweep
 from .sample import Sample
+from .search import Search
 from .span import Span
 from .study import Study
 from .sweep import Axis, Model, Point, Scalar, Sweep
@@ -21,6 +22,7 @@ __all__ = [
     "Point",
     "Sample",
     "Scalar",
+    "Search",
     "Span",
     "Status",
     "Study",

@@ -24,6 +24,8 @@ class Status(StrEnum):
     """An AccelsimError: the same will happen again."""
     CRASHED = "crashed"
     """An error that accelsim did not foresee, or the loss of the worker: a resumed sweep tries again."""
+    DOMINATED = "dominated"
+    """Not simulated: results of another point better its bounds, so that it cannot be on the front."""
 
 
 @dataclass(frozen=True)

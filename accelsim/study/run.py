@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import TypeAlias
 
 from ..errors import BadInput
 from ..files import writable_folder
-from .outcome import Evaluate, Outcome, Status, evaluated, failure
+from .batches import Batches, Progress, Told, Watch, workers
+from .explore import explore, simulate_all
+from .outcome import Evaluate, Status
 from .point import Point
-from .pool import WorkerDied, WorkerPool
 from .store import FILE, Store
 from .study import Study
 from .sweep import Sweep
 
-Progress: TypeAlias = Callable[[int, int, Outcome | None], None]
-"""Called with the number of points done, their total, and the last outcome (None at the start)."""
-
-Watch: TypeAlias = Callable[[Point, Outcome], None]
-"""Called with every point that is finished, those that the store holds already first."""
-
-ATTEMPTS = 2
-"""How often a point is tried whose worker dies."""
+__all__ = ["Progress", "Watch", "run_sweep"]
 
 
 def run_sweep(
@@ -74,69 +67,14 @@ def run_sweep(
     keys = [identify(point) for point in points]
     store = Store(where, sweep, points, keys)
     try:
-        settled = store.settled((Status.CRASHED, Status.FAILED) if retry_failed else (Status.CRASHED,))
-        todo = {key: point for key, point in zip(keys, points, strict=True) if key not in settled}
-        done, total = len(set(keys)) - len(todo), len(set(keys))
-        if watch and settled:
-            for point, outcome in store.outcomes(points, settled):
-                watch(point, outcome)
-        if progress:
-            progress(done, total, None)
-        for finished in _outcomes(evaluate, todo, executor, jobs):
-            store.write(finished)
-            for key, outcome in finished:
-                done += 1
-                if watch:
-                    watch(todo[key], outcome)
-                if progress:
-                    progress(done, total, outcome)
+        # What is not simulated under some results may be so under others.
+        again = {Status.CRASHED, Status.DOMINATED} | ({Status.FAILED} if retry_failed else set())
+        with workers(executor, jobs) as pool:
+            batches = Batches(store, evaluate, identify, again, pool, 2 * max(jobs, 1), Told(progress, watch))
+            if sweep.search is not None or sweep.bounds_first:
+                explore(sweep, points, batches)
+            else:
+                simulate_all(points, batches)
     finally:
         store.close()
     return Study.load(where)
-
-
-Finished: TypeAlias = Sequence[tuple[str, Outcome]]
-
-
-def _outcomes(
-    evaluate: Evaluate, todo: dict[str, Point], executor: Executor | None, jobs: int
-) -> Iterator[Finished]:
-    """Outcomes by key, in groups, as they come."""
-    if executor is not None:
-        yield from _through(executor, evaluate, todo, 2 * max(jobs, 1))
-    elif jobs < 1:
-        for key, point in todo.items():
-            yield [(key, evaluated(evaluate, point))]
-    elif todo:
-        pool = WorkerPool(min(jobs, len(todo)))
-        try:
-            yield from _through(pool, evaluate, todo, 2 * jobs)
-        except BaseException:
-            pool.kill()
-            raise
-        pool.shutdown()
-
-
-def _through(executor: Executor, evaluate: Evaluate, todo: dict[str, Point], window: int) -> Iterator[Finished]:
-    """Keep up to `window` points with the executor; one whose worker dies is tried again, up to `ATTEMPTS` times."""
-    waiting = list(reversed(todo.items()))
-    attempts: dict[str, int] = {}
-    running: dict[Future[Outcome], str] = {}
-    while waiting or running:
-        while waiting and len(running) < window:
-            key, point = waiting.pop()
-            attempts[key] = attempts.get(key, 0) + 1
-            running[executor.submit(evaluated, evaluate, point)] = key
-        ready, _ = wait(running, return_when=FIRST_COMPLETED)
-        finished = []
-        for future in ready:
-            key = running.pop(future)
-            try:
-                finished.append((key, future.result()))
-            except WorkerDied as error:
-                if attempts[key] < ATTEMPTS:
-                    waiting.append((key, todo[key]))
-                else:
-                    finished.append((key, failure(Status.CRASHED, error)))
-        if finished:
-            yield finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,6 +111,22 @@ class Span:
         if not self.whole:
             return self._text(Fraction(place))
         return self._text(min(max(Fraction(int(place // 1)), first), last))
+
+    def share(self, value: Scalar) -> float | None:
+        """A share of the way at which `at` gives the value, None if it lies outside."""
+        first, last = self._ends
+        try:
+            place = _Amount.of(value, "value").within(self._low, "value")
+        except RangeError:
+            return None
+        if not first <= place <= last:
+            return None
+        end, middle = (last + 1, place + Fraction(1, 2)) if self.whole else (last, place)
+        if end == first:
+            return 0.0
+        if self.log:
+            return min(max(math.log(middle / first) / math.log(end / first), 0.0), 1.0)
+        return min(float((middle - first) / (end - first)), 1.0)
 
     def points(self, number: int) -> list[Scalar]:
         """So many values, the ends among them; fewer where whole numbers fall together."""

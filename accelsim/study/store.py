@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ class Store:
         """Open or make the store in `folder` for a sweep. Raises BadInput if another process writes there."""
         self._lock = _lock(folder)
         self._layouts: dict[tuple[str, ...], int] = {}
+        self._rows = 0
         try:
             self._db = sqlite3.connect(folder / FILE)
             self._open(folder / FILE, sweep, points, keys)
@@ -59,23 +60,24 @@ class Store:
         with self._db:
             create(self._db)
             self._db.execute("DELETE FROM points")
-            rows = [
-                (i, key, *self._list(point.settings())) for i, (point, key) in enumerate(zip(points, keys, strict=True))
-            ]
-            self._db.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", rows)
+            self._insert(points, keys)
             meta = {"format": str(FORMAT), "sweep": sweep.to_json()}
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
-    def settled(self, again: Collection[Status] = (Status.CRASHED,)) -> set[str]:
-        """Keys of the points that need no evaluation any more: all but those of a status that is tried `again`."""
-        rows = self._db.execute("SELECT key, status FROM results")
-        return {key for key, status in rows if status not in again}
+    def add(self, points: Sequence[Point], keys: Sequence[str]) -> None:
+        """Put points after those that are there."""
+        with self._db:
+            self._insert(points, keys)
 
-    def outcomes(self, points: Sequence[Point], keys: Collection[str]) -> list[tuple[Point, Outcome]]:
-        """The points of certain keys with the outcomes that are held."""
-        held = _read_rows(self._db)
-        return [(point, row.outcome) for point, (key, row) in zip(points, held, strict=True)
-                if row.outcome is not None and key in keys]  # fmt: skip
+    def _insert(self, points: Sequence[Point], keys: Sequence[str]) -> None:
+        pairs = enumerate(zip(points, keys, strict=True), self._rows)
+        rows = [(i, key, *self._list(point.settings())) for i, (point, key) in pairs]
+        self._db.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", rows)
+        self._rows += len(rows)
+
+    def results(self) -> dict[str, Outcome]:
+        """Every outcome that is held, by the key of its point, those of other sweeps in this folder included."""
+        return _outcomes(self._db)
 
     def write(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
         """Keep outcomes under their keys, all or none."""
@@ -137,15 +139,20 @@ def _read_rows(db: sqlite3.Connection) -> list[tuple[str, Row]]:
     """Keys and rows in their order."""
     names = {number: json.loads(text) for number, text in db.execute("SELECT id, names FROM layouts")}
     points = db.execute("SELECT layout, settings, key FROM points ORDER BY position").fetchall()
-    results = db.execute("SELECT key, status, layout, result, error, message FROM results").fetchall()
-    values = _mappings(names, [(number, text) for _, _, number, text, _, _ in results])
-    outcomes = {
-        key: Outcome(_STATUS[status], found, error, message)
-        for (key, status, _, _, error, message), found in zip(results, values, strict=True)
-    }
+    outcomes = _outcomes(db)
     settings = _mappings(names, [(number, text) for number, text, _ in points])
     rows = enumerate(zip(settings, points, strict=True))
     return [(key, Row(found, outcomes.get(key), i)) for i, (found, (_, _, key)) in rows]
+
+
+def _outcomes(db: sqlite3.Connection) -> dict[str, Outcome]:
+    names = {number: json.loads(text) for number, text in db.execute("SELECT id, names FROM layouts")}
+    results = db.execute("SELECT key, status, layout, result, error, message FROM results").fetchall()
+    values = _mappings(names, [(number, text) for _, _, number, text, _, _ in results])
+    return {
+        key: Outcome(_STATUS[status], found, error, message)
+        for (key, status, _, _, error, message), found in zip(results, values, strict=True)
+    }
 
 
 _STATUS = {status.value: status for status in Status}

@@ -278,7 +278,7 @@ class Study:
                 "message": row.outcome.message,
             }
             for row in self.rows
-            if row.outcome is not None and row.outcome.status is not Status.DONE
+            if row.outcome is not None and row.outcome.status not in (Status.DONE, Status.DOMINATED)
         ]
 
     def notes(self) -> list[str]:
@@ -289,6 +289,9 @@ class Study:
             if len(self.rows) < wanted:
                 notes.append(f"The sample has {len(self.rows)} of the {wanted} points wanted: the axes and conditions "
                              "leave no more, or the method does not draw on.")  # fmt: skip
+        if left := self.count(Status.DOMINATED):
+            notes.append(f"{left} points were not simulated: results of others better their bounds, so they cannot be "
+                         f"on the front by {', '.join(self.sweep.pareto)}.")  # fmt: skip
         for name in (name for name, _ in self.sweep.derived):
             given = zip(self.rows, self._added, strict=True)
             if lacking := sum(_done(row) and name not in added for row, added in given):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
@@ -15,12 +15,13 @@ from .axis import OPTION_FORMS, Axis, is_model_option
 from .conditions import Settings, condition
 from .point import Model, Point
 from .sample import MOST, Sample
+from .search import Search
 from .span import Scalar, Span
 from .span import plain as parse_scalar
 
-__all__ = ["Axis", "Model", "Point", "Sample", "Scalar", "Sweep", "parse_scalar"]
+__all__ = ["Axis", "Model", "Point", "Sample", "Scalar", "Search", "Sweep", "parse_scalar"]
 
-_Condition: TypeAlias = Callable[[Settings], bool | None]
+Condition: TypeAlias = Callable[[Settings], bool | None]
 _Steps: TypeAlias = Sequence[tuple[Scalar, ...]]
 
 
@@ -50,6 +51,10 @@ class Sweep:
     """Conditions over the settings; a point at which one is false is left out."""
     sample: Sample | None = None
     """How points are drawn; None takes the whole grid."""
+    search: Search | None = None
+    """How points are chosen from the results of earlier ones, in place of a grid or a sample."""
+    bounds_first: bool = False
+    """Simulate only points whose bounds are not bettered by results: the front stays, what cannot be on it is left."""
     constraints: tuple[str, ...] = ()
     """Conditions over settings and results; a point that meets them all is feasible, and only such are on the front."""
     derived: tuple[tuple[str, str], ...] = ()
@@ -57,7 +62,7 @@ class Sweep:
 
     def check(self, where: str = "sweep") -> None:
         """Raise SpecError with everything that is wrong in the sweep itself."""
-        found = [p for axis in self.axes for p in axis.problems(where, sampled=self.sample is not None)]
+        found = [p for axis in self.axes for p in axis.problems(where, sampled=self.drawn)]
         names = [name for axis in self.axes for name in axis.names]
         twice = sorted({n for n in names if names.count(n) > 1})
         found += [Problem(where, f"'{name}' stands on two axes") for name in twice]
@@ -77,7 +82,20 @@ class Sweep:
         if found:
             raise SpecError(found)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether points are drawn from the axes, not listed."""
+        return self.sample is not None or self.search is not None
+
     def _size_problems(self, where: str) -> list[Problem]:
+        if self.search is not None:
+            if self.sample is not None:
+                return [Problem(where, "both `sample` and `search`", "give one of them")]
+            if not self.axes:
+                return [Problem(where, "a search without axes", "give the axes to search over")]
+            if not self.pareto:
+                return [Problem(where, "a search without objectives", "give `pareto`, such as [latency_s, energy_J]")]
+            return self.search.problems(f"{where}: search")
         if self.sample is not None:
             if not self.axes:
                 return [Problem(where, "a sample without axes", "give the axes to draw from")]
@@ -89,7 +107,7 @@ class Sweep:
 
     def _expression_problems(self) -> list[Problem]:
         found: list[Problem] = []
-        for attempt in (self._conditions, lambda: Analysis.parse(self.derived, self.constraints, self.pareto)):
+        for attempt in (self.conditions, lambda: Analysis.parse(self.derived, self.constraints, self.pareto)):
             try:
                 attempt()
             except SpecError as error:
@@ -101,15 +119,17 @@ class Sweep:
         return Analysis.parse(self.derived, self.constraints, self.pareto).bind(columns)
 
     def points(self) -> list[Point]:
-        """The points in their order. Raises SpecError like `check`."""
+        """The points in their order; a search has none in advance. Raises SpecError like `check`."""
         self.check()
-        of_axes, of_points = self._conditions()
+        if self.search is not None:
+            return []
+        of_axes, of_points = self.conditions()
         found: dict[Point, None] = {}
-        for arch, model in product(self.archs, self.models):
-            base = Point(arch, model.ref, (), model.options, self.mapper, self.objective, self.seed)
+        for base in self.bases():
             here: dict[Point, None] = {}
             for steps in self._steps():
-                point = self._point(base, steps, of_axes)
+                chosen = dict(zip(self.axes, steps, strict=True))
+                point = self.place(base, chosen.__getitem__, of_axes)
                 if of_points and any(holds(point.settings()) is False for holds in of_points):
                     continue
                 here[point] = None
@@ -136,24 +156,33 @@ class Sweep:
             if len(seen) == every:  # all there is
                 return
 
-    def _point(self, base: Point, steps: _Steps, conditions: Sequence[_Condition | None]) -> Point:
+    def bases(self) -> list[Point]:
+        """A point of every machine and model, before any axis changes it."""
+        return [
+            Point(arch, model.ref, (), model.options, self.mapper, self.objective, self.seed)
+            for arch, model in product(self.archs, self.models)
+        ]
+
+    def place(
+        self, base: Point, choose: Callable[[Axis], tuple[Scalar, ...]], conditions: Sequence[Condition | None]
+    ) -> Point:
+        """A point with a step of every axis whose condition holds; of other axes none is chosen."""
         point = base
-        for axis, step, holds in zip(self.axes, steps, conditions, strict=True):
+        for axis, holds in zip(self.axes, conditions, strict=True):
             if holds is None or holds(point.settings()):
-                for name, value in zip(axis.names, step, strict=True):
+                for name, value in zip(axis.names, choose(axis), strict=True):
                     point = point.with_setting(name, value)
         return point
 
-    def _conditions(self) -> tuple[list[_Condition | None], list[_Condition]]:
+    def conditions(self) -> tuple[list[Condition | None], list[Condition]]:
         """The condition of each axis and those of all points. Raises SpecError with all that are wrong."""
         problems: list[Problem] = []
         values: dict[str, list[Scalar | Span]] = {}
-        for arch, model in product(self.archs, self.models):
-            base = Point(arch, model.ref, (), model.options, self.mapper, self.objective, self.seed)
+        for base in self.bases():
             for name, value in base.settings().items():
                 values.setdefault(name, []).append(value)
 
-        def read(text: str) -> _Condition:
+        def read(text: str) -> Condition:
             try:
                 return condition(text, values)
             except SpecError as error:
@@ -198,6 +227,8 @@ class Sweep:
             "pareto": self.pareto,
             "when": self.when,
             "sample": [self.sample.method, self.sample.points, self.sample.seed] if self.sample else None,
+            "search": asdict(self.search) if self.search else None,
+            "bounds_first": self.bounds_first,
             "constraints": self.constraints,
             "derived": self.derived,
         }
@@ -217,6 +248,8 @@ class Sweep:
             pareto=tuple(plain["pareto"]),
             when=tuple(plain["when"]),
             sample=Sample(*plain["sample"]) if plain["sample"] else None,
+            search=Search(**plain["search"]) if plain.get("search") else None,
+            bounds_first=plain.get("bounds_first", False),
             constraints=tuple(plain["constraints"]),
             derived=tuple((name, text) for name, text in plain["derived"]),
         )

@@ -14,6 +14,8 @@
     - {model.seq: [128, 256], when: model == 'gpt2'}   # elsewhere the axis is left out
     when: rows * cols <= 1024 or capacity >= 1 MiB      # points at which it is false are left out
     sample: {method: sobol, points: 64, seed: 0}        # of the axes; without it the whole grid
+    search: {method: nsga2, points: 500, seed: 0}       # in place of a sample: points follow from earlier results
+    bounds_first: true             # simulate only points whose bounds no result betters
     objective: latency             # of the mapper; also mapper, seed
     derived: {edp: latency * energy}
     constraints: [energy <= 3 mJ]
@@ -33,14 +35,16 @@ from .axis import Axis
 from .expression import Expression
 from .point import Model
 from .sample import Sample
+from .search import Search
 from .span import Scalar, Span, read_range
 from .sweep import Sweep
 
 KEYS = (
     "name", "arch", "models", "axes", "mapper", "objective", "seed", "pareto", "when", "sample", "constraints",
-    "derived",
+    "derived", "search", "bounds_first",
 )  # fmt: skip
 SAMPLE_KEYS = ("method", "points", "seed")
+SEARCH_KEYS = (*SAMPLE_KEYS, "batch", "seconds", "start")
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -77,6 +81,8 @@ class _Reader:
             pareto=self.expressions("pareto", condition=False) or Sweep.pareto,
             when=self.expressions("when", condition=True),
             sample=self.sample(),
+            search=self.search(),
+            bounds_first=self.truth("bounds_first"),
             constraints=self.expressions("constraints", condition=True),
             derived=self.derived(),
         )
@@ -98,6 +104,13 @@ class _Reader:
             return value
         self.report((key,), "must be a whole number")
         return 0
+
+    def truth(self, key: str) -> bool:
+        value = self.data.get(key, False)
+        if isinstance(value, bool):
+            return value
+        self.report((key,), "must be true or false")
+        return False
 
     def items(self, key: str) -> list[Any]:
         value = self.data.get(key)
@@ -153,6 +166,24 @@ class _Reader:
             self.report(("sample",), problem.what, problem.hint)
         return sample
 
+    def search(self) -> Search | None:
+        value = self.data.get("search")
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not {"method", "points"} <= value.keys():
+            self.report(("search",), "needs `method` and `points`", "such as {method: nsga2, points: 500, seed: 0}")
+            return None
+        for key in value:
+            if key not in SEARCH_KEYS:
+                self.report(("search", key), f"unknown key `{key}`", nearest_key(key, SEARCH_KEYS))
+        found = {key: value[key] for key in SEARCH_KEYS if key in value}
+        if isinstance(found.get("start"), str):
+            found["start"] = str(self.file.parent / found["start"])
+        search = Search(**found)
+        for problem in search.problems(""):
+            self.report(("search",), problem.what, problem.hint)
+        return search
+
     def reference(self, ref: str) -> str:
         """A machine or model: a file beside the sweep, if there is one of that name, else as it stands."""
         beside = self.file.parent / ref
@@ -201,7 +232,7 @@ class _Reader:
         except SpecError as error:
             self.report(path, error.problems[0].what, error.problems[0].hint)
             return None
-        for problem in axis.problems("", sampled=self.data.get("sample") is not None):
+        for problem in axis.problems("", sampled=any(self.data.get(key) is not None for key in ("sample", "search"))):
             self.report(path, problem.what, problem.hint)
         return axis
 

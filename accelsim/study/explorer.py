@@ -1,0 +1,174 @@
+"""Explorer: the search itself, through Optuna's samplers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from .axis import Axis
+from .dimensions import quantity
+from .outcome import Outcome, Status
+from .point import Point
+from .search import Search
+from .span import Scalar
+from .violation import Scored, Scores
+
+if TYPE_CHECKING:
+    import optuna
+
+    from .sweep import Sweep
+
+TRIES = 40
+"""Proposals for each point of a batch, before a search ends because it finds nothing new."""
+
+
+class Explorer:
+    """One search for one machine and model: `ask` for a batch, `tell` what became of it, until it is empty."""
+
+    def __init__(self, sweep: Sweep, search: Search, base: Point, start: Sequence[Mapping[str, Scalar]] = ()) -> None:
+        """Set a search up.
+
+        Args:
+            sweep: gives axes, conditions and objectives.
+            search: how to search.
+            base: the point before any axis changes it.
+            start: settings to try first, as far as the axes have them.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._sweep, self._search, self._base = sweep, search, base
+        self._of_axes, self._of_points = sweep.conditions()
+        directions = [optuna.study.StudyDirection.MINIMIZE] * len(sweep.pareto)
+        self._study = optuna.create_study(directions=directions, sampler=_sampler(search))
+        self._scored = Scored(sweep)
+        self._seen: dict[Point, Scores | None] = {}
+        self._asked: list[tuple[optuna.trial.Trial, Point]] = []
+        self._over = False
+        for settings in start:
+            if (choice := _choice(sweep.axes, settings)) is not None:
+                self._study.enqueue_trial(choice, skip_if_exists=True)
+
+    def ask(self) -> list[Point]:
+        """The next points, none of which was asked for before; empty at the end."""
+        wanted = min(self._search.batch, self._search.points - len(self._seen))
+        points: dict[Point, None] = {}
+        for _ in range(TRIES * wanted):
+            if len(points) == wanted or self._over:
+                break
+            trial = self._study.ask()
+            point = self._point(trial)
+            refused = any(holds(point.settings()) is False for holds in self._of_points)
+            if refused or point in points or (point in self._seen and self._seen[point] is None):
+                self._study.tell(trial, state=_state("FAIL"))
+            elif point in self._seen:
+                self._give(trial, self._seen[point])
+            else:
+                points[point] = None
+                self._asked.append((trial, point))
+        self._over = len(points) < wanted
+        return list(points)
+
+    def tell(self, outcomes: Sequence[Outcome], floors: Mapping[Point, tuple[float, ...]]) -> None:
+        """Outcomes of the points of the last batch, in their order; of dominated points the floors count.
+
+        Raises:
+            SpecError: an objective or constraint that fits no column of the results.
+        """
+        for (trial, point), outcome in zip(self._asked, outcomes, strict=True):
+            found: Scores | None = None
+            if outcome.status is Status.DONE:
+                found = self._scored.of(point, outcome)
+            elif outcome.status is Status.DOMINATED:
+                found = floors[point], tuple(0.0 for _ in self._sweep.constraints)
+            self._seen[point] = found
+            self._give(trial, self._seen[point])
+        self._asked = []
+
+    def _give(self, trial: optuna.trial.Trial, found: Scores | None) -> None:
+        if found is None:
+            self._study.tell(trial, state=_state("FAIL"))
+            return
+        for i, excess in enumerate(found[1]):
+            trial.set_constraint(str(i), excess)
+        self._study.tell(trial, list(found[0]))
+
+    def _point(self, trial: optuna.trial.Trial) -> Point:
+        def choose(axis: Axis) -> tuple[Scalar, ...]:
+            name = "+".join(axis.names)
+            if axis.spans:
+                return axis.at(min(trial.suggest_float(name, 0.0, 1.0), 1 - 2**-53))
+            if ordered(axis):
+                return axis.steps[trial.suggest_int(name, 0, len(axis.steps) - 1)]
+            return axis.steps[trial.suggest_categorical(name, range(len(axis.steps)))]
+
+        return self._sweep.place(self._base, choose, self._of_axes)
+
+
+def ordered(axis: Axis) -> bool:
+    """Whether the first values of an axis rise or fall, so that neighbours are alike."""
+    values = [_amount(step[0]) for step in axis.steps]
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return False
+    pairs = list(pairwise(known))
+    return all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
+
+
+def _amount(value: Scalar) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        read = quantity(value)
+        return None if read is None else read[0]
+    return float(value)
+
+
+def _choice(axes: Sequence[Axis], settings: Mapping[str, Scalar]) -> dict[str, Any] | None:
+    """What the sampler would have suggested to reach these settings; None if the axes do not have them."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        if not all(name in settings for name in axis.names):
+            continue
+        values = tuple(settings[name] for name in axis.names)
+        if axis.spans:
+            if (share := axis.spans[0].share(values[0])) is None:
+                return None
+            found["+".join(axis.names)] = share
+        elif values in axis.steps:
+            found["+".join(axis.names)] = axis.steps.index(values)
+        else:
+            return None
+    return found
+
+
+def _sampler(search: Search) -> Any:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if search.method == "nsga2":
+            return optuna.samplers.NSGAIISampler(population_size=search.batch, seed=search.seed)
+        if search.method == "tpe":
+            return optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.batch)
+        return optuna.samplers.RandomSampler(seed=search.seed)
+
+
+def _state(name: str) -> Any:
+    import optuna
+
+    return optuna.trial.TrialState[name]
+
+
+def explorers(sweep: Sweep, search: Search) -> Iterator[Explorer]:
+    """One explorer for every machine and model. Raises BadInput if `start` names no study."""
+    start: list[dict[str, Scalar]] = []
+    if search.start:
+        from .study import Study
+
+        earlier = Study.load(search.start)
+        start = [dict(earlier.rows[i].settings) for i in earlier.pareto()]
+    for base in sweep.bases():
+        yield Explorer(sweep, search, base, [s for s in start if s["model"] == base.model])
