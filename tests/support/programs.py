@@ -112,6 +112,7 @@ TIMES = (
 class _Maker:
     def __init__(self, seed: int, periodic: bool) -> None:
         self.rng = np.random.default_rng(seed)
+        self.early = np.random.default_rng([seed, 1])  # a stream of its own, so that it changes nothing else
         self.periodic = periodic
         self.roomy = self.chance(0.8)
         self.builder = ProgramBuilder(f"random {seed}")
@@ -197,7 +198,7 @@ class _Maker:
             b,
             depth=UNBOUNDED if self.chance(0.12) and not self.periodic else depth,
             init=init,
-            latency=(early := self.chance(0.3)) + self.between(0, 3),
+            latency=(early := bool(self.early.random() < 0.3)) + self.between(0, 3),
             credit_latency=self.between(1 if at_start else 0, 3),
             space_at_start=at_start,
             data_at_start=early,
