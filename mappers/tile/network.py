@@ -48,7 +48,7 @@ class Network:
     ) -> None:
         self.workload, self.arch, self.planner = workload, arch, planner
         self.objective, self.constraints = objective, constraints
-        self.flow = Flow(workload)
+        self.flow = self._flow(workload)
         self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
         self.levels = {m.name: self._level(m.name) for m in arch.memories.values()}
         self.near = self._near()
@@ -59,6 +59,20 @@ class Network:
         self.addresses = self._settle()
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
+
+    # What a mapper that runs some items of a scope together (a group) says otherwise
+
+    def _flow(self, workload: Workload) -> Flow:
+        """Scopes and lives of the tensors whose place is to be chosen here."""
+        return Flow(workload)
+
+    def _in_group(self, path: Path, item: int) -> bool:
+        """Whether an item is planned elsewhere, as part of a group."""
+        return False
+
+    def _group(self, path: Path, item: int, at: Position) -> Node | None:
+        """The node of the group that begins with an item; None for a later item of one."""
+        raise NotImplementedError
 
     def _level(self, memory: str) -> int:
         """How many on-chip memories there are from the chip's edge to one, itself included."""
@@ -141,7 +155,7 @@ class Network:
         self.staying = self._staying(addresses)
         for scope in self.flow.scopes.values():
             for i, item in enumerate(scope.items):
-                if isinstance(item, Repeat):
+                if isinstance(item, Repeat) or self._in_group(scope.path, i):
                     continue
                 here = self.staying.get((scope.path, i), [])
                 budget = capacity - max((addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
@@ -255,6 +269,8 @@ class Network:
         """Cycles and joules of one run of a scope; streaming overlaps with the iterations it feeds."""
         cycles = joules = 0.0
         for i, item in enumerate(self.flow.scopes[path].items):
+            if self._in_group(path, i):
+                continue
             if isinstance(item, Einsum):
                 plan = self.plans[path, i]
                 cycles, joules = cycles + plan.cycles, joules + plan.energy
@@ -302,6 +318,11 @@ class Network:
         nodes: list[Node] = []
         children: list[Child] = []
         for i, item in enumerate(scope.items):
+            if self._in_group(path, i):
+                node = self._group(path, i, (*at, len(nodes)))
+                nodes += [node] if node is not None else []
+                children.append(Child((*at, len(nodes) - 1), i))
+                continue
             if isinstance(item, Einsum):
                 children.append(Child((*at, len(nodes)), i))
                 nodes.append(_nest(item, self.plans[path, i]))
@@ -319,7 +340,7 @@ class Network:
         self._scope_stays(path, children)
         for k, child in enumerate(children):
             item = scope.items[child.item]
-            if isinstance(item, Einsum):
+            if isinstance(item, Einsum) and not self._in_group(path, child.item):
                 self._op_moves(path, item, child, children[k - 1] if k else None)
         return Seq(tuple(nodes))
 
