@@ -1,0 +1,16 @@
+"""Phases: tasks split over all cores of a pool or piped over parts of it, one arrangement after the other.
+
+`Fabric` is what they run on, `TaskGraph` what runs, `Plan` what runs when; `sequential`, `dataflow` and
+`reconfigurable` make Plans, `simulate_plan` runs one through the engine.
+"""
+
+from .plan import Fabric, Phase, Plan, Stage, fabric_of, plan_from_dict
+from .result import PhaseResult, Result, machine_bound, simulate_plan
+from .search import STYLES, dataflow, groups, plan_style, reconfigurable, run_style, sequential
+from .task import Loop, Read, Task, TaskGraph, task_graph
+
+__all__ = [
+    "STYLES", "Fabric", "Loop", "Phase", "PhaseResult", "Plan", "Read", "Result", "Stage", "Task", "TaskGraph",
+    "dataflow", "fabric_of", "groups", "machine_bound", "plan_from_dict", "plan_style", "reconfigurable", "run_style",
+    "sequential", "simulate_plan", "task_graph",
+]  # fmt: skip

@@ -1,0 +1,178 @@
+"""Tasks that run in one phase: how many cores each gets, along which rank it runs, and what it holds throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from heapq import heapify, heapreplace
+from itertools import count
+
+from ...errors import DoesNotFit
+from .layout import Layout, lay_out, stream_rate
+from .plan import Fabric, Phase, Stage
+from .task import Task, TaskGraph
+from .timing import walks
+
+
+def allot(tasks: Sequence[Task], cores: int) -> Mapping[str, int]:
+    """Cores for each task, so that the slowest is as fast as can be, by work alone.
+
+    Raises:
+        DoesNotFit: there are more tasks than cores.
+    """
+    busy = [t for t in tasks if not t.message]
+    if len(busy) > cores:
+        raise DoesNotFit(f"{len(busy)} stages at once, but there are {cores} cores")
+    shares = {t.name: 0 if t.message else 1 for t in tasks}
+    left = cores - len(busy)
+    if left and busy:
+        total = sum((_work(t) for t in busy), Fraction(0))
+        for t in busy:
+            shares[t.name] = max(1, int(_work(t) * cores / total))
+        while sum(shares.values()) > cores:
+            most = max(shares, key=lambda n: (shares[n], n))
+            shares[most] -= 1
+        by_name = {t.name: t for t in busy}
+        heap = [(-_work(t) / shares[t.name], t.name) for t in busy]
+        heapify(heap)
+        for _ in range(cores - sum(shares.values())):
+            name = heap[0][1]
+            shares[name] += 1
+            heapreplace(heap, (-_work(by_name[name]) / shares[name], name))
+    return shares
+
+
+def _work(task: Task) -> Fraction:
+    return task.work * task.loop.ii * task.loop.times
+
+
+def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
+    """Cycles of a phase, switch included, from when stages can start and how long they and their streams take."""
+    channels = fabric.pool.ports is None or fabric.pool.port_bandwidth is None
+    rate = float(stream_rate(fabric, len(layout.loads) + len(layout.stores)))
+    wait = fabric.cycles(fabric.latency_s)
+    starts: dict[str, float] = {}
+    ends: dict[str, float] = {}
+    for stage in layout.stages:
+        name = stage.task
+        time = layout.timings[name]
+        start, end, span = 0.0, 0.0, float(time.total)
+        for t in layout.loads:
+            if t.task == name:
+                start = max(start, t.nbytes / rate + wait)
+                if t.pieces > 1:
+                    span = max(span, t.pieces * t.nbytes / rate)
+        for s in layout.streams:
+            if s.reader != name:
+                continue
+            if s.whole:
+                start = max(start, ends[s.maker] + s.latency)
+                continue
+            need = (s.tokens // time.firings + s.ahead) / s.tokens
+            start = max(start, starts[s.maker] + need * (ends[s.maker] - starts[s.maker]) + s.latency)
+            end = max(end, ends[s.maker] + s.latency + span / time.firings)
+        starts[name], ends[name] = start, max(end, start + span)
+    finish = max(ends.values())
+    for t in layout.stores:
+        finish = max(finish, ends[t.task] + layout.timings[t.task].latency + t.nbytes / rate)
+    if channels:
+        moved = sum(t.pieces * t.nbytes for t in (*layout.loads, *layout.stores))
+        finish = max(finish, moved / rate)
+    return finish + fabric.cycles(fabric.switch_s)
+
+
+def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozenset[str]) -> Phase:
+    """The phase that runs these tasks at once, by `estimate` the fastest that was tried; it keeps nothing.
+
+    Ranks are chosen task by task: once from those that follow what the task reads, once from its own.
+
+    Raises:
+        DoesNotFit: more tasks than cores, or their data do not fit on the chip.
+    """
+    tasks = [graph.by_name[n] for n in names]
+    cores = allot(tasks, fabric.pool.cores)
+    best: tuple[float, int, Phase] | None = None
+    problem: DoesNotFit | None = None
+    tie = count()
+
+    def score(stages: tuple[Stage, ...]) -> float | None:
+        nonlocal best, problem
+        try:
+            phase, layout = _with_residents(graph, fabric, stages, held)
+        except DoesNotFit as error:
+            problem = error
+            return None
+        found = estimate(layout, graph, fabric)
+        if best is None or found < best[0]:
+            best = found, next(tie), phase
+        return found
+
+    for start in (_following, _own):
+        stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
+        _descend(stages, tasks, score)
+    if best is None:
+        raise problem or DoesNotFit(f"{graph.name}: nothing to run")
+    return best[2]
+
+
+def _descend(
+    stages: tuple[Stage, ...], tasks: Sequence[Task], score: Callable[[tuple[Stage, ...]], float | None]
+) -> None:
+    """Change the outermost rank of one stage after the other as long as that makes the phase faster."""
+    value = score(stages)
+    for i, task in enumerate(tasks):
+        if task.loop.outer:
+            continue
+        for outer in candidates(task):
+            if outer == stages[i].outer:
+                continue
+            other = (*stages[:i], replace(stages[i], outer=outer), *stages[i + 1 :])
+            found = score(other)
+            if found is not None and (value is None or found < value):
+                stages, value = other, found
+
+
+def candidates(task: Task) -> Iterator[str]:
+    """Ranks that may be outermost: those of the result, then those that are reduced; none at last."""
+    seen = [r for r in (*dict.fromkeys(task.output_dims), *task.sizes) if task.sizes.get(r, 1) > 1]
+    yield from (r for r in dict.fromkeys(seen) if r not in task.loop.inner)
+    yield ""
+
+
+def _own(graph: TaskGraph, task: Task, names: Sequence[str]) -> str:
+    return next(candidates(task))
+
+
+def _following(graph: TaskGraph, task: Task, names: Sequence[str]) -> str:
+    """The rank that walks along the first dimension of what it reads from the stage before."""
+    for read in task.reads:
+        maker = graph.makers.get(read.tensor)
+        if maker is None or maker.name not in names:
+            continue
+        along = maker.loop.outer or next(candidates(maker))
+        for rank in candidates(task):
+            if rank and along in maker.output_dims and walks(read, rank) == maker.output_dims.index(along):
+                return rank
+    return next(candidates(task))
+
+
+def _with_residents(
+    graph: TaskGraph, fabric: Fabric, stages: tuple[Stage, ...], held: frozenset[str]
+) -> tuple[Phase, Layout]:
+    """The stages with every tensor resident that would be loaded again and again, as far as there is room."""
+    layout = lay_out(graph, fabric, Phase(stages), held)
+    again: list[tuple[Fraction, str, str]] = []
+    for t in layout.loads:
+        reads = {r.tensor: r for r in graph.by_name[t.task].reads}
+        if t.pieces > 1 and t.nbytes == reads[t.tensor].nbytes:
+            again.append((Fraction(-t.pieces), t.task, t.tensor))
+    for _, name, tensor in sorted(again):
+        trial = tuple(replace(s, resident=(*s.resident, tensor)) if s.task == name else s for s in stages)
+        try:
+            layout = lay_out(graph, fabric, Phase(trial), held)
+        except DoesNotFit:
+            continue
+        stages = trial
+    return Phase(stages), layout
+

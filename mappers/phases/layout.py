@@ -1,0 +1,196 @@
+"""What a phase comes to: times of its stages, streams between them, loads and stores, and bytes on the chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, isqrt, lcm
+
+from ...errors import DoesNotFit
+from .plan import Fabric, Phase, Stage
+from .task import Read, Task, TaskGraph
+from .timing import Timing, hands_on, timing, walks
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A result that passes between two stages of a phase.
+
+    Attributes:
+        tokens: pieces in which it passes, a multiple of both stages' firings; 1 when it passes as a whole.
+        ahead: pieces that the reader needs beyond its own.
+        latency: cycles on the way, beside those of the maker.
+    """
+
+    maker: str
+    reader: str
+    tensor: str
+    tokens: int
+    ahead: int
+    latency: int
+    nbytes: int
+
+    @property
+    def whole(self) -> bool:
+        return self.tokens == 1
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A tensor that comes from or goes to off-chip memory in `pieces` of `nbytes` each."""
+
+    task: str
+    tensor: str
+    pieces: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A phase, worked out.
+
+    Attributes:
+        timings: of each stage, by task.
+        loads, stores: through off-chip memory; one piece is loaded before the first firing, or one for each firing.
+        nbytes: on the chip while the phase runs, in whole blocks, what it only keeps for others included.
+    """
+
+    stages: tuple[Stage, ...]
+    timings: Mapping[str, Timing]
+    streams: tuple[Stream, ...]
+    loads: tuple[Transfer, ...]
+    stores: tuple[Transfer, ...]
+    nbytes: int
+    used: Mapping[str, int]
+    """The same by what it is for."""
+
+
+def stream_rate(fabric: Fabric, streams: int) -> Fraction:
+    """Bytes per cycle of each of so many off-chip streams: of an even share of the ports, at least one.
+
+    Without ports they all pass through one channel, whose rate this is.
+    """
+    pool = fabric.pool
+    if pool.ports is None or pool.port_bandwidth is None:
+        return fabric.channel_rate
+    used = min(max(1, streams), pool.ports)
+    port = min(Fraction(pool.port_bandwidth) / Fraction(fabric.clock_hz), fabric.channel_rate / pool.ports)
+    return port * (pool.ports // used)
+
+
+def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str], name: str = "phase") -> Layout:
+    """Work out a phase.
+
+    Args:
+        held: tensors of earlier phases that are on the chip.
+        name: of the phase, for messages.
+
+    Raises:
+        DoesNotFit: its data do not fit on the chip, or a task is unrolled to more multipliers than it has.
+    """
+    found = _work_out(graph, fabric, phase, held)
+    if found.nbytes > fabric.capacity:
+        most = ", ".join(f"{what} {n}" for what, n in sorted(found.used.items(), key=lambda x: -x[1])[:4])
+        raise DoesNotFit(f"{name} of {graph.name}: {found.nbytes} bytes in {fabric.on_chip}, which has "
+                         f"{fabric.capacity} ({most})")  # fmt: skip
+    return found
+
+
+def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
+    """Time of a stage, on its cores or on the network between sockets."""
+    if not task.message:
+        return timing(task, stage.cores * fabric.pool.multipliers, fabric.depth, stage.outer)
+    wait = fabric.cycles(fabric.pool.network_latency)
+    rate = fabric.pool.network_bandwidth
+    pieces = task.sizes.get(stage.outer, 1)
+    cycles = 0 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
+    return Timing(pieces, max(1, -(-cycles // pieces)), 0, wait, {})
+
+
+def _work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
+    by_task = {s.task: s for s in phase.stages}
+    tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
+    timings = {n: stage_timing(t, by_task[n], fabric) for n, t in tasks.items()}
+    places = _places(phase, fabric)
+    streams: list[Stream] = []
+    loads: list[Transfer] = []
+    used: dict[str, int] = {}
+    for name in sorted(held):
+        used[name] = graph.makers[name].output_bytes
+    for stage in phase.stages:
+        task, time = tasks[stage.task], timings[stage.task]
+        for read in _distinct(task.reads):
+            maker = graph.makers.get(read.tensor)
+            if maker is not None and maker.name in tasks:
+                hops = abs(places[maker.name] - places[task.name])
+                streams.append(_stream(maker, by_task[maker.name], timings[maker.name], task, stage, time, read,
+                                       ceil(hops * fabric.pool.hop_latency)))  # fmt: skip
+            elif read.tensor not in held:
+                loads.append(_load(task, stage, time, read))
+                double = 1 if loads[-1].pieces == 1 else 2
+                key = f"{read.tensor} for {task.name}"
+                used[key] = used.get(key, 0) + double * loads[-1].nbytes
+    stores = []
+    for task in tasks.values():
+        time, outer = timings[task.name], by_task[task.name].outer
+        reduced = bool(outer) and outer not in task.output_dims
+        leaves = task.output not in phase.keep and _leaves(graph, task, tasks)
+        inside = [s for s in streams if s.tensor == task.output]
+        if task.output in phase.keep or any(s.whole for s in inside) or (reduced or task.ready or not outer):
+            used[task.output] = task.output_bytes
+        for s in inside:
+            if not s.whole and task.output not in used:
+                pieces = 2 * max(s.tokens // time.firings, s.tokens // timings[s.reader].firings) + s.ahead
+                used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * pieces // s.tokens))
+        if leaves and task.output_bytes:
+            pieces = 1 if reduced or task.ready else time.firings
+            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces)))
+            if task.output not in used:
+                used[f"{task.output} to memory"] = 2 * stores[-1].nbytes
+    total = sum(fabric.blocks(n) for n in used.values())
+    return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), total, used)
+
+
+def _leaves(graph: TaskGraph, task: Task, here: Mapping[str, Task]) -> bool:
+    """Whether its result is needed beyond this phase."""
+    readers = graph.readers[task.output]
+    return not readers or any(r not in here for r in readers)
+
+
+def _stream(
+    maker: Task, made: Stage, made_time: Timing, task: Task, stage: Stage, time: Timing, read: Read, latency: int
+) -> Stream:
+    wait = made_time.latency + latency
+    if not hands_on(maker, made.outer, task, stage.outer, read):
+        return Stream(maker.name, task.name, read.tensor, 1, 0, wait, read.nbytes)
+    tokens = lcm(made_time.firings, time.firings)
+    rows = maker.sizes[made.outer]
+    ahead = min(tokens, -(-read.ahead * tokens // rows))
+    return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes)
+
+
+def _load(task: Task, stage: Stage, time: Timing, read: Read) -> Transfer:
+    """Streamed where the outermost loop walks along it, else whole once, or again for every firing."""
+    if time.firings == 1 or read.tensor in stage.resident:
+        return Transfer(task.name, read.tensor, 1, read.nbytes)
+    if walks(read, stage.outer) is not None:
+        return Transfer(task.name, read.tensor, time.firings, -(-read.nbytes // time.firings))
+    return Transfer(task.name, read.tensor, time.firings, read.nbytes)
+
+
+def _distinct(reads: Sequence[Read]) -> list[Read]:
+    """The reads of a task, each tensor once."""
+    return list({r.tensor: r for r in reads}.values())
+
+
+@lru_cache(maxsize=1 << 12)
+def _places(phase: Phase, fabric: Fabric) -> Mapping[str, float]:
+    """Where stages lie along the mesh, in hops: strips of cores, column by column, in the order of the stages."""
+    rows = fabric.pool.grid[0] if fabric.pool.grid else max(1, isqrt(fabric.pool.cores))
+    places, start = {}, 0
+    for stage in phase.stages:
+        places[stage.task] = (start + stage.cores / 2) / rows
+        start += stage.cores
+    return places

@@ -1,0 +1,95 @@
+"""Running a Plan: the engine's time, with bytes, utilisation, the bounds and the phases that make it up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from ...engine.bounds import binding
+from ...engine.compiled import run
+from ...engine.labels import Action
+from .layout import stream_rate
+from .lower import layouts, lower_plan, off_chip_bytes
+from .plan import Fabric, Plan
+from .task import TaskGraph
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """One phase, in its first run: its tasks, when it starts and ends (cycles), bytes on the chip, what bounds it."""
+
+    tasks: tuple[str, ...]
+    start: int
+    end: int
+    on_chip_bytes: int
+    limit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What running a Plan gave.
+
+    Attributes:
+        cycles: of the pool's clock, as simulated.
+        on_chip_bytes: the most that any phase holds.
+        read_bytes, written_bytes: through off-chip memory.
+        launches: phases run, repeats included.
+        program_bound: cycles below which no run of this Plan can be, phase by phase.
+        machine_bound: cycles below which no Plan on this fabric can be.
+        utilization: multiplier cycles of work over those of the pool.
+    """
+
+    plan: Plan
+    cycles: int
+    seconds: float
+    on_chip_bytes: int
+    read_bytes: int
+    written_bytes: int
+    launches: int
+    program_bound: Fraction
+    machine_bound: int
+    utilization: float
+    phases: tuple[PhaseResult, ...]
+
+
+def machine_bound(graph: TaskGraph, fabric: Fabric) -> int:
+    """Cycles that all multipliers need for the work at II 1, or all streams for the least bytes, whichever is more."""
+    work = sum((t.work for t in graph.tasks if not t.message), Fraction(0)) * graph.repeat
+    rate = stream_rate(fabric, 1)
+    return max(ceil(work / fabric.pool.lanes), ceil(graph.compulsory_bytes / rate))
+
+
+def simulate_plan(plan: Plan) -> Result:
+    """Lower a Plan, run it, and read off what came out.
+
+    Raises:
+        DoesNotFit: a phase needs more bytes on the chip than there are.
+    """
+    program = lower_plan(plan)
+    trace = run(program)
+    counts = {a: int(n) for a, n in zip(program.actions, trace.action_counts(), strict=True) if isinstance(a, Action)}
+    details = layouts(plan)
+    limits = {b.segment: b for b in binding(program)}
+    index = {name: i for i, name in enumerate(program.actor_names)}
+    phases = []
+    for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True)):
+        actors = [index[f"{s.task}, phase {k}"] for s in phase.stages]
+        phases.append(PhaseResult(
+            tuple(s.task for s in phase.stages), min(int(trace.start[a]) for a in actors),
+            max(int(trace.end[a]) for a in actors), layout.nbytes, limits[k].name,
+        ))  # fmt: skip
+    repeat, fabric = plan.graph.repeat, plan.fabric
+    return Result(
+        plan=plan,
+        cycles=trace.finish,
+        seconds=trace.finish / fabric.clock_hz,
+        on_chip_bytes=max(d.nbytes for d in details),
+        read_bytes=off_chip_bytes(counts, "read"),
+        written_bytes=off_chip_bytes(counts, "write"),
+        launches=len(plan.phases) * repeat,
+        program_bound=sum((b.ticks for b in limits.values()), Fraction(0)),
+        machine_bound=machine_bound(plan.graph, fabric),
+        utilization=float(plan.graph.work / (trace.finish * fabric.pool.lanes)),
+        phases=tuple(phases),
+    )

@@ -1,0 +1,164 @@
+"""Schedules of phases: one task after the other, all at once, or what dynamic programming finds in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ...errors import BadInput, DoesNotFit
+from .arrange import arrange, estimate
+from .layout import lay_out
+from .plan import Fabric, Phase, Plan
+from .result import Result, simulate_plan
+from .task import Task, TaskGraph
+
+STYLES = ("sequential", "dataflow", "reconfigurable")
+
+
+def sequential(graph: TaskGraph, fabric: Fabric, *, keep: bool = False) -> Plan:
+    """Every task a phase of its own on all cores. Results pass through off-chip memory, or with `keep` stay on the chip
+    as far as they fit.
+
+    Raises:
+        DoesNotFit: the data of one task do not fit on the chip.
+    """
+    return groups(graph, fabric, [(t.name,) for t in graph.tasks], keep=keep, style="sequential")
+
+
+def dataflow(graph: TaskGraph, fabric: Fabric) -> Plan:
+    """All tasks at once, each on cores of its own.
+
+    Raises:
+        DoesNotFit: there are more tasks than cores, or their data do not fit on the chip.
+    """
+    return groups(graph, fabric, [tuple(t.name for t in graph.tasks)], style="dataflow")
+
+
+def groups(
+    graph: TaskGraph, fabric: Fabric, parts: Sequence[Sequence[str]], *, keep: bool = False, style: str = "groups"
+) -> Plan:
+    """Given groups of tasks, each a phase.
+
+    Raises:
+        DoesNotFit: a group does not fit.
+    """
+    phases: list[Phase] = []
+    held: frozenset[str] = frozenset()
+    done: set[str] = set()
+    for part in parts:
+        phase = arrange(graph, fabric, part, held)
+        done |= set(part)
+        held = _still(graph, held, done)
+        if keep:
+            *_, (phase, _) = _keeping(graph, fabric, phase, held, done)
+            held |= set(phase.keep)
+        phases.append(phase)
+    return Plan(graph, fabric, tuple(phases), style)
+
+
+@dataclass(frozen=True)
+class _State:
+    cost: float
+    phases: tuple[Phase, ...]
+
+
+def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Plan:
+    """Phases of neighbouring tasks by dynamic programming.
+
+    A state is how many tasks have run and which results are on the chip; a step is a phase with what it keeps, at its
+    estimated time. Sequential and dataflow execution are among what is tried; the one that the engine finds fastest of
+    the three is returned.
+
+    Args:
+        longest: the most tasks in one phase.
+
+    Raises:
+        DoesNotFit: no order of phases fits on the chip.
+    """
+    found: list[tuple[int, int, Plan]] = []
+    for plan in _plans(graph, fabric, longest):
+        try:
+            found.append((simulate_plan(plan).cycles, len(found), plan))
+        except DoesNotFit:
+            continue
+    if not found:
+        raise DoesNotFit(f"{graph.name}: no phases fit into {fabric.capacity} bytes of {fabric.on_chip}")
+    return replace(min(found)[2], style="reconfigurable")
+
+
+def _plans(graph: TaskGraph, fabric: Fabric, longest: int) -> Iterator[Plan]:
+    makers: tuple[Callable[[], Plan], ...] = (
+        lambda: _programmed(graph, fabric, longest),
+        lambda: sequential(graph, fabric, keep=True),
+        lambda: sequential(graph, fabric),
+        lambda: dataflow(graph, fabric),
+    )
+    for make in makers:
+        try:
+            yield make()
+        except DoesNotFit:
+            continue
+
+
+def _programmed(graph: TaskGraph, fabric: Fabric, longest: int) -> Plan:
+    names = [t.name for t in graph.tasks]
+    table: list[dict[frozenset[str], _State]] = [{} for _ in range(len(names) + 1)]
+    table[0][frozenset()] = _State(0.0, ())
+    for i in range(len(names)):
+        for held, state in table[i].items():
+            for j in range(i + 1, min(len(names), i + longest) + 1):
+                try:
+                    phase = arrange(graph, fabric, names[i:j], held)
+                except DoesNotFit:
+                    continue
+                after = _still(graph, held, set(names[:j]))
+                for kept, cost in _keeping(graph, fabric, phase, held, set(names[:j])):
+                    here = after | set(kept.keep)
+                    total = state.cost + cost
+                    if here not in table[j] or total < table[j][here].cost:
+                        table[j][here] = _State(total, (*state.phases, kept))
+    if not table[-1]:
+        raise DoesNotFit(f"{graph.name}: no phases fit into {fabric.capacity} bytes of {fabric.on_chip}")
+    return Plan(graph, fabric, min(table[-1].values(), key=lambda s: s.cost).phases, "reconfigurable")
+
+
+def _keeping(
+    graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str], done: set[str]
+) -> Iterator[tuple[Phase, float]]:
+    """A phase that keeps none, one, two ... of the results that later ones need, smallest first, with its estimate."""
+    made: list[Task] = [graph.by_name[s.task] for s in phase.stages]
+    later = [t for t in made if t.output_bytes and any(r not in done for r in graph.readers[t.output])]
+    needed = sorted((t.output_bytes, t.output) for t in later)
+    for n in range(len(needed) + 1):
+        kept = replace(phase, keep=tuple(name for _, name in needed[:n]))
+        try:
+            layout = lay_out(graph, fabric, kept, held)
+        except DoesNotFit:
+            return
+        yield kept, estimate(layout, graph, fabric)
+
+
+def _still(graph: TaskGraph, held: frozenset[str], done: set[str]) -> frozenset[str]:
+    """Of the tensors on the chip those that a task to come reads."""
+    return frozenset(t for t in held if any(r not in done for r in graph.readers[t]))
+
+
+def plan_style(graph: TaskGraph, fabric: Fabric, style: str) -> Plan:
+    """The Plan of a style, one of STYLES.
+
+    Raises:
+        BadInput: no such style.
+        DoesNotFit: its data do not fit on the chip.
+    """
+    if style == "sequential":
+        return sequential(graph, fabric)
+    if style == "dataflow":
+        return dataflow(graph, fabric)
+    if style == "reconfigurable":
+        return reconfigurable(graph, fabric)
+    raise BadInput(f"no style '{style}' (known: {', '.join(STYLES)})")
+
+
+def run_style(graph: TaskGraph, fabric: Fabric, style: str) -> Result:
+    """Plan a style and simulate it; raises as `plan_style` does."""
+    return simulate_plan(plan_style(graph, fabric, style))

@@ -1,0 +1,186 @@
+"""Tasks: what a phase gives to cores, with their data and their loops, and the graph that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from math import prod
+
+from ...components.core_pool import CorePool
+from ...errors import BadInput
+from ...ir import Einsum, Role, Workload
+from ...ir.operators import operation_terms
+from ...ir.workload import Repeat, View
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How the loops of a task are built; what is empty the mapper chooses.
+
+    Attributes:
+        unroll: points of a rank that multipliers work on at a time, by rank.
+        ii: cycles from one iteration of the pipelined loop to the next.
+        inner: ranks of the pipelined loop, which fills anew each time the loops around it come to it. Empty: all ranks
+            are one pipeline that never drains.
+        outer: the rank along which results are handed on; the outermost loop.
+        fetch: cycles at the start of every iteration of the outermost loop in which operands are fetched and nothing is
+            computed.
+        times: how often the work is done, where results are computed again for want of a place to keep them.
+    """
+
+    unroll: tuple[tuple[str, int], ...] = ()
+    ii: int = 1
+    inner: tuple[str, ...] = ()
+    outer: str = ""
+    fetch: int = 0
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Read:
+    """A tensor that a task reads.
+
+    Attributes:
+        dims: the ranks that index each dimension of the tensor; the first of them walks along it.
+        nbytes: of the whole tensor.
+        ahead: elements of a dimension that a window reaches beyond where the walking rank stands.
+        shape: of the tensor as its maker sees it, where that has other dimensions; empty for the same.
+    """
+
+    tensor: str
+    dims: tuple[tuple[str, ...], ...]
+    nbytes: int
+    ahead: int = 0
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: an iteration space, what it reads, what it makes.
+
+    Attributes:
+        sizes: its ranks.
+        output_dims: the rank that walks along each dimension of the result.
+        work: cycles of one multiplier for all points; of a sum of products one per point.
+        message: bytes that every socket sends to others. Such a task runs on the network and needs no cores.
+        ready: it needs everything that it reads before it starts, and its result is complete at its end.
+    """
+
+    name: str
+    sizes: Mapping[str, int]
+    reads: tuple[Read, ...]
+    output: str
+    output_dims: tuple[str, ...]
+    output_bytes: int
+    work: Fraction
+    loop: Loop = field(default=Loop())
+    message: int = 0
+    ready: bool = False
+
+    @property
+    def points(self) -> int:
+        return prod(self.sizes.values())
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """Tasks in a valid order, run `repeat` times one after the other.
+
+    Raises:
+        BadInput: a task reads a result before it is made, two tasks make one tensor, or a loop names no rank of its
+            task.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    repeat: int = 1
+
+    def __post_init__(self) -> None:
+        made: set[str] = set()
+        outputs = {t.output for t in self.tasks}
+        for task in self.tasks:
+            where = f"{self.name}, task {task.name}"
+            for read in task.reads:
+                if read.tensor in outputs and read.tensor not in made:
+                    raise BadInput(f"{where}: reads {read.tensor}, which is made later (order tasks by their data)")
+            if task.output in made:
+                raise BadInput(f"{where}: {task.output} is made twice")
+            made.add(task.output)
+            loop = task.loop
+            for rank in (*(r for r, _ in loop.unroll), *loop.inner, *filter(None, (loop.outer,))):
+                if rank not in task.sizes:
+                    raise BadInput(f"{where}: no rank {rank} (has: {', '.join(task.sizes)})")
+        if not self.tasks or self.repeat < 1:
+            raise BadInput(f"{self.name}: {len(self.tasks)} tasks, repeated {self.repeat} times; at least 1 of both")
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Task]:
+        return {t.name: t for t in self.tasks}
+
+    @cached_property
+    def makers(self) -> Mapping[str, Task]:
+        """The task that makes each tensor."""
+        return {t.output: t for t in self.tasks}
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """The tasks that read each result."""
+        reads = {t.name: {r.tensor for r in t.reads} for t in self.tasks}
+        return {t.output: tuple(name for name, tensors in reads.items() if t.output in tensors) for t in self.tasks}
+
+    @property
+    def work(self) -> Fraction:
+        """Cycles of one multiplier for everything."""
+        return sum((t.work * t.loop.times for t in self.tasks if not t.message), Fraction(0)) * self.repeat
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes that must come from or go to off-chip memory: what no task makes, once, and what none reads."""
+        inputs = {r.tensor: r.nbytes for t in self.tasks for r in t.reads if r.tensor not in self.makers}
+        outputs = sum(t.output_bytes for t in self.tasks if not self.readers[t.output])
+        return (sum(inputs.values()) + outputs) * self.repeat
+
+
+def task_graph(workload: Workload, pool: CorePool) -> TaskGraph:
+    """The tasks of a Workload, one per Einsum; a Workload that is one Repeat gives its body and the count.
+
+    Raises:
+        BadInput: Repeats stand beside other Einsums, or the pool cannot run an Einsum.
+    """
+    body: Sequence[object] = workload.body
+    repeat, parts = 1, [i for i in body if isinstance(i, Repeat)]
+    if parts:
+        if len(parts) > 1 or any(isinstance(i, Einsum) for i in body):
+            raise BadInput(f"{workload.name}: phases are made of one Repeat or of none (cut the model at its layers)")
+        body, repeat = parts[0].body, parts[0].count
+    tasks = tuple(_task(e, workload, pool) for e in body if isinstance(e, Einsum))
+    if any(isinstance(i, Repeat) for i in body):
+        raise BadInput(f"{workload.name}: a Repeat inside a Repeat")
+    rows = {i.output for i in body if isinstance(i, View) and i.rows}
+    if rows:
+        raise BadInput(f"{workload.name}: gathered rows {', '.join(sorted(rows))} cannot be streamed")
+    return TaskGraph(workload.name, tasks, repeat)
+
+
+def _task(einsum: Einsum, workload: Workload, pool: CorePool) -> Task:
+    work = Fraction(0)
+    for cost_class, ranks in operation_terms(einsum):
+        rate = pool.rate(cost_class)
+        if not rate:
+            raise BadInput(f"{einsum.name}: {pool.name or pool.kind} does no {cost_class} (its rate is 0)")
+        work += prod(einsum.sizes[r] for r in ranks) / rate
+    reads = []
+    for access in einsum.inputs:
+        source = workload.storage(access.tensor)
+        tensor = workload.tensors[source]
+        shape = workload.tensors[access.tensor].shape
+        dims = tuple(i.ranks for i in access.indices)
+        windows = [i for i in access.indices if len(i.ranks) > 1]
+        ahead = max((i.extent(einsum.sizes) - einsum.sizes[i.ranks[0]] for i in windows), default=0)
+        reads.append(Read(source, dims, tensor.nbytes, ahead, () if source == access.tensor else shape))
+    made = workload.tensors[einsum.output.tensor]
+    out = tuple(i.ranks[0] if i.ranks else "" for i in einsum.output.indices)
+    nbytes = 0 if made.role is Role.STATE else made.nbytes
+    return Task(einsum.name, dict(einsum.sizes), tuple(reads), made.name, out, nbytes, max(work, Fraction(1)))
