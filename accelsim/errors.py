@@ -6,7 +6,7 @@ A message says what is wrong, where (file:line or object path), and what would b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -70,8 +70,32 @@ class ProgramError(AccelsimError):
 
 
 class Deadlock(ProgramError):
-    """Nothing can move and work is left; the message names the cycle of waits."""
+    """Nothing can move and work is left; the message names the cycle of waits.
+
+    Attributes:
+        cycle: names of the actors that wait for each other, in order; empty where no cycle closes.
+        full: FIFOs of the Program, by index, for whose space an actor of the cycle waits.
+        firings: completed firings by name of actor.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        cycle: Sequence[str] = (),
+        full: Sequence[int] = (),
+        firings: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.cycle, self.full, self.firings = tuple(cycle), tuple(full), dict(firings or {})
 
 
 class TimeOverflow(ProgramError):
     """Simulated time would leave the range of 64-bit ticks."""
+
+
+class ContradictingTimings(BadInput):
+    """Times of a DRAM that no command sequence can keep together; the message names them."""
+
+
+class AddressBeyondCapacity(BadInput):
+    """A request to a DRAM outside of its capacity; the message names the first one and the capacity."""

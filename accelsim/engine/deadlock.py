@@ -18,6 +18,8 @@ class _Wait:
     actor: int
     why: str
     on: tuple[int, ...]
+    full: int = NONE
+    """The FIFO for whose space it waits."""
 
 
 def explain(
@@ -60,7 +62,13 @@ def explain(
     empty = [f.name for i, f in enumerate(program.fifos) if tokens[i] <= 0]
     lines.append("full FIFOs: " + _listed(full))
     lines.append("empty FIFOs: " + _listed(empty))
-    return Deadlock("\n".join(lines))
+    closed = [w for w in chain if w.on]
+    return Deadlock(
+        "\n".join(lines),
+        cycle=[names[w.actor] for w in closed],
+        full=[w.full for w in closed if w.full != NONE],
+        firings={names[a]: int(fired[a]) for a in range(program.n_actors)},
+    )
 
 
 def total_firings(program: Program, actor: int) -> int:
@@ -131,7 +139,7 @@ def _waits_for_ports(program: Program, a: int, phases: list[int], tokens: IntArr
         if fifo.depth != UNBOUNDED and slots[i] < need:
             gone = "" if phases[fifo.dst] != NONE else ", which has finished"
             why = f"waits for space in FIFO {fifo.name} from {names[fifo.dst]}{gone} ({int(slots[i])} of {need} slots)"
-            found.append(_Wait(a, why, (fifo.dst,) if not gone else ()))
+            found.append(_Wait(a, why, (fifo.dst,) if not gone else (), i))
     return found or [_Wait(a, "waits for its server", ())]
 
 
