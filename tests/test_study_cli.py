@@ -219,4 +219,4 @@ def test_help_names_every_command() -> None:
 
 
 def test_statuses_have_their_words() -> None:
-    assert [status.value for status in Status] == ["done", "does not fit", "failed", "crashed"]
+    assert [status.value for status in Status] == ["done", "does not fit", "failed", "crashed", "dominated"]

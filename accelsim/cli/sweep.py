@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,8 @@ from .errors import INTERRUPTED, fail
 from .live import live
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ..study import Study, Sweep
 
 SHOWN = 8
@@ -24,7 +28,7 @@ FILE_KEYS = {
     "--bounds-first": "bounds_first",
 }  # fmt: skip
 """Keys of a sweep file that options stand for."""
-FOR_FILES = ("targets", "out", "resume", "retry_failed", "jobs", "json_")
+FOR_FILES = ("targets", "out", "resume", "retry_failed", "jobs", "cluster", "json_")
 """Options that go with a sweep file."""
 
 
@@ -79,6 +83,9 @@ def sweep(
     resume: Annotated[bool, typer.Option(help="Take up the study in DIR: only what it does not hold is run.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Like --resume, and run failed points again.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 runs in this one.")] = 2,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on a Dask cluster: its scheduler, as tcp://HOST:8786.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Simulate every point of a grid; keep the results, their Pareto front and a report page in a folder."""
@@ -111,16 +118,28 @@ def sweep(
     else:
         raise BadInput(f"{targets[0]}: give a machine and at least one model, or a sweep file ending in .yaml")
     try:
-        with live(planned, shown=not json_) as steps:
+        with _executor(cluster) as executor, live(planned, shown=not json_) as steps:
             study = run_sweep(
                 planned, out, jobs=jobs, resume=resume or retry_failed, retry_failed=retry_failed,
-                progress=steps.progress, watch=steps.watch,
+                progress=steps.progress, watch=steps.watch, executor=executor,
             )  # fmt: skip
     except KeyboardInterrupt:
         fail(_kept(out), INTERRUPTED)
     _write(study, out)
     _tell_json(study, out) if json_ else _tell(study, planned, out)
     _leave(study)
+
+
+@contextmanager
+def _executor(address: str | None) -> Iterator[Executor | None]:
+    """The cluster at an address, or None for this computer."""
+    if address is None:
+        yield None
+        return
+    from ..study.cluster import cluster
+
+    with cluster(address) as executor:
+        yield executor
 
 
 def _refuse_options(ctx: typer.Context) -> None:

@@ -119,25 +119,36 @@ def workers(executor: Executor | None, jobs: int) -> Iterator[Executor | None]:
 
 
 def _through(executor: Executor, evaluate: Evaluate, todo: dict[str, Point], window: int) -> Iterator[Finished]:
-    """Keep up to `window` points with the executor; one whose worker dies is tried again, up to `ATTEMPTS` times."""
+    """Keep up to `window` groups of points with the executor; those whose worker dies are tried again, one by one."""
     waiting = list(reversed(todo.items()))
+    size = max(1, min(int(getattr(executor, "group", 1)), len(todo) // window))
+    window = int(getattr(executor, "window", window))
     attempts: dict[str, int] = {}
-    running: dict[Future[Outcome], str] = {}
+    running: dict[Future[list[Outcome]], list[str]] = {}
     while waiting or running:
         while waiting and len(running) < window:
-            key, point = waiting.pop()
-            attempts[key] = attempts.get(key, 0) + 1
-            running[executor.submit(evaluated, evaluate, point)] = key
+            keys = [waiting.pop()[0]]
+            while len(keys) < size and keys[0] not in attempts and waiting and waiting[-1][0] not in attempts:
+                keys.append(waiting.pop()[0])
+            for key in keys:
+                attempts[key] = attempts.get(key, 0) + 1
+            running[executor.submit(evaluated_all, evaluate, [todo[key] for key in keys])] = keys
         ready, _ = wait(running, return_when=FIRST_COMPLETED)
-        finished = []
+        finished: list[tuple[str, Outcome]] = []
         for future in ready:
-            key = running.pop(future)
+            keys = running.pop(future)
             try:
-                finished.append((key, future.result()))
+                finished += zip(keys, future.result(), strict=True)
             except WorkerDied as error:
-                if attempts[key] < ATTEMPTS:
-                    waiting.append((key, todo[key]))
-                else:
-                    finished.append((key, failure(Status.CRASHED, error)))
+                for key in keys:
+                    if attempts[key] < ATTEMPTS:
+                        waiting.append((key, todo[key]))
+                    else:
+                        finished.append((key, failure(Status.CRASHED, error)))
         if finished:
             yield finished
+
+
+def evaluated_all(evaluate: Evaluate, points: Sequence[Point]) -> list[Outcome]:
+    """Outcomes of several points, in order."""
+    return [evaluated(evaluate, point) for point in points]
