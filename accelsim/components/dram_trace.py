@@ -1,0 +1,239 @@
+# ruff: noqa: N815 (joules are J)
+"""Requests of a trace through a DRAM: a request-level model in which every command keeps every time of the device.
+
+Each channel has a read and a write queue, and behind them a queue per bank. Reads go to the banks as they come; writes
+wait until their queue fills to a mark, then drain. FR-FCFS: of all banks the command that can go first does, column
+commands before row commands, then the older request; a bank takes the first request that hits its open row.
+
+What it leaves out: ranks, refresh of single banks, power-down, and answers to reads from the write queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AddressBeyondCapacity, BadInput
+from .dram_timing import DEFAULT_MAPPING, AddressMapping, DramDevice
+
+if TYPE_CHECKING:
+    from .dram_check import Command
+
+IntArray = NDArray[np.int64]
+PagePolicy = Literal["open", "closed", "adaptive"]
+PAGE_POLICIES: tuple[PagePolicy, ...] = ("open", "closed", "adaptive")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """How requests are scheduled.
+
+    Attributes:
+        page: ``open`` leaves a row open until another one is wanted; ``closed`` closes it once nothing in the bank's
+            queue hits it; ``adaptive`` does one or the other by a two-bit counter per bank of conflicts less mistakes.
+        read_queue, write_queue: requests that wait for a bank's queue, of each pseudo-channel.
+        bank_queue: requests of a bank that can be chosen from, reads and writes together once these drain. 0: all that
+            wait; then only one of reads and writes is chosen from at a time, and the queues hold those as well, but
+            for one per bank, whose row has been opened for it.
+        drain_high, drain_low: writes waiting at which draining begins, and that it leaves, of each pseudo-channel.
+        hit_cap: hits in a row after which an older request to the bank closes the row; 0: any number.
+        outstanding: most requests on their way through all channels, shared out evenly; 0: any number.
+        delay: cycles that an answer spends in the controller.
+        refresh: whether to refresh.
+    """
+
+    page: PagePolicy = "open"
+    read_queue: int = 32
+    write_queue: int = 32
+    bank_queue: int = 0
+    drain_high: int = 26
+    drain_low: int = 6
+    hit_cap: int = 0
+    outstanding: int = 0
+    delay: int = 0
+    refresh: bool = True
+
+    def __post_init__(self) -> None:
+        if self.page not in PAGE_POLICIES:
+            raise BadInput(f"page policy `{self.page}` ({', '.join(PAGE_POLICIES)})")
+        if (
+            self.read_queue < 1
+            or self.write_queue < 1
+            or min(self.bank_queue, self.hit_cap, self.outstanding, self.delay) < 0
+        ):
+            raise BadInput("controller: queues hold at least one request, and nothing is negative")
+        if not 0 <= self.drain_low < self.drain_high <= self.write_queue:
+            raise BadInput(f"controller: 0 <= drain_low < drain_high <= write_queue, not {self.drain_low}, "
+                           f"{self.drain_high}, {self.write_queue}")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TraceResult:
+    """What a trace took.
+
+    Attributes:
+        cycles: from 0 to the last data, of the slowest channel.
+        latency_cycles: mean of reads, from their time in the trace (or, with `outstanding`, from when they may go).
+        done: cycle at which the data of each request has been moved, in the order of the trace.
+        energy_J: by ``activate``, ``read``, ``write``, ``refresh``, ``standby``.
+        commands: of every channel, in order of time; empty unless asked for.
+    """
+
+    device: DramDevice
+    cycles: int
+    reads: int
+    writes: int
+    row_hits: int
+    activates: int
+    precharges: int
+    refreshes: int
+    latency_cycles: float
+    done: IntArray
+    energy_J: Mapping[str, float]
+    commands: tuple[tuple[Command, ...], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return self.cycles * self.device.clock_s
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second."""
+        return (self.reads + self.writes) * self.device.burst_bytes / self.seconds if self.cycles else 0.0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of requests that found their row open."""
+        return self.row_hits / max(1, self.reads + self.writes)
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Requests by where they go: channel, bank within it, row and column."""
+
+    channel: IntArray
+    bank: IntArray
+    row: IntArray
+    column: IntArray
+
+
+def locate(device: DramDevice, mapping: str, addresses: IntArray) -> Located:
+    """Where byte addresses lie.
+
+    Raises:
+        AddressBeyondCapacity: the first one outside of the device's capacity.
+    """
+    from .dram_kernel import decode
+
+    beyond = np.flatnonzero((addresses < 0) | (addresses >= device.capacity))
+    if beyond.size:
+        i = int(beyond[0])
+        where = f"{device.capacity:#x} bytes of {device.name}, {device.channels} channels"
+        raise AddressBeyondCapacity(f"request {i}: address {int(addresses[i]):#x} is outside of the {where}")
+    words = AddressMapping(mapping, device).words()
+    shape = np.array([device.bank_groups, device.banks_per_group, 0, 0, 0, 0, 0, 0], np.int64)
+    found = Located(*(np.empty(len(addresses), np.int64) for _ in range(4)))
+    decode(addresses, words, device.burst_bytes, shape, found.channel, found.bank, found.row, found.column)
+    return found
+
+
+def run_trace(
+    device: DramDevice,
+    addresses: IntArray,
+    writes: NDArray[np.bool_] | None = None,
+    times: IntArray | None = None,
+    *,
+    mapping: str = DEFAULT_MAPPING,
+    controller: Controller | None = None,
+    commands: int = 0,
+) -> TraceResult:
+    """Serve requests of one burst each.
+
+    Args:
+        addresses: [request] bytes.
+        writes: [request] whether it writes; None: all read.
+        times: [request] cycle at which it comes, never falling; None: all at 0.
+        commands: keep up to so many commands of each channel.
+
+    Raises:
+        BadInput: arrays that do not fit together.
+        AddressBeyondCapacity: an address outside of the device.
+    """
+    from . import dram_kernel as kernel
+
+    controller = controller or Controller()
+    n = len(addresses)
+    wanted = np.zeros(n, np.uint8) if writes is None else np.asarray(writes, np.uint8)
+    arrival = np.zeros(n, np.int64) if times is None else np.asarray(times, np.int64)
+    if len(wanted) != n or len(arrival) != n:
+        raise BadInput(f"trace: {n} addresses, {len(wanted)} kinds, {len(arrival)} times")
+    if n and (arrival[0] < 0 or np.any(np.diff(arrival) < 0)):
+        raise BadInput("trace: times must not be negative nor fall")
+    at = locate(device, mapping, np.ascontiguousarray(addresses, np.int64))
+    t, p = device.timing.words(), _policy(device, controller)
+    if not controller.refresh:
+        t[kernel.REFI] = 0
+    done = np.zeros(n, np.int64)
+    totals = np.zeros(10, np.int64)
+    cycles = 0
+    logs = []
+    order = np.argsort(at.channel, kind="stable") if device.channels > 1 else None
+    ends = np.cumsum(np.bincount(at.channel, minlength=device.channels))
+    for begin, end in zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True):
+        if begin == end:
+            logs.append(kernel.Log(*(np.zeros(0, np.int64) for _ in range(4))))
+            continue
+        part = slice(None) if order is None else order[begin:end]
+        out = np.zeros(10, np.int64)
+        log = kernel.Log(*(np.empty(commands, np.int64) for _ in range(4)))
+        own = np.zeros(end - begin, np.int64)
+        kernel.serve(
+            t, p, at.bank[part], at.row[part], wanted[part], arrival[part], own, kernel.fresh(end - begin, p), out, log,
+            np.zeros(4, np.int64), np.zeros(5, np.int64), np.zeros(2, np.int64),
+        )  # fmt: skip
+        done[part] = own
+        totals += out
+        cycles = max(cycles, int(out[kernel.FINISH]))
+        logs.append(kernel.Log(*(x[: int(out[kernel.LOGGED])] for x in log)))
+    read, written = int(totals[kernel.READS]), int(totals[kernel.WRITES])
+    acts, refs = int(totals[kernel.ACTS]), int(totals[kernel.REFS])
+    return TraceResult(
+        device, cycles, read, written, int(totals[kernel.HITS]), acts, int(totals[kernel.PRES]), refs,
+        float(totals[kernel.LATENCY]) / max(1, read), done, _energy(device, cycles, read, written, acts, refs),
+        tuple(_commands(log) for log in logs) if commands else (),
+    )  # fmt: skip
+
+
+def _policy(device: DramDevice, c: Controller) -> IntArray:
+    """The policy table of `dram_kernel`."""
+    apart, each = not c.bank_queue, device.pseudo_channels
+    reads = c.read_queue * each + (device.banks if apart else 0)
+    writes = c.write_queue * each
+    return np.array(
+        [device.pseudo_channels, device.bank_groups, device.banks_per_group, PAGE_POLICIES.index(c.page), c.hit_cap,
+         c.bank_queue or reads + writes, reads, writes, c.drain_high * each, c.drain_low * each,
+         -(-c.outstanding // device.channels), device.split_bus, apart, c.delay],
+        np.int64,
+    )  # fmt: skip
+
+
+def _energy(device: DramDevice, cycles: int, reads: int, writes: int, acts: int, refs: int) -> Mapping[str, float]:
+    per = device.energies()
+    return {
+        "activate": acts * per["activate"],
+        "read": reads * per["read"],
+        "write": writes * per["write"],
+        "refresh": refs * per["refresh"],
+        "standby": per["standby_W"] * cycles * device.clock_s * device.channels,
+    }
+
+
+def _commands(log: tuple[IntArray, ...]) -> tuple[Command, ...]:
+    from .dram_check import KINDS, Command
+
+    found = [Command(t, KINDS[k], b, r) for t, k, b, r in zip(*(x.tolist() for x in log), strict=True)]
+    return tuple(sorted(found, key=lambda c: c.time))
