@@ -124,13 +124,14 @@ class _Reader:
     def node(self, name: str, given: Any) -> None:
         at = ("nodes", name)
         spec = self.mapping(given or {}, at, NODE)
-        numbers = {key: self.integer(spec[key], (*at, key))
-                   for key in ("latency", "ii", "length", "firings", "bytes", "units") if key in spec}
-        texts = {key: self.text(spec[key], (*at, key)) for key in ("kind", "memory", "unit") if key in spec}
-        ports = {key: self.names(spec[key], (*at, key)) for key in ("inputs", "outputs") if key in spec}
         values: dict[str, Any] = {"latency": self.defaults["latency"], "ii": self.defaults["ii"]}
-        for more in (numbers, texts, ports):
-            values.update(more)
+        for key in spec:
+            if key in ("kind", "memory", "unit"):
+                values[key] = self.text(spec[key], (*at, key))
+            elif key in ("inputs", "outputs"):
+                values[key] = self.names(spec[key], (*at, key))
+            else:
+                values[key] = self.integer(spec[key], (*at, key))
         self.builder.node(name, **values)
 
     def stream(self, i: int, given: Any) -> None:
