@@ -7,7 +7,7 @@ import pytest
 from accelsim import simulate
 from accelsim.arch.loader import load_spec
 from accelsim.experiments.fusemax.cascade import MODELS, one_pass
-from accelsim.experiments.fusemax.experiment import run
+from accelsim.experiments.fusemax.ladder import run
 from accelsim.experiments.fusemax.mappings import fused
 from accelsim.experiments.loader import data_path, load_experiment
 

@@ -37,6 +37,17 @@ A[b,h,m,p]  = SN[b,h,m,p] / SD[b,h,p]
 AV[b,h,f,p] = A[b,h,m,p] * V[b,h,f,m]
 """
 
+THREE_STAGES = """
+QK[b,h,m,p] = Q[b,h,e,p] * K[b,h,e,m]
+GM[b,h,p]   = max(m) scores[b,h,m,p]
+SN[b,h,m,p] = exp(scores[b,h,m,p] - GM[b,h,p])
+SD[b,h,p]   = SN[b,h,m,p]
+A[b,h,m,p]  = SN[b,h,m,p] / SD[b,h,p]
+AV[b,h,f,p] = weights[b,h,m,p] * V[b,h,f,m]
+"""
+"""The same where scores and weights go through DRAM and its three stages work on blocks that lie behind one another:
+the scores that the softmax reads are those of the block before, the weights those of the block before that."""
+
 ONE_PASS = """
 QK[b,h,i,j,p]    = Q[b,h,e,p] * K[b,h,e,{block}*i+j]
 LM[b,h,i,p]      = max(j) QK[b,h,i,j,p]
@@ -55,10 +66,10 @@ AV[b,h,f,p]      = RNV[b,h,{blocks},f,p] / RD[b,h,{blocks},p]
 """FuseMax's cascade; its steps along a recurrence stand in one Einsum: SPD in RD, SPNV in RNV."""
 
 
-def three_passes(model: Model, tokens: int, batch: int = BATCH) -> Workload:
+def three_passes(model: Model, tokens: int, batch: int = BATCH, text: str = THREE_PASSES) -> Workload:
     """Attention with a softmax over whole rows."""
     sizes = {"b": batch, "h": model.heads, "m": tokens, "p": tokens, "e": model.head_size, "f": model.head_size}
-    return parse_cascade(THREE_PASSES, sizes, name=f"{model.name}_{tokens}", bits=WORD_BITS)
+    return parse_cascade(text, sizes, name=f"{model.name}_{tokens}", bits=WORD_BITS)
 
 
 def one_pass(model: Model, tokens: int, batch: int = BATCH, block: int = 256) -> Workload:

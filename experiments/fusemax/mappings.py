@@ -1,4 +1,4 @@
-"""Published mappings as values: where every Einsum runs, in which tiles, and what stays on the chip."""
+"""FuseMax's mappings as values: where every Einsum runs, in which tiles, and what stays on the chip."""
 
 from __future__ import annotations
 
@@ -50,17 +50,19 @@ PRODUCTS = frozenset((*FIRST, "QK", "SLNV"))
 """The same where the 2D array has products alone."""
 
 
-def _op(einsum: str, on_array: Collection[str], products: Mapping[str, str]) -> Op:
+def on_unit(einsum: str, on_array: Collection[str], products: Mapping[str, str]) -> Op:
+    """An Einsum on the 2D array, as a product of that dataflow or element by element, or on the 1D array."""
     if einsum in on_array:
         return Op(einsum, "array2d", products.get(einsum, "elementwise"))
     return Op(einsum, "array1d", "simd")
 
 
 def _one_pass_op(einsum: str, on_array: Collection[str]) -> Op:
-    return _op(einsum, on_array, {"QK": "os", "SLNV": "is"})
+    return on_unit(einsum, on_array, {"QK": "os", "SLNV": "is"})
 
 
-def _homes(*tensors: str) -> tuple[Stay, ...]:
+def homes(*tensors: str) -> tuple[Stay, ...]:
+    """Tensors that lie in DRAM."""
     return tuple(Stay(t, "dram", (), ()) for t in tensors)
 
 
@@ -85,7 +87,7 @@ def fused(
     at = inside(outer)
     keys = (*at, 3, BODY)
     moves = (load("Q", at, blocks), load("K", keys), load("V", keys), store("AV", (*at, 4, BODY)))
-    return MappingValue(workload, "fusemax", nest(outer, block), _homes("Q", "K", "V", "AV"), moves)
+    return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
 def serial(workload: str, side: int, resident: int, *, blocks: int = 1, piece: int = 8) -> MappingValue:
@@ -105,49 +107,4 @@ def serial(workload: str, side: int, resident: int, *, blocks: int = 1, piece: i
     kept = {"QK": (0, 3), "LM": (1, 2), "SLN": (3, 5), "SLD": (4, 4), "PRM": (3, 5)}
     stays = [Stay(t, "buffer", (*step, i), (*step, j)) for t, (i, j) in kept.items()]
     stays += [Stay("RM", "buffer", (*at, 3), (*at, 3))]
-    return MappingValue(workload, "fusemax", nest(outer, block), (*_homes("Q", "K", "V", "AV"), *stays), moves)
-
-
-def rows_at_once(tokens: int, side: int, capacity: int, copies: int) -> int:
-    """Queries, a power of two and at most `side`, of whose scores so many copies take half the buffer."""
-    return max(1, min(side, 1 << (capacity // 2 // (copies * tokens * 2)).bit_length() - 1))
-
-
-def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int) -> MappingValue:
-    """Products, softmax by rows, products: scores and weights go through DRAM between them."""
-
-    def op(einsum: str) -> Op:
-        return _op(einsum, ("QK", "AV"), {"QK": "os", "AV": "is"})
-
-    heads = [("b", 1), ("h", 1)]
-    whole = 2 * tokens * head_size * 2 <= capacity // 2
-    tile = nest([*heads, ("p", side), ("m", side)], op("QK"))
-    rows = rows_at_once(tokens, side, capacity, 8)
-    steps = Pipe((op("GM"), op("SN"), op("SD"), Op("A", "divider", "simd")), (2, 1, 1))
-    sums = nest([*heads, ("p", side), ("m", side)], op("AV"))
-    at: dict[int, list[Position]] = {n: [(n, *(BODY,) * d) for d in range(5)] for n in range(3)}
-    keys = at[0][2] if whole else at[0][4]
-    values = at[2][2] if whole else at[2][4]
-    moves = (
-        load("Q", at[0][3]), load("K", keys), store("QK", at[0][4], (0,)),
-        load("QK", at[1][3]), store("A", (*at[1][3], 3), (1,)),
-        load("A", at[2][4]), load("V", values), store("AV", at[2][3], (2,)),
-    )  # fmt: skip
-    root = Seq((tile, nest([*heads, ("p", rows)], steps), sums))
-    return MappingValue(workload, "flat", root, _homes("Q", "K", "V", "QK", "A", "AV"), moves)
-
-
-def flat(workload: str, side: int) -> MappingValue:
-    """FLAT with a block of `side` rows of scores on the chip: operands stream in again for every tile of it."""
-
-    def op(einsum: str) -> Op:
-        return _op(einsum, ("QK", "AV"), {"QK": "os", "AV": "is"})
-
-    outer = [("b", 1), ("h", 1), ("p", side)]
-    at = inside(outer)
-    stages = (
-        Loop("m", side, op("QK")), op("GM"), op("SN"), op("SD"), Op("A", "divider", "simd"), Loop("m", side, op("AV")),
-    )  # fmt: skip
-    first, last = (*at, 0, BODY), (*at, 5, BODY)
-    moves = (load("Q", first), load("K", first), load("V", last), store("AV", (*at, 5)))
-    return MappingValue(workload, "flat", nest(outer, Pipe(stages, (1,) * 5)), _homes("Q", "K", "V", "AV"), moves)
+    return MappingValue(workload, "fusemax", nest(outer, block), (*homes("Q", "K", "V", "AV"), *stays), moves)

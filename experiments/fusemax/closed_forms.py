@@ -1,0 +1,51 @@
+"""Closed forms of the published latencies and traffic, for models and lengths whose printed figures are not in the table.
+
+From the artifact of MICRO 2024; they agree with every printed figure of the table (a test says so). They are here to
+compare with, and nothing else uses them.
+"""
+
+from __future__ import annotations
+
+from .cascade import BATCH, Model
+from .ladder import KEPT_TOKENS
+
+CLOCK_HZ = 940e6
+DRAM_BYTES_PER_S = 400 * 2**30
+SIDE = 256
+FUSEMAX_BUFFER = 16 * 2**20
+FLAT_BLOCK = 1024
+
+
+def traffic_bytes(design: str, model: Model, tokens: int) -> int:
+    """Bytes over the chip's edge, for FLAT without the part of its scores that it spills."""
+    one = BATCH * model.heads * tokens * model.head_size * 2  # queries, keys, values or results
+    scores = BATCH * model.heads * tokens**2 * 2
+    if design == "unfused":
+        return 4 * scores + 4 * one
+    if design == "flat":
+        if tokens <= KEPT_TOKENS:
+            return (3 * tokens // SIDE + 1) * one
+        return 4 * scores + (2 + 2 * tokens // FLAT_BLOCK) * one
+    words = 2 * model.head_size + (514 if design == "cascade" else 2)
+    blocks = tokens // SIDE
+    limit = (FUSEMAX_BUFFER - 1024 * model.head_size) // (words * 512)
+    resident = max(d for d in range(1, blocks + 1) if blocks % d == 0 and (d <= limit or d == 1))
+    return 2 * one + 2 * one * (blocks // resident)
+
+
+def latency_s(design: str, model: Model, tokens: int) -> float:
+    """The larger of compute and traffic, phase by phase where a design has several."""
+    e, heads = model.head_size, BATCH * model.heads
+    tiles, blocks = heads * (tokens // SIDE) ** 2, heads * tokens // SIDE
+    traffic_s = traffic_bytes(design, model, tokens) / DRAM_BYTES_PER_S
+    if design == "unfused":
+        scores_s = heads * tokens**2 * 2 / DRAM_BYTES_PER_S
+        product_s = scores_s + 2 * heads * tokens * e * 2 / DRAM_BYTES_PER_S
+        return max(tiles * 1024 / CLOCK_HZ, 2 * scores_s) + 2 * max(product_s, tiles * e / CLOCK_HZ)
+    cycles: float = {
+        "flat": tiles * 1024,
+        "cascade": tiles * (1024 + 2 * e + 5) + blocks * e,
+        "architecture": tiles * (max(1 + e, 1 + SIDE * e / tokens) + SIDE + 9 + 2 * e),
+        "binding": tiles * (2 * e + 10) + blocks * e,
+    }[design]
+    return max(cycles / CLOCK_HZ, traffic_s)
