@@ -20,11 +20,12 @@ from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Stay
 from ..tile.flow import Life
+from ..tile.nest import Shortfall
 from ..tile.network import Child, Network, Path
 from ..tile.search import Plan
-from ..tile.stage import Shortfall
+from ..tile.tiers import streams
 from .choices import Candidate, Choice, ChoiceProblem, Decision, Touch, decide
-from .solver import SolverOptions
+from .solver import NO_SOLVER, SolverOptions
 
 SHARES = (1.0, 0.5, 0.25, 0.125)
 """Shares of what resident tensors leave of the buffer that nests are searched for; the smallest nest that fits, too."""
@@ -186,15 +187,21 @@ class ResidentNetwork(Network):
         """The nests beside resident tensors, none of which takes more room and costs more than another."""
         tried: list[tuple[int, float, Plan]] = []
         budgets = [int(left * share) for share in SHARES]
+        room = left + 1
         while budgets:
-            plan = self._plan(einsum, budgets.pop(0), resident)
-            if isinstance(plan, Shortfall):
-                if not resident and not tried:
-                    self._too_small(einsum, item, plan)
-                if not tried and plan.memory == self.buffer and budgets == [] and plan.needed <= left:
-                    budgets.append(plan.needed)
-                continue
-            tried.append((plan.working_set.get(self.buffer, 0), self._cost(plan), plan))
+            budget = budgets.pop(0)
+            if budget >= room:
+                continue  # the nest found last is the best there, too
+            plan = self._plan(einsum, budget, resident)
+            if isinstance(plan, Plan):
+                room = plan.working_set.get(self.buffer, 0)
+                tried.append((room, self._cost(plan), plan))
+            elif not resident and not tried:
+                self._too_small(einsum, item, plan)
+            elif plan.memory == self.buffer and plan.needed < room:
+                budgets = [plan.needed]
+            else:
+                break
         tried.sort(key=lambda t: t[:2])
         found: list[tuple[Choice, Plan]] = []
         for room, cost, plan in tried:
@@ -279,6 +286,25 @@ class ResidentNetwork(Network):
 
     # What is claimed
 
+    @property
+    def model_value(self) -> float:
+        """Of the model's objective over the whole run."""
+        return sum(self.flow.scopes[run.path].count * d.value for run, d in self.decisions.items())
+
+    @property
+    def model_bound(self) -> float:
+        """No decision of the model costs less, for this order and these nests."""
+        return sum(self.flow.scopes[run.path].count * d.bound for run, d in self.decisions.items())
+
+    @property
+    def proven(self) -> bool:
+        return all(d.proven for d in self.decisions.values())
+
+    @property
+    def solver(self) -> str:
+        """Name and version of what decided."""
+        return next((d.solver for d in self.decisions.values() if d.solver != NO_SOLVER), NO_SOLVER)
+
     def _expected(self, path: Path) -> tuple[float, float]:
         """Cycles and joules of one run of a scope, tensors that are loaded or stored whole included."""
         cycles, joules = super()._expected(path)
@@ -309,9 +335,12 @@ class ResidentNetwork(Network):
         for path, near in self.tiers.split.items():
             count = self.flow.scopes[path].count
             total += (count - near) * sum(
-                x.tensor.nbytes for x in self.flow.lives.values() if x.scope == path and x.tensor.role is Role.WEIGHT
+                x.tensor.nbytes for x in self.flow.lives.values() if x.scope == path and streams(self.flow, x)
             )
-        for name in self.tiers.streamed:
-            life = self.flow.lives[name]
-            total += life.tensor.nbytes * len(life.users)
+        for scope in self.flow.scopes.values():
+            for i, item in enumerate(scope.items):
+                if isinstance(item, Einsum):
+                    plan = self.plans[scope.path, i]
+                    names = {name for name, _, _ in plan.levels[0].depth} & self.tiers.streamed
+                    total += scope.count * sum(self._touched_bytes(item, n, write=False) for n in names)
         return total

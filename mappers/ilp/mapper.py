@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import inf
 
 from ...arch.architecture import Architecture
 from ...errors import AccelsimError, DoesNotFit
@@ -19,9 +20,10 @@ from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..tile.network import Network
 from .machine import ResidentNetwork
+from .reorder import reordered
 from .solver import SolverOptions
 
-OPTIONS = SolverOptions(nodes=2000, gap=1e-3)
+OPTIONS = SolverOptions(nodes=2000, gap=1e-4)
 """Where nothing else is said: the same answer on every machine."""
 
 
@@ -104,21 +106,29 @@ def plan_workload(
     started = time.perf_counter()
     fixed = constraints or Constraints()
     options = replace(options, seed=seed)
-    simple = Network(workload, arch, objective, fixed)
     try:
         simple = Network(workload, arch, objective, fixed)
     except DoesNotFit:
         ResidentNetwork(workload, arch, objective, fixed, options, (1.0, 1.0))  # says where, and of what
         raise
-    found = [_Built(simple.mapping(), simple, _cycles(simple.mapping(), workload, arch))]
+    mapping = simple.mapping()
+    found = [_Built(mapping, simple, _cycles(mapping, workload, arch))]
+    least: ResidentNetwork | None = None
     interrupted = False
+    rates, capacity = _rates(simple, objective), arch.memories[simple.buffer].capacity if simple.buffer else 0
     try:
-        network = ResidentNetwork(workload, arch, objective, fixed, options, _rates(simple, objective))
-        interrupted = any(d.interrupted for d in network.decisions.values())
-        mapping = network.mapping()
-        found.append(_Built(mapping, network, _cycles(mapping, workload, arch)))
+        for ordered in reordered(workload, capacity):
+            network = ResidentNetwork(ordered, arch, objective, fixed, options, rates)
+            if least is None or network.model_value < least.model_value:
+                least = network
+            interrupted = any(d.interrupted for d in network.decisions.values())
+            if interrupted or time.perf_counter() - started > (options.seconds or inf):
+                break
     except KeyboardInterrupt:
         interrupted = True
+    if least is not None:
+        mapping = least.mapping()
+        found.append(_Built(mapping, least, _cycles(mapping, workload, arch)))
     best = min(reversed(found), key=lambda b: _objective(b, objective, arch))
     return _plan(best, workload, arch, objective, options, interrupted, started)
 
@@ -170,22 +180,22 @@ def _plan(
     """The result, its traffic recounted by the replay."""
     network, value = built.network, _objective(built, objective, arch)
     least = _least(workload, arch, objective)
-    resident = isinstance(network, ResidentNetwork)
-    decisions = list(network.decisions.values()) if isinstance(network, ResidentNetwork) else []
-    complete = not interrupted and resident and all(d.proven for d in decisions)
+    mine = network if isinstance(network, ResidentNetwork) else None
+    complete = not interrupted and mine is not None and mine.proven
     complete = complete and all(plan.complete for plan in network.plans.values())
     gap = (value - least) / value if value else 0.0
     claim = Claim(objective, value, least, gap, options.seed, time.perf_counter() - started, complete, mapper="ilp")
     mapping = replace(built.mapping, claim=claim)
     counted = replay(mapping, workload, arch).traffic_bytes
     moved = sum(counted.get((network.near, direction), 0) for direction in ("read", "write"))
-    traffic, far = network.traffic_bytes() if isinstance(network, ResidentNetwork) else (moved, 0)
+    if mine is None:
+        return MachinePlan(mapping, moved, 0, built.cycles, value, least, complete, "", "tile")
+    traffic, far = mine.traffic_bytes()
     if traffic + far != moved:
         raise AccelsimError(f"the plan moves {traffic + far:,} bytes and its replay {moved:,}, please report it")
     return MachinePlan(
-        mapping, traffic, far, built.cycles, sum(d.value for d in decisions), sum(d.bound for d in decisions),
-        complete, decisions[0].solver if decisions else "", "ilp" if resident else "tile",
-    )  # fmt: skip
+        mapping, traffic, far, built.cycles, mine.model_value, mine.model_bound, complete, mine.solver, "ilp"
+    )
 
 
 def _least(workload: Workload, arch: Architecture, objective: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from ...errors import AccelsimError, BadInput
 SolverName = Literal["auto", "highs", "cbc"]
 INTEGRAL = 1e-6
 """A variable is 1 within this; solvers are exact to 1e-6."""
+
+NO_SOLVER = "none needed"
+"""The solver of a program without variables."""
 
 
 class SolverMissing(AccelsimError):
@@ -99,11 +102,11 @@ def solve(program: Program, options: SolverOptions = DEFAULT) -> Solution:
     started = time.perf_counter()
     if not program.cost:
         feasible = all(limit >= 0 for _, limit in program.rows)
-        return Solution(() if feasible else None, 0.0, 0.0, True, "none needed", 0.0)
+        return Solution(() if feasible else None, 0.0, 0.0, True, NO_SOLVER, 0.0)
     pulp = _pulp()
     name = _name(pulp, options.name)
     model = pulp.LpProblem("accelsim", pulp.LpMinimize)
-    variables = [pulp.LpVariable(f"x{i}", cat="Binary") for i in range(len(program.cost))]
+    variables = [model.add_variable(f"x{i}", cat="Binary") for i in range(len(program.cost))]
     model += pulp.LpAffineExpression([(v, c) for v, c in zip(variables, program.cost, strict=True) if c])
     for terms, limit in program.rows:
         model += pulp.LpAffineExpression([(variables[v], a) for v, a in terms.items()]) <= limit
@@ -137,10 +140,13 @@ def _pulp() -> Any:
 
 
 def _name(pulp: Any, wanted: str) -> str:
-    classes = {"highs": pulp.HiGHS, "cbc": pulp.PULP_CBC_CMD}
-    if wanted not in ("auto", *classes):
+    made: dict[str, Callable[[], Any]] = {
+        "highs": lambda: pulp.HiGHS(msg=False),
+        "cbc": lambda: pulp.COIN_CMD(path=_cbc_path(pulp), msg=False),
+    }
+    if wanted not in ("auto", *made):
         raise BadInput(f"no solver '{wanted}' (auto, highs or cbc)")
-    there = [name for name, kind in classes.items() if kind(msg=False).available()]
+    there = [name for name, make in made.items() if wanted in ("auto", name) and make().available()]
     if wanted != "auto" and wanted not in there:
         raise BadInput(f"solver {wanted} is not installed: pip install 'pulp[{wanted}]>=3.3,<4'")
     if not there:
@@ -150,6 +156,7 @@ def _name(pulp: Any, wanted: str) -> str:
 
 def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, str]:
     """Bound, whether it was interrupted, and the solver's name and version."""
+
     class Interruptible(pulp.HiGHS):  # type: ignore[misc]
         """HiGHS that Ctrl-C stops with the best answer so far."""
 
@@ -169,6 +176,12 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
     return bound, interrupted, f"HiGHS {state.version()}"
 
 
+def _cbc_path(pulp: Any) -> str | None:
+    """CBC as PuLP brings it along; None for the one on the search path, where it brings none."""
+    bundled = getattr(pulp, "PULP_CBC_CMD", None)
+    return str(bundled.pulp_cbc_path) if bundled is not None else None
+
+
 def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, str]:
     """Bound, False, and the solver's name."""
     extra = ["randomSeed", str(options.seed), "randomCbcSeed", str(options.seed)]
@@ -176,8 +189,9 @@ def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, st
         extra += ["maxNodes", str(options.nodes)]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "cbc.log"
-        solver = pulp.PULP_CBC_CMD(
-            msg=False, threads=1, gapRel=options.gap, gapAbs=1e-6, timeLimit=options.seconds, logPath=str(log),
+        solver = pulp.COIN_CMD(
+            path=_cbc_path(pulp), msg=False, threads=1, gapRel=options.gap, gapAbs=1e-6, timeLimit=options.seconds,
+            logPath=str(log),
             options=[" ".join(pair) for pair in zip(extra[::2], extra[1::2], strict=True)],
         )  # fmt: skip
         solver.tmpDir = folder
