@@ -7,10 +7,10 @@
 from .plan import Fabric, Phase, Plan, Stage, fabric_of, plan_from_dict
 from .result import PhaseResult, Result, machine_bound, simulate_plan
 from .search import STYLES, dataflow, groups, plan_style, reconfigurable, run_style, sequential
-from .task import Loop, Read, Task, TaskGraph, task_graph
+from .task import Loop, Read, Task, TaskGraph, task_graphs
 
 __all__ = [
     "STYLES", "Fabric", "Loop", "Phase", "PhaseResult", "Plan", "Read", "Result", "Stage", "Task", "TaskGraph",
     "dataflow", "fabric_of", "groups", "machine_bound", "plan_from_dict", "plan_style", "reconfigurable", "run_style",
-    "sequential", "simulate_plan", "task_graph",
+    "sequential", "simulate_plan", "task_graphs",
 ]  # fmt: skip

@@ -136,7 +136,7 @@ def _work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[st
     for task in tasks.values():
         time, outer = timings[task.name], by_task[task.name].outer
         reduced = bool(outer) and outer not in task.output_dims
-        leaves = task.output not in phase.keep and _leaves(graph, task, tasks)
+        leaves = task.persistent or (task.output not in phase.keep and _leaves(graph, task, tasks))
         inside = [s for s in streams if s.tensor == task.output]
         if task.output in phase.keep or any(s.whole for s in inside) or (reduced or task.ready or not outer):
             used[task.output] = task.output_bytes

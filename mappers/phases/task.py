@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from math import prod
@@ -12,7 +12,7 @@ from ...components.core_pool import CorePool
 from ...errors import BadInput
 from ...ir import Einsum, Role, Workload
 from ...ir.operators import operation_terms
-from ...ir.workload import Repeat, View
+from ...ir.workload import Repeat
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Task:
         work: cycles of one multiplier for all points; of a sum of products one per point.
         message: bytes that every socket sends to others. Such a task runs on the network and needs no cores.
         ready: it needs everything that it reads before it starts, and its result is complete at its end.
+        kind: what the model calls it, for grouping.
+        persistent: its result goes to off-chip memory, whoever reads it.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Task:
     loop: Loop = field(default=Loop())
     message: int = 0
     ready: bool = False
+    kind: str = ""
+    persistent: bool = False
 
     @property
     def points(self) -> int:
@@ -139,48 +143,79 @@ class TaskGraph:
     def compulsory_bytes(self) -> int:
         """Bytes that must come from or go to off-chip memory: what no task makes, once, and what none reads."""
         inputs = {r.tensor: r.nbytes for t in self.tasks for r in t.reads if r.tensor not in self.makers}
-        outputs = sum(t.output_bytes for t in self.tasks if not self.readers[t.output])
+        outputs = sum(t.output_bytes for t in self.tasks if t.persistent or not self.readers[t.output])
         return (sum(inputs.values()) + outputs) * self.repeat
 
 
-def task_graph(workload: Workload, pool: CorePool) -> TaskGraph:
-    """The tasks of a Workload, one per Einsum; a Workload that is one Repeat gives its body and the count.
+def task_graphs(workload: Workload, pool: CorePool) -> tuple[TaskGraph, ...]:
+    """The tasks of a Workload, one per Einsum, those that make parts of one tensor one after the other as one: a graph
+    for every Repeat, and one for what stands before, between and after them. They run one after the other.
 
     Raises:
-        BadInput: Repeats stand beside other Einsums, or the pool cannot run an Einsum.
+        BadInput: a Repeat inside a Repeat, or the pool cannot run an Einsum.
     """
-    body: Sequence[object] = workload.body
-    repeat, parts = 1, [i for i in body if isinstance(i, Repeat)]
-    if parts:
-        if len(parts) > 1 or any(isinstance(i, Einsum) for i in body):
-            raise BadInput(f"{workload.name}: phases are made of one Repeat or of none (cut the model at its layers)")
-        body, repeat = parts[0].body, parts[0].count
-    tasks = tuple(_task(e, workload, pool) for e in body if isinstance(e, Einsum))
-    if any(isinstance(i, Repeat) for i in body):
-        raise BadInput(f"{workload.name}: a Repeat inside a Repeat")
-    rows = {i.output for i in body if isinstance(i, View) and i.rows}
-    if rows:
-        raise BadInput(f"{workload.name}: gathered rows {', '.join(sorted(rows))} cannot be streamed")
-    return TaskGraph(workload.name, tasks, repeat)
+    graphs: list[TaskGraph] = []
+    alone: list[Einsum] = []
+
+    def close() -> None:
+        if alone:
+            graphs.append(TaskGraph(f"{workload.name}.{len(graphs)}", _tasks(alone, workload, pool)))
+            alone.clear()
+
+    for item in workload.body:
+        if isinstance(item, Einsum):
+            alone.append(item)
+        elif isinstance(item, Repeat):
+            close()
+            if any(isinstance(i, Repeat) for i in item.body):
+                raise BadInput(f"{workload.name}: {item.name} holds another Repeat; phases are made of one level")
+            tasks = _tasks([e for e in item.body if isinstance(e, Einsum)], workload, pool)
+            graphs.append(TaskGraph(f"{workload.name}.{item.name}", tasks, item.count))
+    close()
+    return tuple(graphs)
 
 
-def _task(einsum: Einsum, workload: Workload, pool: CorePool) -> Task:
+def _tasks(einsums: Sequence[Einsum], workload: Workload, pool: CorePool) -> tuple[Task, ...]:
+    tasks: list[Task] = []
+    written: dict[str, int] = {}
+    """Bytes of each tensor that these tasks write."""
+    for einsum in einsums:
+        task = _task(einsum, workload, pool, written)
+        if tasks and tasks[-1].output == task.output:
+            before = tasks.pop()
+            reads = {(r.tensor, r.dims): r for r in (*before.reads, *task.reads)}
+            task = replace(
+                before, reads=tuple(reads.values()), work=before.work + task.work,
+                output_bytes=before.output_bytes + task.output_bytes,
+            )  # fmt: skip
+        written[task.output] = task.output_bytes
+        tasks.append(task)
+    return tuple(tasks)
+
+
+def _task(einsum: Einsum, workload: Workload, pool: CorePool, written: Mapping[str, int]) -> Task:
     work = Fraction(0)
     for cost_class, ranks in operation_terms(einsum):
         rate = pool.rate(cost_class)
         if not rate:
             raise BadInput(f"{einsum.name}: {pool.name or pool.kind} does no {cost_class} (its rate is 0)")
         work += prod(einsum.sizes[r] for r in ranks) / rate
-    reads = []
+    reads: list[Read] = []
     for access in einsum.inputs:
         source = workload.storage(access.tensor)
-        tensor = workload.tensors[source]
         shape = workload.tensors[access.tensor].shape
         dims = tuple(i.ranks for i in access.indices)
         windows = [i for i in access.indices if len(i.ranks) > 1]
         ahead = max((i.extent(einsum.sizes) - einsum.sizes[i.ranks[0]] for i in windows), default=0)
-        reads.append(Read(source, dims, tensor.nbytes, ahead, () if source == access.tensor else shape))
+        nbytes = workload.tensors[source].nbytes
+        new = written.get(source, nbytes)
+        if new < nbytes:
+            reads.append(Read(f"{source} before", dims, nbytes - new))
+        reads.append(Read(source, dims, new, ahead, () if source == access.tensor else shape))
     made = workload.tensors[einsum.output.tensor]
     out = tuple(i.ranks[0] if i.ranks else "" for i in einsum.output.indices)
-    nbytes = 0 if made.role is Role.STATE else made.nbytes
-    return Task(einsum.name, dict(einsum.sizes), tuple(reads), made.name, out, nbytes, max(work, Fraction(1)))
+    nbytes = made.bytes_of(prod(einsum.sizes[r] for r in einsum.output.ranks))
+    return Task(
+        einsum.name, dict(einsum.sizes), tuple(reads), made.name, out, nbytes, max(work, Fraction(1)),
+        kind=einsum.kind, persistent=made.role in (Role.STATE, Role.OUTPUT),
+    )  # fmt: skip
