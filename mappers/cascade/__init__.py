@@ -1,0 +1,132 @@
+"""The fusion mapper: Einsums in groups that run together tile by tile, what passes between them on the chip.
+
+`map_workload` (``--mapper cascade``) takes a Workload as it is. `best_cascade` first searches over rewrites of a
+cascade, and over the blocks into which ranks are cut, and returns the cascade that it found with its Mapping::
+
+    found = best_cascade(load_model("attention_3pass"), arch)
+    report = simulate(arch, found.workload, mapping=found.mapping)
+
+How it works: `partition` cuts straight runs of Einsums into groups; `groups` finds which ranks of a group are one, and
+its passes over a rank; `search` chooses tiles, what is kept and how deep buffers are (`plan`), and with `binding` which
+unit runs what; `trial` runs the most promising plans of a group. What is in no group, and every leaf, is the tile
+mapper's (`network`). The Mapping of the whole is held against one Einsum after the other, and the better one is kept.
+
+Constraints: ``unit``, ``variant`` and ``tiles`` of operators are kept to inside groups, too; an operator with ``order``
+or ``spread`` runs by itself. A tensor that must live outside the chip cuts the group that it would pass through, so
+that unfused execution is a choice of constraints; ``tiles`` of ranks of queries and heads give FLAT's granularities.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ...arch.architecture import Architecture
+from ...errors import DoesNotFit, MappingError
+from ...ir import Workload
+from ...mapping.constraints import Constraints
+from ...mapping.machine_bound import machine_bound
+from ...mapping.tree import Claim, Mapping
+from .fusion import Fusion
+from .rewritten import candidates
+from .trial import run
+
+
+def map_workload(
+    workload: Workload,
+    arch: Architecture,
+    *,
+    objective: str = "latency",
+    seed: int = 0,
+    constraints: Constraints | None = None,
+) -> Mapping:
+    """Map a Workload, fusing what gains by it.
+
+    Args:
+        workload: what to run.
+        arch: a machine whose units share one on-chip buffer.
+        objective: ``latency``, ``energy`` or ``edp``.
+        seed: recorded in the Claim; the mapper makes no random choice.
+        constraints: what the user has fixed.
+
+    Returns:
+        The better of the fused Mapping and of one Einsum after the other. Its Claim is what a run of it gave, the
+        machine bound, and the gap between them.
+
+    Raises:
+        DoesNotFit: a memory is too small, even for the smallest tiles.
+        MappingError: no unit can run an Einsum.
+        ConstraintError: a constraint cannot be honoured.
+    """
+    started = time.perf_counter()
+    fusion = Fusion(workload, arch, objective, constraints or Constraints())
+    bound = machine_bound(workload, arch)
+    clock = float(arch.clock)
+    least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
+    found: list[tuple[float, int, Mapping]] = []
+    for mapping in (fusion.unfused(), fusion.fused()):
+        if mapping is not None:
+            cycles, joules = run(arch, workload, mapping)
+            value = {"latency": cycles, "energy": joules, "edp": cycles / clock * joules}[objective]
+            found.append((value, len(found), mapping))
+    if not found:
+        raise fusion.why or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
+    value, _, mapping = min(found, key=lambda f: f[:2])
+    gap = (value - least[objective]) / value if value else 0.0
+    seconds = time.perf_counter() - started
+    claim = Claim(objective, value, float(least[objective]), gap, seed, seconds, mapper="cascade")
+    return Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search over forms of a cascade and their Mappings found.
+
+    Attributes:
+        workload: the cascade in its best form.
+        steps: the rewrites that led to it, in words.
+        mapping: of that form, with its Claim.
+        tried: every form by its steps, with the value of its Mapping; forms that fit nowhere are left out.
+    """
+
+    workload: Workload
+    steps: tuple[str, ...]
+    mapping: Mapping
+    tried: tuple[tuple[tuple[str, ...], float], ...]
+
+
+def best_cascade(
+    workload: Workload,
+    arch: Architecture,
+    *,
+    objective: str = "latency",
+    seed: int = 0,
+    constraints: Constraints | None = None,
+) -> Found:
+    """Search over the forms of a cascade, and map each: nothing is known of it but its operators and ranks.
+
+    Forms are the cascade as it is and those of fewest passes (`ir.rewrites.fewest_passes`), with ranks whole or in
+    blocks near the sides of the machine's units.
+
+    Args:
+        workload: a cascade.
+        arch, objective, seed, constraints: as of `map_workload`; constraints must name what every form has.
+
+    Raises:
+        BadInput: the Workload is no cascade.
+        DoesNotFit: no form fits.
+    """
+    tried: list[tuple[float, int, tuple[str, ...], Workload, Mapping]] = []
+    short: DoesNotFit | None = None
+    for form in candidates(workload, arch):
+        try:
+            mapping = map_workload(form.workload, arch, objective=objective, seed=seed, constraints=constraints)
+        except DoesNotFit as error:
+            short = error
+            continue
+        assert mapping.claim is not None
+        tried.append((mapping.claim.value, len(tried), form.steps, form.workload, mapping))
+    if not tried:
+        raise short or MappingError(f"{workload.name}: no form of it runs on {arch.name}")
+    _, _, steps, form_found, mapping = min(tried, key=lambda t: t[:2])
+    return Found(form_found, steps, mapping, tuple((t[2], t[0]) for t in tried))

@@ -1,0 +1,125 @@
+"""Which unit runs which Einsum of a group, so that the busiest unit has least to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...arch.architecture import Architecture
+from ...components.base import ComputeUnit, SpatialOption
+from ...ir import Einsum, Workload
+from ...mapping.constraints import OpConstraint
+
+WIDTH = 64
+"""Partial bindings that are kept; more that do not dominate each other are cut, and the binding may miss the best."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a tile: cycles of the machine's clock, and joules with the buffer's part."""
+
+    unit: ComputeUnit
+    option: SpatialOption
+    cycles: float
+    joules: float
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A binding: a way for every Op, and the cycles that each unit is busy."""
+
+    ways: tuple[Way, ...]
+    busy: Mapping[str, float]
+    joules: float
+
+
+class Ways:
+    """What a tile of an Einsum costs on the units that work on one memory; remembered by Einsum and extents."""
+
+    def __init__(self, workload: Workload, arch: Architecture, buffer: str) -> None:
+        self.workload, self.arch = workload, arch
+        self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit) and set(u.memories) == {buffer}]
+        energy = arch.memories[buffer].action_energy()
+        self.read, self.write = energy.get("read", 0.0), energy.get("write", 0.0)
+        self.prices = {u.name: u.action_energy() for u in self.units}
+        self._options: dict[str, list[tuple[ComputeUnit, SpatialOption]]] = {}
+        self._known: dict[tuple[str, tuple[int, ...]], tuple[Way, ...]] = {}
+
+    def of(self, einsum: Einsum, extents: Mapping[str, int], constraint: OpConstraint) -> tuple[Way, ...]:
+        """The ways to run a tile of these extents that a user allows, none dominated by another on its unit."""
+        key = einsum.name, tuple(extents.values())
+        if key not in self._known:
+            best: dict[str, Way] = {}
+            for unit, option in self._of(einsum):
+                if constraint.allows(unit=unit.name, variant=option.variant):
+                    way = self._way(einsum, unit, option, extents)
+                    if unit.name not in best or (way.cycles, way.joules) < (
+                        best[unit.name].cycles, best[unit.name].joules
+                    ):  # fmt: skip
+                        best[unit.name] = way
+            self._known[key] = tuple(best.values())
+        return self._known[key]
+
+    def _of(self, einsum: Einsum) -> list[tuple[ComputeUnit, SpatialOption]]:
+        if einsum.name not in self._options:
+            self._options[einsum.name] = [(u, o) for u in self.units for o in u.spatial_options(einsum)]
+        return self._options[einsum.name]
+
+    def _way(self, einsum: Einsum, unit: ComputeUnit, option: SpatialOption, extents: Mapping[str, int]) -> Way:
+        tensors = [self.workload.tensors[a.tensor] for a in (*einsum.inputs, einsum.output)]
+        at_work = unit.over(einsum, [t.density for t in tensors[:-1]])
+        arrays = {r: np.array([n], np.int64) for r, n in extents.items()}
+        cost = at_work.cost(einsum, option, arrays, [t.bits for t in tensors])
+        prices = self.prices[unit.name]
+        joules = sum(int(n.item()) * prices.get(action, 0.0) for action, n in cost.actions.items())
+        joules += (sum(int(n.item()) for n in cost.reads) + int(cost.partial_reads.item())) * self.read
+        joules += int(cost.writes.item()) * self.write
+        cycles = int(cost.cycles.item()) * float(self.arch.clock) / unit.clock_hz
+        return Way(unit, option, max(cycles, 1.0), joules)
+
+
+def bind(ways: Sequence[Sequence[Way]], times: Sequence[int], *, by_energy: bool, width: int = WIDTH) -> Bound:
+    """The binding whose busiest unit has fewest cycles, then the one of least energy (or the reverse).
+
+    Dynamic programming over the Ops: of partial bindings those are kept that no other one beats on every unit and in
+    energy, at most `width` of them.
+
+    Args:
+        ways: of every Op, at least one.
+        times: how often each runs.
+        by_energy: least energy first.
+        width: partial bindings that are kept.
+    """
+    units = sorted({way.unit.name for row in ways for way in row})
+    order = sorted(range(len(ways)), key=lambda i: -min(w.cycles for w in ways[i]) * times[i])
+    states: list[tuple[tuple[float, ...], float, tuple[Way, ...]]] = [((0.0,) * len(units), 0.0, ())]
+
+    def rank(state: tuple[tuple[float, ...], float, tuple[Way, ...]]) -> tuple[float, ...]:
+        busy, joules, _ = state
+        return (joules, max(busy), sum(busy)) if by_energy else (max(busy), joules, sum(busy))
+
+    for i in order:
+        grown = []
+        for busy, joules, chosen in states:
+            for way in ways[i]:
+                at = units.index(way.unit.name)
+                more = tuple(b + (way.cycles * times[i] if k == at else 0.0) for k, b in enumerate(busy))
+                grown.append((more, joules + way.joules * times[i], (*chosen, way)))
+        states = _undominated(sorted(grown, key=rank), width)
+    busy, joules, chosen = min(states, key=rank)
+    found = dict(zip(order, chosen, strict=True))
+    return Bound(tuple(found[i] for i in range(len(ways))), dict(zip(units, busy, strict=True)), joules)
+
+
+def _undominated(
+    states: list[tuple[tuple[float, ...], float, tuple[Way, ...]]], width: int
+) -> list[tuple[tuple[float, ...], float, tuple[Way, ...]]]:
+    kept: list[tuple[tuple[float, ...], float, tuple[Way, ...]]] = []
+    for state in states:
+        if len(kept) >= width:
+            break
+        if not any(k[1] <= state[1] and all(a <= b for a, b in zip(k[0], state[0], strict=True)) for k in kept):
+            kept.append(state)
+    return kept

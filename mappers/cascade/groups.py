@@ -1,0 +1,176 @@
+"""What the Einsums of a group have in common: ranks that are one, and the passes that the group needs over a rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...ir import Access, Affine, Einsum, Workload
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Einsums of a group that run side by side: inside the loop over the streamed rank, or one Einsum outside of it."""
+
+    looped: bool
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A group around one of its ranks: every looped phase is a pass over that rank.
+
+    Attributes:
+        stream: the class of ranks that the loops inside run over; -1 for none.
+        phases: in the order in which they run.
+    """
+
+    stream: int
+    phases: tuple[Phase, ...]
+
+
+class Group:
+    """Einsums that run together, tile by tile; what passes between them stays on the chip.
+
+    Ranks are gathered in classes: those by which two Einsums index one dimension of a tensor that passes between them,
+    and, in a cascade, those of one name.
+    """
+
+    def __init__(self, workload: Workload, einsums: Sequence[Einsum], *, by_name: bool) -> None:
+        self.workload = workload
+        self.einsums = tuple(einsums)
+        self.makers: dict[str, list[int]] = {}
+        for i, einsum in enumerate(self.einsums):
+            self.makers.setdefault(einsum.output.tensor, []).append(i)
+        self.classes: list[dict[str, int]] = [{} for _ in self.einsums]
+        self.sizes: list[int] = []
+        self._gather(by_name)
+
+    def edges(self) -> Iterator[tuple[int, int, Access]]:
+        """Maker, reader, and the access by which it reads what the maker made."""
+        for j, einsum in enumerate(self.einsums):
+            for access in einsum.inputs:
+                for i in self.makers.get(access.tensor, ()):
+                    yield i, j, access
+
+    # Classes of ranks
+
+    def _gather(self, by_name: bool) -> None:
+        nodes = [(i, rank) for i, e in enumerate(self.einsums) for rank in e.sizes]
+        parent = {node: node for node in nodes}
+
+        def root(node: tuple[int, str]) -> tuple[int, str]:
+            while parent[node] != node:
+                parent[node] = parent[parent[node]]
+                node = parent[node]
+            return node
+
+        def join(a: tuple[int, str], b: tuple[int, str]) -> None:
+            if self.einsums[a[0]].sizes[a[1]] == self.einsums[b[0]].sizes[b[1]]:
+                parent[max(root(a), root(b))] = min(root(a), root(b))
+
+        first: dict[str, tuple[int, str]] = {}
+        for node in nodes if by_name else ():
+            join(node, first.setdefault(node[1], node))
+        for i, j, access in self.edges():
+            for made, read in zip(self.einsums[i].output.indices, access.indices, strict=True):
+                mine, theirs = _moving(self.einsums[i], made), _moving(self.einsums[j], read)
+                if [c for _, c in mine] == [c for _, c in theirs]:
+                    for (a, _), (b, _) in zip(mine, theirs, strict=True):
+                        join((i, a), (j, b))
+        numbers: dict[tuple[int, str], int] = {}
+        for i, rank in nodes:
+            number = numbers.setdefault(root((i, rank)), len(numbers))
+            self.classes[i][rank] = number
+            if number == len(self.sizes):
+                self.sizes.append(self.einsums[i].sizes[rank])
+
+    def rank(self, member: int, number: int) -> str:
+        """The rank of a class that an Einsum has; empty for none, or where it has several."""
+        found = self._ranks[member].get(number, ())
+        return found[0] if len(found) == 1 else ""
+
+    @cached_property
+    def _ranks(self) -> list[dict[int, tuple[str, ...]]]:
+        found: list[dict[int, tuple[str, ...]]] = []
+        for classes in self.classes:
+            here: dict[int, tuple[str, ...]] = {}
+            for rank, number in classes.items():
+                here[number] = (*here.get(number, ()), rank)
+            found.append(here)
+        return found
+
+    @cached_property
+    def shared(self) -> tuple[int, ...]:
+        """Classes that loops around the group may cut, in order: every Einsum keeps them and reads its own tile."""
+        return tuple(c for c, size in enumerate(self.sizes) if size > 1 and self._is_shared(c))
+
+    def _is_shared(self, number: int) -> bool:
+        for i, einsum in enumerate(self.einsums):
+            rank = self.rank(i, number)
+            if not rank or rank not in einsum.output.ranks or rank == einsum.iterative:
+                return False
+        return all(self._in_step(i, j, access, number) for i, j, access in self.edges())
+
+    def _in_step(self, maker: int, reader: int, access: Access, number: int) -> bool:
+        """Whether a reader wants, of a tile of a class, what the maker has made of that tile or, stepping, before."""
+        a, b = self.rank(maker, number), self.rank(reader, number)
+        steps = self.einsums[maker].iterative == a
+        if not a or not b or a not in self.einsums[maker].output.ranks:
+            return False
+        for made, read in zip(self.einsums[maker].output.indices, access.indices, strict=True):
+            mine, theirs = _times(made, a), _times(read, b)
+            late = made.offset - read.offset
+            if mine != theirs or (mine and (late < 0 or (late and not steps))):
+                return False
+        return True
+
+    # Passes
+
+    def forms(self) -> Iterator[Form]:
+        """The group around each rank that some of its Einsums have, and as a whole."""
+        yield Form(-1, tuple(Phase(False, (i,)) for i in range(len(self.einsums))))
+        for number, size in enumerate(self.sizes):
+            if size > 1 and number not in self.shared:
+                form = self._form(number)
+                if form is not None:
+                    yield form
+
+    def _form(self, number: int) -> Form | None:
+        """Einsums with the rank go into the first pass in which all they read of it is there."""
+        inside = [bool(self.rank(i, number)) for i in range(len(self.einsums))]
+        if any(number in classes.values() and not inside[i] for i, classes in enumerate(self.classes)):
+            return None
+        level = [int(x) for x in inside]  # odd for looped ones
+        for i, j, access in self.edges():
+            if i >= j:
+                continue
+            after = level[i]
+            if inside[i] and not (inside[j] and self._in_step(i, j, access, number)):
+                after += 1
+            if inside[j] != bool(after % 2):
+                after += 1
+            level[j] = max(level[j], after)
+        phases: list[Phase] = []
+        for n in range(max(level) + 1):
+            here = tuple(i for i in range(len(self.einsums)) if level[i] == n)
+            if n % 2 and here:
+                phases.append(Phase(True, here))
+            else:
+                phases += [Phase(False, (i,)) for i in here]
+        return Form(number, tuple(phases))
+
+
+def _moving(einsum: Einsum, index: Affine) -> list[tuple[str, int]]:
+    """The terms of an index whose ranks have more than one point."""
+    return [(rank, c) for rank, c in index.terms if einsum.sizes[rank] > 1]
+
+
+def _times(index: Affine, rank: str) -> int:
+    return sum(c for r, c in index.terms if r == rank)
+
+
+def ranks_of(einsum: Einsum, classes: Mapping[str, int], access: Access) -> frozenset[int]:
+    """The classes of the ranks of an access that have more than one point."""
+    return frozenset(classes[rank] for rank in access.ranks if einsum.sizes[rank] > 1)

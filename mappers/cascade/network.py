@@ -1,0 +1,72 @@
+"""From groups of Einsums to the Mapping of a whole Workload; what is in no group is the tile mapper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...arch.architecture import Architecture
+from ...ir import Workload
+from ...mapping.constraints import Constraints
+from ...mapping.tree import Move, Node, Position
+from ..tile.flow import Flow
+from ..tile.network import Network, Path
+from .build import GroupTree
+from .search import GroupPlan
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Items `first` to `last` (exclusive) of a scope that run as one group.
+
+    Attributes:
+        inside: tensors that never leave it.
+        plan: how it runs.
+    """
+
+    path: Path
+    first: int
+    last: int
+    inside: frozenset[str]
+    plan: GroupPlan
+
+
+class FusedNetwork(Network):
+    """The tile mapper's network, in which some runs of items are groups."""
+
+    def __init__(
+        self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints, groups: Sequence[Fused]
+    ) -> None:
+        self.groups = groups
+        self._members = {(g.path, i): g for g in groups for i in range(g.first, g.last)}
+        super().__init__(workload, arch, objective, constraints)
+
+    def _flow(self, workload: Workload) -> Flow:
+        flow = super()._flow(workload)
+        for group in self.groups:
+            for name in group.inside:
+                del flow.lives[name]
+        return flow
+
+    def _elsewhere(self) -> set[str]:
+        """Also those that a group was planned to load or store."""
+        moved = {t.tensor for g in self.groups for t in g.plan.arrangement.transfers}
+        return super()._elsewhere() | moved
+
+    def _in_group(self, path: Path, item: int) -> bool:
+        return (path, item) in self._members
+
+    def _group(self, path: Path, item: int, at: Position) -> Node | None:
+        group = self._members[path, item]
+        if item != group.first:
+            return None
+        tree = GroupTree(group.plan, at, self.buffer, self.tiers.near)
+        moves = tree.moves()
+        far = dict.fromkeys(m.tensor for m in moves if m.tensor in self.tiers.streamed)
+        self.moves += [*(Move(name, self.tiers.far, self.tiers.near, at, at, 1) for name in far), *moves]
+        return tree.node()
+
+    def _expected(self, path: Path) -> tuple[float, float]:
+        cycles, joules = super()._expected(path)
+        mine = [g.plan for g in self.groups if g.path == path]
+        return cycles + sum(p.cycles for p in mine), joules + sum(p.joules for p in mine)

@@ -1,0 +1,303 @@
+"""The best plan of one group: which rank is streamed, all tiles, what is kept, and which unit runs what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from ...arch.architecture import Architecture
+from ...components.base import ComputeUnit
+from ...components.pe_array import PeArray
+from ...components.systolic import SystolicArray
+from ...components.vector import VectorUnit
+from ...ir import Einsum
+from ...lowering.ports import route
+from ...mapping.constraints import Constraints, OpConstraint
+from .binding import WIDTH, Bound, Ways, bind
+from .groups import Form, Group
+from .plan import Arrangement, Tiling
+
+TILES = 14
+"""Sizes of a tile of one rank that are tried around a whole group."""
+STEPS = 4
+"""The same for the rank that is streamed, and for tiles inside."""
+SETTLED = 10
+"""Tilings, the most promising ones, whose binding is searched for in full."""
+DEPTHS = ((4, 2), (4, 1), (2, 1), (1, 1))
+"""Tiles between the Ops of a pass, and results between passes: what is tried, until it fits."""
+FLAT_DEPTHS = ((4, 4), (2, 2), (1, 1))
+"""The same where a group has no passes, and all that its Ops hand on passes between bodies."""
+LEAST = 1 / 64
+"""Tiles are no smaller than this share of the largest side of a unit, where the rank is no smaller."""
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """A group with all that is chosen of it.
+
+    Attributes:
+        arrangement: loops and transfers.
+        bound: the units of its Einsums, by member.
+        cycles: of the machine's clock, expected for the whole group.
+        joules: expected.
+        traffic: bytes that pass the chip's edge.
+        held: bytes of the buffer.
+    """
+
+    arrangement: Arrangement
+    bound: Bound
+    cycles: float
+    joules: float
+    traffic: int
+    held: int
+
+    def value(self, objective: str) -> float:
+        return {"latency": self.cycles, "energy": self.joules, "edp": self.cycles * self.joules}[objective]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a group runs.
+
+    Attributes:
+        buffer, home: the memory of the units, and the one behind it.
+        budget: bytes of the buffer that the group may take.
+        here: stored tensors that lie in the buffer already, or may.
+    """
+
+    arch: Architecture
+    ways: Ways
+    buffer: str
+    home: str
+    budget: int
+    here: frozenset[str]
+    objective: str
+    constraints: Constraints
+
+
+class GroupSearch:
+    """Plans of one group."""
+
+    def __init__(self, group: Group, outside: Mapping[str, str], leaving: frozenset[str], site: Site) -> None:
+        self.group, self.outside, self.leaving, self.site = group, outside, leaving, site
+        self.fixed = self._fixed()
+        self.sides = sides_of(site.ways.units)
+        inward, outward = route(site.arch, site.home, site.buffer), route(site.arch, site.buffer, site.home)
+        self.routes = {False: inward, True: outward}
+
+    def plans(self) -> list[GroupPlan]:
+        """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them."""
+        if self.fixed is None or not self.site.ways.units:
+            return []
+        rough: list[tuple[float, float, int, Arrangement]] = []
+        for form in self.group.forms():
+            if any(not self._runs(e) for e in self.group.einsums):
+                return []
+            for tiling in self._tilings(form):
+                found = self._settled(form, tiling)
+                if found is not None:
+                    plan = self._weighed(found, width=2)
+                    if plan is not None:
+                        rough.append((plan.value(self.site.objective), plan.joules, len(rough), found))
+        rough.sort(key=lambda r: r[:3])
+        plans = [self._weighed(found) for found in _different([r[3] for r in rough])[:SETTLED]]
+        return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.objective), p.joules))
+
+    def _runs(self, einsum: Einsum) -> bool:
+        return bool(self.site.ways.of(einsum, dict(einsum.sizes), self._constraint(einsum)))
+
+    # The space
+
+    def _fixed(self) -> dict[int, int] | None:
+        """Tiles that a user wants, by class; None where these contradict each other or ask for what groups have not."""
+        found: dict[int, int] = {}
+        for i, einsum in enumerate(self.group.einsums):
+            constraint = self._constraint(einsum)
+            if constraint.order is not None or constraint.spread:
+                return None
+            for rank, tile in constraint.tiles.items():
+                number = self.group.classes[i].get(rank, -1)
+                if number < 0 or found.setdefault(number, tile) != tile:
+                    return None
+        return found
+
+    def _constraint(self, einsum: Einsum) -> OpConstraint:
+        return self.site.constraints.for_einsum(einsum.name, einsum.kind)
+
+    def _tilings(self, form: Form) -> Iterator[Tiling]:
+        """Loops around the group over what is shared, one by one where a class cuts all that comes from outside."""
+        group = self.group
+        alone = [c for c in group.shared if self._cuts_all(c)]
+        wide = [c for c in group.shared if c not in alone]
+        if not wide and form.stream < 0:
+            wide, alone = alone[-2:], alone[:-2]
+        assert self.fixed is not None
+        around = tuple((c, self.fixed.get(c, 1)) for c in alone)
+        outer_sizes = [self._sizes(c, TILES) for c in wide]
+        steps = self._steps(form)
+        for sizes in product(*outer_sizes):
+            outer = (*around, *zip(wide, sizes, strict=True))
+            for step in steps:
+                for inner in self._inner(form, wide, sizes):
+                    yield Tiling(outer, step, inner)
+
+    def _steps(self, form: Form) -> Sequence[int]:
+        if form.stream < 0:
+            return (1,)
+        iterative = any(
+            e.iterative and self.group.classes[i][e.iterative] == form.stream for i, e in enumerate(self.group.einsums)
+        )
+        if iterative:
+            return (1,)
+        return self._sizes(form.stream, STEPS)
+
+    def _inner(self, form: Form, wide: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[tuple[int, int], ...]]:
+        yield ()
+        if form.stream < 0 or not wide:
+            return
+        number, size = wide[-1], sizes[-1]
+        for tile in self._sizes(number, STEPS):
+            if tile < size:
+                yield ((number, tile),)
+
+    def _cuts_all(self, number: int) -> bool:
+        """Whether every access to something from outside is cut by a class: its loop moves nothing twice."""
+        for i, einsum in enumerate(self.group.einsums):
+            rank = self.group.rank(i, number)
+            if any(a.tensor in self.outside and rank not in a.ranks for a in einsum.inputs):
+                return False
+        return True
+
+    def _sizes(self, number: int, most: int) -> list[int]:
+        """Sizes of tiles of a class, largest first: sides of units, and near their multiples by powers of two."""
+        assert self.fixed is not None
+        size = self.group.sizes[number]
+        if number in self.fixed:
+            return [self.fixed[number]]
+        divisors = [d for d in range(1, min(size, 4096) + 1) if size % d == 0]
+        divisors += [size // d for d in divisors if size // d > 4096]
+        if len(divisors) < 4 and size > 4:
+            divisors += [1 << n for n in range(size.bit_length())]
+        divisors = sorted(set(divisors))
+        side = max((s for s in self.sides if s <= size), default=size)
+        wanted = [side * 2.0**n for n in range(-(most // 2), most + 8)]
+        near = {min(divisors, key=lambda d: (abs(d - w), d)) for w in wanted if w <= size * 1.01}
+        least = side * LEAST
+        found = sorted((d for d in near | {size} if d >= least), reverse=True)
+        if len(found) <= most:
+            return found
+        return found[-most:] if most <= STEPS else found[:1] + found[-(most - 1) :]
+
+    # One tiling
+
+    def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
+        """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
+        site = self.site
+        for depth, blocks in DEPTHS if form.stream >= 0 else FLAT_DEPTHS:
+            found = self._arranged(form, replace(tiling, depth=depth, blocks=blocks))
+            if found.held <= site.budget:
+                break
+        else:
+            return None
+        again = sorted(
+            ((found.moved(t), t.tensor) for t in found.transfers if not t.store and t.stage >= 0), reverse=True
+        )
+        for _, tensor in again:
+            if tensor in found.tiling.kept:
+                continue
+            more = self._arranged(form, replace(found.tiling, kept=found.tiling.kept | {tensor}))
+            if more.held <= site.budget and self._traffic(more) < self._traffic(found):
+                found = more
+        return found
+
+    def _arranged(self, form: Form, tiling: Tiling) -> Arrangement:
+        return Arrangement(self.group, form, tiling, self.outside, self.leaving, self.site.here)
+
+    @staticmethod
+    def _traffic(found: Arrangement) -> int:
+        return sum(found.moved(t) for t in found.transfers)
+
+    def _weighed(self, found: Arrangement, width: int = WIDTH) -> GroupPlan | None:
+        """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
+        ways, times = [], []
+        for place in found.places:
+            einsum = self.group.einsums[place.member]
+            constraint = self._constraint(einsum)
+            if not constraint.allows(tiles=place.extents):
+                return None
+            able = self.site.ways.of(einsum, place.extents, constraint)
+            if not able:
+                return None
+            ways.append(able)
+            times.append(found.trips(place.loops))
+        by_energy = self.site.objective == "energy"
+        bound = bind(ways, times, by_energy=by_energy, width=width)
+        ports: dict[str, float] = {}
+        joules, traffic = bound.joules, 0
+        for transfer in found.transfers:
+            nbytes, way = found.moved(transfer), self.routes[transfer.store]
+            traffic += nbytes
+            joules += nbytes * way.joules_per_byte
+            for port, cycles in way.cycles_per_byte.items():
+                ports[port] = ports.get(port, 0.0) + nbytes * cycles
+        cycles = max(*bound.busy.values(), *ports.values(), self._serial(found, bound, times), _waits(found, bound))
+        return GroupPlan(found, bound, cycles + self._filling(found, bound), joules, traffic, found.held)
+
+    def _serial(self, found: Arrangement, bound: Bound, times: Sequence[int]) -> float:
+        """With one result between passes, a body's passes run one after the other."""
+        bodies = found.trips(found.outer)
+        if found.tiling.blocks > 1 and bodies > 1:
+            return 0.0
+        stages: dict[int, dict[str, float]] = {}
+        for place, way, n in zip(found.places, bound.ways, times, strict=True):
+            busy = stages.setdefault(place.stage, {})
+            busy[way.unit.name] = busy.get(way.unit.name, 0.0) + way.cycles * n
+        return sum(max(busy.values()) for busy in stages.values())
+
+    def _filling(self, found: Arrangement, bound: Bound) -> float:
+        """Cycles until the last Op of every pass has its first tile, for every body that waits for the one before."""
+        bodies = 1 if found.tiling.blocks > 1 else found.trips(found.outer)
+        once = sum(w.cycles for w, p in zip(bound.ways, found.places, strict=True) if p.inside)
+        first = min((t.tile_bytes for t in found.transfers if not t.store), default=0)
+        return bodies * once + first * max(self.routes[False].cycles_per_byte.values(), default=0.0)
+
+
+def _waits(found: Arrangement, bound: Bound) -> float:
+    """Cycles that a body's Ops take at least if so many tiles stand between them.
+
+    A tile is held from the start of the Op that makes it to the end of the last one that reads it, which waits for all
+    on the longest way between the two.
+    """
+    group, at = found.group, {p.member: i for i, p in enumerate(found.places)}
+    cycles = [bound.ways[at[m]].cycles for m in range(len(group.einsums))]
+    worst = 0.0
+    for i in range(len(group.einsums)):
+        maker = found.places[at[i]]
+        longest = {i: cycles[i]}
+        for a, b, _ in group.edges():
+            if a in longest and a < b and found.places[at[b]].stage == maker.stage:
+                longest[b] = max(longest.get(b, 0.0), longest[a] + cycles[b])
+        readers = [longest[b] for a, b, _ in group.edges() if a == i and a < b and b in longest]
+        worst = max([worst, *(r * found.trips(maker.loops) / found.tiling.depth for r in readers)])
+    return worst
+
+
+def _different(ranked: Sequence[Arrangement]) -> list[Arrangement]:
+    """Of arrangements, best first, those that differ in loops around the body or inside it; the first of each kind."""
+    found: dict[tuple[object, ...], Arrangement] = {}
+    for x in ranked:
+        inner = frozenset(p.loops for p in x.places if p.inside)
+        found.setdefault((x.outer, inner and x.form.stream, x.tiling.inner), x)
+    return list(found.values())
+
+
+def sides_of(units: Sequence[ComputeUnit]) -> list[int]:
+    """Sizes of tiles that fill units."""
+    found: set[int] = set()
+    for unit in units:
+        if isinstance(unit, PeArray | SystolicArray):
+            found |= {unit.rows, unit.cols}
+        elif isinstance(unit, VectorUnit):
+            found.add(unit.lanes)
+    return sorted(found) or [64]

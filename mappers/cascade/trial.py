@@ -1,0 +1,94 @@
+"""A group by itself: its plan replayed, lowered and run, so that what is claimed of it has been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from ...arch.architecture import Architecture
+from ...engine import compiled
+from ...engine.labels import Action
+from ...engine.trace import Trace
+from ...errors import AccelsimError
+from ...ir import Role, Tensor, View, Workload
+from ...ir.workload import Item
+from ...lowering import lower
+from ...mapping.replay import replay
+from ...mapping.scope import Scope
+from ...mapping.tree import Mapping, Stay
+from .build import GroupTree
+from .plan import Arrangement
+from .search import GroupPlan
+
+
+def run(arch: Architecture, workload: Workload, mapping: Mapping) -> tuple[float, float]:
+    """Cycles of the machine's clock, and joules without leakage, of a Mapping that is carried out.
+
+    Raises:
+        AccelsimError: it does not fit, or cannot work.
+    """
+    replay(mapping, workload, arch)
+    program = lower(arch, workload, mapping)
+    trace = compiled.run(program)
+    return trace.finish / float(program.tick_hz) * float(arch.clock), _joules(arch, trace)
+
+
+def _joules(arch: Architecture, trace: Trace) -> float:
+    prices = {c.name: c.action_energy() for c in arch.components()}
+    counted = zip(trace.program.actions, trace.action_counts().tolist(), strict=True)
+    return float(sum(n * prices[a.component].get(a.action, 0.0) for a, n in counted if isinstance(a, Action) and n))
+
+
+def proved(plan: GroupPlan, arch: Architecture, buffer: str, home: str) -> GroupPlan | None:
+    """The plan with the cycles and joules of its run; None where it does not fit, or would not do what it says."""
+    workload = alone(plan.arrangement)
+    tree = GroupTree(plan, (), buffer, home)
+    staying = plan.arrangement.here
+    stays = tuple(
+        Stay(name, buffer if name in staying else home, (), ())
+        for name, tensor in workload.tensors.items()
+        if name in staying or tensor.role in (Role.INPUT, Role.OUTPUT)
+    )
+    mapping = Mapping(workload.name, arch.name, tree.node(), stays, tuple(tree.moves()))
+    try:
+        if not _as_meant(plan.arrangement, mapping, workload):
+            return None
+        cycles, joules = run(arch, workload, mapping)
+    except AccelsimError:
+        return None
+    return replace(plan, cycles=cycles, joules=joules)
+
+
+def alone(found: Arrangement) -> Workload:
+    """The Workload that a group computes, once: what it reads stands ready, and what leaves it is asked for."""
+    group = found.group
+    tensors: dict[str, Tensor] = {}
+    views: list[Item] = []
+    for einsum in group.einsums:
+        for access in (*einsum.inputs, einsum.output):
+            tensor = group.workload.tensors[access.tensor]
+            stored = found.outside.get(access.tensor)
+            if stored is None:
+                leaves = access.tensor in found.leaving and access.tensor not in found.here
+                tensors[access.tensor] = replace(tensor, role=Role.OUTPUT if leaves else Role.ACTIVATION)
+                continue
+            tensors[stored] = replace(group.workload.tensors[stored], role=Role.INPUT)
+            if stored != access.tensor and access.tensor not in tensors:
+                tensors[access.tensor] = replace(tensor, role=Role.INPUT)
+                views.append(View(access.tensor, stored))
+    return Workload(group.workload.name, tensors, (*views, *group.einsums))
+
+
+def _as_meant(found: Arrangement, mapping: Mapping, workload: Workload) -> bool:
+    """Whether every loop cuts, of every Einsum in it, the rank that it is meant to cut."""
+    places = {p.einsum.name: p for p in Scope(mapping, workload).places}
+    for placed in found.places:
+        meant = [found.group.rank(placed.member, number) for number, _ in placed.loops]
+        if [level.rank for level in places[found.group.einsums[placed.member].name].levels] != meant:
+            return False
+    return True
+
+
+def views_of(workload: Workload) -> Collection[str]:
+    """Names under which the bytes of other tensors are known."""
+    return {name for name in workload.tensors if workload.storage(name) != name or name in workload.tables}
