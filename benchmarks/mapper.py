@@ -26,8 +26,9 @@ from accelsim.components.base import SpatialOption
 from accelsim.components.spatial import VARIANT
 from accelsim.ir import Workload
 from accelsim.mappers.tile.layouts import LayoutLeaf
+from accelsim.mappers.tile.nest import Nest
 from accelsim.mappers.tile.network import Network, _planned
-from accelsim.mappers.tile.stage import Nest, Stage
+from accelsim.mappers.tile.stage import Stage
 from accelsim.mapping.constraints import Constraints
 from accelsim.workloads import load_model
 

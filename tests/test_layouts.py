@@ -29,7 +29,7 @@ from accelsim.mappers.tile import layouts as searched_by
 from accelsim.mappers.tile.layout_kernel import B_CYCLES, B_JOULES, Best
 from accelsim.mappers.tile.layouts import LayoutLeaf
 from accelsim.mappers.tile.leaf import Leaf
-from accelsim.mappers.tile.stage import TIE, Nest, Shortfall
+from accelsim.mappers.tile.nest import TIE, Nest, Shortfall
 
 BITS = (8, 8, 16)
 
@@ -128,7 +128,7 @@ def check(leaf: LayoutLeaf, layouts: Sequence[Layout], *, all_pieces: bool = Tru
         return searched[-1]
 
     with patch.object(Best, "of", side_effect=remembered):
-        found = leaf.settle(leaf.einsum.sizes, 1)
+        found = leaf.settle(leaf.einsum.sizes, 1, {})
     costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
     for layout in layouts[:: max(1, len(layouts) // 20)]:
         assert same(compiled(leaf, layout), stated(leaf, layout))
@@ -206,7 +206,7 @@ def of_some_size(leaf: LayoutLeaf, limit: int) -> list[Layout]:
 def check_bound(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
     """No layout takes fewer cycles or joules than the bound says."""
     one = {r: np.array([n]) for r, n in leaf.einsum.sizes.items()}
-    bound = leaf.bound(one, np.ones(1, np.int64))
+    bound = leaf.bound(one, np.ones(1, np.int64), {})
     costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
     assert all(bound.cycles[0] <= c.cycles for c in costs)
     if leaf.objective != "energy":  # there the best of the whole Einsum stands for a bound
@@ -274,7 +274,7 @@ def test_registers_that_only_some_elements_of_a_rank_share_hold_nothing() -> Non
     )  # fmt: skip
     leaf = leaf_of(unit, gemm(1, 1, 4, 3))
     check(leaf, list(space(leaf)))
-    found = leaf.settle(leaf.einsum.sizes, 1)
+    found = leaf.settle(leaf.einsum.sizes, 1, {})
     assert isinstance(found, Nest)
     assert found.layout is not None
     assert (found.layout.factor("n"), found.layout.holds) == (4, {})
@@ -305,7 +305,7 @@ def test_a_spread_that_runs_on_needs_fewer_registers() -> None:
     )  # fmt: skip
     leaf = leaf_of(unit, gemm(3, 2, 4, 1), "energy")
     check(leaf, list(space(leaf)))
-    found = leaf.settle(leaf.einsum.sizes, 1)
+    found = leaf.settle(leaf.einsum.sizes, 1, {})
     assert isinstance(found, Nest)
     assert found.layout is not None
     assert (found.layout.joined, found.layout.holds) == ({"n": "g"}, {"weight": 0})

@@ -21,8 +21,9 @@ from accelsim.components.base import ComputeUnit
 from accelsim.engine import compiled
 from accelsim.engine.trace import Trace
 from accelsim.lowering import lower
+from accelsim.mappers.tile.nest import TIE, Found
 from accelsim.mappers.tile.search import stage_of
-from accelsim.mappers.tile.stage import TIE, Found, Stage
+from accelsim.mappers.tile.stage import Stage
 from accelsim.mapping.replay import replay
 from accelsim.report.cautions import moved_bytes
 from accelsim.report.counts import count_rows, joules

@@ -26,8 +26,8 @@ from ...components.spreads import best_spreads
 from ...ir import Access, Einsum
 from ...ir.roles import rank_roles
 from .leaf import Leaf
+from .nest import TIE, Lasts, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats
-from .stage import TIE, Nest, Shortfall, Work
 
 if TYPE_CHECKING:  # numba takes a while to load
     from ...components.nest_kernel import Body, Room
@@ -66,7 +66,7 @@ class LayoutLeaf(Leaf):
         self._sliced: dict[tuple[str, int], tuple[float, float]] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
 
-    def bound(self, extents: Extents, sums: Array) -> Work:
+    def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """As few steps as any spread may take; every word moved once; registers read once per step by all that share
         them."""
         unit, einsum = self.unit, self.einsum
@@ -123,10 +123,10 @@ class LayoutLeaf(Leaf):
         a result and leave it partial."""
         if (rank, size) not in self._sliced:
             tile = dict(self.einsum.sizes) | ({rank: size} if rank else {})
-            nest, whole = self.settle(tile, 1), {r: np.full(1, n, np.int64) for r, n in tile.items()}
+            nest, whole = self.settle(tile, 1, {}), {r: np.full(1, n, np.int64) for r, n in tile.items()}
             self._sliced[rank, size] = 0.0, 0.0
             if not isinstance(nest, Shortfall):
-                works = [self.work(nest, whole, np.full(1, sums, np.int64)) for sums in (1, 2**40)]
+                works = [self.work(nest, whole, np.full(1, sums, np.int64), {}) for sums in (1, 2**40)]
                 least = [(w.joules if self.objective == "energy" else w.cycles).item() for w in works]
                 each = (1 + TIE[self.objective]) * prod(tile.values())
                 self._sliced[rank, size] = least[0] / each, least[1] / each
@@ -171,7 +171,7 @@ class LayoutLeaf(Leaf):
                 steps = steps / np.minimum(points, room[d])
         return np.maximum(steps * (1 - 1e-9), 1.0)
 
-    def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
+    def work(self, nest: Nest, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """See `Leaf.run`."""
         assert nest.layout is not None
         if nest.layout not in self._bodies:
@@ -192,7 +192,7 @@ class LayoutLeaf(Leaf):
             cycles[i] = words[0]
         return Work(cycles * self.ratio, joules, np.zeros(1))
 
-    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+    def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
         """The layout with the least objective; of those within TIE of it the one of the fewest joules, then cycles (for
         the energy: the fewest cycles, then joules). Partial results between tiles add the same to every layout, so
         `sums` change nothing."""

@@ -9,8 +9,8 @@ import numpy as np
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit, Cost, SpatialOption
 from ...ir import Einsum
+from .nest import Lasts, Nest, Shortfall, Way, Work
 from .operand import Array, Extents
-from .stage import Nest, Shortfall, Work
 
 
 class Leaf:
@@ -30,13 +30,13 @@ class Leaf:
         self.energy = unit.action_energy()
         self.memories = [arch.memories[m].action_energy() for m in unit.feeds(len(einsum.inputs))]
 
-    def bound(self, extents: Extents, sums: Array) -> Work:
+    def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         return self.run(self.option, extents, sums)
 
-    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+    def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
         return Nest()
 
-    def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
+    def work(self, nest: Nest, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         return self.run(self.option, extents, sums)
 
     def run(self, option: SpatialOption, extents: Extents, sums: Array) -> Work:

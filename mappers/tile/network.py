@@ -17,10 +17,10 @@ from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
 from .flow import Flow
+from .nest import Level, Shortfall, Way
 from .operand import Operand
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan
-from .stage import Level, Shortfall, Way
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]

@@ -23,10 +23,12 @@ from ...components.spreads import best_spreads
 from ...ir import Density, Einsum, contraction
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
+from .cuts import Space, orders_of
 from .layouts import LayoutLeaf
 from .leaf import Leaf
+from .nest import TIE, Found, Hop, Inner, Level, Shortfall, Way
 from .operand import Operand
-from .stage import TIE, Found, Hop, Inner, Level, Shortfall, Space, Stage, Way, orders_of
+from .stage import Stage
 
 SIZES_PER_RANK = 16
 """Candidate tile sizes of one rank."""

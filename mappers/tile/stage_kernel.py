@@ -28,23 +28,27 @@ _jit = stamped(Path(__file__), Path(str(nest_kernel.__file__)))
 
 
 class Choices(NamedTuple):
-    """Tilings and cuts of a level.
+    """Tilings and cuts of a level. A row is a tiling with a kind of orders: those of the second kind come after all
+    tilings with the first.
 
     Attributes:
         table: by option (an operand cut at one place), the fields from `HELD` on, by tiling.
         first: of every operand the first of its options.
         cuts: combinations, the option of every operand.
+        begin: of every kind of orders the first of its combinations; and the end of the last.
         single: by operand, cycles of a tile on its way: per byte, and at its start.
         rates: by operand and way (in, out), cycles per byte of every port.
         prices: by operand and way, joules per byte.
         weighs: by operand, whether its bytes count as traffic.
         memory: by operand, its memory; `budgets` by memory.
         objective, clock: one of `OBJECTIVES`; in hertz.
+        once: share of the first load and the last store that counts: they are those of all tiles around.
     """
 
     table: Floats
     first: IntArray
     cuts: IntArray
+    begin: IntArray
     single: Floats
     rates: Floats
     prices: Floats
@@ -53,6 +57,7 @@ class Choices(NamedTuple):
     budgets: IntArray
     objective: int
     clock: float
+    once: float
 
 
 class Room(NamedTuple):
@@ -113,16 +118,17 @@ def _fits(c: Choices, w: Room, row: int, n: int) -> bool:
 
 @_jit
 def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> float:
-    """Value and tie of all combinations of a tiling; the least value. The value of a combination that does not fit, or
+    """Value and tie of all combinations of a row; the least value. The value of a combination that does not fit, or
     that is above `equal` times the least, is infinite."""
     cycles, joules, edge = inside[0, row], inside[1, row], inside[2, row]
-    _options(c, w, row)
+    tiling, kind = row % c.table.shape[2], row // c.table.shape[2]
+    _options(c, w, tiling)
     least = np.inf
-    for n in range(len(c.cuts)):
+    for n in range(c.begin[kind], c.begin[kind + 1]):
         w.value[n] = np.inf
-        if not _fits(c, w, row, n):
+        if not _fits(c, w, tiling, n):
             continue
-        energy, alone = joules + _sum(c, w, n, JOULES), _sum(c, w, n, ALONE) + _sum(c, w, n, EDGE) + edge
+        energy, alone = joules + _sum(c, w, n, JOULES), _sum(c, w, n, ALONE) + (_sum(c, w, n, EDGE) + edge) * c.once
         floor = energy if c.objective == ENERGY else cycles + alone if c.objective == LATENCY else 0.0
         if floor > least * equal:
             continue
@@ -142,13 +148,14 @@ def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> fl
 
 @_jit
 def least_of(c: Choices, w: Room, rows: IntArray, inside: Floats, equal: float, value: Floats, tie: Floats) -> None:
-    """Of every tiling in `rows` the least value, and the least tie up to `equal` times that; `inside` holds cycles,
-    joules and edge of what is inside, by tiling."""
+    """Of every one of `rows` the least value, and the least tie up to `equal` times that; `inside` holds cycles,
+    joules and edge of what is inside, by row."""
     for i in range(len(rows)):
         row = rows[i]
+        kind = row // c.table.shape[2]
         value[i] = _evaluate(c, w, row, inside, equal)
         tie[i] = np.inf
-        for n in range(len(c.cuts)):
+        for n in range(c.begin[kind], c.begin[kind + 1]):
             if w.value[n] <= value[i] * equal:
                 tie[i] = min(tie[i], w.tie[n])
 
@@ -178,7 +185,8 @@ def pick(
             break
         if _evaluate(c, w, row, inside, equal) > limit:
             continue
-        for n in range(len(c.cuts)):
+        kind = row // c.table.shape[2]
+        for n in range(c.begin[kind], c.begin[kind + 1]):
             if w.value[n] > limit or w.tie[n] > best[B_TIE] * (1 + SAME):
                 continue
             moved = _sum(c, w, n, MOVED)

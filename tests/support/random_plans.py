@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from math import prod
 from random import Random
 
 import numpy as np
@@ -22,10 +23,12 @@ from accelsim.components.spatial import SpatialArray
 from accelsim.ir import Access, Affine, Apply, Const, Einsum, Read, Workload, WorkloadBuilder, affine
 from accelsim.ir.einsum import Expr
 from accelsim.lowering.ports import Route
+from accelsim.mappers.tile.cuts import Cut
+from accelsim.mappers.tile.nest import Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from accelsim.mappers.tile.network import Network
 from accelsim.mappers.tile.operand import Array, Extents
 from accelsim.mappers.tile.search import Plan, Task, stage_of
-from accelsim.mappers.tile.stage import Cut, Hop, Inner, Level, Nest, Shortfall, Stage, Way, Work
+from accelsim.mappers.tile.stage import Stage
 from accelsim.mapping.constraints import Constraints
 
 RATES = ("1 GB/s", "3 GB/s", "2.5 GB/s", "0.7 GB/s", "16 GB/s", "unlimited")
@@ -283,23 +286,26 @@ class RandomPlanner:
 
     def _nest(self, task: Task, unit: ComputeUnit, option: SpatialOption, stage: Stage) -> Nest:
         left = dict(task.einsum.sizes)
-        levels = []
+        levels: list[Level] = []
         for one in stages(stage):
-            levels.append(self._level(one, left))
+            levels.append(self._level(one, left, levels))
             left |= dict(levels[-1].loops)
         layout = self._layout(unit, option, task.einsum) if isinstance(unit, SpatialArray) else None
         return Nest(tuple(levels), layout)
 
-    def _level(self, stage: Stage, extents: Mapping[str, int]) -> Level:
+    def _level(self, stage: Stage, extents: Mapping[str, int], around: Sequence[Level]) -> Level:
         ranks = [r for r, n in extents.items() if n > 1]
         loops = []
         for r in self.random.sample(ranks, self.random.randint(0, min(len(ranks), 4))):
             loops.append((r, self.random.randint(1, extents[r] - 1)))
         depth = {h.key: self.random.randint(0, len(loops)) for h in stage.hops}
+        for hop in stage.hops:
+            if not depth[hop.key] and self.random.random() < 0.7:
+                depth[hop.key] = -self.random.randint(0, outside(hop, around))
         slides = [
             h.key
             for h in stage.hops
-            if depth[h.key] and loops[depth[h.key] - 1][0] in h.operand.slides and self.random.random() < 0.7
+            if depth[h.key] > 0 and loops[depth[h.key] - 1][0] in h.operand.slides and self.random.random() < 0.7
         ]
         single = [h.key for h in stage.hops if self.random.random() < 0.15]
         return level(stage, tuple(loops), depth, extents, slides, single)
@@ -317,6 +323,22 @@ class RandomPlanner:
         return Layout(spread.spreads, tuple(loops), holds)
 
 
+def outside(hop: Hop, around: Sequence[Level]) -> int:
+    """Of how many of the loops around a level a tile of all its extents may be brought outside: they do not change it,
+    nor that from which it is taken."""
+    loops = [r for one in around for r, _ in one.loops]
+    places = hop.operand.chain
+    source = hop.operand.tensor, places[places.index(hop.memory) - 1], hop.operand.is_output
+    taken, before = 0, 0
+    for one in around:
+        taken = before + one.depth[source] if source in one.depth else taken
+        before += len(one.loops)
+    still = 0
+    while still < len(loops) - taken and loops[-1 - still] not in hop.operand.ranks:
+        still += 1
+    return still
+
+
 def level(
     stage: Stage,
     loops: tuple[tuple[str, int], ...],
@@ -328,8 +350,9 @@ def level(
     """A level with two buffers for every tensor, but one for those in `single` and of which there is a single tile."""
     buffers, tile_bytes = {}, {}
     for hop in stage.hops:
-        here = {r: np.full(1, n, np.int64) for r, n in (dict(extents) | dict(loops[: depth[hop.key]])).items()}
-        again = depth[hop.key] or any(extents[r] < n for r, n in stage.einsum.sizes.items())
+        cut = max(0, depth[hop.key])
+        here = {r: np.full(1, n, np.int64) for r, n in (dict(extents) | dict(loops[:cut])).items()}
+        again = cut or any(extents[r] < n for r, n in stage.einsum.sizes.items())
         buffers[hop.key] = 2 if again and hop.key not in single else 1
         tile_bytes[hop.key] = int(hop.operand.tile_bytes(here).item())
     return Level(loops, depth, buffers, tile_bytes, frozenset(slides))
@@ -351,16 +374,19 @@ def held(stage: Stage, nest: Nest) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     extents = dict(stage.einsum.sizes)
     sums = 1
+    trips: list[int] = []
     for one, level in zip(stages(stage), nest.levels, strict=True):
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
         tile = {r: np.full(1, t, np.int64) for r, t in level.loops}
         for hop in one.hops:
-            around = [r for r, _ in level.loops[: level.depth[hop.key]]]
+            around = [r for r, _ in level.loops[: max(0, level.depth[hop.key])]]
+            lasts = {hop.key: ONCE * prod(trips[len(trips) + min(0, level.depth[hop.key]) :])}
             single = level.buffers[hop.key] == 1
             cut = Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single)
-            found[hop.memory] += int(one._hop(hop, cut, whole, tile, ONCE * sums).held.item())
+            found[hop.memory] += int(one._hop(hop, cut, whole, tile, ONCE * sums, lasts).held.item())
         for r, t in level.loops:
             sums *= -(-extents[r] // t) if r in one.reduced else 1
+            trips.append(-(-extents[r] // t))
         extents |= dict(level.loops)
     return dict(found)
 
@@ -370,14 +396,14 @@ class _Idle:
 
     exact = True
 
-    def bound(self, extents: Extents, sums: Array) -> Work:
+    def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         return Work(np.zeros(1), np.zeros(1), np.zeros(1))
 
-    def settle(self, extents: Mapping[str, int], sums: int) -> Nest | Shortfall:
+    def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
         return Nest()
 
-    def work(self, nest: Nest, extents: Extents, sums: Array) -> Work:
-        return self.bound(extents, sums)
+    def work(self, nest: Nest, extents: Extents, sums: Array, lasts: Lasts) -> Work:
+        return self.bound(extents, sums, lasts)
 
 
 def claimed_bytes(choice: Choice) -> dict[tuple[str, str, str], float]:

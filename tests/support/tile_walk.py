@@ -14,8 +14,9 @@ import numpy as np
 
 from accelsim.components.base import ComputeUnit, SpatialOption
 from accelsim.ir import Access
+from accelsim.mappers.tile.nest import Hop, Level, Nest
 from accelsim.mappers.tile.search import Task
-from accelsim.mappers.tile.stage import Hop, Level, Nest, Stage
+from accelsim.mappers.tile.stage import Stage
 
 Loops = tuple[tuple[str, int], ...]
 Box = dict[str, tuple[int, int]]
@@ -157,21 +158,28 @@ class Enumeration:
         lists = {r: sorted({min(n, extents[r]) for n in given}) for r, given in sizes.items()}
         return [dict(zip(lists, chosen, strict=True)) for chosen in product(*lists.values())]
 
-    def candidates(self, number: int, around: Loops, tile: Mapping[str, int]) -> Iterator[Candidate]:
-        """Every order of the loops, depth of every cut, sliding and single buffers, that fit."""
-        stage = self.chain[number]
+    def orders(self, number: int, around: Loops, tile: Mapping[str, int]) -> list[Loops]:
+        """The loops of a level in every order."""
         extents = dict(self.walk.einsum.sizes) | dict(around)
-        orders = {tuple((r, tile[r]) for r in order if tile[r] < extents[r]) for order in stage.space.orders}
-        for loops in sorted(orders):
-            options = [list(self._options(hop, around, loops)) for hop in stage.hops]
-            for chosen in product(*options):
-                yield from self._fitting(stage, loops, chosen, around)
+        orders = self.chain[number].space.orders
+        return sorted({tuple((r, tile[r]) for r in order if tile[r] < extents[r]) for order in orders})
+
+    def candidates(self, number: int, around: Loops, loops: Loops) -> Iterator[Candidate]:
+        """Depth of every cut, sliding and single buffers, that fit."""
+        stage = self.chain[number]
+        options = [list(self._options(hop, around, loops)) for hop in stage.hops]
+        for chosen in product(*options):
+            yield from self._fitting(stage, loops, chosen, around)
 
     def _options(self, hop: Hop, around: Loops, loops: Loops) -> Iterator[tuple[int, bool, Moved]]:
         for depth in range(len(loops) + 1):
             yield depth, False, self.walk.moved(hop, (*around, *loops[:depth]))
             if depth and loops[depth - 1][0] in hop.operand.slides:
                 yield depth, True, self.walk.moved(hop, (*around, *loops[:depth]), slides=True)
+        for outside in range(1, len(around) + 1):
+            if around[-outside][0] in hop.operand.ranks:
+                return
+            yield -outside, False, self.walk.moved(hop, around[:-outside])
 
     def _fitting(
         self, stage: Stage, loops: Loops, chosen: Sequence[tuple[int, bool, Moved]], around: Loops
@@ -210,11 +218,11 @@ class Enumeration:
         extents = dict(self.walk.einsum.sizes) | dict(around)
         best: float | None = None
         for tile in self.tilings(number, extents):
-            loops = tuple((r, t) for r, t in tile.items() if t < extents[r])
-            inside = self.least_joules(number + 1, (*around, *loops))
-            here = min((c.joules for c in self.candidates(number, around, tile)), default=None)
-            if inside is not None and here is not None and (best is None or here + inside < best):
-                best = here + inside
+            for loops in self.orders(number, around, tile):
+                inside = self.least_joules(number + 1, (*around, *loops))
+                here = min((c.joules for c in self.candidates(number, around, loops)), default=None)
+                if inside is not None and here is not None and (best is None or here + inside < best):
+                    best = here + inside
         return best
 
     # Latency: by the mapper's own estimate
@@ -226,9 +234,10 @@ class Enumeration:
             return
         extents = dict(self.walk.einsum.sizes) | dict(around)
         for tile in self.tilings(number, extents):
-            for candidate in self.candidates(number, around, tile):
-                for rest in self.nests(number + 1, (*around, *candidate.level.loops)):
-                    yield (candidate, *rest)
+            for loops in self.orders(number, around, tile):
+                for candidate in self.candidates(number, around, loops):
+                    for rest in self.nests(number + 1, (*around, *loops)):
+                        yield (candidate, *rest)
 
     def least_cycles(self, equal: float) -> tuple[float, float]:
         """The least cycles that `Stage.work` gives any choice, and the least joules up to `equal` times as many."""
