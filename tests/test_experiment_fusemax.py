@@ -6,10 +6,11 @@ import pytest
 
 from accelsim import simulate
 from accelsim.arch.loader import load_spec
-from accelsim.experiments.fusemax.cascade import MODELS, one_pass
+from accelsim.experiments.fusemax.cascade import BATCH, MODELS, one_pass
+from accelsim.experiments.fusemax.closed_forms import latency_s, traffic_bytes
 from accelsim.experiments.fusemax.ladder import run
 from accelsim.experiments.fusemax.mappings import fused
-from accelsim.experiments.loader import data_path, load_experiment
+from accelsim.experiments.loader import data_path, load_experiment, table
 
 PACKAGE = "accelsim.experiments.fusemax"
 BERT = MODELS[0]
@@ -17,8 +18,19 @@ BERT = MODELS[0]
 
 def test_every_row_with_a_tolerance_is_within_it() -> None:
     rows = load_experiment("fusemax").run().rows
-    assert len(rows) > 100
+    assert len(rows) > 350
     assert [r.where for r in rows if r.ok is False] == []
+
+
+def test_closed_forms_agree_with_every_printed_figure() -> None:
+    models = {m.name: m for m in MODELS}
+    spills = {(r["model"], r["tokens"]): float(r["spilled_fraction"]) for r in table(PACKAGE, "flat_spill.csv")}
+    for r in table(PACKAGE, "attention.csv"):
+        design, model, tokens = r["design"], models[r["model"]], 1024 * int(r["tokens"].removesuffix("K"))
+        assert latency_s(design, model, tokens) == pytest.approx(float(r["latency_s"]), rel=5e-7)
+        spilled = spills[model.name, r["tokens"]] if design == "flat" else 0.0
+        moved = traffic_bytes(design, model, tokens) + 7 * spilled * BATCH * model.heads * tokens**2 * 2
+        assert moved == pytest.approx(float(r["dram_bytes"]), rel=5e-6)
 
 
 @pytest.mark.parametrize("tokens", [1024, 1 << 20])

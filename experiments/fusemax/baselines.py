@@ -58,15 +58,15 @@ def flat_off_chip(workload: str, tokens: int, side: int, capacity: int, block: i
 
     For `cascade.three_stages`, whose products and softmax work on different blocks at a time.
     """
-    heads = [("b", 1), ("h", 1)]
-    products = [*heads, ("p", block), ("m", side), ("p", side)]
+    outer = [("b", 1), ("h", 1), ("p", block)]
+    at = inside(outer)
     rows = _rows_at_once(tokens, side, capacity, 8)
     steps = Pipe((_op("GM"), _op("SN"), _op("SD"), _op("A")), (2, 1, 1))
-    root = Par((nest(products, _op("QK")), nest([*heads, ("p", rows)], steps), nest(products, _op("AV"))))
-    at: dict[int, list[Position]] = {n: [(n, *(BODY,) * d) for d in range(6)] for n in range(3)}
+    root = nest(outer, Par((Loop("m", side, _op("QK")), Loop("p", rows, steps), Loop("m", side, _op("AV")))))
+    first, second, third = ((*at, n, BODY) for n in range(3))
     moves = (
-        load("Q", at[0][3]), load("K", at[0][4]), store("QK", at[0][5]),
-        load("scores", at[1][3]), store("A", (*at[1][3], 3), (1,)),
-        load("weights", at[2][5]), load("V", at[2][4]), store("AV", at[2][3]),
+        load("Q", (*at, 0)), load("K", first), store("QK", first),
+        load("scores", second), store("A", (*second, 3), (*at, 1)),
+        load("weights", third), load("V", third), store("AV", (*at, 2)),
     )  # fmt: skip
     return MappingValue(workload, "flat", root, homes("Q", "K", "QK", "scores", "A", "weights", "V", "AV"), moves)

@@ -1,4 +1,4 @@
-"""Closed forms of the published latencies and traffic, for models and lengths whose printed figures are not in the table.
+"""Closed forms of the published latencies and traffic, for the models and lengths that have no printed figures here.
 
 From the artifact of MICRO 2024; they agree with every printed figure of the table (a test says so). They are here to
 compare with, and nothing else uses them.

@@ -45,9 +45,7 @@ def rows() -> Iterator[Row]:
                 yield from _ladder(design, model, length, known, spilled)
 
 
-def _ladder(
-    design: str, model: Model, length: str, printed: Mapping[str, str] | None, spilled: float
-) -> Iterator[Row]:
+def _ladder(design: str, model: Model, length: str, printed: Mapping[str, str] | None, spilled: float) -> Iterator[Row]:
     """Latency and traffic of a design; `spilled` is the part of the scores that does not stay."""
     where, tokens = f"{design}, {model.name}, {length}", tokens_of(length)
     if design == "flat" and model.head_size > 64 and length == "64K":

@@ -71,9 +71,7 @@ def _baseline(design: str, model: Model, tokens: int, arch: Architecture) -> tup
     return three_passes(model, tokens, text=THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
 
 
-def _one_pass(
-    design: str, model: Model, tokens: int, arch: Architecture, blocks: int
-) -> tuple[Workload, MappingValue]:
+def _one_pass(design: str, model: Model, tokens: int, arch: Architecture, blocks: int) -> tuple[Workload, MappingValue]:
     side, capacity = side_and_capacity(arch)
     work = one_pass(model, tokens, block=side)
     words = 2 * model.head_size + (514 if design == "cascade" else 2)  # of a resident query, as published
