@@ -17,7 +17,7 @@ from accelsim.arch.loader import loads_architecture
 from accelsim.cli.app import app
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Workload
-from accelsim.mappers.ilp import machine
+from accelsim.mappers.ilp import mapper
 from accelsim.mappers.ilp.choices import Candidate, Choice, ChoiceProblem, Decision, Touch, decide
 from accelsim.mappers.ilp.machine import ResidentNetwork
 from accelsim.mappers.ilp.mapper import map_workload, plan_workload
@@ -112,10 +112,9 @@ def test_order(small: Workload) -> None:
     rates = 0.0, 1.0
     given, *others = reordered(small, 24 * 1024)
     assert given is small and others
-    options = SolverOptions()
-    values = [ResidentNetwork(w, arch, "energy", Constraints(), options, rates).model_value for w in (given, *others)]
+    values = [ResidentNetwork(w, arch, "energy", Constraints(), decide, rates).model_value for w in (given, *others)]
     assert min(values) < values[0]
-    plan = plan_workload(small, arch, objective="energy", options=options)
+    plan = plan_workload(small, arch, objective="energy", options=SolverOptions())
     assert plan.value == min(values)
 
 
@@ -230,7 +229,7 @@ def _check_addresses(problem: ChoiceProblem, found: Decision) -> None:
         spans = sorted(
             (a, a + problem.candidates[x.tensor].nbytes)
             for x, a in zip(found.intervals, found.addresses, strict=True)
-            if x.first <= step <= x.last
+            if a is not None and x.first <= step <= x.last
         )
         assert all(low >= reach for (_, reach), (low, _) in pairwise(spans))
         assert all(low >= 0 and high <= problem.capacity for low, high in spans)
@@ -264,10 +263,10 @@ def test_missing_solver(small: Workload, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_interrupted(small: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C before anything is decided: the tile mapper's Mapping with its gap, and not called complete."""
 
-    def stop(*_: object) -> Decision:
+    def stop(problem: ChoiceProblem, options: SolverOptions) -> Decision:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(machine, "decide", stop)
+    monkeypatch.setattr(mapper, "decide", stop)
     mapping = map_workload(small, npu("24 KiB"))
     assert mapping.claim is not None and not mapping.claim.complete
     assert mapping.claim.gap == pytest.approx(1 - mapping.claim.bound / mapping.claim.value)

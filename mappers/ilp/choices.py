@@ -10,12 +10,12 @@ that need not have their tensors in the memory, so that every memory in which th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from .packing import Buffer, pack
-from .solver import DEFAULT, Program, Solution, SolverOptions, solve
+from .solver import DEFAULT, NO_SOLVER, Program, Solution, SolverOptions, solve
 
 SLACKS = (0, 1, 2, 4, 7, 11, 16, 24, 35, 50, 75, 100)
 """Percent of the memory that is given up, one after the other, until everything has an address."""
@@ -96,15 +96,15 @@ class Decision:
     Attributes:
         picks: by step, the number of its choice.
         intervals: what lies in the memory when, by tensor and step.
-        addresses: of the intervals.
+        addresses: of the intervals; None where fragmentation is left out.
         stores: (tensor, step) that are stored whole behind a step.
-        room_at: by step, (address, bytes) of the largest hole that is left.
+        room_at: by step, bytes of the largest hole that is left.
         value: what it costs; `bound`: no decision costs less; `proven`: the two are one, up to the gap allowed.
     """
 
     picks: tuple[int, ...]
     intervals: tuple[Interval, ...]
-    addresses: tuple[int, ...]
+    addresses: tuple[int | None, ...]
     stores: tuple[tuple[str, int], ...]
     room_at: tuple[int, ...]
     value: float
@@ -132,15 +132,33 @@ def decide(problem: ChoiceProblem, options: SolverOptions = DEFAULT) -> Decision
         if addresses is not None:
             break
     assert addresses is not None  # with nothing resident there is nothing to place
-    stores = _stores(problem, picks, kept)
-    value = _value(problem, picks, intervals, stores)
-    bound = min(bound, value)
+    found = decision_of(problem, picks, kept, dict(zip(intervals, addresses, strict=True)))
+    bound = min(bound, found.value)
     proven = solution.chosen is not None and not solution.interrupted and not number
-    proven = proven and value - bound <= (options.gap + ROUNDING) * abs(value)
+    proven = proven and found.value - bound <= (options.gap + ROUNDING) * abs(found.value)
+    return replace(found, bound=bound, proven=proven, solver=solution.solver, interrupted=solution.interrupted)
+
+
+def decision_of(
+    problem: ChoiceProblem,
+    picks: Sequence[int],
+    kept: Collection[tuple[str, int]],
+    addresses: Mapping[Interval, int] | None,
+) -> Decision:
+    """What follows from a choice per step and the gaps, (tensor, number), over which tensors are kept.
+
+    Args:
+        problem: what is decided.
+        picks: number of the choice, by step.
+        kept: gaps between two uses at which the tensor is resident.
+        addresses: of all intervals; None where fragmentation is left out.
+    """
+    intervals, stores = _intervals(problem, picks, kept), _stores(problem, picks, kept)
+    places = tuple(addresses[x] if addresses is not None else None for x in intervals)
+    value = _value(problem, picks, intervals, stores)
     return Decision(
-        picks, intervals, addresses, stores, _holes(problem, intervals, addresses), value, bound,
-        proven, solution.solver, solution.interrupted,
-    )  # fmt: skip
+        tuple(picks), intervals, places, stores, _holes(problem, intervals, places), value, 0.0, False, NO_SOLVER
+    )
 
 
 @dataclass
@@ -246,7 +264,7 @@ def _nothing(choices: Sequence[Choice]) -> int:
     return min((i for i, c in enumerate(choices) if not c.resident), key=lambda i: (choices[i].cost, i))
 
 
-def _intervals(problem: ChoiceProblem, picks: Sequence[int], kept: frozenset[tuple[str, int]]) -> tuple[Interval, ...]:
+def _intervals(problem: ChoiceProblem, picks: Sequence[int], kept: Collection[tuple[str, int]]) -> tuple[Interval, ...]:
     found: list[Interval] = []
     for tensor in problem.candidates.values():
         for number, touch in enumerate(tensor.touches):
@@ -260,7 +278,7 @@ def _intervals(problem: ChoiceProblem, picks: Sequence[int], kept: frozenset[tup
 
 
 def _stores(
-    problem: ChoiceProblem, picks: Sequence[int], kept: frozenset[tuple[str, int]]
+    problem: ChoiceProblem, picks: Sequence[int], kept: Collection[tuple[str, int]]
 ) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
     for tensor in problem.candidates.values():
@@ -296,17 +314,17 @@ def _addresses(problem: ChoiceProblem, picks: Sequence[int], intervals: Sequence
     return None if found is None else tuple(found.get(str(i), 0) for i in range(len(intervals)))
 
 
-def _holes(problem: ChoiceProblem, intervals: Sequence[Interval], addresses: Sequence[int]) -> tuple[int, ...]:
-    """The largest hole at every step."""
+def _holes(problem: ChoiceProblem, intervals: Sequence[Interval], addresses: Sequence[int | None]) -> tuple[int, ...]:
+    """The largest hole at every step; what is free, where fragmentation is left out."""
     found = []
     for step in range(len(problem.choices)):
-        taken = sorted(
-            (address, address + problem.candidates[x.tensor].nbytes)
-            for x, address in zip(intervals, addresses, strict=True)
-            if x.first <= step <= x.last
-        )
+        live = [(a, problem.candidates[x.tensor].nbytes) for x, a in zip(intervals, addresses, strict=True)
+                if x.first <= step <= x.last]  # fmt: skip
+        if any(address is None for address, _ in live):
+            found.append(problem.capacity - sum(nbytes for _, nbytes in live))
+            continue
         reach = largest = 0
-        for low, high in taken:
-            largest, reach = max(largest, low - reach), max(reach, high)
+        for address, nbytes in sorted((a, n) for a, n in live if a is not None):
+            largest, reach = max(largest, address - reach), max(reach, address + nbytes)
         found.append(max(largest, problem.capacity - reach))
     return tuple(found)

@@ -7,7 +7,7 @@ by scope; Repeats and what crosses them end a run of Einsums that is decided tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -24,8 +24,8 @@ from ..tile.nest import Shortfall
 from ..tile.network import Child, Network, Path
 from ..tile.search import Plan
 from ..tile.tiers import streams
-from .choices import Candidate, Choice, ChoiceProblem, Decision, Touch, decide
-from .solver import NO_SOLVER, SolverOptions
+from .choices import Candidate, Choice, ChoiceProblem, Decision, Touch
+from .solver import NO_SOLVER
 
 SHARES = (1.0, 0.5, 0.25, 0.125)
 """Shares of what resident tensors leave of the buffer that nests are searched for; the smallest nest that fits, too."""
@@ -43,7 +43,7 @@ class Held:
     tensor: str
     first: int
     last: int
-    address: int
+    address: int | None
     load: bool
 
 
@@ -56,6 +56,10 @@ class Run:
     end: int
 
 
+Decider = Callable[[ChoiceProblem], Decision]
+"""Decides how the Einsums of a run are done and what lies in the buffer between them."""
+
+
 class ResidentNetwork(Network):
     """The tile mapper's nests around tensors that lie in the buffer when a decision says so."""
 
@@ -65,10 +69,10 @@ class ResidentNetwork(Network):
         arch: Architecture,
         objective: str,
         constraints: Constraints,
-        options: SolverOptions,
+        decider: Decider,
         rates: tuple[float, float],
     ) -> None:
-        self.options = options
+        self.decider = decider
         self.rates = rates
         """What a cycle and a joule cost."""
         self.held: dict[Path, list[Held]] = {}
@@ -81,10 +85,21 @@ class ResidentNetwork(Network):
         refused |= self._elsewhere() | self.tiers.streamed
         for run in self._runs():
             problem, plans = self._problem(run, refused)
-            decision = decide(problem, self.options)
+            decision = self.decider(problem)
             self.decisions[run] = decision
             self._take(run, problem, plans, decision)
+        self._check_kept(dict.fromkeys(self._always_resident(), 0))
         return {}
+
+    def _always_resident(self) -> list[str]:
+        """Tensors that are in the buffer alone."""
+        return [
+            name
+            for name, life in self.flow.lives.items()
+            if life.scope in self.stored
+            and not (life.made_before or life.carried or life.tensor.role is Role.OUTPUT)
+            and not self._off_chip(life.scope, name, life)
+        ]
 
     def _runs(self) -> Iterator[Run]:
         for scope in self.flow.scopes.values():

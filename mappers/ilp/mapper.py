@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import inf
 
 from ...arch.architecture import Architecture
-from ...errors import AccelsimError, DoesNotFit
+from ...errors import AccelsimError, ConstraintError, DoesNotFit
 from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..tile.network import Network
-from .machine import ResidentNetwork
+from .choices import decide
+from .machine import Decider, ResidentNetwork
 from .reorder import reordered
 from .solver import SolverOptions
 
@@ -74,7 +76,7 @@ class MachinePlan:
             of those tried. Not to be mixed with the machine bound of the Claim.
         proven: they are one, up to the gap that the options allow, and everything had an address at once.
         solver: who found it.
-        residency: whose: ``ilp``, or ``tile`` where the tile mapper's own Mapping ran faster.
+        residency: who chose it; ``tile`` where the tile mapper's own Mapping was better.
     """
 
     mapping: Mapping
@@ -106,19 +108,19 @@ def plan_workload(
     started = time.perf_counter()
     fixed = constraints or Constraints()
     options = replace(options, seed=seed)
-    try:
-        simple = Network(workload, arch, objective, fixed)
-    except DoesNotFit:
-        ResidentNetwork(workload, arch, objective, fixed, options, (1.0, 1.0))  # says where, and of what
-        raise
+    decider = partial(decide, options=options)
+    simple = _simple(workload, arch, objective, fixed, decider)
     mapping = simple.mapping()
-    found = [_Built(mapping, simple, _cycles(mapping, workload, arch))]
+    found = [Built(mapping, simple, cycles_of(mapping, workload, arch))]
     least: ResidentNetwork | None = None
     interrupted = False
-    rates, capacity = _rates(simple, objective), arch.memories[simple.buffer].capacity if simple.buffer else 0
+    rates, capacity = rates_about(simple, objective), arch.memories[simple.buffer].capacity if simple.buffer else 0
     try:
         for ordered in reordered(workload, capacity):
-            network = ResidentNetwork(ordered, arch, objective, fixed, options, rates)
+            try:
+                network = ResidentNetwork(ordered, arch, objective, fixed, decider, rates)
+            except ConstraintError:
+                continue  # the tile mapper has kept to it
             if least is None or network.model_value < least.model_value:
                 least = network
             interrupted = any(d.interrupted for d in network.decisions.values())
@@ -128,22 +130,41 @@ def plan_workload(
         interrupted = True
     if least is not None:
         mapping = least.mapping()
-        found.append(_Built(mapping, least, _cycles(mapping, workload, arch)))
-    best = min(reversed(found), key=lambda b: _objective(b, objective, arch))
-    return _plan(best, workload, arch, objective, options, interrupted, started)
+        found.append(Built(mapping, least, cycles_of(mapping, workload, arch)))
+    best = min(reversed(found), key=lambda b: b.value(objective, arch))
+    finished = not interrupted and isinstance(best.network, ResidentNetwork) and best.network.proven
+    return machine_plan(best, workload, arch, objective, "ilp", seed=seed, finished=finished, started=started)
+
+
+def _simple(
+    workload: Workload, arch: Architecture, objective: str, constraints: Constraints, decider: Decider
+) -> Network:
+    """The tile mapper's network. What does not fit is said by the other one, which knows of what."""
+    try:
+        return Network(workload, arch, objective, constraints)
+    except DoesNotFit:
+        ResidentNetwork(workload, arch, objective, constraints, decider, (1.0, 1.0))
+        raise
 
 
 @dataclass(frozen=True)
-class _Built:
+class Built:
     """A Mapping, the network that made it, and the cycles that its Program takes."""
 
     mapping: Mapping
     network: Network
     cycles: float
 
+    def value(self, objective: str, arch: Architecture) -> float:
+        """Of the objective: latency as it runs, energy as the model expects it."""
+        if objective == "latency":
+            return self.cycles
+        _, joules = self.network._expected(())
+        return joules if objective == "energy" else self.cycles / float(arch.clock) * joules
 
-def _rates(simple: Network, objective: str) -> tuple[float, float]:
-    """What a cycle and a joule cost; a product of energy and delay is taken as linear about the simple mapping's."""
+
+def rates_about(simple: Network, objective: str) -> tuple[float, float]:
+    """What a cycle and a joule cost; a product of energy and delay is taken as linear about a network's."""
     if objective == "latency":
         return 1.0, 0.0
     if objective == "energy":
@@ -152,7 +173,7 @@ def _rates(simple: Network, objective: str) -> tuple[float, float]:
     return joules, cycles
 
 
-def _cycles(mapping: Mapping, workload: Workload, arch: Architecture) -> float:
+def cycles_of(mapping: Mapping, workload: Workload, arch: Architecture) -> float:
     """Cycles of the machine's clock that the Program of a Mapping takes."""
     from ...engine import compiled
     from ...lowering import lower
@@ -161,40 +182,37 @@ def _cycles(mapping: Mapping, workload: Workload, arch: Architecture) -> float:
     return float(compiled.run(program).finish * Fraction(arch.clock) / program.tick_hz)
 
 
-def _objective(built: _Built, objective: str, arch: Architecture) -> float:
-    if objective == "latency":
-        return built.cycles
-    _, joules = built.network._expected(())
-    return joules if objective == "energy" else built.cycles / float(arch.clock) * joules
-
-
-def _plan(
-    built: _Built,
+def machine_plan(
+    built: Built,
     workload: Workload,
     arch: Architecture,
     objective: str,
-    options: SolverOptions,
-    interrupted: bool,
+    mapper: str,
+    *,
+    seed: int,
+    finished: bool,
     started: float,
 ) -> MachinePlan:
-    """The result, its traffic recounted by the replay."""
-    network, value = built.network, _objective(built, objective, arch)
+    """The result with its Claim, its traffic recounted by the replay.
+
+    Raises:
+        AccelsimError: the replay counts other bytes.
+    """
+    network, value = built.network, built.value(objective, arch)
     least = _least(workload, arch, objective)
-    mine = network if isinstance(network, ResidentNetwork) else None
-    complete = not interrupted and mine is not None and mine.proven
-    complete = complete and all(plan.complete for plan in network.plans.values())
+    complete = finished and all(plan.complete for plan in network.plans.values())
     gap = (value - least) / value if value else 0.0
-    claim = Claim(objective, value, least, gap, options.seed, time.perf_counter() - started, complete, mapper="ilp")
+    claim = Claim(objective, value, least, gap, seed, time.perf_counter() - started, complete, mapper=mapper)
     mapping = replace(built.mapping, claim=claim)
     counted = replay(mapping, workload, arch).traffic_bytes
     moved = sum(counted.get((network.near, direction), 0) for direction in ("read", "write"))
-    if mine is None:
+    if not isinstance(network, ResidentNetwork):
         return MachinePlan(mapping, moved, 0, built.cycles, value, least, complete, "", "tile")
-    traffic, far = mine.traffic_bytes()
+    traffic, far = network.traffic_bytes()
     if traffic + far != moved:
         raise AccelsimError(f"the plan moves {traffic + far:,} bytes and its replay {moved:,}, please report it")
     return MachinePlan(
-        mapping, traffic, far, built.cycles, mine.model_value, mine.model_bound, complete, mine.solver, "ilp"
+        mapping, traffic, far, built.cycles, network.model_value, network.model_bound, complete, network.solver, mapper
     )
 
 
