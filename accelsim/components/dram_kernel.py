@@ -33,44 +33,43 @@ commands have a bus each; whether only one of reads and writes is chosen from at
 OPEN, CLOSED, ADAPTIVE = 0, 1, 2
 FINISH, HITS, ACTS, PRES, REFS, LATENCY, READS, WRITES, LOGGED, ACTIVE_TIME = range(10)
 """Words of a result."""
-CMD_ACT, CMD_PRE, CMD_RD, CMD_WR, CMD_PREA, CMD_REF = range(6)
+CMD_ACT, CMD_PRE, CMD_RD, CMD_WR, CMD_PREA, CMD_REF, CMD_EITHER = range(7)
 NEVER = 2**62
 
 _jit = stamped(Path(__file__))
 
 
-class Banks(NamedTuple):
-    """State of a channel: by bank, by bank group, by pseudo-channel, of its queues. Times are the first allowed."""
+(
+    OPEN_ROW, ACT_OK, RD_OK, WR_OK, PRE_OK, HITS_ROW, LAST_ROW, SHUT, QUEUED, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL,
+    WR_HEAD, WR_TAIL, READY, NEXT, PLACE, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
+    FAW_2, FAW_3, FAW_AT,
+) = range(29)  # fmt: skip
+"""Rows of the state of a channel: by bank up to PLACE, then by bank group, then by pseudo-channel. Times are the first
+allowed. READY, NEXT and PLACE are the next command of a bank by itself: when, which, for which entry of its queue."""
+_NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
+"""Rows that begin as -1: none."""
 
-    open_row: IntArray
-    act_ok: IntArray
-    rd_ok: IntArray
-    wr_ok: IntArray
-    pre_ok: IntArray
-    hits: IntArray
-    last_row: IntArray
-    shut: IntArray
-    queued: IntArray
-    first_rd: IntArray
-    first_wr: IntArray
-    rd_head: IntArray
-    rd_tail: IntArray
-    wr_head: IntArray
-    wr_tail: IntArray
-    group_rd: IntArray
-    group_wr: IntArray
-    group_act: IntArray
-    pseudo_rd: IntArray
-    pseudo_wr: IntArray
-    pseudo_act: IntArray
-    faw: IntArray
-    entry: IntArray
+
+class Work(NamedTuple):
+    """What a channel works in.
+
+    Attributes:
+        state: [row of the state, bank].
+        queue: [bank, entry] requests in the order in which they came.
+        link: [request] the next one of the same kind and bank that waits for the bank's queue.
+        returned: [read] when the answers came, in the order of the commands.
+        drain: writes left to drain, reads and writes that wait for the banks' queues, reads and writes in these.
+        bus: when the row bus and the column bus are free.
+        found: time, kind and bank of the next command, place in the bank's queue, its rank and age.
+    """
+
+    state: IntArray
+    queue: IntArray
     link: IntArray
     returned: IntArray
-
-
-_NONE = {"open_row", "last_row", "first_rd", "first_wr", "rd_head", "rd_tail", "wr_head", "wr_tail"}
-"""Words by bank that begin as -1: none."""
+    drain: IntArray
+    bus: IntArray
+    found: IntArray
 
 
 class Log(NamedTuple):
@@ -82,19 +81,16 @@ class Log(NamedTuple):
     row: IntArray
 
 
-def fresh(requests: int, policy: IntArray) -> Banks:
-    """The state of a channel with nothing open and nothing queued."""
-    pseudo, groups, per_group = (int(x) for x in policy[:3])
-    banks, depth = pseudo * groups * per_group, int(policy[BANK_QUEUE])
-
-    def words(n: int, value: int = 0) -> IntArray:
-        return np.full(n, value, np.int64)
-
-    by_bank = [words(banks, -1 if name in _NONE else 0) for name in Banks._fields[:15]]
-    by_group = [words(pseudo * groups) for _ in range(3)]
-    by_pseudo = [words(pseudo) for _ in range(3)]
-    rest = [words(pseudo * 5, -NEVER), words(banks * depth), words(requests, -1), words(requests)]
-    return Banks(*by_bank, *by_group, *by_pseudo, *rest)
+def fresh(requests: int, policy: IntArray) -> Work:
+    """A channel with nothing open and nothing queued."""
+    banks = int(policy[PSEUDO] * policy[GROUPS] * policy[BANKS])
+    state = np.zeros((FAW_AT + 1, banks), np.int64)
+    state[list(_NONE)] = -1
+    state[READY] = NEVER
+    state[FAW_0 : FAW_3 + 1] = -NEVER
+    queue = np.zeros((banks, int(policy[BANK_QUEUE])), np.int64)
+    few = [np.zeros(n, np.int64) for n in (5, 2, 6)]
+    return Work(state, queue, np.full(requests, -1, np.int64), np.zeros(requests, np.int64), *few)
 
 
 @_jit
@@ -109,90 +105,105 @@ def _record(log: Log, out: IntArray, time: int, kind: int, bank: int, row: int) 
 
 
 @_jit
-def _find_hits(s: Banks, row: IntArray, write: NDArray[np.uint8], depth: int, b: int) -> None:
+def _look(s: IntArray, q: IntArray, cap: int, b: int) -> None:
+    """Work out the next command of a bank by itself."""
+    if s[QUEUED, b] == 0:
+        s[READY, b] = NEVER
+        return
+    rd, wr = s[FIRST_RD, b], s[FIRST_WR, b]
+    s[PLACE, b] = 0
+    if s[OPEN_ROW, b] < 0:
+        s[NEXT, b] = CMD_ACT
+        s[READY, b] = s[ACT_OK, b]
+    elif (rd < 0 and wr < 0) or (cap > 0 and s[HITS_ROW, b] >= cap and rd != 0 and wr != 0):
+        s[NEXT, b] = CMD_PRE
+        s[READY, b] = s[PRE_OK, b]
+    elif rd >= 0 and wr >= 0:
+        s[NEXT, b] = CMD_EITHER
+        s[READY, b] = min(s[RD_OK, b], s[WR_OK, b])
+    elif rd >= 0:
+        s[NEXT, b] = CMD_RD
+        s[READY, b] = s[RD_OK, b]
+        s[PLACE, b] = rd
+    else:
+        s[NEXT, b] = CMD_WR
+        s[READY, b] = s[WR_OK, b]
+        s[PLACE, b] = wr
+
+
+@_jit
+def _find_hits(s: IntArray, q: IntArray, row: IntArray, write: NDArray[np.uint8], b: int) -> None:
     """Look again for the first read and the first write in the bank's queue that hit its open row."""
-    s.first_rd[b] = -1
-    s.first_wr[b] = -1
-    wanted = s.open_row[b]
+    s[FIRST_RD, b] = -1
+    s[FIRST_WR, b] = -1
+    wanted = s[OPEN_ROW, b]
     if wanted < 0:
         return
-    for i in range(s.queued[b]):
-        request = s.entry[b * depth + i]
+    for i in range(s[QUEUED, b]):
+        request = q[b, i]
         if row[request] == wanted:
             if write[request]:
-                if s.first_wr[b] < 0:
-                    s.first_wr[b] = i
-            elif s.first_rd[b] < 0:
-                s.first_rd[b] = i
-            if s.first_rd[b] >= 0 and s.first_wr[b] >= 0:
+                if s[FIRST_WR, b] < 0:
+                    s[FIRST_WR, b] = i
+            elif s[FIRST_RD, b] < 0:
+                s[FIRST_RD, b] = i
+            if s[FIRST_RD, b] >= 0 and s[FIRST_WR, b] >= 0:
                 return
 
 
 @_jit
-def _enqueue(s: Banks, row: IntArray, write: NDArray[np.uint8], depth: int, b: int, request: int) -> None:
-    n = s.queued[b]
-    s.entry[b * depth + n] = request
-    s.queued[b] = n + 1
-    if row[request] == s.open_row[b]:
-        if write[request]:
-            if s.first_wr[b] < 0:
-                s.first_wr[b] = n
-        elif s.first_rd[b] < 0:
-            s.first_rd[b] = n
-
-
-@_jit
-def _refill(s: Banks, row: IntArray, write: NDArray[np.uint8], depth: int, b: int, drain: IntArray) -> None:
-    """Move waiting requests of the class that is served into the bank's queue. `drain`: writes left to drain, reads
-    waiting, writes waiting, reads in banks, writes in banks."""
-    while s.queued[b] < depth:
+def _refill(
+    s: IntArray, q: IntArray, link: IntArray, row: IntArray, write: NDArray[np.uint8], b: int, drain: IntArray
+) -> None:
+    """Move waiting requests of the kind that is served into the bank's queue."""
+    while s[QUEUED, b] < q.shape[1]:
         if drain[0] > 0:
-            request = s.wr_head[b]
+            request = s[WR_HEAD, b]
             if request < 0:
                 return
-            s.wr_head[b] = s.link[request]
+            s[WR_HEAD, b] = link[request]
             drain[0] -= 1
             drain[2] -= 1
             drain[4] += 1
         else:
-            request = s.rd_head[b]
+            request = s[RD_HEAD, b]
             if request < 0:
                 return
-            s.rd_head[b] = s.link[request]
+            s[RD_HEAD, b] = link[request]
             drain[1] -= 1
             drain[3] += 1
-        _enqueue(s, row, write, depth, b, request)
+        n = s[QUEUED, b]
+        q[b, n] = request
+        s[QUEUED, b] = n + 1
+        if row[request] == s[OPEN_ROW, b]:
+            first = FIRST_WR if write[request] else FIRST_RD
+            if s[first, b] < 0:
+                s[first, b] = n
 
 
 @_jit
-def _recall(s: Banks, write: NDArray[np.uint8], depth: int, drain: IntArray) -> None:
+def _recall(s: IntArray, q: IntArray, link: IntArray, write: NDArray[np.uint8], drain: IntArray) -> None:
     """Put what the banks' queues hold back at the head of the queues before them."""
-    for b in range(s.open_row.shape[0]):
-        for i in range(s.queued[b] - 1, -1, -1):
-            request = s.entry[b * depth + i]
-            if write[request]:
-                s.link[request] = s.wr_head[b]
-                if s.wr_head[b] < 0:
-                    s.wr_tail[b] = request
-                s.wr_head[b] = request
-                drain[2] += 1
-                drain[4] -= 1
-            else:
-                s.link[request] = s.rd_head[b]
-                if s.rd_head[b] < 0:
-                    s.rd_tail[b] = request
-                s.rd_head[b] = request
-                drain[1] += 1
-                drain[3] -= 1
-        s.queued[b] = 0
-        s.first_rd[b] = -1
-        s.first_wr[b] = -1
+    for b in range(s.shape[1]):
+        for i in range(s[QUEUED, b] - 1, -1, -1):
+            request = q[b, i]
+            head, tail, kind = (WR_HEAD, WR_TAIL, 1) if write[request] else (RD_HEAD, RD_TAIL, 0)
+            link[request] = s[head, b]
+            if s[head, b] < 0:
+                s[tail, b] = request
+            s[head, b] = request
+            drain[1 + kind] += 1
+            drain[3 + kind] -= 1
+        s[QUEUED, b] = 0
+        s[FIRST_RD, b] = -1
+        s[FIRST_WR, b] = -1
 
 
 @_jit
 def _drain(
-    s: Banks, row: IntArray, write: NDArray[np.uint8], p: IntArray, drain: IntArray, draining: bool, last: bool
-) -> bool:
+    s: IntArray, q: IntArray, link: IntArray, row: IntArray, write: NDArray[np.uint8], p: IntArray, drain: IntArray,
+    draining: bool, last: bool,
+) -> bool:  # fmt: skip
     """Begin or end draining writes where that is due. Returns whether the banks' queues changed.
 
     Apart, draining ends when few enough writes are left anywhere, else when those that waited are in the banks.
@@ -202,7 +213,7 @@ def _drain(
         idle = drain[1] + drain[3] == 0
         if drain[2] >= p[DRAIN_HIGH] or (idle and (last or drain[2] * 2 >= p[DRAIN_HIGH])):
             if p[APART]:
-                _recall(s, write, p[BANK_QUEUE], drain)
+                _recall(s, q, link, write, drain)
                 drain[0] = NEVER
             else:
                 drain[0] = max(1, drain[2] - (0 if idle else p[DRAIN_LOW]))
@@ -210,150 +221,195 @@ def _drain(
     elif drain[0] > 0 and p[APART]:
         low = p[DRAIN_LOW] if drain[1] > 0 or not last else 0
         if drain[2] + drain[4] <= low:
-            _recall(s, write, p[BANK_QUEUE], drain)
+            _recall(s, q, link, write, drain)
             drain[0] = 0
             changed = True
     if changed:
-        for b in range(s.open_row.shape[0]):
-            _refill(s, row, write, p[BANK_QUEUE], b, drain)
+        for b in range(s.shape[1]):
+            _refill(s, q, link, row, write, b, drain)
+            _look(s, q, p[HIT_CAP], b)
     return changed
 
 
 @_jit
-def _close(s: Banks, t: IntArray, b: int, at: int) -> None:
-    s.last_row[b] = s.open_row[b]
-    s.open_row[b] = -1
-    s.first_rd[b] = -1
-    s.first_wr[b] = -1
-    s.act_ok[b] = max(s.act_ok[b], at + t[RP])
+def _close(s: IntArray, t: IntArray, b: int, at: int) -> None:
+    s[LAST_ROW, b] = s[OPEN_ROW, b]
+    s[OPEN_ROW, b] = -1
+    s[FIRST_RD, b] = -1
+    s[FIRST_WR, b] = -1
+    s[ACT_OK, b] = max(s[ACT_OK, b], at + t[RP])
 
 
 @_jit
-def _activate(s: Banks, t: IntArray, b: int, g: int, pc: int, at: int, row: int, groups: int) -> None:
-    if s.last_row[b] == row:
-        s.shut[b] = max(0, s.shut[b] - 1)
-    s.open_row[b] = row
-    s.hits[b] = 0
-    s.act_ok[b] = at + t[RC]
-    s.rd_ok[b] = at + t[RCD_RD]
-    s.wr_ok[b] = at + t[RCD_WR]
-    s.pre_ok[b] = at + t[RAS]
-    s.group_act[g] = max(s.group_act[g], at + t[RRD_L])
-    turn = s.faw[pc * 5 + 4] & 3 if s.faw[pc * 5 + 4] >= 0 else 0
-    s.faw[pc * 5 + turn] = at
+def _activate(s: IntArray, t: IntArray, b: int, g: int, pc: int, at: int, row: int) -> None:
+    if s[LAST_ROW, b] == row:
+        s[SHUT, b] = max(0, s[SHUT, b] - 1)
+    s[OPEN_ROW, b] = row
+    s[HITS_ROW, b] = 0
+    s[ACT_OK, b] = at + t[RC]
+    s[RD_OK, b] = at + t[RCD_RD]
+    s[WR_OK, b] = at + t[RCD_WR]
+    s[PRE_OK, b] = at + t[RAS]
+    s[GROUP_ACT, g] = max(s[GROUP_ACT, g], at + t[RRD_L])
+    turn = s[FAW_AT, pc]
+    s[FAW_0 + turn, pc] = at
     turn = (turn + 1) & 3
-    s.faw[pc * 5 + 4] = turn
-    s.pseudo_act[pc] = max(at + t[RRD_S], s.faw[pc * 5 + turn] + t[FAW] if t[FAW] > 0 else 0)
+    s[FAW_AT, pc] = turn
+    s[PSEUDO_ACT, pc] = max(at + t[RRD_S], s[FAW_0 + turn, pc] + t[FAW] if t[FAW] > 0 else 0)
 
 
 @_jit
-def _column(s: Banks, t: IntArray, b: int, g: int, pc: int, at: int, write: int) -> None:
+def _column(s: IntArray, t: IntArray, b: int, g: int, pc: int, at: int, write: int) -> None:
     short, long = max(t[CCD_S], t[BURST]), max(t[CCD_L], t[BURST])
     if write:
         end = at + t[CWL] + t[BURST]
-        s.group_wr[g] = at + long
-        s.pseudo_wr[pc] = at + short
-        s.group_rd[g] = max(s.group_rd[g], end + t[WTR_L])
-        s.pseudo_rd[pc] = end + t[WTR_S]
-        s.pre_ok[b] = max(s.pre_ok[b], end + t[WR])
+        s[GROUP_WR, g] = at + long
+        s[PSEUDO_WR, pc] = at + short
+        s[GROUP_RD, g] = max(s[GROUP_RD, g], end + t[WTR_L])
+        s[PSEUDO_RD, pc] = end + t[WTR_S]
+        s[PRE_OK, b] = max(s[PRE_OK, b], end + t[WR])
     else:
-        s.group_rd[g] = max(s.group_rd[g], at + long)
-        s.pseudo_rd[pc] = max(s.pseudo_rd[pc], at + short)
-        s.pseudo_wr[pc] = max(s.pseudo_wr[pc], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
-        s.pre_ok[b] = max(s.pre_ok[b], at + t[RTP])
+        s[GROUP_RD, g] = max(s[GROUP_RD, g], at + long)
+        s[PSEUDO_RD, pc] = max(s[PSEUDO_RD, pc], at + short)
+        s[PSEUDO_WR, pc] = max(s[PSEUDO_WR, pc], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
+        s[PRE_OK, b] = max(s[PRE_OK, b], at + t[RTP])
 
 
 @_jit
-def _refresh(s: Banks, t: IntArray, now: int, log: Log, out: IntArray) -> int:
+def _refresh(s: IntArray, q: IntArray, t: IntArray, p: IntArray, now: int, log: Log, out: IntArray) -> int:
     """Close every bank and refresh; return when."""
-    banks = s.open_row.shape[0]
+    banks = s.shape[1]
     close, any_open, ready = now, False, now
     for b in range(banks):
-        close = max(close, s.pre_ok[b])  # that of a bank which closes by itself may lie ahead
-        if s.open_row[b] >= 0:
+        close = max(close, s[PRE_OK, b])  # that of a bank which closes by itself may lie ahead
+        if s[OPEN_ROW, b] >= 0:
             any_open = True
         else:
-            ready = max(ready, s.act_ok[b])
+            ready = max(ready, s[ACT_OK, b])
     if any_open:
         for b in range(banks):
-            if s.open_row[b] >= 0:
+            if s[OPEN_ROW, b] >= 0:
                 _close(s, t, b, close)
         out[PRES] += 1
         _record(log, out, close, CMD_PREA, -1, -1)
         ready = max(ready, close + t[RP])
     for b in range(banks):
-        s.act_ok[b] = max(s.act_ok[b], ready + t[RFC])
+        s[ACT_OK, b] = max(s[ACT_OK, b], ready + t[RFC])
+        _look(s, q, p[HIT_CAP], b)
     out[REFS] += 1
     _record(log, out, ready, CMD_REF, -1, -1)
     return ready
 
 
 @_jit
-def _best(s: Banks, p: IntArray, depth: int, now: int, bus: IntArray, found: IntArray) -> None:
-    """The next command by FR-FCFS: the earliest. Of several, first a column command that keeps the data bus busy, then
-    an activation that the window of four or tRRD held up, then other column commands; then the oldest request.
-    `found`: its time, kind, bank, and place in the bank's queue. `bus`: when the row and the column bus are free."""
-    best, rank_best, age_best = NEVER, -1, NEVER
-    groups, per_group, cap = p[GROUPS], p[BANKS], p[HIT_CAP]
-    g = -1
-    for b in range(s.open_row.shape[0]):
-        if b % per_group == 0:
-            g += 1
-        if s.queued[b] == 0:
-            continue
-        pc = g // groups
-        place, rank = 0, 0
-        if s.open_row[b] < 0:
-            kind = CMD_ACT
-            at = max(max(s.act_ok[b], s.group_act[g]), max(s.pseudo_act[pc], bus[0]))
-        else:
-            rd, wr = s.first_rd[b], s.first_wr[b]
-            capped = cap > 0 and s.hits[b] >= cap and rd != 0 and wr != 0
-            if (rd < 0 and wr < 0) or capped:
-                kind = CMD_PRE
-                at = max(s.pre_ok[b], bus[0])
-            else:
-                at = NEVER
-                kind = CMD_RD
-                if rd >= 0:
-                    at = max(max(s.rd_ok[b], s.group_rd[g]), max(s.pseudo_rd[pc], bus[1]))
-                    at = max(at, now)
-                    place = rd
-                if wr >= 0:
-                    other = max(max(s.wr_ok[b], s.group_wr[g]), max(s.pseudo_wr[pc], bus[1]))
-                    other = max(other, now)
-                    if other < at or (other == at and wr < rd):
-                        at, kind, place = other, CMD_WR, wr
-        at = max(at, now)
-        if at > best:
-            continue
-        if kind == CMD_RD:
-            rank = 3 if at == s.pseudo_rd[pc] else 1
-        elif kind == CMD_WR:
-            rank = 3 if at == s.pseudo_wr[pc] else 1
-        elif kind == CMD_ACT and at == s.pseudo_act[pc]:
+def _offer(s: IntArray, q: IntArray, b: int, g: int, pc: int, now: int, bus: IntArray, found: IntArray) -> None:
+    """Take the next command of a bank if it goes before what was found, by FR-FCFS.
+
+    The earliest goes first. Of several, first a column command that keeps the data bus busy, then an activation that
+    the window of four or tRRD held up, then other column commands; then the oldest request.
+    """
+    at, kind, place, rank = max(s[READY, b], now), s[NEXT, b], s[PLACE, b], 0
+    if kind == CMD_ACT:
+        at = max(max(at, bus[0]), max(s[GROUP_ACT, g], s[PSEUDO_ACT, pc]))
+        if at == s[PSEUDO_ACT, pc]:
             rank = 2
-        age = s.entry[b * depth + place]
-        if at < best or rank > rank_best or (rank == rank_best and age < age_best):
-            best, rank_best, age_best = at, rank, age
-            found[1], found[2], found[3] = kind, b, place
-    found[0] = best
+    elif kind == CMD_PRE:
+        at = max(at, bus[0])
+    else:
+        if kind == CMD_EITHER:
+            rd = max(max(max(s[RD_OK, b], now), bus[1]), max(s[GROUP_RD, g], s[PSEUDO_RD, pc]))
+            wr = max(max(max(s[WR_OK, b], now), bus[1]), max(s[GROUP_WR, g], s[PSEUDO_WR, pc]))
+            kind, at, place = CMD_RD, rd, s[FIRST_RD, b]
+            if wr < rd or (wr == rd and s[FIRST_WR, b] < place):
+                kind, at, place = CMD_WR, wr, s[FIRST_WR, b]
+        group, pseudo = (GROUP_RD, PSEUDO_RD) if kind == CMD_RD else (GROUP_WR, PSEUDO_WR)
+        at = max(max(at, bus[1]), max(s[group, g], s[pseudo, pc]))
+        rank = 3 if at == s[pseudo, pc] else 1
+    if at > found[0]:
+        return
+    age = q[b, place]
+    if at < found[0] or rank > found[4] or (rank == found[4] and age < found[5]):
+        found[0] = at
+        found[1] = kind
+        found[2] = b
+        found[3] = place
+        found[4] = rank
+        found[5] = age
+
+
+@_jit
+def _best(s: IntArray, q: IntArray, p: IntArray, now: int, bus: IntArray, found: IntArray) -> None:
+    """The next command of all banks."""
+    found[0] = NEVER - 1
+    found[4] = -1
+    per_group, groups = p[BANKS], p[GROUPS]
+    b = 0
+    for g in range(p[PSEUDO] * groups):
+        pc = g // groups
+        for _ in range(per_group):
+            if s[READY, b] <= found[0]:
+                _offer(s, q, b, g, pc, now, bus, found)
+            b += 1
+    if found[4] < 0:
+        found[0] = NEVER
+
+
+@_jit
+def _enter(s: IntArray, link: IntArray, write: NDArray[np.uint8], drain: IntArray, request: int, b: int) -> None:
+    """Put a request at the end of the queue before its bank's."""
+    head, tail, kind = (WR_HEAD, WR_TAIL, 1) if write[request] else (RD_HEAD, RD_TAIL, 0)
+    link[request] = -1
+    if s[head, b] < 0:
+        s[head, b] = request
+    else:
+        link[s[tail, b]] = request
+    s[tail, b] = request
+    drain[1 + kind] += 1
+
+
+@_jit
+def _serve_column(
+    s: IntArray, q: IntArray, t: IntArray, p: IntArray, drain: IntArray, returned: IntArray, done: IntArray,
+    out: IntArray, at: int, b: int, place: int, kind: int,
+) -> None:  # fmt: skip
+    """Issue the column command of an entry of a bank's queue, and take it out."""
+    g = b // p[BANKS]
+    _column(s, t, b, g, g // p[GROUPS], at, 1 if kind == CMD_WR else 0)
+    if s[HITS_ROW, b] > 0:
+        out[HITS] += 1
+    s[HITS_ROW, b] += 1
+    request = q[b, place]
+    if kind == CMD_WR:
+        finish = at + t[CWL] + t[BURST]
+        out[WRITES] += 1
+        drain[4] -= 1
+    else:
+        finish = at + t[CL] + t[BURST] + p[DELAY]
+        out[LATENCY] += finish + done[request]
+        returned[out[READS]] = finish
+        out[READS] += 1
+        drain[3] -= 1
+    done[request] = finish
+    out[FINISH] = max(out[FINISH], finish)
+    s[QUEUED, b] -= 1
+    for i in range(place, s[QUEUED, b]):
+        q[b, i] = q[b, i + 1]
 
 
 @_jit
 def serve(
     t: IntArray, p: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray,
-    done: IntArray, s: Banks, out: IntArray, log: Log, found: IntArray, drain: IntArray, bus: IntArray,
+    done: IntArray, w: Work, out: IntArray, log: Log,
 ) -> None:  # fmt: skip
     """Serve all requests of one channel, in time from 0 on; `done` gets when the data of each was moved."""
     total = bank.shape[0]
-    depth, per_pseudo, per_group = p[BANK_QUEUE], p[GROUPS] * p[BANKS], p[BANKS]
-    entered, entered_writes, returned, served = 0, 0, 0, 0
-    now, due = 0, t[REFI]
+    s, q, link, returned, drain, bus, found = w.state, w.queue, w.link, w.returned, w.drain, w.bus, w.found
+    entered, entered_writes = 0, 0
+    now, due = 0, t[REFI] if t[REFI] > 0 else NEVER
     known, draining = False, False
-    while served < total:
+    while out[READS] + out[WRITES] < total:
         if not known:
-            _best(s, p, depth, now, bus, found)
+            _best(s, q, p, now, bus, found)
             known = True
         enter = NEVER
         if entered < total:
@@ -365,13 +421,16 @@ def serve(
                 enter = max(now, arrival[entered])
                 if p[WINDOW] > 0:
                     needed = entered - p[WINDOW] + 1 - entered_writes
-                    if needed > returned:
+                    if needed > out[READS]:
                         enter = NEVER
                     elif needed > 0:
-                        enter = max(enter, s.returned[needed - 1])
-        if t[REFI] > 0 and min(enter, found[0]) >= due:
-            at = _refresh(s, t, max(now, due), log, out)
+                        enter = max(enter, returned[needed - 1])
+        if min(enter, found[0]) >= due:
+            if due == NEVER:
+                out[FINISH] = -1
+                return
             now = max(now, due)
+            at = _refresh(s, q, t, p, now, log, out)
             bus[0] = max(bus[0], at + 1)
             bus[1] = max(bus[1], at + 1)
             due += t[REFI]
@@ -380,91 +439,55 @@ def serve(
         if enter <= found[0]:
             now = enter
             b = bank[entered]
-            s.link[entered] = -1
             done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
-            if write[entered]:
-                if s.wr_head[b] < 0:
-                    s.wr_head[b] = entered
-                else:
-                    s.link[s.wr_tail[b]] = entered
-                s.wr_tail[b] = entered
-                drain[2] += 1
-                entered_writes += 1
-            else:
-                if s.rd_head[b] < 0:
-                    s.rd_head[b] = entered
-                else:
-                    s.link[s.rd_tail[b]] = entered
-                s.rd_tail[b] = entered
-                drain[1] += 1
+            _enter(s, link, write, drain, entered, b)
+            entered_writes += write[entered]
             entered += 1
-            before = s.queued[b]
-            _refill(s, row, write, depth, b, drain)
-            known = s.queued[b] == before
-            if not known and before > 0 and s.first_rd[b] != before and s.first_wr[b] != before:
-                known = True  # an entry behind others that hits nothing changes no choice
-        elif found[0] == NEVER:
-            out[FINISH] = -1
-            return
+            before = s[QUEUED, b]
+            _refill(s, q, link, row, write, b, drain)
+            if s[QUEUED, b] > before and (before == 0 or s[FIRST_RD, b] == before or s[FIRST_WR, b] == before):
+                _look(s, q, p[HIT_CAP], b)
+                if b == found[2]:
+                    known = False
+                else:
+                    g = b // p[BANKS]
+                    _offer(s, q, b, g, g // p[GROUPS], now, bus, found)
         else:
             at, kind, b, place = found[0], found[1], found[2], found[3]
             now = at
             known = False
-            g, pc = b // per_group, b // per_pseudo
-            request = s.entry[b * depth + place]
             if kind == CMD_ACT:
-                _activate(s, t, b, g, pc, at, row[request], p[GROUPS])
-                _find_hits(s, row, write, depth, b)
+                g, wanted = b // p[BANKS], row[q[b, place]]
+                _activate(s, t, b, g, g // p[GROUPS], at, wanted)
                 bus[0] = at + t[ACT_BUS]
                 out[ACTS] += 1
-                _record(log, out, at, kind, b, row[request])
+                _record(log, out, at, kind, b, wanted)
+                _find_hits(s, q, row, write, b)
             elif kind == CMD_PRE:
-                s.shut[b] = min(3, s.shut[b] + 1)
-                _record(log, out, at, kind, b, s.open_row[b])
+                s[SHUT, b] = min(3, s[SHUT, b] + 1)
+                _record(log, out, at, kind, b, s[OPEN_ROW, b])
                 _close(s, t, b, at)
                 bus[0] = at + 1
                 out[PRES] += 1
             else:
                 bus[1] = at + 1
-                _record(log, out, at, kind, b, s.open_row[b])
-                _column(s, t, b, g, pc, at, 1 if kind == CMD_WR else 0)
-                if s.hits[b] > 0:
-                    out[HITS] += 1
-                s.hits[b] += 1
-                served += 1
-                if kind == CMD_WR:
-                    finish = at + t[CWL] + t[BURST]
-                    out[WRITES] += 1
-                    drain[4] -= 1
-                else:
-                    finish = at + t[CL] + t[BURST] + p[DELAY]
-                    out[READS] += 1
-                    out[LATENCY] += finish + done[request]
-                    s.returned[returned] = finish
-                    returned += 1
-                    drain[3] -= 1
-                done[request] = finish
-                out[FINISH] = max(out[FINISH], finish)
-                s.queued[b] -= 1
-                for i in range(place, s.queued[b]):
-                    s.entry[b * depth + i] = s.entry[b * depth + i + 1]
-                _find_hits(s, row, write, depth, b)
-                _refill(s, row, write, depth, b, drain)
-                if (
-                    p[PAGE] != OPEN
-                    and s.first_rd[b] < 0
-                    and s.first_wr[b] < 0
-                    and (p[PAGE] == CLOSED or s.shut[b] >= 2)
-                ):
-                    _record(log, out, s.pre_ok[b], CMD_PRE, b, s.open_row[b])
+                _record(log, out, at, kind, b, s[OPEN_ROW, b])
+                _serve_column(s, q, t, p, drain, returned, done, out, at, b, place, kind)
+                _find_hits(s, q, row, write, b)
+                _refill(s, q, link, row, write, b, drain)
+                shut = p[PAGE] == CLOSED or (p[PAGE] == ADAPTIVE and s[SHUT, b] >= 2)
+                if shut and s[FIRST_RD, b] < 0 and s[FIRST_WR, b] < 0:
+                    _record(log, out, s[PRE_OK, b], CMD_PRE, b, s[OPEN_ROW, b])
                     out[PRES] += 1
-                    _close(s, t, b, s.pre_ok[b])
+                    _close(s, t, b, s[PRE_OK, b])
+            _look(s, q, p[HIT_CAP], b)
             if not p[SPLIT]:
                 bus[0] = max(bus[0], bus[1])
                 bus[1] = bus[0]
-        if _drain(s, row, write, p, drain, draining, entered == total):
-            known = False
-        draining = drain[0] > 0
+        if drain[0] > 0 or drain[2] > 0 or draining:
+            if _drain(s, q, link, row, write, p, drain, draining, entered == total):
+                known = False
+            draining = drain[0] > 0
 
 
 @_jit

@@ -192,9 +192,10 @@ def run_trace(
         log = kernel.Log(*(np.empty(commands, np.int64) for _ in range(4)))
         own = np.zeros(end - begin, np.int64)
         kernel.serve(
-            t, p, at.bank[part], at.row[part], wanted[part], arrival[part], own, kernel.fresh(end - begin, p), out, log,
-            np.zeros(4, np.int64), np.zeros(5, np.int64), np.zeros(2, np.int64),
-        )  # fmt: skip
+            t, p, at.bank[part], at.row[part], wanted[part], arrival[part], own, kernel.fresh(end - begin, p), out, log
+        )
+        if out[kernel.FINISH] < 0:
+            raise RuntimeError("the DRAM model stopped with requests left")
         done[part] = own
         totals += out
         cycles = max(cycles, int(out[kernel.FINISH]))
