@@ -31,6 +31,9 @@ from .fusion import Fusion
 from .rewritten import candidates
 from .trial import run
 
+SURELY_WORSE = 1.3
+"""One Einsum after the other is not run where it is expected to come to more than so many times the fused Mapping."""
+
 
 def map_workload(
     workload: Workload,
@@ -64,17 +67,20 @@ def map_workload(
     clock = float(arch.clock)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
-    for mapping in (fusion.unfused(), fusion.fused()):
-        if mapping is not None:
-            cycles, joules = run(arch, workload, mapping)
-            value = {"latency": cycles, "energy": joules, "edp": cycles / clock * joules}[objective]
-            found.append((value, len(found), mapping))
+    for mapping in (fusion.fused(), fusion.unfused()):
+        if mapping is None or (found and fusion.expected_unfused() > SURELY_WORSE * found[0][0]):
+            continue
+        cycles, joules = run(arch, workload, mapping)
+        value = {"latency": cycles, "energy": joules, "edp": cycles / clock * joules}[objective]
+        found.append((value, len(found), mapping))
     if not found:
         raise fusion.why or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])
     gap = (value - least[objective]) / value if value else 0.0
     seconds = time.perf_counter() - started
-    claim = Claim(objective, value, float(least[objective]), gap, seed, seconds, mapper="cascade")
+    claim = Claim(
+        objective, value, float(least[objective]), gap, seed, seconds, complete=fusion.complete, mapper="cascade"
+    )
     return Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
 
 

@@ -48,9 +48,13 @@ class GroupTree:
         for transfer in self.found.transfers:
             cut = self._cut(transfer)
             if transfer.store:
-                found.append(Move(transfer.tensor, self.buffer, self.home, cut, self.at, transfer.buffers, store=True))
+                found.append(
+                    Move(
+                        transfer.tensor, self.buffer, self.home, cut, self.at, self.found.buffers(transfer), store=True
+                    )
+                )
             else:
-                found.append(Move(transfer.tensor, self.home, self.buffer, cut, cut, transfer.buffers))
+                found.append(Move(transfer.tensor, self.home, self.buffer, cut, cut, self.found.buffers(transfer)))
         return found
 
     def _cut(self, transfer: Transfer) -> Position:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from ...arch.architecture import Architecture
@@ -15,6 +17,7 @@ from ...mapping.tree import Mapping
 from ..tile.flow import Flow, Scope
 from ..tile.network import Network
 from .binding import Ways
+from .bounds import Bounds, edge
 from .groups import Group
 from .network import Fused, FusedNetwork
 from .partition import best_cuts
@@ -23,10 +26,32 @@ from .trial import proved, views_of
 
 MOST = 24
 """Einsums of a group."""
-GAIN = 0.999
-"""A group must come to less than this share of its Einsums one by one."""
+COSTED = 200
+"""Groups of a straight run of Einsums that are planned in full."""
+NEAR = 0.99
+"""Plans that are expected to come to more than this share of the best run so far are not run."""
 UNKNOWN = 1e30
 """Cost of an Einsum by itself where its tensors fit no memory outside the chip."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Items of a scope that may be a group.
+
+    Attributes:
+        einsums: in order.
+        inside: tensors that would never leave it.
+        leaving: those that it makes for others.
+        outside: those that it reads from elsewhere, by the names under which it does, and their stored names.
+    """
+
+    scope: Scope
+    first: int
+    last: int
+    einsums: tuple[Einsum, ...]
+    inside: frozenset[str]
+    leaving: frozenset[str]
+    outside: MappingABC[str, str]
 
 
 class Fusion:
@@ -47,7 +72,7 @@ class Fusion:
             self.by_name = True
         except BadInput:
             self.by_name = False
-        self._found: dict[tuple[tuple[str, ...], int, int], Fused | None] = {}
+        self.complete = True
 
     @cached_property
     def ways(self) -> Ways:
@@ -57,6 +82,10 @@ class Fusion:
     def unfused(self) -> Mapping | None:
         """One Einsum after the other; None where that does not fit."""
         return None if self.plain is None else self.plain.mapping()
+
+    def expected_unfused(self) -> float:
+        """What the tile mapper expects of one Einsum after the other."""
+        return UNKNOWN if self.plain is None else self.plain.value()
 
     def fused(self) -> Mapping | None:
         """With the groups that are expected to be best; None where there are none."""
@@ -68,17 +97,32 @@ class Fusion:
     # Cuts
 
     def _groups(self, scope: Scope) -> list[Fused]:
-        single = [self._single(scope, i) for i in range(len(scope.items))]
+        items = [item if isinstance(item, Einsum) else None for item in scope.items]
+        single = [self._single(scope, i) for i in range(len(items))]
+        bounds = Bounds(items, self.ways, self.constraints)
+        stretches: dict[tuple[int, int], Stretch] = {}
+        least: dict[tuple[int, int], float] = {}
+        for i in range(len(items)):
+            for j in range(i + 2, min(len(items), i + MOST) + 1):
+                if not bounds.able[j - 1] or not bounds.able[i]:
+                    break
+                stretch = self.stretch(scope, i, j)
+                if stretch is None:
+                    continue
+                bound = self._bound(stretch, bounds)
+                if bound < sum(single[i:j]):
+                    stretches[i, j], least[i, j] = stretch, bound
 
-        def fused(i: int, j: int) -> tuple[float, Fused] | None:
-            found = self._group(scope, i, j)
-            if found is None:
+        def costed(i: int, j: int) -> tuple[float, Fused] | None:
+            stretch = stretches[i, j]
+            plan = self.plan(stretch)
+            if plan is None:
                 return None
-            value = found.plan.value(self.objective)
-            return (value, found) if value < GAIN * sum(single[i:j]) else None
+            return plan.value(self.objective), Fused(scope.path, i, j, stretch.inside, plan)
 
-        cuts = best_cuts(single, fused, MOST)
-        return [segment.what for segment in cuts if segment.what is not None]
+        cuts = best_cuts(single, least, costed, COSTED)
+        self.complete &= cuts.complete
+        return list(cuts.groups.values())
 
     def _single(self, scope: Scope, item: int) -> float:
         if not isinstance(scope.items[item], Einsum):
@@ -88,19 +132,12 @@ class Fusion:
         plan = self.plain.plans[scope.path, item]
         return {"latency": plan.cycles, "energy": plan.energy, "edp": plan.cycles * plan.energy}[self.objective]
 
-    def _group(self, scope: Scope, first: int, last: int) -> Fused | None:
-        key = scope.path, first, last
-        if key not in self._found:
-            self._found[key] = self._made(scope, first, last)
-        return self._found[key]
-
-    def _made(self, scope: Scope, first: int, last: int) -> Fused | None:
-        einsums = [item for item in scope.items[first:last] if isinstance(item, Einsum)]
-        if len(einsums) < last - first or not self._connected(einsums):
-            return None
+    def stretch(self, scope: Scope, first: int, last: int) -> Stretch | None:
+        """Items as what may be a group; None where they cannot be, or pass nothing on."""
+        einsums = tuple(item for item in scope.items[first:last] if isinstance(item, Einsum))
         made = {e.output.tensor for e in einsums}
         inside = frozenset(name for name in made if self._stays_inside(scope, name, first, last))
-        if not inside:
+        if not inside or len(einsums) < last - first or not _connected(einsums):
             return None
         outside: dict[str, str] = {}
         for einsum in einsums:
@@ -113,31 +150,65 @@ class Fusion:
                 if stored in made or access.tensor in self.workload.tables:
                     return None
                 outside[access.tensor] = stored
-        group = Group(self.workload, einsums, by_name=self.by_name)
-        plan = self._plan(scope, first, last, group, outside, made - inside)
-        return None if plan is None else Fused(scope.path, first, last, inside, plan)
+        return Stretch(scope, first, last, einsums, inside, frozenset(made - inside), outside)
 
-    def _plan(
-        self, scope: Scope, first: int, last: int, group: Group, outside: dict[str, str], leaving: set[str]
-    ) -> GroupPlan | None:
+    def _bound(self, stretch: Stretch, bounds: Bounds) -> float:
+        """Below which no plan of a group can come."""
+        assert self.memories is not None
+        here = self._staying(stretch)
+        loaded = sum(
+            min(self._touched(stretch, name), self.workload.tensors[stored].nbytes)
+            for stored in set(stretch.outside.values()) - here.keys()
+            for name in [next(n for n, s in stretch.outside.items() if s == stored)]
+        )
+        stored = sum(self._touched(stretch, name) for name in stretch.leaving - here.keys())
+        at_edge, energy = edge(self.ways, *self.memories, loaded, stored)
+        cycles = max(at_edge, bounds.cycles(stretch.first, stretch.last))
+        joules = energy + bounds.joules(stretch.first, stretch.last)
+        return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
+
+    def _touched(self, stretch: Stretch, name: str) -> int:
+        """Bytes of the largest box of a tensor that an Einsum of the group reads or writes."""
+        tensor = self.workload.tensors[name]
+        most = 0
+        for einsum in stretch.einsums:
+            for access in (*einsum.inputs, einsum.output):
+                if access.tensor == name:
+                    elements = 1
+                    for index, size in zip(access.indices, tensor.shape, strict=True):
+                        elements *= min(size, index.count(einsum.sizes))
+                    most = max(most, tensor.bytes_of(elements))
+        return most
+
+    def _staying(self, stretch: Stretch) -> dict[str, int]:
+        """Tensors that stay in the buffer while a group runs, with the addresses where they end."""
+        found = {}
+        for name, address in (self.plain.addresses if self.plain is not None else {}).items():
+            life = self.flow.lives[name]
+            if life.scope != stretch.scope.path or name in stretch.inside:
+                continue
+            uses = [*life.makers, *life.users]
+            if min(uses) < stretch.last and max(uses) >= stretch.first:
+                found[name] = address + life.tensor.nbytes
+        return found
+
+    def plan(self, stretch: Stretch) -> GroupPlan | None:
+        """The best plan of a group of those that were run; None where there is none."""
         assert self.memories is not None
         buffer, home = self.memories
-        addresses = self.plain.addresses if self.plain is not None else {}
-        lives = {n: self.flow.lives[n] for n in addresses}
-        staying = {
-            n: a + lives[n].tensor.nbytes
-            for n, a in addresses.items()
-            if lives[n].scope == scope.path
-            and min(lives[n].makers) < last
-            and max(lives[n].users) >= first
-            and not (min(lives[n].makers) >= first and max(lives[n].users) < last)
-        }
+        staying = self._staying(stretch)
         budget = self.arch.memories[buffer].capacity - max(staying.values(), default=0)
-        here = frozenset(staying) & ({*outside.values()} | leaving)
+        here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         site = Site(self.arch, self.ways, buffer, home, budget, here, self.objective, self.constraints)
-        plans = GroupSearch(group, outside, frozenset(leaving) - here, site).plans()
-        tried = [p for p in (proved(plan, self.arch, buffer, home) for plan in plans) if p is not None]
-        return min(tried, key=lambda p: p.value(self.objective), default=None)
+        group = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        best: GroupPlan | None = None
+        for plan in GroupSearch(group, stretch.outside, stretch.leaving - here, site).plans():
+            if best is not None and plan.value(self.objective) > NEAR * best.value(self.objective):
+                break
+            found = proved(plan, self.arch, buffer, home)
+            if found is not None and (best is None or found.value(self.objective) < best.value(self.objective)):
+                best = found
+        return best
 
     def _stays_inside(self, scope: Scope, name: str, first: int, last: int) -> bool:
         life = self.flow.lives[name]
@@ -148,12 +219,12 @@ class Fusion:
             return False
         return all(first <= i < last for i in (*life.makers, *life.users))
 
-    @staticmethod
-    def _connected(einsums: Sequence[Einsum]) -> bool:
-        """Whether every Einsum reads what another one makes, or makes what another one reads."""
-        made = {e.output.tensor for e in einsums}
-        read = {a.tensor for e in einsums for a in e.inputs}
-        return all(e.output.tensor in read or any(a.tensor in made for a in e.inputs) for e in einsums)
+
+def _connected(einsums: Sequence[Einsum]) -> bool:
+    """Whether every Einsum reads what another one makes, or makes what another one reads."""
+    made = {e.output.tensor for e in einsums}
+    read = {a.tensor for e in einsums for a in e.inputs}
+    return all(e.output.tensor in read or any(a.tensor in made for a in e.inputs) for e in einsums)
 
 
 def _memories(arch: Architecture) -> tuple[str, str] | None:

@@ -45,14 +45,15 @@ class Group:
             self.makers.setdefault(einsum.output.tensor, []).append(i)
         self.classes: list[dict[str, int]] = [{} for _ in self.einsums]
         self.sizes: list[int] = []
-        self._gather(by_name)
-
-    def edges(self) -> Iterator[tuple[int, int, Access]]:
+        self._extents: dict[tuple[int, tuple[tuple[int, int], ...]], Mapping[str, int]] = {}
+        self.edges = [
+            (i, j, access)
+            for j, einsum in enumerate(self.einsums)
+            for access in einsum.inputs
+            for i in self.makers.get(access.tensor, ())
+        ]
         """Maker, reader, and the access by which it reads what the maker made."""
-        for j, einsum in enumerate(self.einsums):
-            for access in einsum.inputs:
-                for i in self.makers.get(access.tensor, ()):
-                    yield i, j, access
+        self._gather(by_name)
 
     # Classes of ranks
 
@@ -73,7 +74,7 @@ class Group:
         first: dict[str, tuple[int, str]] = {}
         for node in nodes if by_name else ():
             join(node, first.setdefault(node[1], node))
-        for i, j, access in self.edges():
+        for i, j, access in self.edges:
             for made, read in zip(self.einsums[i].output.indices, access.indices, strict=True):
                 mine, theirs = _moving(self.einsums[i], made), _moving(self.einsums[j], read)
                 if [c for _, c in mine] == [c for _, c in theirs]:
@@ -90,6 +91,17 @@ class Group:
         """The rank of a class that an Einsum has; empty for none, or where it has several."""
         found = self._ranks[member].get(number, ())
         return found[0] if len(found) == 1 else ""
+
+    def extents(self, member: int, loops: tuple[tuple[int, int], ...]) -> Mapping[str, int]:
+        """The extents of an Einsum's ranks inside loops, given as (class, tile)."""
+        key = member, loops
+        if key not in self._extents:
+            cut: dict[int, int] = {}
+            for number, tile in loops:
+                cut[number] = min(tile, cut.get(number, tile))
+            classes, sizes = self.classes[member], self.einsums[member].sizes
+            self._extents[key] = {r: min(size, cut.get(classes[r], size)) for r, size in sizes.items()}
+        return self._extents[key]
 
     @cached_property
     def _ranks(self) -> list[dict[int, tuple[str, ...]]]:
@@ -111,7 +123,7 @@ class Group:
             rank = self.rank(i, number)
             if not rank or rank not in einsum.output.ranks or rank == einsum.iterative:
                 return False
-        return all(self._in_step(i, j, access, number) for i, j, access in self.edges())
+        return all(self._in_step(i, j, access, number) for i, j, access in self.edges)
 
     def _in_step(self, maker: int, reader: int, access: Access, number: int) -> bool:
         """Whether a reader wants, of a tile of a class, what the maker has made of that tile or, stepping, before."""
@@ -129,10 +141,11 @@ class Group:
     # Passes
 
     def forms(self) -> Iterator[Form]:
-        """The group around each rank that some of its Einsums have, and as a whole."""
+        """The group as a whole, and around each rank that some of its Einsums have; where some step, around theirs."""
         yield Form(-1, tuple(Phase(False, (i,)) for i in range(len(self.einsums))))
+        stepped = {self.classes[i][e.iterative] for i, e in enumerate(self.einsums) if e.iterative}
         for number, size in enumerate(self.sizes):
-            if size > 1 and number not in self.shared:
+            if size > 1 and number not in self.shared and (not stepped or number in stepped):
                 form = self._form(number)
                 if form is not None:
                     yield form
@@ -143,7 +156,7 @@ class Group:
         if any(number in classes.values() and not inside[i] for i, classes in enumerate(self.classes)):
             return None
         level = [int(x) for x in inside]  # odd for looped ones
-        for i, j, access in self.edges():
+        for i, j, access in self.edges:
             if i >= j:
                 continue
             after = level[i]

@@ -1,49 +1,87 @@
-"""Where a straight run of Einsums is cut into groups: dynamic programming over cut points."""
+"""Where a straight run of Einsums is cut into groups: dynamic programming over cut points, with bounds.
+
+A group's cost is expensive to find and its lower bound cheap. So cuts are chosen by bounds where costs are not known
+yet, the groups that they name are costed, and so on, until the cuts chosen name none but costed groups: they are then
+the best there are, of the costs that groups have.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+SLACK = 0.005
+"""A partition is good enough within this share of what bounds say any other could come to."""
 
 
 @dataclass(frozen=True)
-class Segment(Generic[T]):
-    """Items `first` to `last` (exclusive) as one group; `what` is how, None for an item by itself."""
+class Cuts(Generic[T]):
+    """A partition: the groups in it, items between them being by themselves.
 
-    first: int
-    last: int
+    Attributes:
+        groups: (first, last) of every group, `last` exclusive, to how it is done.
+        cost: of all items.
+        bound: below which no partition can come.
+        complete: False where the search ended before the two met.
+    """
+
+    groups: Mapping[tuple[int, int], T]
     cost: float
-    what: T | None = None
+    bound: float
+    complete: bool
 
 
 def best_cuts(
-    single: Sequence[float], fused: Callable[[int, int], tuple[float, T] | None], most: int
-) -> list[Segment[T]]:
+    single: Sequence[float],
+    bounds: Mapping[tuple[int, int], float],
+    costed: Callable[[int, int], tuple[float, T] | None],
+    most: int,
+) -> Cuts[T]:
     """The partition of least summed cost.
 
     Args:
         single: cost of every item by itself.
-        fused: of items i to j (exclusive) as a group, None where they are none.
-        most: items of a group.
+        bounds: (first, last) of what may be a group to a lower bound of its cost.
+        costed: cost of such a group and how it is done; None where it cannot be.
+        most: groups that are costed at most.
     """
-    n = len(single)
-    best = [0.0] + [math.inf] * n
-    last: list[Segment[T] | None] = [None] * (n + 1)
-    for j in range(1, n + 1):
-        best[j], last[j] = best[j - 1] + single[j - 1], Segment(j - 1, j, single[j - 1])
-        for i in range(j - 2, max(-1, j - most - 1), -1):
-            found = fused(i, j)
-            if found is not None and best[i] + found[0] < best[j]:
-                best[j], last[j] = best[i] + found[0], Segment(i, j, *found)
-    cuts: list[Segment[T]] = []
-    j = n
+    known: dict[tuple[int, int], tuple[float, T] | None] = {}
+    best: Cuts[T] = Cuts({}, sum(single), 0.0, True)
+    while True:
+        hopes = {key: b for key, b in bounds.items() if key not in known}
+        costs = {key: found[0] for key, found in known.items() if found is not None}
+        value, chosen = _cut(single, {**hopes, **costs})
+        surely, sure = _cut(single, costs)
+        groups = {key: found[1] for key in sure if (found := known[key]) is not None}
+        best = Cuts(groups, surely, value, True)
+        wanted = [key for key in chosen if key not in known]
+        if not wanted or value >= surely * (1 - SLACK):
+            return best
+        if len(known) >= most:
+            return Cuts(groups, surely, value, False)
+        for key in wanted:
+            known[key] = costed(*key)
+
+
+def _cut(single: Sequence[float], costs: Mapping[tuple[int, int], float]) -> tuple[float, list[tuple[int, int]]]:
+    """The least sum, and the groups that give it; of equals those with fewer groups that begin later."""
+    ending: dict[int, list[int]] = {}
+    for first, last in costs:
+        ending.setdefault(last, []).append(first)
+    best = [0.0] + [math.inf] * len(single)
+    begin = [0] * (len(single) + 1)
+    for j in range(1, len(single) + 1):
+        best[j], begin[j] = best[j - 1] + single[j - 1], j - 1
+        for i in sorted(ending.get(j, ()), reverse=True):
+            if best[i] + costs[i, j] < best[j]:
+                best[j], begin[j] = best[i] + costs[i, j], i
+    groups = []
+    j = len(single)
     while j:
-        segment = last[j]
-        assert segment is not None
-        cuts.append(segment)
-        j = segment.first
-    return cuts[::-1]
+        if (begin[j], j) in costs and j - begin[j] > 1:
+            groups.append((begin[j], j))
+        j = begin[j]
+    return best[-1], groups[::-1]

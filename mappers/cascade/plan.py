@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 from ...ir import Access
@@ -63,7 +64,6 @@ class Transfer:
         stage: the child of the group's Pipe in which it is cut; -1 for the loops around the body.
         loops: loops around the place where it is cut.
         tile_bytes: of one tile.
-        buffers: tiles held at once.
     """
 
     tensor: str
@@ -72,15 +72,14 @@ class Transfer:
     stage: int
     loops: Loops
     tile_bytes: int
-    buffers: int
 
 
 @dataclass(frozen=True)
 class Handed:
-    """What one Op leaves for others: `depth` tiles, each of so many bytes."""
+    """What one Op leaves for others: tiles of so many bytes, between two Ops of a pass or (`across`) between passes."""
 
     tensor: str
-    depth: int
+    across: bool
     tile_bytes: int
 
 
@@ -106,6 +105,15 @@ class Arrangement:
         self._place()
         self._transfer()
         self._hand()
+
+    def changed(self, tiling: Tiling) -> Arrangement:
+        """The same loops with other buffers, or with other tensors kept."""
+        found = copy(self)
+        found.tiling = tiling
+        if tiling.kept != self.tiling.kept:
+            found.transfers = []
+            found._transfer()
+        return found
 
     def _real(self, loops: Loops, done: Mapping[int, int]) -> Loops:
         """Loops without those of one iteration."""
@@ -148,12 +156,9 @@ class Arrangement:
         loops = (*self.outer, *own)
         self.places.append(Placed(member, stage, loops, len(own), self.extents(member, loops)))
 
-    def extents(self, member: int, loops: Loops) -> dict[str, int]:
-        cut: dict[int, int] = {}
-        for number, tile in loops:
-            cut[number] = min(tile, cut.get(number, self.group.sizes[number]))
-        classes = self.group.classes[member]
-        return {r: min(s, cut.get(classes[r], s)) for r, s in self.group.einsums[member].sizes.items()}
+    def extents(self, member: int, loops: Loops) -> Mapping[str, int]:
+        """The largest tile of an Einsum inside loops."""
+        return self.group.extents(member, loops)
 
     def bytes_of(self, access: Access, extents: Mapping[str, int]) -> int:
         tensor = self.group.workload.tensors[access.tensor]
@@ -175,26 +180,25 @@ class Arrangement:
         for stored, uses in reads.items():
             if stored in self.tiling.kept:
                 depth = min(self._leading(p, a, p.loops[: len(self.outer)]) for p, a in uses)
-                self._load(stored, uses, -1, self.outer[:depth], self.tiling.blocks)
+                self._load(stored, uses, -1, self.outer[:depth])
                 continue
             for stage in sorted({p.stage for p, _ in uses}):
                 mine = [(p, a) for p, a in uses if p.stage == stage]
                 depth = min(self._leading(p, a, p.loops[len(self.outer) :]) for p, a in mine)
                 loops = mine[0][0].loops[: len(self.outer) + depth]
-                self._load(stored, mine, stage, loops, 2)
+                self._load(stored, mine, stage, loops)
         for place in self.places:
             made = self.group.einsums[place.member].output
             if made.tensor in self.leaving:
                 depth = self._leading(place, made, place.loops[len(self.outer) :])
                 loops = place.loops[: len(self.outer) + depth]
                 nbytes = self.bytes_of(made, self.extents(place.member, loops))
-                self.transfers.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes, 2))
+                self.transfers.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes))
 
-    def _load(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops, buffers: int) -> None:
-        sizes = {(a, tuple(self.extents(p.member, loops)[r] for r in sorted(a.ranks))): (p, a) for p, a in uses}
-        nbytes = max(self.bytes_of(a, self.extents(p.member, loops)) for p, a in sizes.values())
+    def _load(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops) -> None:
+        nbytes = max(self.bytes_of(a, self.extents(p.member, loops)) for p, a in uses)
         members = tuple(dict.fromkeys(p.member for p, _ in uses))
-        self.transfers.append(Transfer(stored, False, members, stage, loops, nbytes, buffers))
+        self.transfers.append(Transfer(stored, False, members, stage, loops, nbytes))
 
     def _leading(self, place: Placed, access: Access, loops: Loops) -> int:
         """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
@@ -209,29 +213,30 @@ class Arrangement:
 
     def _hand(self) -> None:
         at = {p.member: p for p in self.places}
-        found: dict[tuple[str, bool], tuple[int, int]] = {}
-        for i, j, access in self.group.edges():
+        found: dict[tuple[str, bool], int] = {}
+        for i, j, access in self.group.edges:
             if i >= j:
                 continue
             maker, reader = at[i], at[j]
-            together = maker.stage == reader.stage
-            loops = maker.loops if together else self.outer
-            extents = self.extents(i, loops)
+            across = maker.stage != reader.stage
             einsum = self.group.einsums[i]
+            extents = self.extents(i, self.outer if across else maker.loops)
             if einsum.iterative and self.form.stream == self.group.classes[i][einsum.iterative]:
-                extents[einsum.iterative] = min(extents[einsum.iterative], self.tiling.step)
-                extents[einsum.iterative] += 1 if together else 0
-            depth = self.tiling.depth if together else self.tiling.blocks
+                steps = min(extents[einsum.iterative], self.tiling.step) + (0 if across else 1)
+                extents = {**extents, einsum.iterative: steps}
             nbytes = self.bytes_of(einsum.output, extents)
-            key = access.tensor, together
-            found[key] = depth, max(nbytes, found.get(key, (0, 0))[1])
-        self.handed = [Handed(tensor, depth, nbytes) for (tensor, _), (depth, nbytes) in found.items()]
+            found[access.tensor, across] = max(nbytes, found.get((access.tensor, across), 0))
+        self.handed = [Handed(tensor, across, nbytes) for (tensor, across), nbytes in found.items()]
+
+    def buffers(self, transfer: Transfer) -> int:
+        """Tiles of a transfer that the buffer holds at once."""
+        return 2 if transfer.stage >= 0 else min(2, self.tiling.blocks)
 
     @property
     def held(self) -> int:
         """Bytes of the buffer that the group takes, by and large; the replay of a Mapping counts exactly."""
-        tiles = sum(t.buffers * t.tile_bytes for t in self.transfers)
-        return tiles + sum(h.depth * h.tile_bytes for h in self.handed)
+        tiles = sum(self.buffers(t) * t.tile_bytes for t in self.transfers)
+        return tiles + sum((self.tiling.blocks if h.across else self.tiling.depth) * h.tile_bytes for h in self.handed)
 
     def moved(self, transfer: Transfer) -> int:
         """Bytes that a transfer moves in all, ragged tiles taken for whole ones, but never less than they cover."""

@@ -194,8 +194,9 @@ class GroupSearch:
     def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
         site = self.site
+        found = Arrangement(self.group, form, tiling, self.outside, self.leaving, site.here)
         for depth, blocks in DEPTHS if form.stream >= 0 else FLAT_DEPTHS:
-            found = self._arranged(form, replace(tiling, depth=depth, blocks=blocks))
+            found = found.changed(replace(tiling, depth=depth, blocks=blocks))
             if found.held <= site.budget:
                 break
         else:
@@ -206,13 +207,10 @@ class GroupSearch:
         for _, tensor in again:
             if tensor in found.tiling.kept:
                 continue
-            more = self._arranged(form, replace(found.tiling, kept=found.tiling.kept | {tensor}))
+            more = found.changed(replace(found.tiling, kept=found.tiling.kept | {tensor}))
             if more.held <= site.budget and self._traffic(more) < self._traffic(found):
                 found = more
         return found
-
-    def _arranged(self, form: Form, tiling: Tiling) -> Arrangement:
-        return Arrangement(self.group, form, tiling, self.outside, self.leaving, self.site.here)
 
     @staticmethod
     def _traffic(found: Arrangement) -> int:
@@ -275,10 +273,10 @@ def _waits(found: Arrangement, bound: Bound) -> float:
     for i in range(len(group.einsums)):
         maker = found.places[at[i]]
         longest = {i: cycles[i]}
-        for a, b, _ in group.edges():
+        for a, b, _ in group.edges:
             if a in longest and a < b and found.places[at[b]].stage == maker.stage:
                 longest[b] = max(longest.get(b, 0.0), longest[a] + cycles[b])
-        readers = [longest[b] for a, b, _ in group.edges() if a == i and a < b and b in longest]
+        readers = [longest[b] for a, b, _ in group.edges if a == i and a < b and b in longest]
         worst = max([worst, *(r * found.trips(maker.loops) / found.tiling.depth for r in readers)])
     return worst
 
