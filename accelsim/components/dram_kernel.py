@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine._jit import inlined
 from .nest_kernel import stamped
 
 IntArray = NDArray[np.int64]
@@ -41,11 +42,11 @@ _jit = stamped(Path(__file__))
 
 (
     OPEN_ROW, ACT_OK, RD_OK, WR_OK, PRE_OK, HITS_ROW, LAST_ROW, SHUT, QUEUED, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL,
-    WR_HEAD, WR_TAIL, READY, NEXT, PLACE, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
+    WR_HEAD, WR_TAIL, READY, NEXT, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
     FAW_2, FAW_3, FAW_AT,
-) = range(29)  # fmt: skip
-"""Rows of the state of a channel: by bank up to PLACE, then by bank group, then by pseudo-channel. Times are the first
-allowed. READY, NEXT and PLACE are the next command of a bank by itself: when, which, for which entry of its queue."""
+) = range(28)  # fmt: skip
+"""Rows of the state of a channel: by bank up to NEXT, then by bank group, then by pseudo-channel. Times are the first
+allowed. READY and NEXT are the next command of a bank by itself: when, and which."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Rows that begin as -1: none."""
 
@@ -60,7 +61,7 @@ class Work(NamedTuple):
         returned: [read] when the answers came, in the order of the commands.
         drain: writes left to drain, reads and writes that wait for the banks' queues, reads and writes in these.
         bus: when the row bus and the column bus are free.
-        found: time, kind and bank of the next command, place in the bank's queue, its rank and age.
+        found: time, kind and bank of the next command, its rank among those of that time, its request.
     """
 
     state: IntArray
@@ -89,7 +90,7 @@ def fresh(requests: int, policy: IntArray) -> Work:
     state[READY] = NEVER
     state[FAW_0 : FAW_3 + 1] = -NEVER
     queue = np.zeros((banks, int(policy[BANK_QUEUE])), np.int64)
-    few = [np.zeros(n, np.int64) for n in (5, 2, 6)]
+    few = [np.zeros(n, np.int64) for n in (5, 2, 5)]
     return Work(state, queue, np.full(requests, -1, np.int64), np.zeros(requests, np.int64), *few)
 
 
@@ -111,7 +112,6 @@ def _look(s: IntArray, q: IntArray, cap: int, b: int) -> None:
         s[READY, b] = NEVER
         return
     rd, wr = s[FIRST_RD, b], s[FIRST_WR, b]
-    s[PLACE, b] = 0
     if s[OPEN_ROW, b] < 0:
         s[NEXT, b] = CMD_ACT
         s[READY, b] = s[ACT_OK, b]
@@ -124,11 +124,9 @@ def _look(s: IntArray, q: IntArray, cap: int, b: int) -> None:
     elif rd >= 0:
         s[NEXT, b] = CMD_RD
         s[READY, b] = s[RD_OK, b]
-        s[PLACE, b] = rd
     else:
         s[NEXT, b] = CMD_WR
         s[READY, b] = s[WR_OK, b]
-        s[PLACE, b] = wr
 
 
 @_jit
@@ -301,57 +299,84 @@ def _refresh(s: IntArray, q: IntArray, t: IntArray, p: IntArray, now: int, log: 
     return ready
 
 
-@_jit
-def _offer(s: IntArray, q: IntArray, b: int, g: int, pc: int, now: int, bus: IntArray, found: IntArray) -> None:
-    """Take the next command of a bank if it goes before what was found, by FR-FCFS.
+@inlined
+def _candidate(s: IntArray, b: int, g: int, pc: int, now: int, row_bus: int, column_bus: int) -> tuple[int, int, int]:
+    """When the next command of a bank can go, the command, and its rank among those that can go at the same time.
 
-    The earliest goes first. Of several, first a column command that keeps the data bus busy, then an activation that
-    the window of four or tRRD held up, then other column commands; then the oldest request.
+    Highest is a column command that keeps the data bus busy, then an activation that the window of four or tRRD held
+    up, then other column commands.
     """
-    at, kind, place, rank = max(s[READY, b], now), s[NEXT, b], s[PLACE, b], 0
+    at, kind, rank = max(s[READY, b], now), s[NEXT, b], 0
     if kind == CMD_ACT:
-        at = max(max(at, bus[0]), max(s[GROUP_ACT, g], s[PSEUDO_ACT, pc]))
+        at = max(max(at, row_bus), max(s[GROUP_ACT, g], s[PSEUDO_ACT, pc]))
         if at == s[PSEUDO_ACT, pc]:
             rank = 2
     elif kind == CMD_PRE:
-        at = max(at, bus[0])
+        at = max(at, row_bus)
     else:
         if kind == CMD_EITHER:
-            rd = max(max(max(s[RD_OK, b], now), bus[1]), max(s[GROUP_RD, g], s[PSEUDO_RD, pc]))
-            wr = max(max(max(s[WR_OK, b], now), bus[1]), max(s[GROUP_WR, g], s[PSEUDO_WR, pc]))
-            kind, at, place = CMD_RD, rd, s[FIRST_RD, b]
-            if wr < rd or (wr == rd and s[FIRST_WR, b] < place):
-                kind, at, place = CMD_WR, wr, s[FIRST_WR, b]
-        group, pseudo = (GROUP_RD, PSEUDO_RD) if kind == CMD_RD else (GROUP_WR, PSEUDO_WR)
-        at = max(max(at, bus[1]), max(s[group, g], s[pseudo, pc]))
-        rank = 3 if at == s[pseudo, pc] else 1
-    if at > found[0]:
-        return
-    age = q[b, place]
-    if at < found[0] or rank > found[4] or (rank == found[4] and age < found[5]):
-        found[0] = at
-        found[1] = kind
-        found[2] = b
-        found[3] = place
-        found[4] = rank
-        found[5] = age
+            rd = max(max(max(s[RD_OK, b], now), column_bus), max(s[GROUP_RD, g], s[PSEUDO_RD, pc]))
+            wr = max(max(max(s[WR_OK, b], now), column_bus), max(s[GROUP_WR, g], s[PSEUDO_WR, pc]))
+            kind, at = CMD_RD, rd
+            if wr < rd or (wr == rd and s[FIRST_WR, b] < s[FIRST_RD, b]):
+                kind, at = CMD_WR, wr
+        if kind == CMD_RD:
+            at = max(max(at, column_bus), max(s[GROUP_RD, g], s[PSEUDO_RD, pc]))
+            rank = 3 if at == s[PSEUDO_RD, pc] else 1
+        else:
+            at = max(max(at, column_bus), max(s[GROUP_WR, g], s[PSEUDO_WR, pc]))
+            rank = 3 if at == s[PSEUDO_WR, pc] else 1
+    return at, kind, rank
+
+
+@inlined
+def _place(s: IntArray, b: int, kind: int) -> int:
+    """Which entry of the bank's queue a command is for."""
+    if kind == CMD_RD:
+        return s[FIRST_RD, b]
+    if kind == CMD_WR:
+        return s[FIRST_WR, b]
+    return 0
 
 
 @_jit
 def _best(s: IntArray, q: IntArray, p: IntArray, now: int, bus: IntArray, found: IntArray) -> None:
-    """The next command of all banks."""
-    found[0] = NEVER - 1
-    found[4] = -1
+    """The next command by FR-FCFS: the earliest, then that of the highest rank, then for the oldest request."""
+    best, best_rank, best_age, best_kind, best_bank = NEVER - 1, -1, NEVER, -1, -1
     per_group, groups = p[BANKS], p[GROUPS]
+    row_bus, column_bus = bus[0], bus[1]
     b = 0
     for g in range(p[PSEUDO] * groups):
         pc = g // groups
         for _ in range(per_group):
-            if s[READY, b] <= found[0]:
-                _offer(s, q, b, g, pc, now, bus, found)
+            if s[READY, b] <= best:
+                at, kind, rank = _candidate(s, b, g, pc, now, row_bus, column_bus)
+                if at < best or (at == best and rank >= best_rank):
+                    age = q[b, _place(s, b, kind)]
+                    if at < best or rank > best_rank or age < best_age:
+                        best, best_rank, best_age, best_kind, best_bank = at, rank, age, kind, b
             b += 1
-    if found[4] < 0:
-        found[0] = NEVER
+    found[0] = best if best_bank >= 0 else NEVER
+    found[1] = best_kind
+    found[2] = best_bank
+    found[3] = best_rank
+    found[4] = best_age
+
+
+@_jit
+def _offer(s: IntArray, q: IntArray, p: IntArray, b: int, now: int, bus: IntArray, found: IntArray) -> None:
+    """Take the next command of a bank if it goes before what was found."""
+    g = b // p[BANKS]
+    at, kind, rank = _candidate(s, b, g, g // p[GROUPS], now, bus[0], bus[1])
+    if at > found[0] or (at == found[0] and rank < found[3]):
+        return
+    age = q[b, _place(s, b, kind)]
+    if at < found[0] or rank > found[3] or age < found[4]:
+        found[0] = at
+        found[1] = kind
+        found[2] = b
+        found[3] = rank
+        found[4] = age
 
 
 @_jit
@@ -450,10 +475,10 @@ def serve(
                 if b == found[2]:
                     known = False
                 else:
-                    g = b // p[BANKS]
-                    _offer(s, q, b, g, g // p[GROUPS], now, bus, found)
+                    _offer(s, q, p, b, now, bus, found)
         else:
-            at, kind, b, place = found[0], found[1], found[2], found[3]
+            at, kind, b = found[0], found[1], found[2]
+            place = _place(s, b, kind)
             now = at
             known = False
             if kind == CMD_ACT:
