@@ -4,6 +4,7 @@
 `reconfigurable` make Plans, `simulate_plan` runs one through the engine.
 """
 
+from .arrange import with_residents
 from .plan import Fabric, Phase, Plan, Stage, fabric_of, plan_from_dict
 from .result import PhaseResult, Result, machine_bound, simulate_plan
 from .search import STYLES, dataflow, groups, plan_style, reconfigurable, run_style, sequential
@@ -13,4 +14,5 @@ __all__ = [
     "STYLES", "Fabric", "Loop", "Phase", "PhaseResult", "Plan", "Read", "Result", "Stage", "Task", "TaskGraph",
     "dataflow", "fabric_of", "groups", "machine_bound", "plan_from_dict", "plan_style", "reconfigurable", "run_style",
     "sequential", "simulate_plan", "task_graphs",
+    "with_residents",
 ]  # fmt: skip

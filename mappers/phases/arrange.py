@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from heapq import heapify, heapreplace
-from itertools import count
+from typing import TypeAlias
 
 from ...errors import DoesNotFit
-from .layout import Layout, lay_out, stream_rate
+from .layout import Layout, lay_out, stream_rate, work_out
 from .plan import Fabric, Phase, Stage
 from .task import Task, TaskGraph
 from .timing import walks
@@ -75,7 +75,8 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
         starts[name], ends[name] = start, max(end, start + span)
     finish = max(ends.values())
     for t in layout.stores:
-        finish = max(finish, ends[t.task] + layout.timings[t.task].latency + t.nbytes / rate)
+        streamed = starts[t.task] + t.pieces * t.nbytes / rate
+        finish = max(finish, streamed, ends[t.task] + layout.timings[t.task].latency + t.nbytes / rate)
     if channels:
         moved = sum(t.pieces * t.nbytes for t in (*layout.loads, *layout.stores))
         finish = max(finish, moved / rate)
@@ -92,34 +93,30 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
     """
     tasks = [graph.by_name[n] for n in names]
     cores = allot(tasks, fabric.pool.cores)
-    best: tuple[float, int, Phase] | None = None
-    problem: DoesNotFit | None = None
-    tie = count()
+    best: tuple[Score, Phase] | None = None
 
-    def score(stages: tuple[Stage, ...]) -> float | None:
-        nonlocal best, problem
-        try:
-            phase, layout = _with_residents(graph, fabric, stages, held)
-        except DoesNotFit as error:
-            problem = error
-            return None
-        found = estimate(layout, graph, fabric)
+    def score(stages: tuple[Stage, ...]) -> Score:
+        nonlocal best
+        phase, layout = with_residents(graph, fabric, stages, held)
+        found = max(0, layout.nbytes - fabric.capacity), estimate(layout, graph, fabric)
         if best is None or found < best[0]:
-            best = found, next(tie), phase
+            best = found, phase
         return found
 
     for start in (_following, _own):
         stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
         _descend(stages, tasks, score)
-    if best is None:
-        raise problem or DoesNotFit(f"{graph.name}: nothing to run")
-    return best[2]
+    assert best is not None
+    lay_out(graph, fabric, best[1], held)
+    return best[1]
 
 
-def _descend(
-    stages: tuple[Stage, ...], tasks: Sequence[Task], score: Callable[[tuple[Stage, ...]], float | None]
-) -> None:
-    """Change the outermost rank of one stage after the other as long as that makes the phase faster."""
+Score: TypeAlias = tuple[int, float]
+"""Bytes that do not fit on the chip, and estimated cycles."""
+
+
+def _descend(stages: tuple[Stage, ...], tasks: Sequence[Task], score: Callable[[tuple[Stage, ...]], Score]) -> None:
+    """Change the outermost rank of one stage after the other as long as that makes the phase fit or faster."""
     value = score(stages)
     for i, task in enumerate(tasks):
         if task.loop.outer:
@@ -129,7 +126,7 @@ def _descend(
                 continue
             other = (*stages[:i], replace(stages[i], outer=outer), *stages[i + 1 :])
             found = score(other)
-            if found is not None and (value is None or found < value):
+            if found < value:
                 stages, value = other, found
 
 
@@ -157,22 +154,19 @@ def _following(graph: TaskGraph, task: Task, names: Sequence[str]) -> str:
     return next(candidates(task))
 
 
-def _with_residents(
+def with_residents(
     graph: TaskGraph, fabric: Fabric, stages: tuple[Stage, ...], held: frozenset[str]
 ) -> tuple[Phase, Layout]:
     """The stages with every tensor resident that would be loaded again and again, as far as there is room."""
-    layout = lay_out(graph, fabric, Phase(stages), held)
-    again: list[tuple[Fraction, str, str]] = []
+    layout = work_out(graph, fabric, Phase(stages), held)
+    again: list[tuple[int, str, str]] = []
     for t in layout.loads:
         reads = {r.tensor: r for r in graph.by_name[t.task].reads}
         if t.pieces > 1 and t.nbytes == reads[t.tensor].nbytes:
-            again.append((Fraction(-t.pieces), t.task, t.tensor))
+            again.append((-t.pieces, t.task, t.tensor))
     for _, name, tensor in sorted(again):
         trial = tuple(replace(s, resident=(*s.resident, tensor)) if s.task == name else s for s in stages)
-        try:
-            layout = lay_out(graph, fabric, Phase(trial), held)
-        except DoesNotFit:
-            continue
-        stages = trial
+        found = work_out(graph, fabric, Phase(trial), held)
+        if found.nbytes <= fabric.capacity:
+            stages, layout = trial, found
     return Phase(stages), layout
-

@@ -39,12 +39,15 @@ class Stream:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A tensor that comes from or goes to off-chip memory in `pieces` of `nbytes` each."""
+    """A tensor that comes from or goes to off-chip memory in `pieces` of `nbytes` each, `slots` of which have room on
+    the chip: one in use, one on its way, and those that the latency of the memory takes.
+    """
 
     task: str
     tensor: str
     pieces: int
     nbytes: int
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]
     Raises:
         DoesNotFit: its data do not fit on the chip, or a task is unrolled to more multipliers than it has.
     """
-    found = _work_out(graph, fabric, phase, held)
+    found = work_out(graph, fabric, phase, held)
     if found.nbytes > fabric.capacity:
         most = ", ".join(f"{what} {n}" for what, n in sorted(found.used.items(), key=lambda x: -x[1])[:4])
         raise DoesNotFit(f"{name} of {graph.name}: {found.nbytes} bytes in {fabric.on_chip}, which has "
@@ -109,11 +112,13 @@ def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
     return Timing(pieces, max(1, -(-cycles // pieces)), 0, wait, {})
 
 
-def _work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
+def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
+    """`lay_out` of a phase that may be larger than the memory."""
     by_task = {s.task: s for s in phase.stages}
     tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
     timings = {n: stage_timing(t, by_task[n], fabric) for n, t in tasks.items()}
     places = _places(phase, fabric)
+    in_flight = float(stream_rate(fabric, 1)) * fabric.cycles(fabric.latency_s)
     streams: list[Stream] = []
     loads: list[Transfer] = []
     used: dict[str, int] = {}
@@ -128,10 +133,8 @@ def _work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[st
                 streams.append(_stream(maker, by_task[maker.name], timings[maker.name], task, stage, time, read,
                                        ceil(hops * fabric.pool.hop_latency)))  # fmt: skip
             elif read.tensor not in held:
-                loads.append(_load(task, stage, time, read))
-                double = 1 if loads[-1].pieces == 1 else 2
-                key = f"{read.tensor} for {task.name}"
-                used[key] = used.get(key, 0) + double * loads[-1].nbytes
+                loads.append(_load(task, stage, time, read, in_flight))
+                used[f"{read.tensor} for {task.name}"] = _buffered(loads[-1], read, task, fabric.block)
     stores = []
     for task in tasks.values():
         time, outer = timings[task.name], by_task[task.name].outer
@@ -146,7 +149,7 @@ def _work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[st
                 used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * pieces // s.tokens))
         if leaves and task.output_bytes:
             pieces = 1 if reduced or task.ready else time.firings
-            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces)))
+            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces), min(2, pieces)))
             if task.output not in used:
                 used[f"{task.output} to memory"] = 2 * stores[-1].nbytes
     total = sum(fabric.blocks(n) for n in used.values())
@@ -171,13 +174,27 @@ def _stream(
     return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes)
 
 
-def _load(task: Task, stage: Stage, time: Timing, read: Read) -> Transfer:
+def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) -> Transfer:
     """Streamed where the outermost loop walks along it, else whole once, or again for every firing."""
     if time.firings == 1 or read.tensor in stage.resident:
-        return Transfer(task.name, read.tensor, 1, read.nbytes)
-    if walks(read, stage.outer) is not None:
-        return Transfer(task.name, read.tensor, time.firings, -(-read.nbytes // time.firings))
-    return Transfer(task.name, read.tensor, time.firings, read.nbytes)
+        return Transfer(task.name, read.tensor, 1, read.nbytes, 1)
+    again = walks(read, stage.outer) is None
+    nbytes = read.nbytes if again else -(-read.nbytes // time.firings)
+    return Transfer(task.name, read.tensor, time.firings, nbytes, 2 + ceil(in_flight / nbytes))
+
+
+def _buffered(load: Transfer, read: Read, task: Task, block: int) -> int:
+    """Bytes on the chip: all of a tensor that is loaded once, the slots of one that streams past.
+
+    One that is loaded again for every firing streams past too, in pieces of the same size. Of one whose elements are
+    used once each, two blocks wait at most.
+    """
+    if load.pieces == 1:
+        return read.nbytes
+    piece = -(-read.nbytes // load.pieces)
+    index = {r for ranks in read.dims for r in ranks}
+    once = all(n == 1 or r in index for r, n in task.sizes.items())
+    return min(load.slots * piece, 2 * block) if once else load.slots * piece
 
 
 def _distinct(reads: Sequence[Read]) -> list[Read]:

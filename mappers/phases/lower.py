@@ -174,9 +174,8 @@ class _PhaseLowering:
     def _load(self, t: Transfer) -> _Actor:
         mover, stage = self._mover(t, "load", "read"), self.stages[t.task]
         latency = self.fabric.cycles(self.fabric.latency_s)
-        depth = 1 if t.pieces == 1 else 2
         name = f"{t.tensor} to {t.task}"
-        fifo = self.top.builder.fifo(mover.index, stage.index, depth=depth, latency=latency, name=name)
+        fifo = self.top.builder.fifo(mover.index, stage.index, depth=t.slots, latency=latency, name=name)
         mover.outputs.append(_every(fifo))
         stage.inputs.append(first(fifo) if t.pieces == 1 else _every(fifo))
         return mover
@@ -184,10 +183,8 @@ class _PhaseLowering:
     def _store(self, t: Transfer) -> _Actor:
         mover, stage = self._mover(t, "store", "write"), self.stages[t.task]
         time = self.layout.timings[t.task]
-        depth = 1 if t.pieces == 1 else 2
-        fifo = self.top.builder.fifo(
-            stage.index, mover.index, depth=depth, latency=time.latency, name=f"{t.tensor} from {t.task}"
-        )
+        name = f"{t.tensor} from {t.task}"
+        fifo = self.top.builder.fifo(stage.index, mover.index, depth=t.slots, latency=time.latency, name=name)
         stage.outputs.append(last(fifo, stage.firings) if t.pieces == 1 else _every(fifo))
         mover.inputs.append(_every(fifo))
         return mover

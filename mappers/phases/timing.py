@@ -12,6 +12,8 @@ from .task import Read, Task
 
 _CUTS = 32
 """Numbers of pieces that unrolling tries for a rank."""
+_WORTH = 1.1
+"""Iterations that the outermost rank may cost by not being unrolled."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +75,33 @@ def timing(task: Task, lanes: int, depth: int, outer: str, *, pieces: int = 1 <<
 
 @lru_cache(maxsize=1 << 14)
 def _unroll(sizes: tuple[tuple[str, int], ...], lanes: int, outer: str) -> tuple[tuple[str, int], ...]:
-    """Factors for at most three ranks with the fewest iterations; among equals those that unroll `outer` least."""
-    found = (prod(n for _, n in sizes), 1, ())
-    best: tuple[int, int, tuple[tuple[str, int], ...]] = found
-    ordered = sorted(sizes, key=lambda x: (x[0] == outer, -x[1], x[0]))
+    """Factors of ranks with few iterations. `outer` is unrolled only where that saves more than `_WORTH` of them,
+    because what a task hands on at a time grows with it.
+    """
+    inner = tuple(x for x in sizes if x[0] != outer)
+    within = _fewest(inner, lanes) if inner else (1, ())
+    steps = within[0] * prod(n for r, n in sizes if r == outer)
+    everything = _fewest(sizes, lanes)
+    return within[1] if steps <= everything[0] * _WORTH else everything[1]
+
+
+def _fewest(sizes: tuple[tuple[str, int], ...], lanes: int) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """The fewest iterations and factors that give them: one rank in every way that cuts it evenly, then the others, the
+    largest first, as far as multipliers are left."""
+    best: tuple[int, tuple[tuple[str, int], ...]] = prod(n for _, n in sizes), ()
+    ordered = sorted(sizes, key=lambda x: (-x[1], x[0]))
     for i, (first, n) in enumerate(ordered):
         for f in _factors(n, lanes):
             chosen, left, steps = [(first, f)], lanes // f, -(-n // f)
-            for j, (other, m) in enumerate(ordered):
-                if j == i:
-                    continue
-                g = min(m, left)
-                k = -(-m // g)
-                g = -(-m // k)
+            for other, m in (*ordered[:i], *ordered[i + 1 :]):
+                pieces = -(-m // min(m, left))
+                g = -(-m // pieces)
                 chosen.append((other, g))
                 left //= g
-                steps *= k
-            key = (steps, dict(chosen).get(outer, 1))
-            if key < best[:2]:
-                best = (*key, tuple(c for c in chosen if c[1] > 1))
-    return best[2]
+                steps *= pieces
+            if steps < best[0]:
+                best = steps, tuple(c for c in chosen if c[1] > 1)
+    return best
 
 
 def _factors(size: int, lanes: int) -> list[int]:
