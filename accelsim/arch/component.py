@@ -292,6 +292,25 @@ class UnitBase(Component):
         """At least these shares of an Einsum's MACs take cycles, and energy, with inputs of these densities."""
         return 1.0, 1.0
 
+    def rates_on(self, einsum: Any) -> Mapping[str, float]:
+        """`peak_rates`, as far as this Einsum, in whatever tiles, can use the unit."""
+        return self.peak_rates()
+
+    def least_reads(self, einsum: Any) -> tuple[float, ...]:
+        """Elements of every input that are read from the unit's memories, at least, for any part its share of them.
+
+        That holds where no zeros are left out.
+        """
+        return tuple(0.0 for _ in einsum.inputs)
+
+    def least_feed_cycles(self, einsum: Any, bits: Any) -> float:
+        """Cycles in which its memories bring what `least_reads` says, and take the results, at least."""
+        return 0.0
+
+    def least_actions(self, einsum: Any, bits: Any) -> Mapping[str, float]:
+        """Actions of the unit's own beside the operations, at least, where no zeros are left out."""
+        return {}
+
     @abstractmethod
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this unit, in cycles of its clock."""

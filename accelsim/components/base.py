@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, prod
 from typing import Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..arch.layout import Layout
 from ..arch.units import rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
-from ..ir import Density, Einsum
+from ..ir import Access, Density, Einsum
 from ..ir.roles import RankRole
 from .banks import Tile
 
@@ -128,6 +128,20 @@ class ComputeUnit(UnitBase):
         """
         return self
 
+    def least_reads(self, einsum: Einsum) -> tuple[float, ...]:
+        """Every element at least once: an element serves no more points than the ranks that its access leaves out have,
+        times, of an index over several ranks, all but the largest."""  # fmt: skip
+        return tuple(once(einsum, access) for access in einsum.inputs)
+
+    def least_feed_cycles(self, einsum: Einsum, bits: Sequence[int]) -> float:
+        elements = (*self.least_reads(einsum), 0.0, float(prod(einsum.sizes[r] for r in einsum.output.ranks)))
+        ports: dict[str, float] = {}
+        for way, n, width in zip(self.feeding(len(einsum.inputs)), elements, (*bits, bits[-1]), strict=True):
+            if way is not None:
+                name, (over, under) = way
+                ports[name] = ports.get(name, 0.0) + n * width / 8 * under / over
+        return max(ports.values(), default=0.0)
+
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""
         return Server(self.name, server_rate(self.name, self.clock_hz, tick_hz))
@@ -198,6 +212,11 @@ class ComputeUnit(UnitBase):
         for rate, amount in ports.values():
             cycles = np.maximum(cycles, -(-amount * rate[1] // rate[0]))
         return cycles
+
+
+def once(einsum: Einsum, access: Access) -> float:
+    """Points of an Einsum over the most points that one element of an access serves."""
+    return float(prod(max((einsum.sizes[r] for r in index.ranks), default=1) for index in access.indices))
 
 
 def per_cycle(what: str, bandwidth: float, clock: float) -> tuple[int, int]:

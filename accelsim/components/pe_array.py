@@ -16,6 +16,7 @@ from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantit
 from ..ir import COST_CLASSES, Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
+from .folds import least_reads, register_bytes, used_elements
 
 Dataflow = Literal["os", "ws", "is"]
 ELEMENTWISE = "elementwise"
@@ -94,6 +95,21 @@ class PeArray(ComputeUnit):
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.elements), **{c: float(self.elements * r) for c, r in self.rates.items() if r}}
+
+    def rates_on(self, einsum: Einsum) -> Mapping[str, float]:
+        if not einsum.is_contraction:
+            return self.peak_rates()
+        return {"mac": float(used_elements(einsum, self.dataflows, self.rows, self.cols))}
+
+    def least_reads(self, einsum: Einsum) -> tuple[float, ...]:
+        if not einsum.is_contraction:
+            return super().least_reads(einsum)
+        return least_reads(einsum, self.dataflows, self.rows, self.cols)
+
+    def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
+        if not einsum.is_contraction:
+            return {}
+        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Dataflows of a contraction, fewest cycles first; else ``elementwise``, with the last ranks on the array."""

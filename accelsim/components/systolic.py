@@ -20,6 +20,7 @@ from ..ir import Contraction, Einsum, contraction
 from ..ir.roles import rank_roles
 from ..ir.sparsity import group_rank
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
+from .folds import least_reads, register_bytes, used_elements
 from .sparse import SparseUnit, share_of, shortened
 from .systolic_banks import Shape, stream_and_shift_waits
 
@@ -182,6 +183,20 @@ class SystolicArray(SparseUnit):
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.rows * self.cols * self.arrays)}
+
+    def rates_on(self, einsum: Einsum) -> Mapping[str, float]:
+        if not einsum.is_contraction:
+            return self.peak_rates()
+        return {"mac": float(used_elements(einsum, self.dataflows, self.rows, self.cols) * self.arrays)}
+
+    def least_reads(self, einsum: Einsum) -> tuple[float, ...]:
+        if not einsum.is_contraction:
+            return super().least_reads(einsum)
+        # Arrays that deal out one side of a product act as one with so long a side.
+        return least_reads(einsum, self.dataflows, self.rows * self.arrays, self.cols * self.arrays)
+
+    def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
+        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """The array's dataflows and deals, fewest cycles for the whole Einsum first; none if it is no contraction."""

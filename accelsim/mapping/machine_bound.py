@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import prod
 
 from ..arch.architecture import Architecture
-from ..arch.component import Direction, Memory
+from ..arch.component import Direction, Memory, UnitBase
 from ..ir import Density, Einsum, Workload, count_operations
 from .compulsory import CompulsoryTraffic, compulsory_traffic
 from .tree import Mapping
@@ -25,7 +26,8 @@ class MachineBound:
         cycles: of the machine's clock; the larger of the next two.
         compute_cycles: for the operations, spread over the units as well as can be.
         traffic_cycles: for the compulsory traffic at the bandwidth of the memories outside the chip.
-        energy_J: operations at their cheapest unit, compulsory bytes at the cheapest memory outside the chip.
+        energy_J: operations at their cheapest unit, the operands that every unit would read, compulsory bytes at the
+            cheapest memory outside the chip.
         traffic: the compulsory traffic.
         limit: ``compute`` or ``off-chip traffic``: which of the two decides.
     """
@@ -41,8 +43,9 @@ class MachineBound:
 def machine_bound(workload: Workload, arch: Architecture, *, resident: Collection[str] = ()) -> MachineBound:
     """Bound the cycles and the energy of every Mapping of `workload` onto `arch` from below.
 
-    The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes, less
-    what a unit may save on zeros; a unit serves one Einsum at a time, but is not assumed to serve one class at a time.
+    The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes, as
+    far as its ranks fill them and memories feed them, less what a unit may save on zeros; a unit serves one Einsum at a
+    time, but is not assumed to serve one class at a time.
     The traffic bound is, over the sets of memories outside the chip, the compulsory bytes that exceed the capacity of
     the other memories, over the set's bandwidth. More bandwidth, capacity or speed never raises a bound.
 
@@ -78,18 +81,23 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     Any prices w of the units that sum to one give a lower bound, the sum over Einsums of the least w·cycles of a unit
     (weak duality); so the solver decides how good the bound is, not whether it holds.
     """
-    units = [(unit, unit.peak_rates(), float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
+    units = [(unit, float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
     for einsum, times in workload.einsums():
         counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
+        full = all(density.is_full for density in densities)
         cycles = []
-        for unit, rates, scale in units:
+        for unit, scale in units:
+            rates = unit.rates_on(einsum)
             if not all(rates.get(c, 0) > 0 for c in counts):
                 cycles.append(math.inf)
                 continue
             left = {"mac": unit.least_shares(einsum, densities)[0]}
-            cycles.append(max((n * left.get(c, 1.0) / rates[c] * scale for c, n in counts.items()), default=0.0))
+            working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
+            inside = not all(arch.memories[name].on_chip for name in unit.memories)
+            fed = unit.least_feed_cycles(einsum, _bits(einsum, workload)) if full and not inside else 0.0
+            cycles.append(max(working, fed) * scale)
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
@@ -160,17 +168,56 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
 
 
 def _compute_energy(workload: Workload, arch: Architecture) -> float:
-    units = [(u, u.peak_rates(), u.action_energy()) for u in arch.units.values()]
+    """Operations at the cheapest unit; operands from the cheapest memory, as often as any unit has to read them."""
     total = 0.0
     for einsum, times in workload.einsums():
-        counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
-        prices = []
-        for unit, rates, energy in units:
-            if all(rates.get(c, 0) > 0 for c in counts):
-                left = {"mac": unit.least_shares(einsum, densities)[1]}
-                prices.append(sum(n * left.get(c, 1.0) * energy.get(c, 0.0) for c, n in counts.items()))
-        total += times * min(prices, default=0.0)
+        densities = _densities(einsum, workload)
+        units = [_UnitEnergy.of(unit, einsum, densities, workload, arch) for unit in arch.units.values()]
+        able = [unit for unit in units if unit is not None]
+        if able:
+            moved = sum(min(unit.moved[i] for unit in able) for i in range(len(able[0].moved)))
+            total += times * (min(unit.computed for unit in able) + moved)
     return total
+
+
+@dataclass(frozen=True)
+class _UnitEnergy:
+    """Joules of an Einsum on one unit, at least: of its actions, and of the accesses of every input and the output."""
+
+    computed: float
+    moved: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, unit: UnitBase, einsum: Einsum, densities: Sequence[Density], workload: Workload, arch: Architecture
+    ) -> _UnitEnergy | None:
+        """None for a unit that cannot run the Einsum."""
+        rates, energy = unit.peak_rates(), unit.action_energy()
+        counts = count_operations(einsum).counts
+        if not all(rates.get(c, 0) > 0 for c in counts):
+            return None
+        left = {"mac": unit.least_shares(einsum, densities)[1]}
+        computed = sum(n * left.get(c, 1.0) * energy.get(c, 0.0) for c, n in counts.items())
+        accesses = (*einsum.inputs, einsum.output)
+        if not all(density.is_full for density in densities):
+            return cls(computed, tuple(0.0 for _ in accesses))
+        bits = _bits(einsum, workload)
+        own = unit.least_actions(einsum, bits)
+        computed += sum(n * energy.get(action, 0.0) for action, n in own.items())
+        results = prod(einsum.sizes[r] for r in einsum.output.ranks)
+        elements = (*unit.least_reads(einsum), float(results))
+        # What a unit that computes inside a memory outside the chip takes from it is not seen.
+        feeds = [arch.memories[name] for name in unit.feeds(len(einsum.inputs))]
+        memories = [memory.action_energy() if memory.on_chip else {} for memory in feeds]
+        actions = ("read",) * len(einsum.inputs) + ("write",)
+        return cls(computed, tuple(
+            n * width / 8 * memory.get(action, 0.0)
+            for n, width, memory, action in zip(elements, bits, memories, actions, strict=True)
+        ))  # fmt: skip
+
+
+def _bits(einsum: Einsum, workload: Workload) -> list[int]:
+    return [workload.tensors[access.tensor].bits for access in (*einsum.inputs, einsum.output)]
 
 
 def _densities(einsum: Einsum, workload: Workload) -> list[Density]:
@@ -178,7 +225,10 @@ def _densities(einsum: Einsum, workload: Workload) -> list[Density]:
 
 
 def _traffic_energy(traffic: CompulsoryTraffic, arch: Architecture) -> float:
-    """Bytes fill the cheapest memory first; what a unit computes inside a memory may cost nothing there."""
+    """Bytes fill the cheapest memory first; what a unit computes inside a memory may cost nothing there.
+
+    If no unit computes outside the chip, every byte also goes into an on-chip memory, or comes out of one.
+    """
     fed = {name for unit in arch.units.values() for name in unit.memories}
     total = 0.0
     for action, amount in (("read", traffic.read_bytes), ("write", traffic.write_bytes)):
@@ -187,4 +237,8 @@ def _traffic_energy(traffic: CompulsoryTraffic, arch: Architecture) -> float:
             taken = min(amount, capacity)
             total += taken * price
             amount -= taken
+    inner = [m for m in arch.memories.values() if m.on_chip]
+    if inner and fed <= {m.name for m in inner}:
+        for action, amount in (("write", traffic.read_bytes), ("read", traffic.write_bytes)):
+            total += amount * min(m.action_energy().get(action, 0.0) for m in inner)
     return total
