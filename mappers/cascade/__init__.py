@@ -70,9 +70,7 @@ def map_workload(
     for mapping in (fusion.fused(), fusion.unfused()):
         if mapping is None or (found and fusion.expected_unfused() > SURELY_WORSE * found[0][0]):
             continue
-        cycles, joules = run(arch, workload, mapping)
-        value = {"latency": cycles, "energy": joules, "edp": cycles / clock * joules}[objective]
-        found.append((value, len(found), mapping))
+        found.append((run(arch, workload, mapping).value(objective, clock), len(found), mapping))
     if not found:
         raise fusion.why or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])

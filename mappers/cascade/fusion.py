@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...arch.architecture import Architecture
@@ -22,7 +22,7 @@ from .groups import Group
 from .network import Fused, FusedNetwork
 from .partition import best_cuts
 from .search import GroupPlan, GroupSearch, Site
-from .trial import proved, views_of
+from .trial import proved
 
 MOST = 24
 """Einsums of a group."""
@@ -60,7 +60,6 @@ class Fusion:
     def __init__(self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> None:
         self.workload, self.arch, self.objective, self.constraints = workload, arch, objective, constraints
         self.flow = Flow(workload)
-        self.views = views_of(workload)
         self.why: DoesNotFit | None = None
         try:
             self.plain: Network | None = Network(workload, arch, objective, constraints)
@@ -90,9 +89,26 @@ class Fusion:
     def fused(self) -> Mapping | None:
         """With the groups that are expected to be best; None where there are none."""
         groups = [g for scope in self.flow.scopes.values() for g in self._groups(scope)] if self.memories else []
-        if not groups:
-            return None
-        return FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups).mapping()
+        refused: set[str] = set()
+        while groups:
+            network = FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups, refused)
+            crowded = [network.crowded(group) for group in groups]
+            if not any(crowded):
+                return network.mapping()
+            refused |= set().union(*crowded)
+            groups = [
+                again
+                for group, short in zip(groups, crowded, strict=True)
+                if (again := self._again(group, network, refused) if short else group) is not None
+            ]
+        return None
+
+    def _again(self, group: Fused, network: FusedNetwork, refused: set[str]) -> Fused | None:
+        """A group planned anew among the tensors that a network keeps in the buffer."""
+        stretch = self.stretch(self.flow.scopes[group.path], group.first, group.last)
+        kept = {n: a for n, a in network.addresses.items() if n not in refused}
+        plan = None if stretch is None else self.plan(stretch, kept)
+        return None if plan is None else replace(group, plan=plan)
 
     # Cuts
 
@@ -155,7 +171,7 @@ class Fusion:
     def _bound(self, stretch: Stretch, bounds: Bounds) -> float:
         """Below which no plan of a group can come."""
         assert self.memories is not None
-        here = self._staying(stretch)
+        here = self._staying(stretch, self._kept)
         loaded = sum(
             min(self._touched(stretch, name), self.workload.tensors[stored].nbytes)
             for stored in set(stretch.outside.values()) - here.keys()
@@ -180,10 +196,15 @@ class Fusion:
                     most = max(most, tensor.bytes_of(elements))
         return most
 
-    def _staying(self, stretch: Stretch) -> dict[str, int]:
+    @property
+    def _kept(self) -> MappingABC[str, int]:
+        """Addresses of tensors that stay in the buffer where nothing is fused."""
+        return {} if self.plain is None else self.plain.addresses
+
+    def _staying(self, stretch: Stretch, kept: MappingABC[str, int]) -> dict[str, int]:
         """Tensors that stay in the buffer while a group runs, with the addresses where they end."""
         found = {}
-        for name, address in (self.plain.addresses if self.plain is not None else {}).items():
+        for name, address in kept.items():
             life = self.flow.lives[name]
             if life.scope != stretch.scope.path or name in stretch.inside:
                 continue
@@ -192,11 +213,14 @@ class Fusion:
                 found[name] = address + life.tensor.nbytes
         return found
 
-    def plan(self, stretch: Stretch) -> GroupPlan | None:
-        """The best plan of a group of those that were run; None where there is none."""
+    def plan(self, stretch: Stretch, kept: MappingABC[str, int] | None = None) -> GroupPlan | None:
+        """The best plan of a group of those that were run; None where there is none.
+
+        `kept` has the addresses of tensors that stay in the buffer, if they are not those of what is not fused.
+        """
         assert self.memories is not None
         buffer, home = self.memories
-        staying = self._staying(stretch)
+        staying = self._staying(stretch, self._kept if kept is None else kept)
         budget = self.arch.memories[buffer].capacity - max(staying.values(), default=0)
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         site = Site(self.arch, self.ways, buffer, home, budget, here, self.objective, self.constraints)

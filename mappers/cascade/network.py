@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ...arch.architecture import Architecture
@@ -35,23 +35,50 @@ class FusedNetwork(Network):
     """The tile mapper's network, in which some runs of items are groups."""
 
     def __init__(
-        self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints, groups: Sequence[Fused]
+        self,
+        workload: Workload,
+        arch: Architecture,
+        objective: str,
+        constraints: Constraints,
+        groups: Sequence[Fused],
+        refused: Collection[str] = (),
     ) -> None:
-        self.groups = groups
+        """`refused` are tensors that must not stay in the buffer."""
+        self.groups, self.refused = groups, frozenset(refused)
         self._members = {(g.path, i): g for g in groups for i in range(g.first, g.last)}
         super().__init__(workload, arch, objective, constraints)
 
     def _flow(self, workload: Workload) -> Flow:
+        """Without tensors that never leave a group; what a group uses lives as long as it runs."""
         flow = super()._flow(workload)
         for group in self.groups:
             for name in group.inside:
                 del flow.lives[name]
+            for life in flow.lives.values():
+                uses = [*life.makers, *life.users]
+                if life.scope == group.path and any(group.first <= i < group.last for i in uses):
+                    life.users += [group.first, group.last - 1]
         return flow
 
     def _elsewhere(self) -> set[str]:
         """Also those that a group was planned to load or store."""
         moved = {t.tensor for g in self.groups for t in g.plan.arrangement.transfers}
-        return super()._elsewhere() | moved
+        return super()._elsewhere() | moved | self.refused
+
+    def crowded(self, group: Fused) -> set[str]:
+        """Tensors that must not stay, for a group to run as planned: those for which there is no room beside it.
+
+        What it was planned to find in the buffer, and does not, is among them: it must be planned to load that.
+        """
+        missing = group.plan.arrangement.here - self.addresses.keys()
+        if missing:
+            return set(missing)
+        staying = self.staying.get((group.path, group.first), [])
+        ends = {name: self.addresses[name] + self.flow.lives[name].tensor.nbytes for name in staying}
+        if max(ends.values(), default=0) + group.plan.held <= self._capacity():
+            return set()
+        others = [name for name in staying if name not in group.plan.arrangement.here] or staying
+        return {max(others, key=lambda name: (ends[name], name))}
 
     def _in_group(self, path: Path, item: int) -> bool:
         return (path, item) in self._members

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
 from ...engine import compiled
@@ -21,16 +21,30 @@ from .plan import Arrangement
 from .search import GroupPlan
 
 
-def run(arch: Architecture, workload: Workload, mapping: Mapping) -> tuple[float, float]:
-    """Cycles of the machine's clock, and joules without leakage, of a Mapping that is carried out.
+@dataclass(frozen=True)
+class Ran:
+    """What a run took: cycles of the machine's clock, joules without leakage, and most bytes of each memory."""
+
+    cycles: float
+    joules: float
+    peaks: MappingABC[str, int]
+
+    def value(self, objective: str, clock: float) -> float:
+        """The objective: cycles, joules, or joule seconds."""
+        return {"latency": self.cycles, "energy": self.joules, "edp": self.cycles / clock * self.joules}[objective]
+
+
+def run(arch: Architecture, workload: Workload, mapping: Mapping) -> Ran:
+    """A Mapping carried out.
 
     Raises:
         AccelsimError: it does not fit, or cannot work.
     """
-    replay(mapping, workload, arch)
+    replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
     trace = compiled.run(program)
-    return trace.finish / float(program.tick_hz) * float(arch.clock), _joules(arch, trace)
+    cycles = trace.finish / float(program.tick_hz) * float(arch.clock)
+    return Ran(cycles, _joules(arch, trace), {name: peak.nbytes for name, peak in replayed.peaks.items()})
 
 
 def _joules(arch: Architecture, trace: Trace) -> float:
@@ -47,16 +61,17 @@ def proved(plan: GroupPlan, arch: Architecture, buffer: str, home: str) -> Group
     stays = tuple(
         Stay(name, buffer if name in staying else home, (), ())
         for name, tensor in workload.tensors.items()
-        if name in staying or tensor.role in (Role.INPUT, Role.OUTPUT)
+        if workload.storage(name) == name and (name in staying or tensor.role in (Role.INPUT, Role.OUTPUT))
     )
     mapping = Mapping(workload.name, arch.name, tree.node(), stays, tuple(tree.moves()))
     try:
         if not _as_meant(plan.arrangement, mapping, workload):
             return None
-        cycles, joules = run(arch, workload, mapping)
+        ran = run(arch, workload, mapping)
     except AccelsimError:
         return None
-    return replace(plan, cycles=cycles, joules=joules)
+    whole = sum(workload.tensors[name].nbytes for name in staying if name in workload.tensors)
+    return replace(plan, cycles=ran.cycles, joules=ran.joules, held=ran.peaks[buffer] - whole)
 
 
 def alone(found: Arrangement) -> Workload:
@@ -87,8 +102,3 @@ def _as_meant(found: Arrangement, mapping: Mapping, workload: Workload) -> bool:
         if [level.rank for level in places[found.group.einsums[placed.member].name].levels] != meant:
             return False
     return True
-
-
-def views_of(workload: Workload) -> Collection[str]:
-    """Names under which the bytes of other tensors are known."""
-    return {name for name in workload.tensors if workload.storage(name) != name or name in workload.tables}
