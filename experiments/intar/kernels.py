@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from math import prod
 
 from ...mappers.phases import Read, Task, TaskGraph
@@ -24,7 +25,8 @@ def _task(
     Dimensions stand apart by blanks, ranks of one dimension by ``+``.
     """
     accesses = tuple(
-        Read(tensor, tuple(tuple(d.split("+")) for d in ranks.split()), n * BYTES) for tensor, (ranks, n) in reads.items()
+        Read(tensor, tuple(tuple(d.split("+")) for d in ranks.split()), n * BYTES)
+        for tensor, (ranks, n) in reads.items()
     )
     return Task(name, sizes, accesses, output, tuple(dims.split()), elements * BYTES, Fraction(prod(sizes.values())))
 
@@ -44,7 +46,7 @@ def attention() -> TaskGraph:
 def mlp() -> TaskGraph:
     """Three layers at batch 1; outputs in blocks of 16."""
     tasks = []
-    for i, (k, n) in enumerate(zip(MLP[:-1], MLP[1:], strict=True), 1):
+    for i, (k, n) in enumerate(pairwise(MLP), 1):
         x, y = ("X" if i == 1 else f"H{i - 1}"), ("Y" if i == 3 else f"H{i}")
         reads = {x: ("k", k), f"W{i}": ("k nb+n", k * n)}
         tasks.append(_task(f"F{i}", {"nb": n // 16, "n": 16, "k": k}, reads, y, "nb", n))
@@ -52,7 +54,7 @@ def mlp() -> TaskGraph:
 
 
 def cnn() -> TaskGraph:
-    """Four 3x3 convolutions of one channel on 224x224; the first two are followed by upsampling, the others by pooling."""
+    """Four 3x3 convolutions of one channel on 224x224; upsampling follows the first two, pooling the others."""
     tasks, side, x = [], IMAGE, "X"
     for i, (out, scale) in enumerate(((IMAGE, 2.0), (2 * IMAGE, 2.0), (4 * IMAGE, 0.5), (2 * IMAGE, 0.5)), 1):
         result = side * side if i == 1 else (out // 2) ** 2 if scale < 1 else out * out
@@ -77,9 +79,9 @@ def vae() -> TaskGraph:
     encoder2 = _task("E2", {"f": 2, "c": 2, "y": 18, "x": 18, "r": 4, "s": 4},
                      {"H1": ("c y+r x+s", 2 * 21 * 21), "W2": ("f c r s", 64)}, "H2", "f y x", 2 * 18 * 18)  # fmt: skip
     decoder1 = _task("D1", {"p": 4, "c": 2, "y": 25, "x": 25, "r": 8, "s": 8},
-                     {"H2": ("c y+r x+s", 2 * 18 * 18), "W3": ("c p r s", 256)}, "H3", "p y x", 4 * 25 * 25)  # fmt: skip
+                     {"H2": ("c y+r x+s", 2 * 18 * 18), "W3": ("c p r s", 256)}, "H3", "p y x", 4 * 625)  # fmt: skip
     decoder2 = _task("D2", {"p": 4, "y": 28, "x": 28, "r": 4, "s": 4},
-                     {"H3": ("p y+r x+s", 4 * 25 * 25), "W4": ("p r s", 64)}, "Y", "f y x", 2 * 28 * 28)  # fmt: skip
+                     {"H3": ("p y+r x+s", 4 * 625), "W4": ("p r s", 64)}, "Y", "f y x", 2 * 28 * 28)  # fmt: skip
     return TaskGraph("vae", (encoder1, encoder2, decoder1, decoder2))
 
 
@@ -87,9 +89,7 @@ def gating() -> TaskGraph:
     """Up and gate projections of 32 rows, their product, and the down projection."""
     b, d, h = GATING["batch"], GATING["width"], GATING["hidden"]
     sizes = {"h": h, "b": b, "d": d}
-    up, gate = (
-        _task(x, sizes, {"X": ("b d", b * d), f"W{x}": ("d h", d * h)}, x, "b h", b * h) for x in ("U", "G")
-    )
+    up, gate = (_task(x, sizes, {"X": ("b d", b * d), f"W{x}": ("d h", d * h)}, x, "b h", b * h) for x in ("U", "G"))
     reads = {"U": ("b h", b * h), "G": ("b h", b * h), "WO": ("h o", h * d)}
     return TaskGraph("gating", (up, gate, _task("O", {"h": h, "b": b, "o": d}, reads, "Y", "b o", b * d)))
 
