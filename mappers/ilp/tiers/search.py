@@ -1,0 +1,142 @@
+"""The plan of a placement that costs least, or the best one that a limit allows, with its bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ....errors import AccelsimError, BadInput, DoesNotFit, MappingError
+from ..solver import SolverOptions
+from .check import check_tier_plan
+from .extract import Unserved, plan_of
+from .model import LATENCY, Aim, TierModel
+from .plan import Ledger, TierClaim, TierPlan
+from .problem import TierProblem
+from .program import MixedSolution
+from .ways import Way
+
+ROUNDS = 12
+"""Times that the program is solved with more flows of their own, or with larger margins."""
+DEFAULT = SolverOptions(gap=0.005)
+"""Half a percent from optimal is near enough for machines whose bandwidths are known to a few percent."""
+
+
+def place(
+    problem: TierProblem,
+    *,
+    aims: Sequence[Aim] = (LATENCY,),
+    options: SolverOptions = DEFAULT,
+    pinned: Mapping[tuple[str, str], bool] | None = None,
+) -> TierPlan:
+    """Choices, copies and transfers at the least cost.
+
+    Args:
+        problem: steps in their order.
+        aims: what is minimised: the first, of all plans that cost least the second, and so on.
+        options: of the solver; `gap` is what is good enough.
+        pinned: (item, tier) to whether it keeps a copy there between all its uses.
+
+    Returns:
+        The plan, checked by `check_tier_plan`; the claim is of the first aim.
+
+    Raises:
+        DoesNotFit: items at home, or every choice of a step, need more than a tier has.
+        BadInput: no aim, or pinned copies that cannot be.
+    """
+    started = time.perf_counter()
+    if not aims:
+        raise BadInput("a placement needs an objective")
+    alone: set[tuple[int, Way]] = set()
+    margin = 64 + max((i.nbytes for i in problem.items.values()), default=0) // 250_000
+    for _ in range(ROUNDS):
+        model = TierModel(problem, alone=alone, margin=margin, pinned=pinned)
+        found = _solved(model, aims, options)
+        try:
+            plan = plan_of(model, found.values)
+            ledger = check_tier_plan(problem, plan)
+        except Unserved as failed:
+            if alone.issuperset(failed.jobs):
+                margin *= 4
+            alone |= set(failed.jobs)
+            continue
+        except MappingError:
+            margin *= 8
+            continue
+        return replace(plan, claim=_claim(aims[0], ledger, problem, found, options, time.perf_counter() - started))
+    raise AccelsimError(f"placement {problem.name}: no flow could be dealt out in whole bytes after {ROUNDS} tries")
+
+
+def cost_of(aim: Aim, ledger: Ledger, problem: TierProblem) -> float:
+    """What a plan costs by a recount."""
+    counted = sum(n for x, n in ledger.link_bytes.items() if aim.links is None or x in aim.links)
+    return aim.seconds * ledger.seconds + aim.joules * ledger.joules + aim.nbytes * counted
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Values of the last aim, and what is known of the first."""
+
+    values: Sequence[float]
+    bound: float
+    proven: bool
+    solver: str
+    stopped: bool
+
+
+def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _Found:
+    first: _Found | None = None
+    values: Sequence[float] = ()
+    for aim in aims:
+        cost = model.cost(aim)
+        scale = max(cost.values(), default=1.0)
+        scaled = {v: c / scale for v, c in cost.items()}
+        found = _minimum(model, scaled, options)
+        if found.values is None:
+            if first is not None:
+                break
+            raise DoesNotFit(
+                f"placement {model.problem.name}: every step fits by itself, but no plan was found; either no link leads "
+                "to where an item is read, a pinned copy has no room, or the solver was stopped"
+            )
+        values = found.values
+        if first is None:
+            first = _Found(values, found.bound * scale, found.optimal, found.solver, found.interrupted)
+        model.program.at_most(scaled.items(), found.value * (1 + 1e-7) + 1e-9)
+        if found.interrupted:
+            break
+    assert first is not None
+    return replace(first, values=values)
+
+
+def _minimum(model: TierModel, cost: Mapping[int, float], options: SolverOptions) -> MixedSolution:
+    """The relaxed program first: rounded down, its copies may be near enough already."""
+    program = model.program
+    relaxed = program.solve(cost, options, relaxed=True)
+    if relaxed.values is None:
+        return relaxed
+    bits = [v for v, b in enumerate(program.binary) if b]
+    choices = {b for row in model.chosen for b in row}
+    near = {v: relaxed.values[v] > 1 - 1e-6 for v in bits}
+    if all(min(relaxed.values[v], 1 - relaxed.values[v]) < 1e-6 for v in bits):
+        return relaxed
+    rounded: MixedSolution | None = None
+    if all(near[v] or relaxed.values[v] < 1e-6 for v in bits if v in choices):
+        limits = {v: float(near[v]) for v in bits}
+        rounded = program.solve(cost, options, relaxed=True, upper=limits, lower=limits)
+        if rounded.values is not None and rounded.value - relaxed.value <= options.gap * abs(rounded.value):
+            return replace(rounded, bound=relaxed.value)
+    found = program.solve(cost, options)
+    if found.values is None and rounded is not None and rounded.values is not None:
+        return replace(rounded, bound=relaxed.value, optimal=False, interrupted=found.interrupted)
+    return replace(found, bound=max(found.bound, relaxed.value))
+
+
+def _claim(
+    aim: Aim, ledger: Ledger, problem: TierProblem, found: _Found, options: SolverOptions, seconds: float
+) -> TierClaim:
+    value = cost_of(aim, ledger, problem)
+    bound = min(value, found.bound)
+    gap = (value - bound) / value if value else 0.0
+    proven = found.proven and gap <= max(options.gap, 1e-6)
+    return TierClaim(aim.name, value, bound, gap, proven, found.solver, options.seed, seconds, found.stopped)
