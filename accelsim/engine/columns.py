@@ -148,7 +148,8 @@ G_JUMPED = 25
 G_SCOPE = 26  # the part of the network that runs: row of the scope table
 G_LEAST_SPACING = 27
 G_PERIOD = 28  # firings in the period found last
-G_COLUMNS = 29
+G_STALE = 29  # firings without a cut after which another anchor is looked for
+G_COLUMNS = 30
 
 # scopes: ranges of members
 X_ACTORS, X_ACTORS_END, X_FIFOS, X_FIFOS_END, X_PHASES, X_PHASES_END = 0, 1, 2, 3, 4, 5
@@ -179,6 +180,7 @@ FIRST_SLOT = 2  # slot 0 is always 0, slot 1 takes what nobody reads
 BATCH = 1 << 12  # firings after which a visit ends
 WIDEST = 16  # how much rarer cuts become while nothing recurs
 PATIENCE = 512  # cuts before they become rarer
+MOST_STALE = 1 << 22
 STRIDE = 256  # most firings of the anchor between two looks
 TIME_LIMIT = MAX_TICK
 LONGEST = MAX_TICK - 1  # service of one piece

@@ -44,6 +44,9 @@ def choose_anchor(n: c.Net) -> None:
                 continue
         best = a
     g[c.G_LAST_CUT] = g[c.G_FIRED]
+    # while the anchor waits, each of the others may go through a body of its own before it moves on
+    others = n.scopes[g[c.G_SCOPE], c.X_ACTORS_END] - n.scopes[g[c.G_SCOPE], c.X_ACTORS]
+    g[c.G_STALE] = min(2 * others * min(actors[best, c.A_BODY], c.MOST_STALE), c.MOST_STALE) if best >= 0 else 0
     if best != g[c.G_ANCHOR]:
         g[c.G_ANCHOR] = best
         for level in range(c.LEVELS):

@@ -22,7 +22,8 @@ def drain(n: c.Net, fns: tuple[Any, ...]) -> int:
             look(
                 actors, n.code, n.phases, n.ports, n.fifos, n.slots, n.heap_time, n.heap_code, g, n.timed
             )  # fmt: skip
-        if g[c.G_JUMP] != 0 and g[c.G_CUT] == 0 and g[c.G_FIRED] - g[c.G_LAST_CUT] > 16 * g[c.G_SPACING]:
+        stale = max(16 * g[c.G_SPACING], g[c.G_STALE])
+        if g[c.G_JUMP] != 0 and g[c.G_CUT] == 0 and g[c.G_FIRED] - g[c.G_LAST_CUT] > stale:
             choose_anchor(n)
         if g[c.G_WORK] == 0:
             return 0

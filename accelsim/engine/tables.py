@@ -20,7 +20,7 @@ from .trace import Slices, Trace
 
 BUDGET = 1 << 18
 """Visits and ticks after which the kernel comes back, so that a run can be interrupted."""
-MOST_KEPT_SLOTS = 1 << 18
+MOST_KEPT_SLOTS = 1 << 20
 """Words that a snapshot may need for slots; a state with more of them ahead is not looked at for a jump."""
 ACTORS, CODE, PHASES, PORTS, GIVES, FIFOS = range(6)
 TABLES = 6
@@ -47,6 +47,11 @@ class Live:
 
     def rows(self, table: int) -> slice:
         return slice(self.at[table], self.at[table] + len(self.tables[table]))
+
+
+def _kept_slots(n_slots: int, n_fifos: int) -> int:
+    """Words of a snapshot for the slots of all FIFOs and their counts."""
+    return min(n_slots + 2 * n_fifos, MOST_KEPT_SLOTS) + 1
 
 
 class Tables:
@@ -199,7 +204,7 @@ class Tables:
         def room(*shape: int) -> IntArray:
             return np.empty((c.LEVELS, *shape) if self.jump else (1,) * (len(shape) + 1), np.int64)
 
-        kept_slots = min(int(slots.size) + 2 * len(fifos), MOST_KEPT_SLOTS) + 1
+        kept_slots = _kept_slots(len(slots), len(fifos))
         self.net = c.Net(
             actors=actors, code=code, phases=phases, ports=ports, gives=gives, fifos=fifos, slots=slots,
             servers=servers, words=words, word_is_time=self.word_is_time, clients=clients, waiting=waiting, pools=pools,
@@ -231,6 +236,7 @@ class Tables:
         left = actors[mine, c.A_TOTAL].astype(float).sum()
         g[c.G_JUMP] = self.jump and left > 16 * size
         g[c.G_SCOPE], g[c.G_ANCHOR], g[c.G_CUT], g[c.G_LAST_CUT] = scope, -1, 0, g[c.G_FIRED]
+        g[c.G_STALE] = 0
         g[c.G_SPACING] = g[c.G_LEAST_SPACING] = 8 + size
         net.levels[:] = 0
 
@@ -268,12 +274,18 @@ class Tables:
         return "a fragment"
 
     def _grow(self) -> None:
-        """Double the rings that are too small for the next firing of their producer."""
+        """Double the rings that are too small for the next firing of their producer: those of timed actors, and those
+        of the private one that lags behind in time, for the others may only be ahead of it."""
         net = self.net
         fifos, g = net.fifos, net.globals
         cap = fifos[:, c.F_MASK] + 1
         used = fifos[:, c.F_W] - fifos[:, c.F_R]
         short = (fifos[:, c.F_BOUNDED] == 0) & (used + fifos[:, c.F_LARGEST] > cap)
+        producer = net.actors[fifos[:, c.F_SRC]]
+        private = short & (producer[:, c.A_TIMED] == 0) & (producer[:, c.A_PC] >= 0)
+        if private.any():
+            ended = producer[:, c.A_PREV]
+            short &= ~private | (ended == ended[private].min())
         new_cap = np.where(short, 2 * cap, cap)
         base = c.FIRST_SLOT + np.cumsum(new_cap) - new_cap
         slots = np.zeros(c.FIRST_SLOT + int(new_cap.sum()), np.int64)
@@ -297,7 +309,12 @@ class Tables:
             g[c.G_WORK] += 1
         net.actors[soft, c.A_SOFT] = 0
         g[c.G_SOFT] = g[c.G_GROW] = 0
-        self.net = net._replace(slots=slots)
+        kept = net.shot_slots
+        if self.jump and len(slots) > kept.shape[1]:  # snapshots need room for them too; those taken stay valid
+            room = np.empty((c.LEVELS, _kept_slots(len(slots), len(fifos))), np.int64)
+            room[:, : kept.shape[1]] = kept
+            kept = room
+        self.net = net._replace(slots=slots, shot_slots=kept)
 
     def completed(self) -> list[Live]:
         """The fragments that completed in the last tick, by id."""
