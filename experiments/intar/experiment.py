@@ -211,11 +211,11 @@ def _mean(values: Sequence[float]) -> float:
     return exp(fsum(map(log, values)) / len(values))
 
 
-def gpt2(tokens: int, clock_mhz: float = GPT2_CLOCK_MHZ) -> float:
+def gpt2(tokens: int, clock_mhz: float = GPT2_CLOCK_MHZ, *, longest: int = 2) -> float:
     """Seconds of one pass over so many tokens: int8 activations, int4 weights, all DSPs of the chip."""
     workload = load_model("gpt2-medium", seq=tokens, bits=8, weight_bits=4)
     fabric = fabric_of(machine(U280_DSPS, clock_mhz, 32, 64))
-    results = [simulate_plan(reconfigurable(g, fabric, longest=2)) for g in task_graphs(workload, fabric.pool)]
+    results = [simulate_plan(reconfigurable(g, fabric, longest=longest)) for g in task_graphs(workload, fabric.pool)]
     return sum(r.seconds for r in results)
 
 

@@ -31,6 +31,8 @@ class Stream:
     ahead: int
     latency: int
     nbytes: int
+    depth: int
+    """Pieces that have room on the way: two of the larger kind, those ahead, and those that the latency takes."""
 
     @property
     def whole(self) -> bool:
@@ -145,13 +147,13 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
             used[task.output] = task.output_bytes
         for s in inside:
             if not s.whole and task.output not in used:
-                pieces = 2 * max(s.tokens // time.firings, s.tokens // timings[s.reader].firings) + s.ahead
-                used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * pieces // s.tokens))
+                used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * s.depth // s.tokens))
         if leaves and task.output_bytes:
             pieces = 1 if reduced or task.ready else time.firings
-            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces), min(2, pieces)))
+            slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
+            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces), slots))
             if task.output not in used:
-                used[f"{task.output} to memory"] = 2 * stores[-1].nbytes
+                used[f"{task.output} to memory"] = slots * stores[-1].nbytes
     total = sum(fabric.blocks(n) for n in used.values())
     return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), total, used)
 
@@ -167,11 +169,13 @@ def _stream(
 ) -> Stream:
     wait = made_time.latency + latency
     if not hands_on(maker, made.outer, task, stage.outer, read):
-        return Stream(maker.name, task.name, read.tensor, 1, 0, wait, read.nbytes)
+        return Stream(maker.name, task.name, read.tensor, 1, 0, wait, read.nbytes, 1)
     tokens = lcm(made_time.firings, time.firings)
     rows = maker.sizes[made.outer]
     ahead = min(tokens, -(-read.ahead * tokens // rows))
-    return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes)
+    put, take = tokens // made_time.firings, tokens // time.firings
+    depth = 2 * max(put, take) + ahead + put * ceil(wait / max(1, made_time.cycles))
+    return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes, depth)
 
 
 def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) -> Transfer:

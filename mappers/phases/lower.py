@@ -142,8 +142,7 @@ class _PhaseLowering:
             maker.outputs.append(last(fifo, maker.firings))
             reader.inputs.append(first(fifo))
             return
-        depth = 2 * max(put, take) + s.ahead
-        fifo = self.top.builder.fifo(maker.index, reader.index, depth=depth, latency=s.latency, name=s.tensor)
+        fifo = self.top.builder.fifo(maker.index, reader.index, depth=s.depth, latency=s.latency, name=s.tensor)
         maker.outputs.append(_Port(fifo, lambda _: put, frozenset()))
 
         def taken(i: int) -> int:

@@ -1,0 +1,94 @@
+"""InTAR's rows, and what every parameter of its machine does to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from accelsim.experiments.intar.experiment import as_built, budget, free, gpt2, rows, run_built
+from accelsim.experiments.intar.kernels import KERNELS
+from accelsim.experiments.loader import Row
+from accelsim.mappers.phases import STYLES, Result, run_style, simulate_plan
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Row]:
+    return list(rows())
+
+
+def test_rows_within_tolerance(found: list[Row]) -> None:
+    judged = [r for r in found if r.tolerance is not None]
+    assert len(judged) == 17
+    assert [r.where for r in judged if not r.ok] == []
+
+
+def test_macs_are_the_published_ones() -> None:
+    macs = {name: sum(t.points for t in make().tasks) for name, make in KERNELS.items()}
+    assert macs["attention"] == 939_524_096
+    assert macs["mlp"] == 2_883_584
+    assert macs["cnn"] == 11_289_600
+    assert macs["gating"] == 4_328_521_728
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_designs_stay_above_their_bounds(kernel: str) -> None:
+    for style in STYLES:
+        got = run_built(kernel, style)
+        assert got.machine_bound <= got.program_bound <= got.cycles
+        assert got.read_bytes + got.written_bytes >= got.plan.graph.compulsory_bytes
+
+
+def built_with(kernel: str, style: str, **values: object) -> Result:
+    return simulate_plan(as_built(kernel, style, **values))
+
+
+def test_latencies_slow_loops_down() -> None:
+    for key, base in (("read_latency", 2), ("operation_latency", 4)):
+        few, many = (
+            built_with("gating", "dataflow", **{f"units.cores.{key}": base + d}).cycles for d in (-1, 1)
+        )
+        assert few < run_built("gating", "dataflow").cycles < many
+
+
+def test_clock_scales_time() -> None:
+    slow, fast = (built_with("mlp", "reconfigurable", clock=f"{242.2 * f} MHz").seconds for f in (0.8, 1.2))
+    assert fast < run_built("mlp", "reconfigurable").seconds < slow
+
+
+def test_switch_and_hbm_latency_cost_little_but_something() -> None:
+    base = run_built("mlp", "reconfigurable").cycles
+    assert built_with("mlp", "reconfigurable", **{"units.cores.switches": {"auto": "200 ns"}}).cycles > base
+    assert built_with("mlp", "reconfigurable", **{"memories.hbm.latency": "244 ns"}).cycles > base
+
+
+def test_port_width_limits_what_uses_a_weight_once() -> None:
+    narrow, wide = (
+        built_with("mlp", "dataflow", **{"units.cores.port_bandwidth": f"{w} B/cycle"}).cycles for w in (25.6, 38.4)
+    )
+    base = run_built("mlp", "dataflow").cycles
+    assert narrow > 1.1 * base
+    assert base * 0.99 < wide <= base  # the multipliers are the limit
+
+
+def test_hbm_bandwidth_is_far_away() -> None:
+    """32 ports of 32 bytes a cycle do not ask for 80 % of 460 GB/s."""
+    lower = built_with("mlp", "reconfigurable", **{"memories.hbm.bandwidth": "368 GB/s"}).cycles
+    assert lower == run_built("mlp", "reconfigurable").cycles
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_multipliers_and_memory_of_the_budget(factor: float) -> None:
+    own = budget("cnn")
+    base = run_style(free("cnn", "reconfigurable", own), own, "reconfigurable").cycles
+    pool = own.pool.model_copy(update={"cores": int(own.pool.cores * factor)})
+    other = replace(own, pool=pool)
+    moved = run_style(free("cnn", "reconfigurable", other), other, "reconfigurable").cycles
+    assert (moved > base) == (factor < 1)
+    room = replace(own, capacity=int(own.capacity * factor))
+    moved = run_style(free("cnn", "reconfigurable", room), room, "reconfigurable").cycles
+    assert moved >= base if factor < 1 else moved <= base
+
+
+def test_gpt2_follows_the_clock() -> None:
+    assert gpt2(64, 288.0, longest=1) < gpt2(64, 240.0, longest=1) < gpt2(64, 192.0, longest=1)
