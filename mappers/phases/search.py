@@ -66,8 +66,8 @@ def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Pla
     """Phases of neighbouring tasks by dynamic programming.
 
     A state is how many tasks have run and which results are on the chip; a step is a phase with what it keeps, at its
-    estimated time. Sequential and dataflow execution are among what is tried; the one that the engine finds fastest of
-    the three is returned.
+    estimated time. Sequential execution, and dataflow if the graph is no longer than a phase may be, are tried as well;
+    the one that the engine finds fastest is returned.
 
     Args:
         longest: the most tasks in one phase.
@@ -87,12 +87,13 @@ def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Pla
 
 
 def _plans(graph: TaskGraph, fabric: Fabric, longest: int) -> Iterator[Plan]:
-    makers: tuple[Callable[[], Plan], ...] = (
+    makers: list[Callable[[], Plan]] = [
         lambda: _programmed(graph, fabric, longest),
         lambda: sequential(graph, fabric, keep=True),
         lambda: sequential(graph, fabric),
-        lambda: dataflow(graph, fabric),
-    )
+    ]
+    if len(graph.tasks) <= longest:
+        makers.append(lambda: dataflow(graph, fabric))
     for make in makers:
         try:
             yield make()
