@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import cascade, compare, explain, listing, model, reproduce, run, schema, study, sweep, validate
+from . import cascade, compare, explain, listing, model, reproduce, run, schema, study, study_insight, sweep, validate
 from .errors import guarded
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ studies.command("show")(guarded(study.show))
 studies.command("pareto")(guarded(study.pareto))
 studies.command("compare")(guarded(study.compare))
 studies.command("export")(guarded(study.export))
+studies.command("importance")(guarded(study_insight.importance))
+studies.command("hypervolume")(guarded(study_insight.hypervolume))
 app.add_typer(studies, name="study")
 
 

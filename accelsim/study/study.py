@@ -230,6 +230,20 @@ class Study:
             places[i][0] for places in groups.values() for i in front([score for _, score in places])
         )
 
+    def scores_by_model(self) -> dict[str, list[tuple[float, ...] | None]]:
+        """The objectives of the rows of every model in order, smaller being better; None for those not feasible."""
+        feasible, scored = set(self.feasible()), self._scores()
+        found: dict[str, list[tuple[float, ...] | None]] = {}
+        for i, row in enumerate(self.rows):
+            found.setdefault(self.model_of(row), []).append(scored[i] if i in feasible else None)
+        return found
+
+    @staticmethod
+    def model_of(row: Row) -> str:
+        """The model of a row with its options, in words."""
+        options = [f"{k.removeprefix('model.')}={v}" for k, v in row.settings.items() if k.startswith("model.")]
+        return " ".join([str(row.settings["model"]), *options])
+
     def _scores(self) -> list[tuple[float, ...] | None]:
         """The objectives of every row, smaller being better. Raises BadInput for one that is no number anywhere."""
         aims = self._objectives()
