@@ -77,6 +77,9 @@ class _Search:
 
     def best(self, count: int) -> list[tuple[Spread, ...]]:
         """Dimension by dimension; of all there are so far, the best are carried on."""
+        alone = self._alone()
+        if alone is not None:
+            return [alone][:count]
         factors = np.array([prod(f for c in self.filled.values() for s, f in c if s == r) for r in self.ranks])[None]
         ways: list[tuple[_Choice, ...]] = [()]
         for dimension, size in self.rules.dimensions.items():
@@ -94,6 +97,28 @@ class _Search:
             ways = [(*ways[i // len(choices)], choices[i % len(choices)]) for i in rank]
             factors = joined[rank]
         return self._widest(s for s in dict.fromkeys(map(self._spreads, ways)) if self._keeps(s))[:count]
+
+    def _alone(self) -> tuple[Spread, ...] | None:
+        """The one way that is as wide as any in every rank, where no dimension can do but with one rank of its own."""
+        if self.fixed or self.outer or any(self.filled.values()):
+            return None
+        able = [self._able(d) for d in self.rules.dimensions]
+        ranks = [r for found in able for r in found]
+        if any(len(found) > 1 for found in able) or len(set(ranks)) < len(ranks):
+            return None
+        rooms = zip(able, self.rules.dimensions.items(), strict=True)
+        return tuple(Spread(r, d, min(self.einsum.sizes[r], n)) for found, (d, n) in rooms for r in found if n > 1)
+
+    def _able(self, dimension: str) -> list[str]:
+        """Ranks that may lie along a dimension."""
+        roles = self.rules.spread.get(dimension)
+        return [
+            r
+            for r in self.ranks
+            if self.einsum.sizes[r] > 1
+            and (roles is None or self.roles[r] in roles)
+            and self.rules.adds(r, self.einsum, dimension)
+        ]
 
     def _widest(self, ways: Iterable[tuple[Spread, ...]]) -> list[tuple[Spread, ...]]:
         """Those that are not narrower in every rank than one before: such a one takes no fewer steps and shares no
@@ -124,12 +149,7 @@ class _Search:
 
     def _choices(self, dimension: str, room: int) -> list[_Choice]:
         """What may lie along a dimension beside that."""
-        sizes, roles = self.einsum.sizes, self.rules.spread.get(dimension)
-        able = [
-            r
-            for r in self.ranks
-            if sizes[r] > 1 and (roles is None or self.roles[r] in roles) and self.rules.adds(r, self.einsum, dimension)
-        ]
+        sizes, able = self.einsum.sizes, self._able(dimension)
         found: dict[_Choice, None] = {(): None}
         for r in able if room > 1 else ():
             whole = min(sizes[r], room)

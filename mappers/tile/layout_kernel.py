@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...components import nest_kernel, spatial_kernel
-from ...components.nest_kernel import Body, IntArray, stamped
+from ...components.nest_kernel import Body, IntArray, Room, stamped
 from ...components.spatial_kernel import (
     AHEAD,
+    C_CYCLES,
     LAST_USE,
     OUTPUT,
     STOP,
@@ -28,6 +29,7 @@ from ...components.spatial_kernel import (
     macs_of,
     moving,
     share_of,
+    tile_cost,
 )
 from . import layout_tables
 from .layout_tables import (
@@ -163,6 +165,28 @@ def scan(
             for i in range(groups):
                 record[R_STATE + i] = t.state[i]
     return seen
+
+
+@_jit
+def work(
+    b: Body, w: Room, u: IntArray, ports: IntArray, tiles: IntArray, prices: Floats, words: IntArray, cycles: Floats,
+    joules: Floats,
+) -> None:  # fmt: skip
+    """Cycles and joules of tiles: extents of the ranks and, last, how many of them add up to a result. All but the
+    first resume one, all but the last leave it partial; `words` is room for a cost, `prices` joules of each."""
+    for i in range(len(tiles)):
+        extents, sums = tiles[i, :-1], tiles[i, -1]
+        tile_cost(b, u, ports, extents, False, False, w, words)
+        joules[i] = 0.0
+        for k in range(len(words)):
+            joules[i] += words[k] * prices[k]
+        if sums > 1:
+            tile_cost(b, u, ports, extents, True, True, w, words)
+            part = 0.0
+            for k in range(len(words)):
+                part += words[k] * prices[k]
+            joules[i] += (1 - 1 / sums) * (part - joules[i])
+        cycles[i] = words[C_CYCLES]
 
 
 @_jit

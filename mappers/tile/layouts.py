@@ -64,6 +64,8 @@ class LayoutLeaf(Leaf):
         self.prices, self.word_prices = self._prices()
         self._settled: dict[tuple[int, ...], Nest | Shortfall] = {}
         self._sliced: dict[tuple[str, int], tuple[float, float]] = {}
+        self._words = np.empty(len(self.word_prices), np.int64)
+        self._bare: dict[tuple[Layout, tuple[Operand, ...]], tuple[Body, Room]] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
@@ -106,9 +108,9 @@ class LayoutLeaf(Leaf):
         """At most the objective per point, of tiles of which one rank alone is cut as it is here: such a tile can do
         what the smaller ones in it do one after the other."""
         for r, size in self.einsum.sizes.items():
-            values, at = np.unique(extents[r], return_inverse=True)
-            if values[0] == size:
+            if len(extents[r]) == 1 and extents[r][0] == size:
                 continue
+            values, at = np.unique(extents[r], return_inverse=True)
             whole, part = np.array([self._slice(r, int(n)) for n in values]).T[:, at.reshape(extents[r].shape)]
             if r not in self.einsum.reduced_ranks:
                 yield whole
@@ -179,17 +181,12 @@ class LayoutLeaf(Leaf):
 
             body = self.costs.body(nest.layout)
             self._bodies[nest.layout] = body, room_for(body)
-        body, room = self._bodies[nest.layout]
-        *sizes, times = np.broadcast_arrays(*(extents[r] for r in self.costs.ranks), sums)
-        cycles, joules = np.empty(times.shape), np.empty(times.shape)
-        for i, n in enumerate(times):
-            tile = {r: int(size[i]) for r, size in zip(self.costs.ranks, sizes, strict=True)}
-            words = self.costs.cost(body, tile, room=room)
-            joules[i] = words @ self.word_prices
-            if n > 1:
-                words = self.costs.cost(body, tile, resumed=True, unfinished=True, room=room)
-                joules[i] += (1 - 1 / n) * (words @ self.word_prices - joules[i])
-            cycles[i] = words[0]
+        from .layout_kernel import work
+
+        given = np.stack(np.broadcast_arrays(*(extents[r] for r in self.costs.ranks), sums), axis=1)
+        cycles, joules = np.empty(len(given)), np.empty(len(given))
+        unit, ports = self.costs.unit_words, self.costs.ports
+        work(*self._bodies[nest.layout], unit, ports, given, self.word_prices, self._words, cycles, joules)
         return Work(cycles * self.ratio, joules, np.zeros(1))
 
     def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
@@ -231,6 +228,12 @@ class LayoutLeaf(Leaf):
             if needed > max(capacity, worst.needed):
                 worst = Shortfall(needed, f"{self.unit.name}.registers.{operand}", capacity)
         return worst
+
+    def bare(self, spread: Layout, held: tuple[Operand, ...]) -> tuple[Body, Room]:
+        """See `TileCosts.bare`."""
+        if (spread, held) not in self._bare:
+            self._bare[spread, held] = self.costs.bare(spread, held)
+        return self._bare[spread, held]
 
     def _prices(self) -> tuple[Floats, Floats]:
         """Joules as the search takes them, and of every word of a cost."""
@@ -315,7 +318,7 @@ class SpreadSearch:
         join = [(costs.place[r], costs.place[o]) for r, o in self.spread.joined.items()]
         number = np.array([len(p) for p in self.pieces], np.int64)
         grid = Grid(size, group, tile, number, np.array(join, np.int64).reshape(-1, 2))
-        body, room = costs.bare(self.spread, self.held)
+        body, room = self.leaf.bare(self.spread, tuple(self.held))
         tables = tables_for(body, grid, int(np.diff(self.choices.first).max()))
         fill(body, costs.unit_words, grid, tables, self.choices.held, self.choices.sliding, room)
         return body, grid, tables

@@ -24,9 +24,9 @@ partial results between tiles on average.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -124,6 +124,7 @@ class Stage:
         self._settled: dict[Hashable, Found | Shortfall] = {}
         self.insides: dict[Hashable, tuple[Nest, Work] | Shortfall] = {}
         """What runs inside tiles, as far as settled."""
+        self._moved: dict[Hashable, tuple[Array, Array, Array]] = {}
 
     # As what runs inside a level farther out
 
@@ -315,31 +316,76 @@ class Stage:
         """What the combinations of tilings and cuts are made of, and the same by operand and cut."""
         from . import stage_kernel as kernel
 
-        # Along an open mesh an operand's bytes are found once for all tiles of the ranks that it does not have.
-        mesh = all(len(h.operand.accesses) == 1 for h in self.hops)
-        tile = _open(lists) if mesh else _grid(lists)
         number = prod(len(n) for n in lists.values())
-        table = np.empty((sum(map(len, self.options)), kernel.FIELDS, number))
-        shape = [len(n) for n in lists.values()] if mesh and lists else [number]
-        tables: list[dict[Cut, HopCost]] = []
-        at = 0
-        for hop, cuts in zip(self.hops, self.options, strict=True):
-            known: dict[Cut, HopCost] = {}
-            tables.append({})
-            for cut in cuts:
-                twice = cut._replace(single=False)
-                if twice not in known:
-                    known[twice] = self._hop(hop, twice, extents, tile, sums, lasts)
-                cost = known[twice]
-                if cut.single:
-                    one = np.ones(1, np.int64)
-                    cost = replace(cost, held=cost.held // cost.buffers, buffers=one)
-                for i, field in enumerate(FIELDS):
-                    table[at, i].reshape(shape)[...] = getattr(cost, field)
-                tables[-1][cut] = HopCost(*table[at])
-                at += 1
+        trips, size, swept = self._bytes(extents, lists, number)
+        longest = np.ones((len(self._ways.row), number), np.int64)
+        for hop, begin, end in zip(self.hops, self._first, self._first[1:], strict=False):
+            if hop.key in lasts:
+                bare = self._ways.cut[begin:end].sum(axis=1) == 0
+                longest[begin:end][bare] = lasts[hop.key]
+        again = any(int(extents[r][0]) < n for r, n in self.einsum.sizes.items())
+        table = np.empty((len(longest), kernel.FIELDS, number))
+        kernel.fill(
+            self._ways, trips, size, swept, np.full(number, int(again)), np.full(number, sums[0]), longest, table
+        )
+        rows = iter(table)
+        tables = [{cut: HopCost(*next(rows)) for cut in cuts} for cuts in self.options]
         fixed = (*self._fixed, self._once(extents))
         return kernel.Choices(table, *fixed), tables
+
+    def _bytes(self, extents: Extents, lists: Mapping[str, Sequence[int]], number: int) -> tuple[Array, Array, Array]:
+        """Of all tilings: trips of the loops, and bytes as `stage_kernel.fill` wants them."""
+        key = tuple(int(n[0]) for n in extents.values())
+        if key not in self._moved:
+            # Along an open mesh an operand's bytes are found once for all tiles of the ranks that it does not have.
+            mesh = bool(lists) and all(len(h.operand.accesses) == 1 for h in self.hops)
+            tile = _open(lists) if mesh else _grid(lists)
+            shape = [len(n) for n in lists.values()] if mesh else [number]
+            trips = np.empty((len(lists), prod(shape)), np.int64)
+            for i, (r, t) in enumerate(tile.items()):
+                trips[i].reshape(shape)[...] = -(-extents[r] // t)
+            size, swept = (np.empty((len(self._rows), prod(shape)), np.int64) for _ in range(2))
+            for (number, mine, slides), i in self._rows.items():
+                operand = self.hops[number].operand
+                size[i].reshape(shape)[...] = operand.tile_bytes({**extents, **{r: tile[r] for r in mine}})
+                swept[i].reshape(shape)[...] = operand.swept_bytes(extents, tile, mine, slides)
+            self._moved[key] = trips, size, swept
+        return self._moved[key]
+
+    @cached_property
+    def _first(self) -> list[int]:
+        """The first of the options of every operand, and the number of all."""
+        return [0, *accumulate(map(len, self.options))]
+
+    @cached_property
+    def _options(self) -> list[tuple[int, Cut]]:
+        """All options, each with the number of its operand."""
+        return [(i, cut) for i, cuts in enumerate(self.options) for cut in cuts]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, frozenset[str], str], int]:
+        """Operands with the ranks that matter to their bytes where they are cut, and along which their tiles slide; to
+        their number."""
+        keys = dict.fromkeys((i, cut.ranks & self.hops[i].operand.ranks, cut.slides) for i, cut in self._options)
+        return {key: number for number, key in enumerate(keys)}
+
+    @cached_property
+    def _ways(self) -> kernel.Ways:
+        rows = [self._rows[i, cut.ranks & self.hops[i].operand.ranks, cut.slides] for i, cut in self._options]
+        return self._ways_of([(self.hops[i], cut) for i, cut in self._options], rows, list(self.space.sizes))
+
+    def _ways_of(self, ways: Sequence[tuple[Hop, Cut]], rows: Sequence[int], ranks: Sequence[str]) -> kernel.Ways:
+        from . import stage_kernel as kernel
+
+        shape = len(ways), len(ranks)
+        return kernel.Ways(
+            np.array([[r in cut.ranks for r in ranks] for _, cut in ways], np.int64).reshape(shape),
+            np.array([[r in hop.operand.ranks for r in ranks] for hop, _ in ways], np.int64).reshape(shape),
+            np.array([r in self.reduced for r in ranks], np.int64),
+            np.array(rows, np.int64),
+            np.array([hop.operand.is_output for hop, _ in ways], np.int64),
+            np.array([cut.single for _, cut in ways], np.int64),
+        )
 
     @cached_property
     def _fixed(self) -> tuple[Any, ...]:
@@ -353,7 +399,7 @@ class Stage:
         prices = np.array([[h.load.joules_per_byte, h.store.joules_per_byte] for h in self.hops]).reshape(-1, 2)
         single = np.array([self._single(h) for h in self.hops]).reshape(-1, 2)
         number = [{cut: i for i, cut in enumerate(cuts)} for cuts in self.options]
-        first = np.cumsum([0, *map(len, self.options)])
+        first = np.array(self._first)
         cuts = np.array([[first[h] + number[h][cut] for h, cut in enumerate(cuts)] for cuts in self.cuts], np.int64)
         memories = list(self.budgets)
         return (
@@ -369,61 +415,45 @@ class Stage:
         for r, t in tile.items():
             if r in self.reduced:
                 times = times * -(-extents[r] // t)
+        # All boxes in one go: a unit's cost takes about as long for few as for many.
         boxes = tiles(extents, tile)
-        if nest is not None:
-            return self._together(boxes, extents, times, nest, lasts)
-        cycles, joules, edge = np.zeros(1), np.zeros(1), np.zeros(1)
-        for number, (box, count) in enumerate(boxes):
-            work = self.inner.bound({**extents, **box}, times, lasts)
-            cycles = cycles + count * work.cycles
-            joules = joules + count * work.joules
-            edge = work.edge if number == 0 else edge
-        return Work(cycles, joules, edge)
-
-    def _together(
-        self,
-        boxes: Sequence[tuple[Mapping[str, Array], Array]],
-        extents: Extents,
-        sums: Array,
-        nest: Nest,
-        lasts: Lasts,
-    ) -> Work:
-        """Work of boxes, as often as each occurs, in one go: a unit's cost takes about as long for few as for many."""
-        n = max(len(x) for x in (sums, *extents.values(), *lasts.values(), *(count for _, count in boxes)))
+        n = max(len(x) for x in (times, *extents.values(), *lasts.values(), *(count for _, count in boxes)))
+        counts = [np.broadcast_to(count, (n,)) for _, count in boxes]
+        there = [np.flatnonzero(count) for count in counts]
+        which = np.concatenate(there)
 
         def joined(arrays: Sequence[Array]) -> Array:
-            return np.concatenate([np.broadcast_to(x, (n,)) for x in arrays])
+            if all(x is arrays[0] for x in arrays):
+                return arrays[0] if len(arrays[0]) == 1 else arrays[0][which]
+            return np.concatenate([np.broadcast_to(x, (n,))[i] for x, i in zip(arrays, there, strict=True)])
 
         one = {r: joined([box.get(r, size) for box, _ in boxes]) for r, size in extents.items()}
-        longest = {way: joined([times] * len(boxes)) for way, times in lasts.items()}
-        work = self.inner.work(nest, one, joined([sums] * len(boxes)), longest)
-        count = joined([count for _, count in boxes])
-        cycles, joules = ((count * x).reshape(-1, n).sum(axis=0) for x in (work.cycles, work.joules))
-        return Work(cycles, joules, np.broadcast_to(work.edge, count.shape)[:n])
+        longest = {way: joined([x] * len(boxes)) for way, x in lasts.items()}
+        sums = joined([times] * len(boxes))
+        work = self.inner.bound(one, sums, longest) if nest is None else self.inner.work(nest, one, sums, longest)
+        count = joined(counts)
+        cycles, joules = (
+            np.bincount(which, weights=count * x, minlength=n).astype(np.float64) for x in (work.cycles, work.joules)
+        )
+        return Work(cycles, joules, np.broadcast_to(work.edge, which.shape)[:n])
 
     def _hop(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array, lasts: Lasts = NONE) -> HopCost:
-        operand, times = hop.operand, ONCE if cut.ranks else lasts.get(hop.key, ONCE)
-        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in cut.ranks}}
-        size = operand.tile_bytes(here)
-        visits = instances = partial = np.ones(1, np.int64)
-        for r, t in tile.items():
-            if r in cut.ranks:
-                trips = -(-extents[r] // t)
-                instances = instances * trips
-                visits = visits if r in operand.ranks else visits * trips
-                partial = partial * trips if r in self.reduced else partial
-        swept = operand.swept_bytes(extents, tile, cut.ranks, cut.slides)
-        total = swept * visits / times
-        # Inside a tile of a level farther out the next one's tiles may come while this one's are used.
-        again = np.logical_or.reduce(np.broadcast_arrays(*(extents[r] < n for r, n in self.einsum.sizes.items())))
-        buffers = np.where((instances > 1) | again, 1 if cut.single else 2, 1)
-        held = size * buffers
-        if operand.is_output:
-            held = held * np.where(partial * sums > times, 2, 1)
-            cost = (held, total - swept / sums, total)
-        else:
-            cost = (held, total, np.zeros(1))
-        return HopCost(*cost, instances / times, size, buffers)
+        """What an operand costs if it is cut so."""
+        from . import stage_kernel as kernel
+
+        mine = cut.ranks & hop.operand.ranks
+        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in mine}}
+        again = ONCE > 1
+        for r, n in self.einsum.sizes.items():
+            again = again | (extents[r] < n)
+        size, swept = hop.operand.tile_bytes(here), hop.operand.swept_bytes(extents, tile, mine, cut.slides)
+        times = ONCE if cut.ranks else lasts.get(hop.key, ONCE)
+        trips = [-(-extents[r] // t) for r, t in tile.items()]
+        given = np.stack(np.broadcast_arrays(size, swept, again.astype(np.int64), sums, times, *trips))
+        table = np.empty((1, kernel.FIELDS, given.shape[1]))
+        ways = self._ways_of([(hop, cut)], [0], list(tile))
+        kernel.fill(ways, given[5:], given[:1], given[1:2], given[2], given[3], given[4:5], table)
+        return HopCost(*table[0])
 
     def moving(self, costs: Sequence[HopCost]) -> tuple[Moving, Floats, Floats]:
         """Transfers; cycles of the first load and the last store, of those that overlap with others; joules."""

@@ -27,6 +27,60 @@ SAME = 1e-9
 _jit = stamped(Path(__file__), Path(str(nest_kernel.__file__)))
 
 
+class Ways(NamedTuple):
+    """Ways to cut operands.
+
+    Attributes:
+        cut: by way and tiled rank, whether its loop stands around the tile.
+        matters: whether the rank is one of the operand's.
+        reduced: by tiled rank, whether it is added up.
+        row: by way, where the bytes of its tiles are found.
+        result, single: by way, whether the operand is the result, and has a single buffer.
+    """
+
+    cut: IntArray
+    matters: IntArray
+    reduced: IntArray
+    row: IntArray
+    result: IntArray
+    single: IntArray
+
+
+@_jit
+def fill(
+    ways: Ways, trips: IntArray, size: IntArray, swept: IntArray, again: IntArray, sums: IntArray, lasts: IntArray,
+    table: Floats,
+) -> None:  # fmt: skip
+    """The fields from `HELD` on of every way and tiling.
+
+    Args:
+        trips: of the loop over each tiled rank, by tiling.
+        size, swept: by row and tiling, bytes of a tile, and of all different ones together.
+        again: by tiling, whether there are more tiles of the extents that are cut.
+        sums: by tiling, the number of those that add up to a result.
+        lasts: by way and tiling, for how many of those a tile lasts.
+    """
+    for k in range(len(ways.cut)):
+        for t in range(trips.shape[1]):
+            instances, visits, partial = 1, 1, 1
+            for r in range(len(trips)):
+                if ways.cut[k, r] == 1:
+                    instances *= trips[r, t]
+                    visits *= 1 if ways.matters[k, r] == 1 else trips[r, t]
+                    partial *= trips[r, t] if ways.reduced[r] == 1 else 1
+            one, every = size[ways.row[k], t], swept[ways.row[k], t]
+            total = every * visits / lasts[k, t]
+            # Inside a tile of a level farther out the next one's tiles may come while this one's are used.
+            buffers = 2 if ways.single[k] == 0 and (instances > 1 or again[t] == 1) else 1
+            table[k, HELD, t], table[k, TILE, t], table[k, BUFFERS, t] = one * buffers, one, buffers
+            table[k, BYTES_IN, t], table[k, BYTES_OUT, t] = total, 0.0
+            table[k, INSTANCES, t] = instances / lasts[k, t]
+            if ways.result[k] == 1:
+                table[k, BYTES_IN, t], table[k, BYTES_OUT, t] = total - every / sums[t], total
+                if partial * sums[t] > lasts[k, t]:
+                    table[k, HELD, t] *= 2
+
+
 class Choices(NamedTuple):
     """Tilings and cuts of a level. A row is a tiling with a kind of orders: those of the second kind come after all
     tilings with the first.
