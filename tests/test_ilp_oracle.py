@@ -46,7 +46,19 @@ def test_fixed_order(first: int) -> None:
 @pytest.mark.parametrize("first", range(0, FREE, BATCH))
 def test_free_order(first: int) -> None:
     for seed in range(first, first + BATCH):
-        problem, capacity = small_graph(1000 + seed, 5)
+        problem, _ = small_graph(1000 + seed, 5 if seed % 2 else 6)
+        capacity = problem.largest_working_set
         plan = schedule(problem, capacity)
         assert plan.claim is not None
         assert plan.claim.value == Literal(problem, capacity, None).optimum(), seed
+
+
+def test_addresses_may_cost_bytes() -> None:
+    """A graph found by search: what is best without addresses has none."""
+    problem, _ = small_graph(1249, 8)
+    order = range(8)
+    without = best_residency(problem, order, 24, addresses=False)
+    plan = best_residency(problem, order, 24)
+    assert without.claim is not None and plan.claim is not None
+    assert (without.claim.value, plan.claim.value, plan.claim.proven) == (23, 29, True)
+    assert Literal(problem, 24, order).optimum() == 29
