@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from . import cascade, compare, explain, listing, model, reproduce, run, schema, study, study_insight, sweep, validate
+from . import (
+    cascade,
+    compare,
+    elasticity,
+    explain,
+    listing,
+    model,
+    reproduce,
+    run,
+    schema,
+    study,
+    study_insight,
+    sweep,
+    validate,
+)
 from .errors import guarded
 
 app = typer.Typer(
@@ -37,6 +51,7 @@ app.command("run")(guarded(run.run))
 app.command("model")(guarded(model.model))
 app.command("cascade")(guarded(cascade.cascade))
 app.command("compare")(guarded(compare.compare))
+app.command("elasticity")(guarded(elasticity.elasticity))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))
 app.command("list")(guarded(listing.list_all))

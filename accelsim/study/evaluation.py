@@ -73,11 +73,12 @@ def columns(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Sc
 
 def machine(ref: str, values: Options = ()) -> Architecture:
     """A machine with some values replaced, by their paths in its file. Raises SpecError and BadInput."""
-    return _spec(ref).with_values(dict(values)).build()
+    return spec_of(ref).with_values(dict(values)).build()
 
 
 @lru_cache(maxsize=16)
-def _spec(ref: str) -> RawSpec:
+def spec_of(ref: str) -> RawSpec:
+    """A machine's file. Raises SpecError if it cannot be read."""
     from ..arch.loader import load_spec
 
     return load_spec(ref)
@@ -113,7 +114,7 @@ class Identity:
 
     def __init__(self) -> None:
         # Files may have changed since this process last read them.
-        _spec.cache_clear()
+        spec_of.cache_clear()
         model.cache_clear()
         self._code = code_hash()
         self._machines: dict[tuple[str, Options], str] = {}

@@ -1,0 +1,83 @@
+"""Elasticities: of power laws their exponents, of real machines what the bottleneck says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.cli import accelsim
+
+from accelsim.errors import BadInput, DoesNotFit
+from accelsim.study import Point, Scalar
+from accelsim.study.elasticity import elasticities, numeric_paths
+
+DRAM, SRAM, ROWS = "memories.dram.bandwidth", "memories.sram.capacity", "units.array.rows"
+BASE = Point("edge_npu", "gpt2", (), (("phase", "decode"), ("context", 64)))
+
+
+def law(point: Point) -> Mapping[str, Scalar]:
+    """latency ~ rows^-2 bandwidth^-1, energy ~ capacity^0.5."""
+    values = dict(point.arch_values)
+    rate = float(str(values.get(DRAM, "19.2 GB/s")).split()[0])
+    number, unit = str(values.get(SRAM, "512 KiB")).split()
+    capacity = float(number) * {"B": 1, "KiB": 1024}[unit]
+    return {"latency_s": 1 / rate / float(values.get(ROWS, 16)) ** 2, "energy_J": capacity**0.5}
+
+
+def test_power_laws_have_their_exponents() -> None:
+    found = {one.path: one for one in elasticities(BASE, [DRAM, SRAM, ROWS], evaluate=law)}
+    assert found[DRAM].simulated == pytest.approx({"latency_s": -1.0, "energy_J": 0.0})
+    assert found[SRAM].simulated == pytest.approx({"latency_s": 0.0, "energy_J": 0.5})
+    assert found[ROWS].simulated == pytest.approx({"latency_s": -2.0, "energy_J": 0.0})
+    assert (found[ROWS].value, found[ROWS].lower, found[ROWS].higher) == (16, 12, 20)
+    assert (found[SRAM].lower, found[SRAM].higher) == ("393216 B", "655360 B")
+
+
+def test_decoding_is_worth_its_bandwidth_and_the_bound_says_so_too() -> None:
+    one, two = elasticities(BASE, [DRAM, ROWS])
+    assert one.simulated["latency_s"] == pytest.approx(-1, abs=0.1)
+    assert one.bound["latency_s"] == pytest.approx(-1, abs=1e-6)
+    assert two.bound["latency_s"] == 0
+    assert two.simulated["latency_s"] == pytest.approx(0, abs=0.05)
+
+
+def test_a_step_that_does_not_fit_is_told_and_the_others_stand() -> None:
+    def small(point: Point) -> Mapping[str, Scalar]:
+        if str(dict(point.arch_values).get(SRAM)) == "393216 B":
+            raise DoesNotFit("sram: 7 bytes too small")
+        return law(point)
+
+    one, two = elasticities(BASE, [SRAM, DRAM], evaluate=small)
+    assert one.simulated == {"latency_s": None, "energy_J": None}
+    assert one.message == "sram: 7 bytes too small"
+    assert two.simulated["latency_s"] == pytest.approx(-1)
+
+
+def test_every_number_of_the_file_is_a_parameter() -> None:
+    paths = numeric_paths("edge_npu")
+    assert {"clock", DRAM, SRAM, ROWS, "units.vector.lanes"} <= set(paths)
+    assert not {"units.array.kind", "memories.dram.standard", "technology"} & set(paths)
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [("memories.dram.bandwith", "memories.dram.bandwidth"), ("units.array.kind", "cannot be moved"),
+     ("memories.sram.area", "not stated")],
+)  # fmt: skip
+def test_what_is_refused(path: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        elasticities(BASE, [path], evaluate=law)
+    with pytest.raises(BadInput, match="step"):
+        elasticities(BASE, [DRAM], evaluate=law, step=1.0)
+
+
+def test_the_command() -> None:
+    call = ("elasticity", "edge_npu", "gpt2", "--phase", "decode", "--context", 64, "--jobs", 0)
+    ran = accelsim(*call, "--parameter", DRAM, "--json")
+    assert ran.code == 0, ran.output
+    told: list[dict[str, Any]] = json.loads(ran.output)
+    assert told[0]["path"] == DRAM
+    shown = accelsim(*call, "--parameter", DRAM, "--parameter", ROWS)
+    assert "-1.0" in shown.output or "-0.9" in shown.output
