@@ -41,7 +41,7 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
 def flat(workload: str, tokens: int, head_size: int, side: int, capacity: int) -> MappingValue:
     """FLAT with a block of rows of scores on the chip: operands stream in again for every tile of it.
 
-    A block has `side` rows, or as many as fit twice, as scores and as their exponentials.
+    A block has `side` rows, or as many as fit twice, as scores and as their exponentials; those keep their queries.
     """
     tiles = (side * side + 5 * side * head_size) * 2 * 2
     rows = min(side, (capacity - tiles) // (2 * tokens * 2) // 4 * 4)
@@ -49,7 +49,8 @@ def flat(workload: str, tokens: int, head_size: int, side: int, capacity: int) -
     at = inside(outer)
     last = Loop("m", side, Pipe((_op("A"), _op("AV")), (2,)))
     stages = (Loop("m", side, _op("QK")), _op("GM"), _op("SN"), _op("SD"), last)
-    moves = (load("Q", (*at, 0, BODY)), load("K", (*at, 0, BODY)), load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
+    queries = load("Q", (*at, 0, BODY) if rows == side else at)
+    moves = (queries, load("K", (*at, 0, BODY)), load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
     return MappingValue(workload, "flat", nest(outer, Pipe(stages, (1,) * 4)), homes("Q", "K", "V", "AV"), moves)
 
 

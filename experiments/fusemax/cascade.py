@@ -1,4 +1,4 @@
-"""Attention as cascades of Einsums in three passes and in one, batched over sequences and heads."""
+"""A transformer layer: attention in three passes and in one, batched over sequences and heads, and the rest of it."""
 
 from __future__ import annotations
 
@@ -64,6 +64,25 @@ RNV[b,h,i+1,f,p] = RNV[b,h,i,f,p] * PRM[b,h,i,p] + SLNV[b,h,i,f,p]
 AV[b,h,f,p]      = RNV[b,h,{blocks},f,p] / RD[b,h,{blocks},p]
 """
 """FuseMax's cascade; its steps along a recurrence stand in one Einsum: SPD in RD, SPNV in RNV."""
+
+
+LINEAR = """
+Q[t,n]   = X[t,d] * WQ[d,n]
+K[t,n]   = X[t,d] * WK[d,n]
+V[t,n]   = X[t,d] * WV[d,n]
+Z[t,d2]  = AV[t,n] * WZ[n,d2]
+F1[t,s]  = Z[t,d2] * W1[d2,s]
+F2[t,d3] = F1[t,s] * W2[s,d3]
+"""
+"""The other products of a layer: projections and the feed-forward part."""
+
+
+def linear_layers(model: Model, tokens: int, batch: int = BATCH) -> Workload:
+    """A layer without its attention."""
+    width = model.heads * model.head_size
+    sizes = {"t": batch * tokens, "n": width, "d": model.hidden, "d2": model.hidden, "d3": model.hidden}
+    sizes["s"] = model.feed_forward
+    return parse_cascade(LINEAR, sizes, name=f"{model.name}_{tokens}_linear", bits=WORD_BITS)
 
 
 def three_passes(model: Model, tokens: int, batch: int = BATCH, text: str = THREE_PASSES) -> Workload:

@@ -15,7 +15,7 @@ from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
 from ..loader import data_path
 from .baselines import flat, flat_off_chip, unfused
-from .cascade import THREE_STAGES, Model, one_pass, three_passes
+from .cascade import THREE_STAGES, Model, linear_layers, one_pass, three_passes
 from .mappings import PRODUCTS, fused, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
@@ -36,13 +36,7 @@ def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object
     Raises:
         DoesNotFit: the buffer is too small for the published mapping.
     """
-    file = "flat.yaml" if design in ("unfused", "flat", "cascade") else "fusemax.yaml"
-    values: dict[str, object] = {}
-    if design == "cascade":
-        values["memories.buffer.capacity"] = "16 MiB"  # as published
-    if design == "architecture":
-        values["units.array2d.overlap"] = False
-    arch = load_spec(data_path(__package__, file)).with_values({**values, **dict(machine)}).build()
+    arch = machine_of(design, machine)
     if design in ("unfused", "flat"):
         work, mapping = _baseline(design, model, tokens, arch)
         return simulate(arch, work, mapping=mapping)
@@ -52,6 +46,23 @@ def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object
     except DoesNotFit:
         work, mapping = _one_pass(design, model, tokens, arch, 1)
         return simulate(arch, work, mapping=mapping)
+
+
+@cache
+def run_linear(design: str, model: Model, tokens: int) -> Report:
+    """The rest of the layer on the machine of a design, as the mapper of loop nests has it."""
+    return simulate(machine_of(design), linear_layers(model, tokens))
+
+
+def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Architecture:
+    """The machine of a design, with other values for some of its keys."""
+    file = "flat.yaml" if design in ("unfused", "flat", "cascade") else "fusemax.yaml"
+    values: dict[str, object] = {}
+    if design == "cascade":
+        values["memories.buffer.capacity"] = "16 MiB"  # as published
+    if design == "architecture":
+        values["units.array2d.overlap"] = False
+    return load_spec(data_path(__package__, file)).with_values({**values, **dict(machine)}).build()
 
 
 def side_and_capacity(arch: Architecture) -> tuple[int, int]:
