@@ -7,6 +7,7 @@ import typer
 from . import (
     cascade,
     compare,
+    dram,
     elasticity,
     explain,
     listing,
@@ -51,6 +52,7 @@ app.command("run")(guarded(run.run))
 app.command("model")(guarded(model.model))
 app.command("cascade")(guarded(cascade.cascade))
 app.command("compare")(guarded(compare.compare))
+app.command("dram")(guarded(dram.dram))
 app.command("elasticity")(guarded(elasticity.elasticity))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))
