@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The experiment.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The experiment, or `all`.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name all experiments.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with a figure of the rows.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With `all`: write reproduce.html and reproduce.md there.")
+    ] = None,
 ) -> None:
     """Run an experiment and print published figure, accelsim's figure and error; exit 1 if one misses its tolerance."""
     from ..experiments.loader import load_experiment, summaries
@@ -30,6 +33,13 @@ def reproduce(
         return
     if name is None:
         raise BadInput("give the name of an experiment (--list names all)")
+    if name == "all":
+        if figure is not None:
+            raise BadInput("--figure goes with one experiment (--out writes the page of all)")
+        _all(out, json_)
+        return
+    if out is not None:
+        raise BadInput("--out goes with `all` (--figure writes the page of one experiment)")
     experiment = load_experiment(name)
     if figure is not None:
         if experiment.figure is None:
@@ -45,6 +55,44 @@ def reproduce(
     else:
         _print(comparison)
     if not comparison.ok:
+        raise typer.Exit(1)
+
+
+def _all(out: Path | None, json_: bool) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..experiments.loader import summaries
+    from ..experiments.overview import markdown, page, run_all, totals
+    from ..files import writable_folder, write_text
+    from .cells import console, table
+
+    known = summaries()
+    where = writable_folder(out) if out is not None else None
+    outcomes = []
+    with Progress(console=Console(stderr=True), transient=True, disable=json_) as progress:
+        task = progress.add_task("experiments", total=len(known))
+        for outcome in run_all(known):
+            outcomes.append(outcome)
+            progress.advance(task)
+    if where is not None:
+        write_text(where / "reproduce.html", page(outcomes))
+        write_text(where / "reproduce.md", markdown(outcomes))
+    if json_:
+        told = [
+            {"experiment": one.name, "error": one.message} if one.comparison is None else one.comparison.to_json()
+            for one in outcomes
+        ]
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        lines = [totals(outcome) for outcome in outcomes]
+        console().print(table("published systems", list(lines[0]), lines, right=list(lines[0])[1:]))
+        for one in outcomes:
+            if one.comparison is None:
+                typer.echo(f"{one.name} did not run: {one.message}")
+        if where is not None:
+            typer.echo(f"page: {where / 'reproduce.html'}\ntext: {where / 'reproduce.md'}")
+    if not all(outcome.ok for outcome in outcomes):
         raise typer.Exit(1)
 
 
