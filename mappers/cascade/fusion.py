@@ -28,7 +28,7 @@ MOST = 24
 """Einsums of a group."""
 COSTED = 200
 """Groups of a straight run of Einsums that are planned in full."""
-NEAR = 0.99
+NEAR = 0.98
 """Plans that are expected to come to more than this share of the best run so far are not run."""
 UNKNOWN = 1e30
 """Cost of an Einsum by itself where its tensors fit no memory outside the chip."""
@@ -107,7 +107,7 @@ class Fusion:
         """A group planned anew among the tensors that a network keeps in the buffer."""
         stretch = self.stretch(self.flow.scopes[group.path], group.first, group.last)
         kept = {n: a for n, a in network.addresses.items() if n not in refused}
-        plan = None if stretch is None else self.plan(stretch, kept)
+        plan = None if stretch is None else self.best_run(self.plans(stretch, kept))
         return None if plan is None else replace(group, plan=plan)
 
     # Cuts
@@ -129,16 +129,23 @@ class Fusion:
                 if bound < sum(single[i:j]):
                     stretches[i, j], least[i, j] = stretch, bound
 
-        def costed(i: int, j: int) -> tuple[float, Fused] | None:
-            stretch = stretches[i, j]
-            plan = self.plan(stretch)
-            if plan is None:
-                return None
-            return plan.value(self.objective), Fused(scope.path, i, j, stretch.inside, plan)
+        searched: dict[tuple[int, int], list[GroupPlan]] = {}
 
-        cuts = best_cuts(single, least, costed, COSTED)
+        def foreseen(i: int, j: int) -> tuple[float, Fused] | None:
+            plans = searched[i, j] = self.plans(stretches[i, j])
+            return self._fused(stretches[i, j], plans[0]) if plans else None
+
+        def costed(i: int, j: int) -> tuple[float, Fused] | None:
+            plan = self.best_run(searched.pop((i, j)))
+            return None if plan is None else self._fused(stretches[i, j], plan)
+
+        cuts = best_cuts(single, least, (foreseen, costed), COSTED)
         self.complete &= cuts.complete
         return list(cuts.groups.values())
+
+    def _fused(self, stretch: Stretch, plan: GroupPlan) -> tuple[float, Fused]:
+        group = Fused(stretch.scope.path, stretch.first, stretch.last, stretch.inside, plan)
+        return plan.value(self.objective), group
 
     def _single(self, scope: Scope, item: int) -> float:
         if not isinstance(scope.items[item], Einsum):
@@ -213,8 +220,8 @@ class Fusion:
                 found[name] = address + life.tensor.nbytes
         return found
 
-    def plan(self, stretch: Stretch, kept: MappingABC[str, int] | None = None) -> GroupPlan | None:
-        """The best plan of a group of those that were run; None where there is none.
+    def plans(self, stretch: Stretch, kept: MappingABC[str, int] | None = None) -> list[GroupPlan]:
+        """Plans of a group, best first as far as can be foreseen.
 
         `kept` has the addresses of tensors that stay in the buffer, if they are not those of what is not fused.
         """
@@ -225,11 +232,16 @@ class Fusion:
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         site = Site(self.arch, self.ways, buffer, home, budget, here, self.objective, self.constraints)
         group = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        return GroupSearch(group, stretch.outside, stretch.leaving - here, site).plans()
+
+    def best_run(self, plans: Sequence[GroupPlan]) -> GroupPlan | None:
+        """The best of some plans of a group by what a run of it gives; None where none can be run."""
+        assert self.memories is not None
         best: GroupPlan | None = None
-        for plan in GroupSearch(group, stretch.outside, stretch.leaving - here, site).plans():
+        for plan in plans:
             if best is not None and plan.value(self.objective) > NEAR * best.value(self.objective):
                 break
-            found = proved(plan, self.arch, buffer, home)
+            found = proved(plan, self.arch, *self.memories)
             if found is not None and (best is None or found.value(self.objective) < best.value(self.objective)):
                 best = found
         return best

@@ -1,8 +1,8 @@
 """Where a straight run of Einsums is cut into groups: dynamic programming over cut points, with bounds.
 
 A group's cost is expensive to find and its lower bound cheap. So cuts are chosen by bounds where costs are not known
-yet, the groups that they name are costed, and so on, until the cuts chosen name none but costed groups: they are then
-the best there are, of the costs that groups have.
+yet, the groups that they name are looked at more closely, and so on, until the cuts chosen name none but costed groups:
+they are then the best there are, of the costs that groups have, as far as what was known before never exceeds these.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cuts(Generic[T]):
 def best_cuts(
     single: Sequence[float],
     bounds: Mapping[tuple[int, int], float],
-    costed: Callable[[int, int], tuple[float, T] | None],
+    refined: Sequence[Callable[[int, int], tuple[float, T] | None]],
     most: int,
 ) -> Cuts[T]:
     """The partition of least summed cost.
@@ -45,25 +45,29 @@ def best_cuts(
     Args:
         single: cost of every item by itself.
         bounds: (first, last) of what may be a group to a lower bound of its cost.
-        costed: cost of such a group and how it is done; None where it cannot be.
-        most: groups that are costed at most.
+        refined: functions of such a group, each dearer and nearer to its cost than the one before, the last one being
+            its cost; with it how the group is done. None where it cannot be.
+        most: groups for which the last one is asked at most.
     """
-    known: dict[tuple[int, int], tuple[float, T] | None] = {}
-    best: Cuts[T] = Cuts({}, sum(single), 0.0, True)
+    values: dict[tuple[int, int], tuple[float, int]] = {key: (b, 0) for key, b in bounds.items()}
+    """What is known of a group's cost, and how many functions have been asked."""
+    known: dict[tuple[int, int], tuple[float, T]] = {}
+    asked = 0
     while True:
-        hopes = {key: b for key, b in bounds.items() if key not in known}
-        costs = {key: found[0] for key, found in known.items() if found is not None}
-        value, chosen = _cut(single, {**hopes, **costs})
-        surely, sure = _cut(single, costs)
-        groups = {key: found[1] for key in sure if (found := known[key]) is not None}
-        best = Cuts(groups, surely, value, True)
+        value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
+        surely, sure = _cut(single, {key: found[0] for key, found in known.items()})
         wanted = [key for key in chosen if key not in known]
-        if not wanted or value >= surely * (1 - SLACK):
-            return best
-        if len(known) >= most:
-            return Cuts(groups, surely, value, False)
+        done = not wanted or value >= surely * (1 - SLACK)
+        if done or asked >= most:
+            return Cuts({key: known[key][1] for key in sure}, surely, min(value, surely), done)
         for key in wanted:
-            known[key] = costed(*key)
+            level = values.pop(key)[1]
+            found = refined[level](*key)
+            asked += level == len(refined) - 1
+            if found is not None:
+                values[key] = found[0], level + 1
+                if level == len(refined) - 1:
+                    known[key] = found
 
 
 def _cut(single: Sequence[float], costs: Mapping[tuple[int, int], float]) -> tuple[float, list[tuple[int, int]]]:
