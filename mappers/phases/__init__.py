@@ -5,14 +5,37 @@
 """
 
 from .arrange import with_residents
+from .model import all_reduced, joined, operators
 from .plan import Fabric, Phase, Plan, Stage, fabric_of, plan_from_dict
 from .result import PhaseResult, Result, machine_bound, simulate_plan
 from .search import STYLES, dataflow, groups, plan_style, reconfigurable, run_style, sequential
 from .task import Loop, Read, Task, TaskGraph, task_graphs
 
 __all__ = [
-    "STYLES", "Fabric", "Loop", "Phase", "PhaseResult", "Plan", "Read", "Result", "Stage", "Task", "TaskGraph",
-    "dataflow", "fabric_of", "groups", "machine_bound", "plan_from_dict", "plan_style", "reconfigurable", "run_style",
-    "sequential", "simulate_plan", "task_graphs",
+    "STYLES",
+    "Fabric",
+    "Loop",
+    "Phase",
+    "PhaseResult",
+    "Plan",
+    "Read",
+    "Result",
+    "Stage",
+    "Task",
+    "TaskGraph",
+    "all_reduced",
+    "dataflow",
+    "fabric_of",
+    "groups",
+    "joined",
+    "machine_bound",
+    "operators",
+    "plan_from_dict",
+    "plan_style",
+    "reconfigurable",
+    "run_style",
+    "sequential",
+    "simulate_plan",
+    "task_graphs",
     "with_residents",
 ]  # fmt: skip

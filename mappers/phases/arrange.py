@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heapify, heapreplace
-from typing import TypeAlias
 
 from ...errors import DoesNotFit
 from .layout import Layout, lay_out, stream_rate, work_out
@@ -93,41 +92,49 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
     """
     tasks = [graph.by_name[n] for n in names]
     cores = allot(tasks, fabric.pool.cores)
-    best: tuple[Score, Phase] | None = None
+    trials: list[_Trial] = []
 
-    def score(stages: tuple[Stage, ...]) -> Score:
-        nonlocal best
+    def attempt(stages: tuple[Stage, ...]) -> _Trial:
         phase, layout = with_residents(graph, fabric, stages, held)
-        found = max(0, layout.nbytes - fabric.capacity), estimate(layout, graph, fabric)
-        if best is None or found < best[0]:
-            best = found, phase
-        return found
+        beyond = max(0, layout.nbytes - fabric.capacity)
+        trials.append(_Trial((beyond, estimate(layout, graph, fabric)), phase, layout))
+        return trials[-1]
 
     for start in (_following, _own):
         stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
-        _descend(stages, tasks, score)
-    assert best is not None
-    lay_out(graph, fabric, best[1], held)
-    return best[1]
+        _descend(attempt(stages), graph, attempt)
+    best = min(trials, key=lambda t: t.score)
+    lay_out(graph, fabric, best.phase, held)
+    return best.phase
 
 
-Score: TypeAlias = tuple[int, float]
-"""Bytes that do not fit on the chip, and estimated cycles."""
+@dataclass(frozen=True)
+class _Trial:
+    score: tuple[int, float]
+    """Bytes that do not fit on the chip, and estimated cycles."""
+    phase: Phase
+    layout: Layout
+
+    def waits(self, task: str) -> bool:
+        """Whether a task takes or gives something whole, or loads something again and again; or nothing fits."""
+        whole = any(s.whole and task in (s.maker, s.reader) for s in self.layout.streams)
+        again = any(t.task == task and t.again for t in self.layout.loads)
+        return whole or again or self.score[0] > 0 or len(self.phase.stages) == 1
 
 
-def _descend(stages: tuple[Stage, ...], tasks: Sequence[Task], score: Callable[[tuple[Stage, ...]], Score]) -> None:
+def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]], _Trial]) -> None:
     """Change the outermost rank of one stage after the other as long as that makes the phase fit or faster."""
-    value = score(stages)
-    for i, task in enumerate(tasks):
-        if task.loop.outer:
+    for i, stage in enumerate(now.phase.stages):
+        task = graph.by_name[stage.task]
+        if task.loop.outer or not now.waits(task.name):
             continue
         for outer in candidates(task):
-            if outer == stages[i].outer:
+            before = tuple(replace(s, resident=()) for s in now.phase.stages)
+            if outer == before[i].outer:
                 continue
-            other = (*stages[:i], replace(stages[i], outer=outer), *stages[i + 1 :])
-            found = score(other)
-            if found < value:
-                stages, value = other, found
+            found = attempt((*before[:i], replace(before[i], outer=outer), *before[i + 1 :]))
+            if found.score < now.score:
+                now = found
 
 
 def candidates(task: Task) -> Iterator[str]:
@@ -159,12 +166,8 @@ def with_residents(
 ) -> tuple[Phase, Layout]:
     """The stages with every tensor resident that would be loaded again and again, as far as there is room."""
     layout = work_out(graph, fabric, Phase(stages), held)
-    again: list[tuple[int, str, str]] = []
-    for t in layout.loads:
-        reads = {r.tensor: r for r in graph.by_name[t.task].reads}
-        if t.pieces > 1 and t.nbytes == reads[t.tensor].nbytes:
-            again.append((-t.pieces, t.task, t.tensor))
-    for _, name, tensor in sorted(again):
+    again = sorted((-t.pieces, t.task, t.tensor) for t in layout.loads if t.again)
+    for _, name, tensor in again:
         trial = tuple(replace(s, resident=(*s.resident, tensor)) if s.task == name else s for s in stages)
         found = work_out(graph, fabric, Phase(trial), held)
         if found.nbytes <= fabric.capacity:

@@ -50,6 +50,8 @@ class Transfer:
     pieces: int
     nbytes: int
     slots: int
+    again: bool = False
+    """Every piece is the whole tensor."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) 
         return Transfer(task.name, read.tensor, 1, read.nbytes, 1)
     again = walks(read, stage.outer) is None
     nbytes = read.nbytes if again else -(-read.nbytes // time.firings)
-    return Transfer(task.name, read.tensor, time.firings, nbytes, 2 + ceil(in_flight / nbytes))
+    return Transfer(task.name, read.tensor, time.firings, nbytes, 2 + ceil(in_flight / nbytes), again)
 
 
 def _buffered(load: Transfer, read: Read, task: Task, block: int) -> int:

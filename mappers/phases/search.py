@@ -62,7 +62,14 @@ class _State:
     phases: tuple[Phase, ...]
 
 
-def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Plan:
+def reconfigurable(
+    graph: TaskGraph,
+    fabric: Fabric,
+    *,
+    longest: int = 8,
+    units: Sequence[Sequence[str]] | None = None,
+    keep: bool = True,
+) -> Plan:
     """Phases of neighbouring tasks by dynamic programming.
 
     A state is how many tasks have run and which results are on the chip; a step is a phase with what it keeps, at its
@@ -70,13 +77,16 @@ def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Pla
     the one that the engine finds fastest is returned.
 
     Args:
-        longest: the most tasks in one phase.
+        longest: the most tasks, or units, in one phase.
+        units: neighbouring tasks that no cut may part; default: every task is one.
+        keep: whether results may stay on the chip from one phase to the next.
 
     Raises:
         DoesNotFit: no order of phases fits on the chip.
     """
     found: list[tuple[int, int, Plan]] = []
-    for plan in _plans(graph, fabric, longest):
+    parts = [(t.name,) for t in graph.tasks] if units is None else [tuple(u) for u in units]
+    for plan in _plans(graph, fabric, longest, parts, keep):
         try:
             found.append((simulate_plan(plan).cycles, len(found), plan))
         except DoesNotFit:
@@ -86,13 +96,16 @@ def reconfigurable(graph: TaskGraph, fabric: Fabric, *, longest: int = 8) -> Pla
     return replace(min(found)[2], style="reconfigurable")
 
 
-def _plans(graph: TaskGraph, fabric: Fabric, longest: int) -> Iterator[Plan]:
+def _plans(
+    graph: TaskGraph, fabric: Fabric, longest: int, units: Sequence[tuple[str, ...]], keep: bool
+) -> Iterator[Plan]:
     makers: list[Callable[[], Plan]] = [
-        lambda: _programmed(graph, fabric, longest),
-        lambda: sequential(graph, fabric, keep=True),
-        lambda: sequential(graph, fabric),
+        lambda: _programmed(graph, fabric, longest, units, keep),
+        lambda: groups(graph, fabric, units),
     ]
-    if len(graph.tasks) <= longest:
+    if keep:
+        makers.append(lambda: groups(graph, fabric, units, keep=True))
+    if len(units) <= longest:
         makers.append(lambda: dataflow(graph, fabric))
     for make in makers:
         try:
@@ -101,23 +114,27 @@ def _plans(graph: TaskGraph, fabric: Fabric, longest: int) -> Iterator[Plan]:
             continue
 
 
-def _programmed(graph: TaskGraph, fabric: Fabric, longest: int) -> Plan:
-    names = [t.name for t in graph.tasks]
-    table: list[dict[frozenset[str], _State]] = [{} for _ in range(len(names) + 1)]
+def _programmed(
+    graph: TaskGraph, fabric: Fabric, longest: int, units: Sequence[tuple[str, ...]], keep: bool
+) -> Plan:
+    table: list[dict[frozenset[str], _State]] = [{} for _ in range(len(units) + 1)]
     table[0][frozenset()] = _State(0.0, ())
-    for i in range(len(names)):
+    for i in range(len(units)):
         for held, state in table[i].items():
-            for j in range(i + 1, min(len(names), i + longest) + 1):
+            for j in range(i + 1, min(len(units), i + longest) + 1):
                 try:
-                    phase = arrange(graph, fabric, names[i:j], held)
+                    phase = arrange(graph, fabric, [n for u in units[i:j] for n in u], held)
                 except DoesNotFit:
                     continue
-                after = _still(graph, held, set(names[:j]))
-                for kept, cost in _keeping(graph, fabric, phase, held, set(names[:j])):
+                done = {n for u in units[:j] for n in u}
+                after = _still(graph, held, done)
+                for kept, cost in _keeping(graph, fabric, phase, held, done):
                     here = after | set(kept.keep)
                     total = state.cost + cost
                     if here not in table[j] or total < table[j][here].cost:
                         table[j][here] = _State(total, (*state.phases, kept))
+                    if not keep:
+                        break
     if not table[-1]:
         raise DoesNotFit(f"{graph.name}: no phases fit into {fabric.capacity} bytes of {fabric.on_chip}")
     return Plan(graph, fabric, min(table[-1].values(), key=lambda s: s.cost).phases, "reconfigurable")
