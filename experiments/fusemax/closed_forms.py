@@ -27,10 +27,31 @@ def traffic_bytes(design: str, model: Model, tokens: int) -> int:
             return (3 * tokens // SIDE + 1) * one
         return 4 * scores + (2 + 2 * tokens // FLAT_BLOCK) * one
     words = 2 * model.head_size + (514 if design == "cascade" else 2)
-    blocks = tokens // SIDE
-    limit = (FUSEMAX_BUFFER - 1024 * model.head_size) // (words * 512)
+    return resident_traffic_bytes(model, tokens, words, SIDE, FUSEMAX_BUFFER)
+
+
+def resident_traffic_bytes(model: Model, tokens: int, words: int, side: int, buffer: int) -> int:
+    """Queries and results move once, keys and values once per block of queries that is resident.
+
+    Args:
+        model: what is computed.
+        tokens: length of the sequence.
+        words: of a resident query.
+        side: rows of the array.
+        buffer: bytes.
+    """
+    one = BATCH * model.heads * tokens * model.head_size * 2
+    blocks = tokens // side
+    limit = (buffer - 4 * side * model.head_size) // (words * side * 2)
     resident = max(d for d in range(1, blocks + 1) if blocks % d == 0 and (d <= limit or d == 1))
     return 2 * one + 2 * one * (blocks // resident)
+
+
+def binding_cycles(model: Model, tokens: int, side: int = SIDE, exp_cycles: int = 6) -> int:
+    """What FuseMax's row of lanes works: per tile of `side` by `side` scores, and the division at the end."""
+    heads = BATCH * model.heads
+    tiles, blocks = heads * (tokens // side) ** 2, heads * tokens // side
+    return tiles * (2 * model.head_size + 4 + exp_cycles) + blocks * model.head_size
 
 
 def latency_s(design: str, model: Model, tokens: int) -> float:
@@ -46,6 +67,6 @@ def latency_s(design: str, model: Model, tokens: int) -> float:
         "flat": tiles * 1024,
         "cascade": tiles * (1024 + 2 * e + 5) + blocks * e,
         "architecture": tiles * (max(1 + e, 1 + SIDE * e / tokens) + SIDE + 9 + 2 * e),
-        "binding": tiles * (2 * e + 10) + blocks * e,
+        "binding": binding_cycles(model, tokens),
     }[design]
     return max(cycles / CLOCK_HZ, traffic_s)

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 from ..loader import Row
 from .attention import attention_rows
+from .machines import machine_rows
 from .ratios import ratio_rows
 
 
 def rows() -> Iterator[Row]:
-    """Attention by design, model and length, then ratios in a whole layer and their means."""
+    """Attention by design, model and length, ratios in a whole layer and their means, then other machines."""
     yield from attention_rows()
     yield from ratio_rows()
+    yield from machine_rows()

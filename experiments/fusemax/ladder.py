@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 from ... import simulate
@@ -40,18 +41,24 @@ def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object
     if design in ("unfused", "flat"):
         work, mapping = _baseline(design, model, tokens, arch)
         return simulate(arch, work, mapping=mapping)
-    try:
-        work, mapping = _one_pass(design, model, tokens, arch, 2)
-        return simulate(arch, work, mapping=mapping)
-    except DoesNotFit:
-        work, mapping = _one_pass(design, model, tokens, arch, 1)
-        return simulate(arch, work, mapping=mapping)
+    work = one_pass(model, tokens, block=side_and_capacity(arch)[0])
+    full: DoesNotFit | None = None
+    for mapping in _one_pass(design, model, tokens, work.name, arch):
+        try:
+            return simulate(arch, work, mapping=mapping)
+        except DoesNotFit as error:
+            full = error
+    assert full is not None
+    raise full
 
 
 @cache
 def run_linear(design: str, model: Model, tokens: int) -> Report:
-    """The rest of the layer on the machine of a design, as the mapper of loop nests has it."""
-    return simulate(machine_of(design), linear_layers(model, tokens))
+    """The rest of the layer on the machine of a design, as the mapper of loop nests has it.
+
+    The arrays limit it, so that latency alone would leave the traffic open.
+    """
+    return simulate(machine_of(design), linear_layers(model, tokens), objective="edp")
 
 
 def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Architecture:
@@ -82,13 +89,17 @@ def _baseline(design: str, model: Model, tokens: int, arch: Architecture) -> tup
     return three_passes(model, tokens, text=THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
 
 
-def _one_pass(design: str, model: Model, tokens: int, arch: Architecture, blocks: int) -> tuple[Workload, MappingValue]:
+def _one_pass(design: str, model: Model, tokens: int, name: str, arch: Architecture) -> Iterator[MappingValue]:
+    """Mappings of a design, the published one first; then, for small buffers, with less in them at once."""
     side, capacity = side_and_capacity(arch)
-    work = one_pass(model, tokens, block=side)
     words = 2 * model.head_size + (514 if design == "cascade" else 2)  # of a resident query, as published
-    resident = resident_blocks(model.head_size, tokens, side, capacity, words)
-    if design == "cascade":
-        return work, fused(work.name, side, resident, on_array=PRODUCTS, depth=2)
-    if design == "architecture":
-        return work, serial(work.name, side, resident, blocks=blocks)
-    return work, fused(work.name, side, resident, blocks=blocks)
+    published = resident_blocks(model.head_size, tokens, side, capacity, words)
+    depth = 2 + -(-side // (2 * model.head_size + 10))  # enough tiles to cover the fill of the array
+    for resident in (r for r in range(published, 0, -1) if published % r == 0):
+        for blocks in (2, 1):
+            if design == "cascade":
+                yield fused(name, side, resident, on_array=PRODUCTS, depth=2)
+            elif design == "architecture":
+                yield serial(name, side, resident, blocks=blocks)
+            else:
+                yield fused(name, side, resident, depth=depth, blocks=blocks)

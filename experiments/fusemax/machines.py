@@ -1,0 +1,69 @@
+"""FuseMax on other machines: the mapping follows the array and the buffer, and the simulation stays in its band."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..loader import Row
+from . import closed_forms
+from .attention import LATENCY_DIGITS, TRAFFIC_DIGITS, band, bound_s, tokens_of
+from .cascade import MODELS, Model
+from .ladder import run, side_and_capacity
+
+BERT = MODELS[0]
+RULE = "the published rule and cycles of a tile, with this machine's numbers"
+SCORES = "scores between stages take 1.3 MiB, so that fewer queries are resident than by the published rule"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A machine or model that differs from the published one."""
+
+    name: str
+    machine: Mapping[str, object] = field(default_factory=dict)
+    model: Model = BERT
+    exp_cycles: int = 6
+
+
+def variants() -> Iterator[Variant]:
+    """Array sizes, frequencies, head sizes, buffers, rates of exp."""
+    for side in (16, 32, 64, 128, 512):
+        yield Variant(f"{side} x {side} array", side_values(side))
+    for clock in ("470 MHz", "1.5 GHz", "3 GHz"):
+        yield Variant(clock, {"clock": clock})
+    for size in (16, 32, 128, 256):
+        yield Variant(f"heads of {size}", model=replace(BERT, head_size=size))
+    for buffer in ("2 MiB", "4 MiB", "8 MiB", "32 MiB", "64 MiB"):
+        yield Variant(f"buffer of {buffer}", {"memories.buffer.capacity": buffer})
+    for cycles in (1, 3, 12):
+        rate = f"1/{cycles}"
+        yield Variant(f"exp in {cycles} cycles", {"units.array2d.rates.exp": rate, "units.array1d.rates.exp": rate},
+                      exp_cycles=cycles)  # fmt: skip
+
+
+def side_values(side: int) -> dict[str, object]:
+    """Keys of the machine that a square array of that side has, and its row of lanes."""
+    return {"units.array2d.rows": side, "units.array2d.cols": side, "units.array1d.lanes": side}
+
+
+def machine_rows() -> Iterator[Row]:
+    """Bound, band and traffic of every variant."""
+    for variant in variants():
+        for length in ("4K", "64K"):
+            yield from _rows(variant, length)
+
+
+def _rows(variant: Variant, length: str) -> Iterator[Row]:
+    where, tokens, model = f"binding, {variant.name}, {length}", tokens_of(length), variant.model
+    report = run("binding", model, tokens, tuple(variant.machine.items()))
+    side, buffer = side_and_capacity(report.arch)
+    rule = closed_forms.resident_traffic_bytes(model, tokens, 2 * model.head_size + 2, side, buffer)
+    moved = float(sum(report.traffic_bytes["dram"].values()))
+    cycles = closed_forms.binding_cycles(model, tokens, side, variant.exp_cycles)
+    expected = max(cycles / float(report.arch.clock), moved / closed_forms.DRAM_BYTES_PER_S)
+    yield Row("latency bound", where, expected, bound_s(report), "s", LATENCY_DIGITS, RULE)
+    yield band(where, report)
+    tight = buffer <= 2 * 2**20
+    yield Row("DRAM traffic", where, float(rule), moved, "byte", None if tight else TRAFFIC_DIGITS, RULE,
+              SCORES if tight else "")  # fmt: skip
