@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.cli import accelsim
 from support.einsums import SMALL
 
 from accelsim.components.dram_check import Command, violations
@@ -221,3 +224,27 @@ def test_bad_input_is_named() -> None:
         Controller(drain_high=40)
     with pytest.raises(BadInput, match="tRCX"):
         device.with_(tRCX=1)
+
+
+def test_trace_files_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "requests.trc"
+    file.write_text("# address kind time\n0x0 R 0\n0x40, W, 10\n64 READ 12.5ns\n\n0x80 R\n")
+    ran = accelsim("dram", "DDR4_3200W", str(file), "--check", "--json")
+    told = json.loads(ran.output)
+    assert ran.code == 0 and told["requests"] == 4 and told["writes"] == 1 and told["violations"] == []
+    assert told["energy_J"]["total"] == pytest.approx(sum(v for k, v in told["energy_J"].items() if k != "total"))
+    slower = json.loads(accelsim("dram", "DDR4_3200W", str(file), "--json", "--set", "tRCD_rd=40").output)
+    assert slower["cycles"] > told["cycles"]
+    for arguments, text, message in (
+        (("DDR4_3200", str(file)), None, "DDR4_3200W"),
+        (("DDR4_3200W", str(file), "--set", "tRC=5"), None, "tRC = 5 is less than tRAS"),
+        (("DDR4_3200W", str(file), "--page", "half"), None, "adaptive"),
+        (("DDR4_3200W", str(file), "--mapping", "ro co"), None, "bank"),
+        (("DDR4_3200W", str(file)), "0xffffffffffff R 0\n", "outside"),
+        (("DDR4_3200W", str(file)), "0 R 5\n64 R 4\n12 Q\n", "requests.trc:3: kind `Q`"),
+        (("DDR4_3200W", str(file)), "\n", "no requests"),
+    ):
+        if text is not None:
+            file.write_text(text)
+        ran = accelsim("dram", *arguments)
+        assert ran.code == 2 and message in ran.output, arguments

@@ -1,0 +1,1 @@
+"""Row-stationary arrays whose depthwise layers become group convolutions."""
