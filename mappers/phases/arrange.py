@@ -76,6 +76,8 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
     for t in layout.stores:
         streamed = starts[t.task] + t.pieces * t.nbytes / rate
         finish = max(finish, streamed, ends[t.task] + layout.timings[t.task].latency + t.nbytes / rate)
+    messages = [n for n in ends if graph.by_name[n].message]
+    finish = max(finish, sum(layout.timings[n].total for n in messages))
     if channels:
         moved = sum(t.pieces * t.nbytes for t in (*layout.loads, *layout.stores))
         finish = max(finish, moved / rate)

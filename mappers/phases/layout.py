@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, isqrt, lcm
@@ -32,7 +32,8 @@ class Stream:
     latency: int
     nbytes: int
     depth: int
-    """Pieces that have room on the way: two of the larger kind, those ahead, and those that the latency takes."""
+    """Pieces that have room on the way: two of the larger kind, those ahead, those that the latency takes, and those
+    that wait until what the reader needs beside them is there."""
 
     @property
     def whole(self) -> bool:
@@ -139,6 +140,7 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
             elif read.tensor not in held:
                 loads.append(_load(task, stage, time, read, in_flight))
                 used[f"{read.tensor} for {task.name}"] = _buffered(loads[-1], read, task, fabric.block)
+    streams = _roomy(streams, timings)
     stores = []
     for task in tasks.values():
         time, outer = timings[task.name], by_task[task.name].outer
@@ -178,6 +180,37 @@ def _stream(
     put, take = tokens // made_time.firings, tokens // time.firings
     depth = 2 * max(put, take) + ahead + put * ceil(wait / max(1, made_time.cycles))
     return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes, depth)
+
+
+def _roomy(streams: Sequence[Stream], timings: Mapping[str, Timing]) -> list[Stream]:
+    """Streams that hold what their maker is ahead of its reader, so that paths that meet again never block.
+
+    A stage lags behind what is upstream by the pieces that it waits for, as fractions of the whole, and by all of it
+    where something passes as a whole. Stages come in the order of `timings`.
+    """
+    slowest = max(t.total for t in timings.values())
+    lags: dict[str, float] = {}
+    into: dict[str, list[Stream]] = {name: [] for name in timings}
+    for s in streams:
+        into[s.reader].append(s)
+    for name, time in timings.items():
+        lags[name] = max(
+            (lags[s.maker] + (1.0 if s.whole else _grain(s, timings[s.maker], time, slowest)) for s in into[name]),
+            default=0.0,
+        )
+    found = []
+    for s in streams:
+        if not s.whole:
+            grain = _grain(s, timings[s.maker], timings[s.reader], slowest)
+            waiting = max(0.0, lags[s.reader] - lags[s.maker] - grain)
+            s = replace(s, depth=min(s.tokens, s.depth + ceil(waiting * s.tokens)))
+        found.append(s)
+    return found
+
+
+def _grain(s: Stream, made: Timing, time: Timing, slowest: int) -> float:
+    """The part of a tensor that must be made before its reader can begin."""
+    return 1 / made.firings + 1 / time.firings + s.ahead / s.tokens + s.latency / max(1, slowest)
 
 
 def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) -> Transfer:

@@ -124,7 +124,9 @@ class _PhaseLowering:
     def actors(self) -> list[_Actor]:
         top, layout = self.top, self.layout
         for name, time in layout.timings.items():
-            server = top.server((self.k, name), f"{name}, phase {self.k}", Fraction(1))
+            message = top.plan.graph.by_name[name].message
+            key, place = ("network", "network") if message else ((self.k, name), f"{name}, phase {self.k}")
+            server = top.server(key, place, Fraction(1))
             index = top.builder.actor(
                 f"{name}, phase {self.k}", server=server, label=ActorLabel(name, self.fabric.pool.name, "compute")
             )
