@@ -46,6 +46,7 @@ class Group:
         self.classes: list[dict[str, int]] = [{} for _ in self.einsums]
         self.sizes: list[int] = []
         self._extents: dict[tuple[int, tuple[tuple[int, int], ...]], Mapping[str, int]] = {}
+        self._carried: dict[tuple[int, int], frozenset[int]] = {}
         self.edges = [
             (i, j, access)
             for j, einsum in enumerate(self.einsums)
@@ -91,6 +92,14 @@ class Group:
         """The rank of a class that an Einsum has; empty for none, or where it has several."""
         found = self._ranks[member].get(number, ())
         return found[0] if len(found) == 1 else ""
+
+    def carried(self, member: int, access: Access) -> frozenset[int]:
+        """The classes of the ranks of an access that have more than one point."""
+        key = member, id(access)
+        if key not in self._carried:
+            sizes, classes = self.einsums[member].sizes, self.classes[member]
+            self._carried[key] = frozenset(classes[rank] for rank in access.ranks if sizes[rank] > 1)
+        return self._carried[key]
 
     def extents(self, member: int, loops: tuple[tuple[int, int], ...]) -> Mapping[str, int]:
         """The extents of an Einsum's ranks inside loops, given as (class, tile)."""
@@ -182,8 +191,3 @@ def _moving(einsum: Einsum, index: Affine) -> list[tuple[str, int]]:
 
 def _times(index: Affine, rank: str) -> int:
     return sum(c for r, c in index.terms if r == rank)
-
-
-def ranks_of(einsum: Einsum, classes: Mapping[str, int], access: Access) -> frozenset[int]:
-    """The classes of the ranks of an access that have more than one point."""
-    return frozenset(classes[rank] for rank in access.ranks if einsum.sizes[rank] > 1)

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from ...ir import Access
-from .groups import Form, Group, ranks_of
+from .groups import Form, Group
 
 Loops = tuple[tuple[int, int], ...]
 """(class of ranks, tile) from the outermost loop on."""
@@ -97,22 +97,33 @@ class Arrangement:
     here: frozenset[str] = frozenset()
     """Stored tensors that are in the buffer already, and need no transfer."""
     places: list[Placed] = field(default_factory=list)
+    loads: dict[str, tuple[tuple[Transfer, ...], Transfer]] = field(default_factory=dict)
+    """Stored tensors from outside to how they come: pass by pass, or kept."""
+    stores: list[Transfer] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
+    """Those that the tiling stands for."""
     handed: list[Handed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.outer = self._real(self.tiling.outer, {})
         self._place()
-        self._transfer()
+        self._load()
+        self._store()
         self._hand()
+        self.transfers = self._chosen()
 
     def changed(self, tiling: Tiling) -> Arrangement:
         """The same loops with other buffers, or with other tensors kept."""
         found = copy(self)
         found.tiling = tiling
         if tiling.kept != self.tiling.kept:
-            found.transfers = []
-            found._transfer()
+            found.transfers = found._chosen()
+        return found
+
+    def _chosen(self) -> list[Transfer]:
+        found = list(self.stores)
+        for name, (apart, whole) in self.loads.items():
+            found += [whole] if name in self.tiling.kept else apart
         return found
 
     def _real(self, loops: Loops, done: Mapping[int, int]) -> Loops:
@@ -169,41 +180,40 @@ class Arrangement:
 
     # What moves
 
-    def _transfer(self) -> None:
-        reads: dict[str, list[tuple[Placed, Access]]] = {}
+    def _load(self) -> None:
+        reads: dict[str, dict[int, list[tuple[Placed, Access]]]] = {}
         for place in self.places:
-            einsum = self.group.einsums[place.member]
-            for access in einsum.inputs:
+            for access in self.group.einsums[place.member].inputs:
                 stored = self.outside.get(access.tensor)
                 if stored is not None and stored not in self.here:
-                    reads.setdefault(stored, []).append((place, access))
-        for stored, uses in reads.items():
-            if stored in self.tiling.kept:
-                depth = min(self._leading(p, a, p.loops[: len(self.outer)]) for p, a in uses)
-                self._load(stored, uses, -1, self.outer[:depth])
-                continue
-            for stage in sorted({p.stage for p, _ in uses}):
-                mine = [(p, a) for p, a in uses if p.stage == stage]
-                depth = min(self._leading(p, a, p.loops[len(self.outer) :]) for p, a in mine)
-                loops = mine[0][0].loops[: len(self.outer) + depth]
-                self._load(stored, mine, stage, loops)
+                    reads.setdefault(stored, {}).setdefault(place.stage, []).append((place, access))
+        outer = len(self.outer)
+        for stored, stages in reads.items():
+            apart = []
+            for stage, mine in stages.items():
+                depth = min(self._leading(p, a, p.loops[outer:]) for p, a in mine)
+                apart.append(self._loaded(stored, mine, stage, mine[0][0].loops[: outer + depth]))
+            uses = [use for mine in stages.values() for use in mine]
+            depth = min(self._leading(p, a, self.outer) for p, a in uses)
+            self.loads[stored] = tuple(apart), self._loaded(stored, uses, -1, self.outer[:depth])
+
+    def _loaded(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops) -> Transfer:
+        nbytes = max(self.bytes_of(a, self.extents(p.member, loops)) for p, a in uses)
+        members = tuple(dict.fromkeys(p.member for p, _ in uses))
+        return Transfer(stored, False, members, stage, loops, nbytes)
+
+    def _store(self) -> None:
         for place in self.places:
             made = self.group.einsums[place.member].output
             if made.tensor in self.leaving:
-                depth = self._leading(place, made, place.loops[len(self.outer) :])
-                loops = place.loops[: len(self.outer) + depth]
+                outer = len(self.outer)
+                loops = place.loops[: outer + self._leading(place, made, place.loops[outer:])]
                 nbytes = self.bytes_of(made, self.extents(place.member, loops))
-                self.transfers.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes))
-
-    def _load(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops) -> None:
-        nbytes = max(self.bytes_of(a, self.extents(p.member, loops)) for p, a in uses)
-        members = tuple(dict.fromkeys(p.member for p, _ in uses))
-        self.transfers.append(Transfer(stored, False, members, stage, loops, nbytes))
+                self.stores.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes))
 
     def _leading(self, place: Placed, access: Access, loops: Loops) -> int:
         """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
-        classes = self.group.classes[place.member]
-        carried = ranks_of(self.group.einsums[place.member], classes, access)
+        carried = self.group.carried(place.member, access)
         depth = 0
         for number, _ in loops:
             if number not in carried:

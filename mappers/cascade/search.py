@@ -28,6 +28,8 @@ DEPTHS = ((4, 2), (4, 1), (2, 1), (1, 1))
 """Tiles between the Ops of a pass, and results between passes: what is tried, until it fits."""
 FLAT_DEPTHS = ((4, 4), (2, 2), (1, 1))
 """The same where a group has no passes, and all that its Ops hand on passes between bodies."""
+ALIKE = 3
+"""Of those, that have equal loops around the whole group."""
 LEAST = 1 / 64
 """Tiles are no smaller than this share of the largest side of a unit, where the rank is no smaller."""
 
@@ -201,20 +203,19 @@ class GroupSearch:
                 break
         else:
             return None
-        again = sorted(
-            ((found.moved(t), t.tensor) for t in found.transfers if not t.store and t.stage >= 0), reverse=True
-        )
-        for _, tensor in again:
-            if tensor in found.tiling.kept:
-                continue
-            more = found.changed(replace(found.tiling, kept=found.tiling.kept | {tensor}))
-            if more.held <= site.budget and self._traffic(more) < self._traffic(found):
-                found = more
-        return found
-
-    @staticmethod
-    def _traffic(found: Arrangement) -> int:
-        return sum(found.moved(t) for t in found.transfers)
+        gains = []
+        for name, (apart, whole) in found.loads.items():
+            gain = sum(map(found.moved, apart)) - found.moved(whole)
+            taken = found.buffers(whole) * whole.tile_bytes - sum(found.buffers(t) * t.tile_bytes for t in apart)
+            if gain > 0:
+                gains.append((-gain, name, taken))
+        room = site.budget - found.held
+        kept = set()
+        for _, name, taken in sorted(gains):
+            if taken <= room:
+                room -= taken
+                kept.add(name)
+        return found.changed(replace(found.tiling, kept=frozenset(kept))) if kept else found
 
     def _weighed(self, found: Arrangement, width: int = WIDTH) -> GroupPlan | None:
         """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
@@ -239,26 +240,35 @@ class GroupSearch:
             joules += nbytes * way.joules_per_byte
             for port, cycles in way.cycles_per_byte.items():
                 ports[port] = ports.get(port, 0.0) + nbytes * cycles
-        cycles = max(*bound.busy.values(), *ports.values(), self._serial(found, bound, times), _waits(found, bound))
-        return GroupPlan(found, bound, cycles + self._filling(found, bound), joules, traffic, found.held)
+        cycles = self._cycles(found, bound, times, max(ports.values(), default=0.0))
+        return GroupPlan(found, bound, cycles, joules, traffic, found.held)
 
-    def _serial(self, found: Arrangement, bound: Bound, times: Sequence[int]) -> float:
-        """With one result between passes, a body's passes run one after the other."""
+    def _cycles(self, found: Arrangement, bound: Bound, times: Sequence[int], moving: float) -> float:
+        """The busiest unit or port, and what does not overlap with it.
+
+        Passes of one body run one after the other, and overlap with those of the next body if buffers stand between
+        them. A pass ends when its last Op has seen its last tile; nothing begins before its first tiles are there, and
+        the last result leaves when all is done.
+        """
         bodies = found.trips(found.outer)
-        if found.tiling.blocks > 1 and bodies > 1:
-            return 0.0
         stages: dict[int, dict[str, float]] = {}
+        depth: dict[int, list[float]] = {}
         for place, way, n in zip(found.places, bound.ways, times, strict=True):
             busy = stages.setdefault(place.stage, {})
             busy[way.unit.name] = busy.get(way.unit.name, 0.0) + way.cycles * n
-        return sum(max(busy.values()) for busy in stages.values())
-
-    def _filling(self, found: Arrangement, bound: Bound) -> float:
-        """Cycles until the last Op of every pass has its first tile, for every body that waits for the one before."""
-        bodies = 1 if found.tiling.blocks > 1 else found.trips(found.outer)
-        once = sum(w.cycles for w, p in zip(bound.ways, found.places, strict=True) if p.inside)
-        first = min((t.tile_bytes for t in found.transfers if not t.store), default=0)
-        return bodies * once + first * max(self.routes[False].cycles_per_byte.values(), default=0.0)
+            depth.setdefault(place.stage, []).append(way.cycles)
+        passes = sum(max(busy.values()) for busy in stages.values())
+        filling = sum(sum(row) - max(row) for row in depth.values())
+        busiest, waits = max(bound.busy.values()), _waits(found, bound)
+        if found.tiling.blocks > 1:
+            cycles = max(busiest, moving, waits) + (passes - busiest) / bodies + filling
+        else:
+            cycles = max(passes + bodies * filling, moving, waits)
+        first, last = found.places[0].member, found.places[-1].member
+        cold = sum(t.tile_bytes for t in found.transfers if not t.store and first in t.users)
+        left = sum(t.tile_bytes for t in found.transfers if t.store and last in t.users)
+        rates = (max(self.routes[s].cycles_per_byte.values(), default=0.0) for s in (False, True))
+        return cycles + sum(n * rate for n, rate in zip((cold, left), rates, strict=True))
 
 
 def _waits(found: Arrangement, bound: Bound) -> float:
@@ -282,12 +292,17 @@ def _waits(found: Arrangement, bound: Bound) -> float:
 
 
 def _different(ranked: Sequence[Arrangement]) -> list[Arrangement]:
-    """Of arrangements, best first, those that differ in loops around the body or inside it; the first of each kind."""
-    found: dict[tuple[object, ...], Arrangement] = {}
+    """Of arrangements, best first, the first of those with equal loops; at most `ALIKE` with equal outer ones."""
+    seen: set[tuple[object, ...]] = set()
+    around: dict[object, int] = {}
+    found = []
     for x in ranked:
-        inner = frozenset(p.loops for p in x.places if p.inside)
-        found.setdefault((x.outer, inner and x.form.stream, x.tiling.inner), x)
-    return list(found.values())
+        tree = tuple((p.stage, p.loops) for p in x.places)
+        around[x.outer] = around.get(x.outer, 0) + (tree not in seen)
+        if tree not in seen and around[x.outer] <= ALIKE:
+            found.append(x)
+        seen.add(tree)
+    return found
 
 
 def sides_of(units: Sequence[ComputeUnit]) -> list[int]:
