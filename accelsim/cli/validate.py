@@ -29,11 +29,13 @@ def _check(file: str) -> str:
     """What the file holds, in words. Raises BadInput."""
     from ..arch.document import is_preset
     from ..arch.imports.scalesim_cfg import is_scalesim_cfg
+    from ..arch.imports.zigzag_hw import is_zigzag_hardware
     from ..arch.loader import load_architecture
     from ..files import read_text
     from ..text.document import parse_document
 
-    data = None if is_preset(file) or is_scalesim_cfg(file) else parse_document(read_text(file), file).data
+    foreign = is_scalesim_cfg(file) or (not is_preset(file) and is_zigzag_hardware(read_text(file)))
+    data = None if is_preset(file) or foreign else parse_document(read_text(file), file).data
     keys = set(data) if isinstance(data, dict) else set()
     if "root" in keys:
         from ..mapping import load_mapping
@@ -46,7 +48,7 @@ def _check(file: str) -> str:
         return f"a sweep of {len(load_sweep(file).points())} points"
     arch = load_architecture(file)
     parts = (("memories", arch.memories), ("units", arch.units), ("links", arch.links))
-    notes = f". {arch.description}" if is_scalesim_cfg(file) else ""
+    notes = f". {arch.description}" if foreign else ""
     told = ", ".join(f"{len(part)} {name if len(part) != 1 else _one(name)}" for name, part in parts if part)
     return f"machine '{arch.name}' with {told}{notes}"
 

@@ -46,18 +46,21 @@ class Document:
         return SpecError([self.problem(path, what, hint)])
 
 
-def parse_document(text: str, file: str, root: tuple[str, str] | None = None) -> Document:
+def parse_document(
+    text: str, file: str, root: tuple[str, str] | None = None, *, foreign: bool = False
+) -> Document:
     """Read YAML text.
 
     Args:
         text: one YAML document.
         file: what positions call it.
         root: what to say, and what would be valid, where it is not a mapping; None: it may be anything.
+        foreign: the file of another tool; see `yaml.parse`.
 
     Raises:
         SpecError: everything that is wrong: no YAML, duplicate keys, tags, not a mapping, far too large.
     """
-    parsed = parse(text, file)
+    parsed = parse(text, file, foreign=foreign)
     if root is not None and not isinstance(parsed.root, Table):
         raise SpecError([Problem(f"{file}:1", *root)])
     document = Document(None, {(): Position(file, 1)})

@@ -18,6 +18,10 @@ MAX_COPIES = 50_000
 MAX_DEPTH = 100
 
 
+TAG = "!"
+"""Key under which the tag of a mapping stands in files of other tools."""
+
+
 class Parsed(NamedTuple):
     """The nodes of a text, and what is wrong with it by line; something stands in place of what is wrong."""
 
@@ -25,12 +29,14 @@ class Parsed(NamedTuple):
     problems: tuple[tuple[int, Problem], ...]
 
 
-def parse(text: str, file: str) -> Parsed:
+def parse(text: str, file: str, *, foreign: bool = False) -> Parsed:
     """The nodes of a YAML document; nothing at all is a Scalar without text.
 
     Args:
         text: the document.
         file: what messages call it.
+        foreign: the file of another tool, which is read as that tool does: of duplicate keys the last one counts, and
+            the tag of a mapping (``!Container``) is its entry `TAG`.
 
     Raises:
         SpecError: it is not YAML, is too deep or too long, or its aliases stand for too much.
@@ -41,14 +47,14 @@ def parse(text: str, file: str) -> Parsed:
         pass
     except RecursionError:
         raise _too_deep(file) from None
-    return _general(text, file)
+    return _general(text, file, foreign)
 
 
 def _too_deep(where: str) -> SpecError:
     return SpecError([Problem(where, "nested too deep", f"at most {MAX_DEPTH} levels")])
 
 
-def _general(text: str, file: str) -> Parsed:
+def _general(text: str, file: str, foreign: bool = False) -> Parsed:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
 
@@ -66,7 +72,7 @@ def _general(text: str, file: str) -> Parsed:
     except Exception as error:  # the parser raises many types on malformed text, none of them ours
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError([Problem(file, f"not valid YAML: {short(what, 200)}")]) from None
-    converter = _Converter(file)
+    converter = _Converter(file, foreign)
     node = Scalar(1, "") if root is None else converter.node(root, ())
     return Parsed(node, tuple(converter.problems))
 
@@ -79,8 +85,8 @@ _TEXTS = ("str", "timestamp", "merge", "value")
 class _Converter:
     """From the parser's nodes to ours."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, foreign: bool) -> None:
+        self.file, self.foreign = file, foreign
         self.problems: list[tuple[int, Problem]] = []
         self.seen: set[int] = set()
         self.open: set[int] = set()
@@ -114,6 +120,9 @@ class _Converter:
         tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if isinstance(node, MappingNode) and tag == "map":
             return self.table(node, line, path)
+        if self.foreign and isinstance(node, MappingNode) and tag.startswith("!"):
+            inside = self.table(node, line, path)
+            return Table(line, {TAG: (line, Scalar(line, tag.removeprefix("!"), quoted=True)), **inside.entries})
         if isinstance(node, SequenceNode) and tag == "seq":
             return Items(line, tuple(self.node(item, (*path, str(i))) for i, item in enumerate(node.value)))
         if not isinstance(node, MappingNode | SequenceNode):
@@ -139,7 +148,7 @@ class _Converter:
                 self.report(at, path, "a key holds half a character", "a code from D800 to DFFF is none by itself")
             elif str(key_node.tag).endswith(":merge"):
                 self.report(at, path, f"`{key}` cannot be a key", "merge keys are not read; write the keys out")
-            elif key in entries:
+            elif key in entries and not self.foreign:
                 first = entries[key][0]
                 self.report(at, (*path, key), "duplicate key", f"first given in line {first}; remove one")
             else:
