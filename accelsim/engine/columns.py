@@ -167,6 +167,7 @@ L_SLOTS = 5  # words in the snapshot of the slots
 L_SHOT_FIRED = 6  # firings at the snapshot
 L_PLACE = 7  # anchor's instruction at the snapshot
 L_COLUMNS = 8
+TOO_LARGE = 2  # in L_VALID: the snapshot has no room for its slots
 
 # classes of heap entries, in the order within a tick
 ENDS, ASKS, COMPLETES = 0, 1, 2

@@ -63,7 +63,7 @@ def cut(n: c.Net, level: int) -> bool:
     lv[level, c.L_FIRED] = g[c.G_FIRED]
     place = n.actors[g[c.G_ANCHOR], c.A_PC]
     if lv[level, c.L_VALID] != 0 and lv[level, c.L_PLACE] == place:
-        periods = match(n, level)
+        periods = match(n, level) if lv[level, c.L_VALID] != c.TOO_LARGE else 0
         if periods < 0:
             return False
         if periods > 0 and periods >= g[c.G_SPACING] // max(1, g[c.G_PERIOD]):
@@ -96,7 +96,7 @@ def copy_row(to: IntArray, table: IntArray, row: int) -> None:
 
 @jit
 def keep(n: c.Net, level: int) -> None:
-    """Take the snapshot of a level. Without room for its slots it is not valid."""
+    """Take the snapshot of a level. Without room for its slots nothing is compared with it until the next one."""
     g, lv, sc = n.globals, n.levels, n.scopes
     scope = g[c.G_SCOPE]
     lv[level, c.L_VALID] = 1
@@ -126,7 +126,7 @@ def keep(n: c.Net, level: int) -> None:
         for side in range(2):
             used = walk_slots(n, level, f, side, used, False)
             if used < 0:
-                lv[level, c.L_VALID] = 0
+                lv[level, c.L_VALID] = c.TOO_LARGE
                 return
 
 

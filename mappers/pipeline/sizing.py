@@ -150,11 +150,15 @@ def full_rate_depths(graph: StreamGraph, *, within_cycles: int | None = None) ->
 
 
 def _alone(run: Evaluator, depths: Mapping[int, int], target: int) -> dict[int, int]:
-    """The least depth of each stream beside others as deep as all of `depths` together."""
+    """The least depth of each stream beside others as deep as all of `depths` together, or deeper."""
     ceiling = dict.fromkeys(depths, sum(depths.values()))
     found = dict(depths)
     for i, depth in depths.items():
-        if depth > run.least(i) and run.ends({**ceiling, i: depth - 1}, target):
+        if depth <= run.least(i):
+            continue
+        # without bounds the others recur soonest, but where a deadlock comes, a source would first run to its end
+        others = ceiling if run.cycles({**depths, i: depth - 1}) is None else {}
+        if run.ends({**others, i: depth - 1}, target):
             found[i] = run.lowered(i, {**ceiling, i: depth - 1}, target)
     return found
 
