@@ -75,6 +75,7 @@ class Deadlock(ProgramError):
     Attributes:
         cycle: names of the actors that wait for each other, in order; empty where no cycle closes.
         full: FIFOs of the Program, by index, for whose space an actor of the cycle waits.
+        freeing: the smallest depths of FIFOs, by index, that would have kept it off, where they were searched for.
         firings: completed firings by name of actor.
     """
 
@@ -84,9 +85,11 @@ class Deadlock(ProgramError):
         cycle: Sequence[str] = (),
         full: Sequence[int] = (),
         firings: Mapping[str, int] | None = None,
+        freeing: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(message)
-        self.cycle, self.full, self.firings = tuple(cycle), tuple(full), dict(firings or {})
+        self.cycle, self.full = tuple(cycle), tuple(full)
+        self.firings, self.freeing = dict(firings or {}), dict(freeing or {})
 
 
 class TimeOverflow(ProgramError):

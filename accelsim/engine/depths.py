@@ -78,7 +78,7 @@ class Freeing:
         else:
             text = "none: no depth of any FIFO helps"
         full = f"{stuck}\nsmallest depths that free it: {text}"
-        return Deadlock(full, stuck.cycle, stuck.full, stuck.firings)
+        return Deadlock(full, stuck.cycle, stuck.full, stuck.firings, self.alone or self.together)
 
 
 def freeing_depths(program: Program, stuck: Deadlock) -> Freeing:
