@@ -26,7 +26,7 @@ from .trial import proved
 
 MOST = 24
 """Einsums of a group."""
-COSTED = 200
+COSTED = 40
 """Groups of a straight run of Einsums that are planned in full."""
 NEAR = 0.98
 """Plans that are expected to come to more than this share of the best run so far are not run."""

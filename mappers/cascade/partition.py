@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-SLACK = 0.005
+SLACK = 0.01
 """A partition is good enough within this share of what bounds say any other could come to."""
 
 

@@ -18,9 +18,9 @@ from .binding import WIDTH, Bound, Ways, bind
 from .groups import Form, Group
 from .plan import Arrangement, Tiling
 
-TILES = 14
-"""Sizes of a tile of one rank that are tried around a whole group."""
-STEPS = 4
+TILES = (14, 6, 3)
+"""Sizes of a tile of each rank that are tried around a whole group, of one, two, or more ranks."""
+STEPS = 3
 """The same for the rank that is streamed, and for tiles inside."""
 SETTLED = 10
 """Tilings, the most promising ones, whose binding is searched for in full."""
@@ -136,7 +136,7 @@ class GroupSearch:
             wide, alone = alone[-2:], alone[:-2]
         assert self.fixed is not None
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
-        outer_sizes = [self._sizes(c, TILES) for c in wide]
+        outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
         steps = self._steps(form)
         for sizes in product(*outer_sizes):
             outer = (*around, *zip(wide, sizes, strict=True))
