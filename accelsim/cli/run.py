@@ -19,7 +19,13 @@ RECORDED_FOR_PAGE = 3000
 
 def run(
     arch: options.Arch,
-    model: options.ModelRef,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo. Without one, "
+            "ARCH is a stream graph in YAML."
+        ),
+    ] = None,
     phase: options.Phase = None,
     batch: options.Batch = None,
     seq: options.Seq = None,
@@ -37,11 +43,23 @@ def run(
     mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
     constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
     save_mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the mapping as YAML.")] = None,
+    size_fifos: Annotated[
+        bool, typer.Option("--size-fifos", help="Of a stream graph: find the least depths for full rate first.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page.")] = None,
     perfetto: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a time line for Perfetto.")] = None,
 ) -> None:
-    """Simulate one model on one machine, and say what it costs and what limits it."""
+    """Simulate one model on one machine, or a stream graph, and say what it costs and what limits it."""
+    if model is None:
+        if mapping is not None or constraints is not None or save_mapping is not None:
+            raise BadInput("mappings and constraints go with a machine and a model, and MODEL is missing")
+        from .stream import run_stream
+
+        run_stream(arch, html=html, perfetto=perfetto, size_fifos=size_fifos, json_=json_)
+        return
+    if size_fifos:
+        raise BadInput("--size-fifos goes with a stream graph, and this is a machine and a model")
     from ..files import replacing, writable_file, write_text
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of

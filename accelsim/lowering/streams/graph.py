@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import gcd
 
 from ...engine.program import ROUND_ROBIN
 from ...errors import Problem, SpecError
-from .rates import ONE, PortRate, Rate, every
+from .rates import ONE, PortRate, Rate, cycle_length, every
 
 KINDS: Mapping[str, tuple[int, int]] = {
     "source": (0, 1), "sink": (1, 0), "map": (1, 1), "reduce": (1, 1), "scan": (1, 1), "repeat": (1, 1),
@@ -135,6 +136,18 @@ class StreamGraph:
             if name in (s.name, f"{s.src} -> {s.dst}"):
                 return i
         raise SpecError([Problem(self.name, f"no stream '{name}'", ", ".join(s.name for s in self.streams))])
+
+    @property
+    def rounds(self) -> int:
+        """How often the graph repeats: the most equal parts that its firings can be cut into."""
+        cycles = (cycle_length(self.ports(i)) for i in range(len(self.nodes)))
+        return gcd(*(n // cycle for n, cycle in zip(self.firings, cycles, strict=True)))
+
+    def shortened(self, rounds: int) -> StreamGraph:
+        """The graph with only so many of its rounds, no more than it has; until they end it runs alike."""
+        kept, whole = max(1, min(rounds, self.rounds)), self.rounds
+        nodes = tuple(replace(n, firings=n.firings * kept // whole) for n in self.nodes)
+        return replace(self, nodes=nodes, firings=tuple(n * kept // whole for n in self.firings))
 
     def with_depths(self, depths: Mapping[int, int]) -> StreamGraph:
         """The same graph with other depths, by index of the stream."""
