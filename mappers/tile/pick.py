@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # numba takes a while to load
     from . import stage_kernel as kernel
     from .stage import HopCost, Stage
 
-GRADE = {"latency": 0.005, "energy": 1e-6, "edp": 0.005}
+GRADE = {"latency": 0.0005, "energy": 1e-6, "edp": 0.0005}
 """Shares by which bounds are told apart: of one grade that with the least tie is settled first."""
 FIRST_BLOCK, BLOCK = 32, 64
 """Rows whose joint cuts are looked at at once, first and afterwards."""
@@ -185,7 +185,8 @@ class Pick:
         inner, work = inside
         self.complete &= inner.complete
         self.nests[row] = inner, work
-        for i, amount in enumerate((work.cycles, work.joules, work.edge)):
+        behind = self.stage.behind(inner.levels, whole, single, longest)
+        for i, amount in enumerate((work.cycles, work.joules, work.edge, *behind)):
             self.settled[i, row] = amount.item()
         value, tie = np.empty(1), np.empty(1)
         rows = np.array([row])
@@ -211,10 +212,11 @@ class Pick:
         )
         inner, inside = self.nests.get(choice, (None, None))
         if inside is None:
-            inside = Work(*(x[choice : choice + 1] for x in self.inside))
+            inside = Work(*(x[choice : choice + 1] for x in self.inside[: kernel.BEHIND]))
         rest = inner or Nest()
-        moving, edge, joules = self.stage.moving([_row(c, row) for c in costs])
-        cycles = moving.beside(inside.cycles)
+        settled = self.inside if inner is None else self.settled
+        behind = [settled[kernel.BEHIND + i, choice : choice + 1] for i in range(len(costs))]
+        work = self.stage.around([_row(c, row) for c in costs], inside, behind)
         held = dict.fromkeys(self.stage.budgets, 0)
         for hop, cost in zip(self.stage.hops, costs, strict=True):
             held[hop.memory] += int(cost.held[row])
@@ -223,7 +225,7 @@ class Pick:
             float(best[kernel.B_TIE]),
             int(best[kernel.B_TRAFFIC]),
             Nest((level, *rest.levels), rest.layout, self.complete),
-            Work(cycles, inside.joules + joules, edge + inside.edge),
+            work,
             held,
         )
 

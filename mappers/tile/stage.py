@@ -17,8 +17,8 @@ nothing.
 
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
-first load, the last store, and the transfers through a single buffer; energy is counted actions times their energies,
-partial results between tiles on average.
+first load, the last store, the transfers through a single buffer, and what tiles wait for others at a port
+(`stage_kernel`); energy is counted actions times their energies, partial results between tiles on average.
 """
 
 from __future__ import annotations
@@ -57,19 +57,6 @@ class HopCost:
     instances: Numbers
     tile: Numbers
     buffers: Numbers
-
-
-class Moving(NamedTuple):
-    """Cycles of transfers: of the busiest port, of the slowest tensor's tiles one by one, of those that overlap with
-    nothing because they have a single buffer."""
-
-    busiest: Floats
-    trips: Floats
-    alone: Floats
-
-    def beside(self, compute: Floats) -> Floats:
-        """Cycles of compute and transfers together."""
-        return np.asarray(np.maximum(np.maximum(compute, self.busiest), (compute + self.trips) / 2) + self.alone)
 
 
 class _Least(NamedTuple):
@@ -112,6 +99,7 @@ class Stage:
     ) -> None:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
         self.objective, self.clock, self.nodes, self.equal = objective, clock, nodes, 1 + TIE[objective]
+        self.nested = nested
         self.reduced = frozenset(einsum.reduced_ranks)
         operands = [hop.operand for hop in hops]
         ranks, slides = tuple(o.ranks for o in operands), tuple(o.slides for o in operands)
@@ -192,11 +180,23 @@ class Stage:
             single = level.buffers[hop.key] == 1
             cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single))
         inner = Nest(nest.levels[1:], nest.layout)
-        inside = self.inside(extents, tile, sums, inner, self._lasting(nest.levels, extents, tile, lasts))
+        longest = self._lasting(nest.levels, extents, tile, lasts)
+        inside = self.inside(extents, tile, sums, inner, longest)
         costs = [self._hop(hop, cut, extents, tile, sums, lasts) for hop, cut in zip(self.hops, cuts, strict=True)]
-        moving, edge, joules = self.moving(costs)
-        cycles = moving.beside(inside.cycles)
-        return Work(cycles, inside.joules + joules, edge + inside.edge)
+        return self.around(costs, inside, self.behind(inner.levels, extents, tile, longest))
+
+    def behind(self, levels: Sequence[Level], extents: Extents, tile: Extents, lasts: Lasts) -> list[Numbers]:
+        """By operand, how often the memory behind takes its tile over whole, beside the one before."""
+        every = ONCE
+        for r, t in tile.items():
+            every = every * -(-extents[r] // t)
+        found: list[Numbers] = []
+        for hop in self.hops:
+            places = hop.operand.chain
+            way = hop.operand.tensor, places[min(places.index(hop.memory) + 1, len(places) - 1)], hop.operand.is_output
+            whole = levels and way in levels[0].depth and levels[0].depth[way] <= 0 and levels[0].buffers[way] > 1
+            found.append(every / lasts.get(way, ONCE) if whole else 0 * ONCE)
+        return found
 
     @staticmethod
     def _lasting(levels: Sequence[Level], extents: Extents, tile: Extents, lasts: Lasts) -> dict[Way, Array]:
@@ -242,6 +242,8 @@ class Stage:
         return self._settled[key]
 
     def _search(self, extents: Mapping[str, int], sums: int, lasts: Lasts) -> Found | Shortfall:
+        from . import stage_kernel as kernel
+
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
         lists = self._lists(extents)
         tile = _grid(lists)
@@ -262,7 +264,8 @@ class Stage:
         longest = {way: np.concatenate([np.broadcast_to(x[way], rows.shape) for x in each]) for way in each[0]}
         several = {r: np.tile(t, len(kinds)) for r, t in fitting.items()}
         bounded = self.inside(whole, several, times, None, longest)
-        inside = np.zeros((3, len(kinds) * choices.table.shape[2]))
+        inside = np.zeros((kernel.BEHIND + len(self.hops), len(kinds) * choices.table.shape[2]))
+        inside[kernel.BEHIND :] = 0 if self.inner.exact else -1
         rows = np.concatenate([rows + kind * choices.table.shape[2] for kind in kinds])
         inside[0, rows], inside[1, rows], inside[2, rows] = bounded.cycles, bounded.joules, bounded.edge
         busiest, edge, moved = (np.tile(x, len(kinds)) for x in (bounds.busiest, bounds.edge, bounds.joules))
@@ -284,8 +287,7 @@ class Stage:
         if any(held[m] > budget for m, budget in self.budgets.items()):
             return None
         own = self.inside(extents, first, sums, None, NONE)
-        moving, edge, joules = self.moving(costs)
-        work = Work(moving.beside(own.cycles), own.joules + joules, edge + own.edge)
+        work = self.around(costs, own, [0 * ONCE] * len(self.hops))
         once = self._once(extents)
         value = float(self._value(work.cycles + work.edge * once, work.joules)[0])
         for tilings in (first, tile):  # its own bound first, which takes less to find
@@ -330,7 +332,7 @@ class Stage:
         )
         rows = iter(table)
         tables = [{cut: HopCost(*next(rows)) for cut in cuts} for cuts in self.options]
-        fixed = (*self._fixed, self._once(extents))
+        fixed = (*self._cuts, *self._fixed, self._once(extents))
         return kernel.Choices(table, *fixed), tables
 
     def _bytes(self, extents: Extents, lists: Mapping[str, Sequence[int]], number: int) -> tuple[Array, Array, Array]:
@@ -398,16 +400,22 @@ class Stage:
         ).reshape(len(self.hops), 2, len(ports))
         prices = np.array([[h.load.joules_per_byte, h.store.joules_per_byte] for h in self.hops]).reshape(-1, 2)
         single = np.array([self._single(h) for h in self.hops]).reshape(-1, 2)
+        memories = list(self.budgets)
+        return (
+            single, rates, prices, np.array([h.weighs for h in self.hops], np.int64),
+            np.array([h.operand.is_output for h in self.hops], np.int64),
+            np.array([memories.index(h.memory) for h in self.hops], np.int64),
+            np.array([*self.budgets.values()], np.int64), kernel.OBJECTIVES[self.objective], self.clock,
+            0.0 if self.nested else 1.0,
+        )  # fmt: skip
+
+    @cached_property
+    def _cuts(self) -> tuple[Array, Array, Array]:
+        """The first option of every operand, all combinations, the first of them of every kind of orders."""
         number = [{cut: i for i, cut in enumerate(cuts)} for cuts in self.options]
         first = np.array(self._first)
         cuts = np.array([[first[h] + number[h][cut] for h, cut in enumerate(cuts)] for cuts in self.cuts], np.int64)
-        memories = list(self.budgets)
-        return (
-            first, cuts.reshape(len(self.cuts), len(self.hops)), np.array(self.table.begin), single, rates, prices,
-            np.array([h.weighs for h in self.hops], np.int64),
-            np.array([memories.index(h.memory) for h in self.hops], np.int64),
-            np.array([*self.budgets.values()], np.int64), kernel.OBJECTIVES[self.objective], self.clock,
-        )  # fmt: skip
+        return first, cuts.reshape(len(self.cuts), len(self.hops)), np.array(self.table.begin)
 
     def inside(self, extents: Extents, tile: Extents, sums: Array, nest: Nest | None, lasts: Lasts) -> Work:
         """Work inside all tiles; a bound of it without a nest."""
@@ -455,24 +463,19 @@ class Stage:
         kernel.fill(ways, given[5:], given[:1], given[1:2], given[2], given[3], given[4:5], table)
         return HopCost(*table[0])
 
-    def moving(self, costs: Sequence[HopCost]) -> tuple[Moving, Floats, Floats]:
-        """Transfers; cycles of the first load and the last store, of those that overlap with others; joules."""
-        busy: dict[str, Floats] = {}
-        trips, alone, edge, joules = np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1)
-        for hop, cost in zip(self.hops, costs, strict=True):
-            for way, amount in ((hop.load, cost.bytes_in), (hop.store, cost.bytes_out)):
-                joules = joules + amount * way.joules_per_byte
-                for port, per_byte in way.cycles_per_byte.items():
-                    busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
-            per_byte, wait = self._single(hop)
-            single = cost.tile * per_byte + wait
-            trips = np.maximum(trips, np.where(cost.buffers > 1, cost.instances * single, 0.0))
-            alone = alone + np.where(cost.buffers > 1, 0.0, cost.instances * single)
-            edge = edge + np.where(cost.buffers > 1, single, 0.0)
-        busiest = np.zeros(1)
-        for cycles in busy.values():
-            busiest = np.maximum(busiest, cycles)
-        return Moving(busiest, trips, alone), edge, joules
+    def around(self, costs: Sequence[HopCost], inside: Work, behind: Sequence[Numbers]) -> Work:
+        """The work of tiles with that `inside` them; `behind` as in `stage_kernel.BEHIND`, by operand."""
+        from . import stage_kernel as kernel
+
+        fields = [getattr(cost, field) for cost in costs for field in FIELDS]
+        given = np.stack(np.broadcast_arrays(inside.cycles, inside.joules, inside.edge, *behind, *fields))
+        table = given[kernel.BEHIND + len(costs) :].reshape(len(costs), len(FIELDS), -1)
+        one = np.arange(len(costs) + 1)
+        fixed = (one, one[None, :-1], np.array([0, 1]), *self._fixed, 1.0)
+        choices = kernel.Choices(table, *fixed)
+        found = np.empty((3, table.shape[2]))
+        kernel.work(choices, kernel.Room.of(choices), given[: kernel.BEHIND + len(costs)], *found)
+        return Work(*found)
 
     def _single(self, hop: Hop) -> tuple[float, float]:
         """Cycles of one tile on its way: per byte, and at its start."""

@@ -21,6 +21,9 @@ HELD, BYTES_IN, BYTES_OUT, INSTANCES, TILE, BUFFERS, FIELDS = range(7)
 JOULES, TRIPS, ALONE, EDGE, TRAFFIC, MOVED, BUSY = range(7)
 """The same in the units of the objectives; from the last on cycles of every port."""
 B_TIE, B_MOVED, B_VALUE, B_TRAFFIC, B_ROW, B_CUTS, B_WORDS = range(7)
+BEHIND = 3
+"""What is inside tiles: cycles, joules, cycles of the first load and last store; then, by operand, how often the memory
+behind takes a tile over whole (0: it does not, -1: not known)."""
 SAME = 1e-9
 """Ties that differ by less than this share are equal but for rounding."""
 
@@ -93,9 +96,10 @@ class Choices(NamedTuple):
         single: by operand, cycles of a tile on its way: per byte, and at its start.
         rates: by operand and way (in, out), cycles per byte of every port.
         prices: by operand and way, joules per byte.
-        weighs: by operand, whether its bytes count as traffic.
+        weighs: by operand, whether its bytes count as traffic; `result`, whether it is the result.
         memory: by operand, its memory; `budgets` by memory.
         objective, clock: one of `OBJECTIVES`; in hertz.
+        several: tiles of a tensor, more of which come while others are used.
         once: share of the first load and the last store that counts: they are those of all tiles around.
     """
 
@@ -107,10 +111,12 @@ class Choices(NamedTuple):
     rates: Floats
     prices: Floats
     weighs: IntArray
+    result: IntArray
     memory: IntArray
     budgets: IntArray
     objective: int
     clock: float
+    several: float
     once: float
 
 
@@ -171,10 +177,73 @@ def _fits(c: Choices, w: Room, row: int, n: int) -> bool:
 
 
 @_jit
+def _service(c: Choices, tiling: int, n: int, h: int, p: int) -> float:
+    """Cycles for which a tile of an operand takes a port, on the mean."""
+    k = c.cuts[n, h]
+    if c.result[h] == 0:
+        return c.table[k, TILE, tiling] * c.rates[h, 0, p]
+    gone = c.table[k, BYTES_OUT, tiling]
+    back = c.table[k, BYTES_IN, tiling] / gone if gone > 0 else 0.0
+    return c.table[k, TILE, tiling] * (c.rates[h, 1, p] + back * c.rates[h, 0, p])
+
+
+@_jit
+def _crowding(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: float) -> float:
+    """Cycles for which the unit waits because a tile must wait for one of another operand at a port that serves one
+    after the other: as often as the rarer one comes, as far as both together take longer than the other one's buffers
+    last. They last for one tile, for two if the memory behind takes it over whole."""
+    waits = 0.0
+    for h in range(c.cuts.shape[1]):
+        k = c.cuts[n, h]
+        number = c.table[k, INSTANCES, tiling]
+        if number <= c.several or c.table[k, BUFFERS, tiling] < 2:
+            continue
+        behind = inside[BEHIND + h, row]
+        window = time / number * (2 if behind < 0 or abs(behind - number) <= SAME * number else 1)
+        for g in range(c.cuts.shape[1]):
+            rarer = c.table[c.cuts[n, g], INSTANCES, tiling]
+            if g == h or rarer <= c.several or rarer > number or (rarer == number and g < h):
+                continue
+            for p in range(c.rates.shape[2]):
+                mine, other = _service(c, tiling, n, h, p), _service(c, tiling, n, g, p)
+                if mine > 0 and other > 0:
+                    waits += rarer * max(0.0, mine + other - window)
+    return waits
+
+
+@_jit
+def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) -> tuple[float, float, float]:
+    """Cycles without the first loads and last stores, joules, and cycles of these, of a combination of cuts; infinite
+    cycles where it is above `most` of the objective."""
+    tiling = row % c.table.shape[2]
+    cycles, joules = inside[0, row], inside[1, row] + _sum(c, w, n, JOULES)
+    alone, edge = _sum(c, w, n, ALONE), _sum(c, w, n, EDGE) + inside[2, row]
+    floor = joules if c.objective == ENERGY else cycles + alone + edge * c.once if c.objective == LATENCY else 0.0
+    if floor > most:
+        return np.inf, joules, edge
+    busiest, trips = cycles, 0.0
+    for p in range(BUSY, w.words.shape[1]):
+        busiest = max(busiest, _sum(c, w, n, p))
+    for h in range(c.cuts.shape[1]):
+        trips = max(trips, w.words[c.cuts[n, h], TRIPS])
+    time = max(busiest, (cycles + trips) / 2) + alone
+    if c.objective == LATENCY and time + edge * c.once > most:
+        return np.inf, joules, edge
+    return time + _crowding(c, tiling, row, n, inside, time + edge * c.once), joules, edge
+
+
+@_jit
+def work(c: Choices, w: Room, inside: Floats, cycles: Floats, joules: Floats, edge: Floats) -> None:
+    """What the first combination of every row costs."""
+    for row in range(inside.shape[1]):
+        _options(c, w, row)
+        cycles[row], joules[row], edge[row] = _cost(c, w, row, 0, inside, np.inf)
+
+
+@_jit
 def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> float:
     """Value and tie of all combinations of a row; the least value. The value of a combination that does not fit, or
     that is above `equal` times the least, is infinite."""
-    cycles, joules, edge = inside[0, row], inside[1, row], inside[2, row]
     tiling, kind = row % c.table.shape[2], row // c.table.shape[2]
     _options(c, w, tiling)
     least = np.inf
@@ -182,16 +251,10 @@ def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> fl
         w.value[n] = np.inf
         if not _fits(c, w, tiling, n):
             continue
-        energy, alone = joules + _sum(c, w, n, JOULES), _sum(c, w, n, ALONE) + (_sum(c, w, n, EDGE) + edge) * c.once
-        floor = energy if c.objective == ENERGY else cycles + alone if c.objective == LATENCY else 0.0
-        if floor > least * equal:
+        cycles, energy, edge = _cost(c, w, row, n, inside, least * equal)
+        if cycles == np.inf:
             continue
-        busiest, trips = cycles, 0.0
-        for p in range(BUSY, w.words.shape[1]):
-            busiest = max(busiest, _sum(c, w, n, p))
-        for h in range(c.cuts.shape[1]):
-            trips = max(trips, w.words[c.cuts[n, h], TRIPS])
-        time = max(busiest, (cycles + trips) / 2) + alone
+        time = cycles + edge * c.once
         if c.objective == ENERGY:
             w.value[n], w.tie[n] = energy, time
         else:
@@ -202,8 +265,8 @@ def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> fl
 
 @_jit
 def least_of(c: Choices, w: Room, rows: IntArray, inside: Floats, equal: float, value: Floats, tie: Floats) -> None:
-    """Of every one of `rows` the least value, and the least tie up to `equal` times that; `inside` holds cycles,
-    joules and edge of what is inside, by row."""
+    """Of every one of `rows` the least value, and the least tie up to `equal` times that; `inside` is by
+    row."""
     for i in range(len(rows)):
         row = rows[i]
         kind = row // c.table.shape[2]

@@ -428,6 +428,7 @@ def _priced(chain: Sequence[Stage], number: int, at: int, load: bool) -> Stage:
     inner: Inner = _Idle()
     for i, one in reversed(list(enumerate(chain))):
         stage = copy(one)
+        stage.__dict__.pop("_fixed", None)  # has the prices of its own
         ways = [(1.0 * (i == number and j == at and load), 1.0 * (i == number and j == at and not load))
                 for j in range(len(one.hops))]  # fmt: skip
         stage.hops = tuple(_costing(h, *way) for h, way in zip(one.hops, ways, strict=True))
