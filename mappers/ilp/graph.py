@@ -70,9 +70,7 @@ def graph_of(workload: Workload, options: GraphOptions = GraphOptions()) -> Grap
         operators = _aliased(operators, einsums, sizes, roles)
     touched = dict.fromkeys(n for op in operators for n in op.touches)
     tensors = {
-        n: Tensor(
-            n, sizes[n], roles[n] in (Role.INPUT, Role.WEIGHT, Role.STATE), roles[n] in (Role.OUTPUT, Role.STATE)
-        )
+        n: Tensor(n, sizes[n], roles[n] in (Role.INPUT, Role.WEIGHT, Role.STATE), roles[n] in (Role.OUTPUT, Role.STATE))
         for n in touched
     }
     return Graph(GraphProblem(workload.name, tensors, tuple(operators)), einsums)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...errors import BadInput, Problem, SpecError
 from .packing_sections import Section, sections_of
 
@@ -121,12 +123,24 @@ def first_fit(
         key: of a buffer and of the sum of the sizes of all that overlap with it; buffers go in its order.
         overlapping: for each buffer the indices of those alive with it.
     """
+    found = _first_fit(buffers, capacity, key, overlapping)
+    placed = [a for a in found if a is not None]
+    return placed if len(placed) == len(found) else None
+
+
+def _first_fit(
+    buffers: Sequence[Buffer],
+    capacity: int,
+    key: Callable[[Buffer, int], tuple[float, ...]],
+    overlapping: Sequence[Sequence[int]],
+) -> list[int | None]:
+    """As `first_fit`; None for buffers that find no hole."""
     conflict = [sum(buffers[o].size for o in others) for others in overlapping]
     order = sorted(range(len(buffers)), key=lambda i: (buffers[i].address is None, *key(buffers[i], conflict[i]), i))
-    placed: dict[int, int] = {}
+    placed: list[int | None] = [None] * len(buffers)
     for index in order:
         b = buffers[index]
-        taken = sorted((placed[o], placed[o] + buffers[o].size) for o in overlapping[index] if o in placed)
+        taken = sorted((a, a + buffers[o].size) for o in overlapping[index] if (a := placed[o]) is not None)
         address = b.address if b.address is not None else 0
         for start, end in taken:
             if end <= address:
@@ -134,19 +148,24 @@ def first_fit(
             if address + b.size <= start:
                 break
             if b.address is not None:
-                return None
+                address = capacity  # it must be there, and cannot
+                break
             address = -(-end // b.alignment) * b.alignment
-        if address + b.size > capacity:
-            return None
-        placed[index] = address
-    return [placed[i] for i in range(len(buffers))]
+        if address + b.size <= capacity:
+            placed[index] = address
+    return placed
 
 
 def _overlaps(ranges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    return [
-        [o for o, (first, last) in enumerate(ranges) if o != index and first < stop and start < last]
-        for index, (start, stop) in enumerate(ranges)
-    ]
+    """For each buffer those that are alive with it, by the sections that they live in."""
+    first = np.array([r[0] for r in ranges], np.int64)
+    last = np.array([r[1] for r in ranges], np.int64)
+    found = []
+    for index, (start, stop) in enumerate(ranges):
+        alive = (first < stop) & (start < last)
+        alive[index] = False
+        found.append(np.flatnonzero(alive).tolist())
+    return found
 
 
 def _packed(buffers: Sequence[Buffer], addresses: Sequence[int], nodes: int) -> Packing:

@@ -17,14 +17,18 @@ from .lives import Lives
 from .packing import Buffer, pack
 from .plan import Plan, PlanClaim, build_plan, placed
 from .problem import GraphProblem
-from .solver import DEFAULT, Program, Solution, SolverOptions, solve
+from .solver import DEFAULT, NO_SOLVER, Program, Solution, SolverOptions, solve
 
 ROUNDS = 50
 """Programs that are solved, one after the other, until what they keep has addresses."""
 SLACKS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 """Percent of the memory that is given up for addresses where that fails."""
 PACKING_NODES = 200_000
-"""Nodes of the exact search for addresses, each time."""
+"""Nodes of the exact search for addresses, each time; fewer for many buffers, whose nodes take longer."""
+PACKING_WORK = 10_000_000
+"""Nodes times buffers of that search, each time, if that is not fewer than ten nodes for each."""
+GIVEN_BACK = 16
+"""Times that some of the memory that was given up is given back to a stretch of steps."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,82 @@ class Model:
     """Gaps that cannot all be kept, for want of addresses."""
 
     @classmethod
-    def of(cls, lives: Lives, capacity: int) -> Model:
-        """Raises DoesNotFit where an operator cannot run."""
+    def of(cls, lives: Lives, capacity: int, given_up: Sequence[int] = ()) -> Model:
+        """With less than the capacity at steps where some of it is given up. Raises DoesNotFit."""
         lives.check_fits(capacity)
         rows: list[tuple[frozenset[int], int]] = []
-        for gaps, needed in zip(lives.rows(), lives.base(), strict=True):
-            lack = needed + sum(lives.gaps[i].nbytes for i in gaps) - capacity
+        for step, (gaps, needed) in enumerate(zip(lives.rows(), lives.base(), strict=True)):
+            room = max(needed, capacity - given_up[step]) if given_up else capacity
+            lack = needed + sum(lives.gaps[i].nbytes for i in gaps) - room
             if lack > 0:
                 rows.append((frozenset(gaps), lack))
         return cls(lives, _merged(rows))
 
     def dropped(self, costs: Sequence[Cost], options: SolverOptions) -> tuple[set[int], list[Solution]]:
-        """The gaps to drop, by one cost after the other, each held while the next is minimised."""
-        names = sorted({i for gaps, _ in self.lacks for i in gaps} | {i for cut in self.cuts for i in cut})
+        """The gaps to drop, by one cost after the other, each held while the next is minimised.
+
+        Gaps that share no row, cut or content are decided apart, and equal parts once: where the memory is not short
+        throughout, a large program falls into many small ones.
+        """
+        found: set[int] = set()
+        total = Solution((), 0.0, 0.0, True, NO_SOLVER, 0.0)
+        totals = [total] * len(costs)
+        known: dict[object, tuple[list[int], list[Solution]]] = {}
+        ends = None if options.seconds is None else time.perf_counter() + options.seconds
+        for part in self._parts():
+            names = part.names
+            key = part.shape(names)
+            if key not in known:
+                left = options if ends is None else replace(options, seconds=max(0.0, ends - time.perf_counter()))
+                gone, solutions = part._dropped(names, costs, left)
+                known[key] = [k for k, i in enumerate(names) if i in gone], solutions
+            places, solutions = known[key]
+            found.update(names[k] for k in places)
+            totals = [_together(t, s) for t, s in zip(totals, solutions, strict=False)]
+            if totals[0].interrupted:
+                found.update(i for rest in self._parts() for i in rest.names if i > names[-1])
+                break
+        return found, totals
+
+    @property
+    def names(self) -> list[int]:
+        """Gaps that some row or cut speaks of."""
+        return sorted({i for gaps, _ in self.lacks for i in gaps} | {i for cut in self.cuts for i in cut})
+
+    def shape(self, names: Sequence[int]) -> object:
+        """What of a part matters to its solution."""
+        place = {i: k for k, i in enumerate(names)}
+        epochs: dict[int, int] = {}
+        gaps = [(g.nbytes, epochs.setdefault(g.epoch, len(epochs)), self.lives.epochs[g.epoch].stored)
+                for g in (self.lives.gaps[i] for i in names)]  # fmt: skip
+        rows = [(tuple(sorted(place[i] for i in members)), lack) for members, lack in self.lacks]
+        return tuple(gaps), tuple(rows), tuple(tuple(place[i] for i in cut) for cut in self.cuts)
+
+    def _parts(self) -> list[Model]:
+        """Models that have no gap, and no gap's content, in common."""
+        root: dict[object, object] = {}
+
+        def find(x: object) -> object:
+            while root.setdefault(x, x) != x:
+                root[x] = x = root[root[x]]
+            return x
+
+        groups = [list(gaps) for gaps, _ in self.lacks] + [list(cut) for cut in self.cuts]
+        for members in groups:
+            for i in members:
+                root[find(i)] = find(members[0])
+                root[find(("content", self.lives.gaps[i].epoch))] = find(members[0])
+        parts: dict[object, Model] = {}
+        for gaps, lack in self.lacks:
+            if gaps:
+                parts.setdefault(find(next(iter(gaps))), Model(self.lives, [])).lacks.append((gaps, lack))
+        for cut in self.cuts:
+            parts.setdefault(find(cut[0]), Model(self.lives, [])).cuts.append(cut)
+        return sorted(parts.values(), key=lambda part: part.names[0])
+
+    def _dropped(
+        self, names: Sequence[int], costs: Sequence[Cost], options: SolverOptions
+    ) -> tuple[set[int], list[Solution]]:
         held: list[tuple[dict[int, float], float]] = []
         solutions: list[Solution] = []
         chosen = dict.fromkeys(names, 1)
@@ -106,6 +173,16 @@ class Model:
         for cut in self.cuts:
             program.row({variable[i]: -1.0 for i in cut}, -1.0)
         return program, variable
+
+
+def _together(a: Solution, b: Solution) -> Solution:
+    """Of two programs that have nothing in common."""
+    chosen = () if a.chosen is not None and b.chosen is not None else None
+    solver = b.solver if a.solver == NO_SOLVER else a.solver
+    return Solution(
+        chosen, a.value + b.value, a.bound + b.bound, a.proven and b.proven, solver, a.seconds + b.seconds,
+        a.interrupted or b.interrupted,
+    )  # fmt: skip
 
 
 NEIGHBOURS = 8
@@ -209,7 +286,7 @@ class _Crowded:
 def _packed(lives: Lives, plan: Plan) -> Plan | _Crowded:
     """The plan with addresses, or what has none."""
     buffers, holds = _buffers(lives, plan)
-    found = pack(buffers, plan.capacity, nodes=PACKING_NODES)
+    found = pack(buffers, plan.capacity, nodes=_nodes(buffers))
     if found.addresses is None:
         return _Crowded(tuple(buffers), found.complete)
     addresses = {r: found.addresses[b.name] for b in buffers for r in holds[b.name]}
@@ -250,7 +327,7 @@ def _cut(lives: Lives, dropped: set[int], crowded: _Crowded, capacity: int) -> t
             for b in crowded.buffers
             if b.lower < end and first < b.upper
         ]
-        found = pack(inside, capacity, nodes=PACKING_NODES)
+        found = pack(inside, capacity, nodes=_nodes(inside))
         return found.addresses is None and found.complete
 
     first, end = 0, len(lives.operators)
@@ -271,20 +348,47 @@ def _kept_in(lives: Lives, dropped: set[int], first: int, end: int) -> tuple[int
     return tuple(i for i, g in enumerate(lives.gaps) if i not in dropped and g.first < end and first <= g.last)
 
 
+def _nodes(buffers: Sequence[Buffer]) -> int:
+    return min(PACKING_NODES, max(10 * len(buffers), PACKING_WORK // max(1, len(buffers))))
+
+
 def _with_slack(
     lives: Lives, capacity: int, costs: Sequence[Cost], options: SolverOptions
 ) -> tuple[Plan, list[Solution]]:
     """A plan that has addresses because the model was given a smaller memory, as little smaller as works.
 
+    First throughout; then, half of the steps by half of the steps, the memory is given back where that still packs.
     With no gap kept at all, tensors have addresses step by step.
     """
-    least = max(lives.base(), default=0)
+    steps = len(lives.operators)
     for percent in SLACKS:
-        smaller = max(least, capacity - capacity * percent // 100)
-        dropped, solutions = Model.of(lives, smaller).dropped(costs, options)
-        packed = _packed(lives, build_plan(lives, dropped, capacity))
-        if isinstance(packed, Plan):
-            return packed, solutions
-    packed = _packed(lives, build_plan(lives, range(len(lives.gaps)), capacity))
-    assert isinstance(packed, Plan)
-    return packed, []
+        given_up = [capacity * percent // 100] * steps
+        found = _packed_with(lives, capacity, given_up, costs, options)
+        if found is not None:
+            break
+    if found is None:
+        packed = _packed(lives, build_plan(lives, range(len(lives.gaps)), capacity))
+        assert isinstance(packed, Plan)
+        return packed, []
+    waiting = [(0, steps)]
+    for _ in range(GIVEN_BACK):
+        if not waiting:
+            break
+        first, end = waiting.pop(0)
+        tried = [0 if first <= step < end else x for step, x in enumerate(given_up)]
+        better = _packed_with(lives, capacity, tried, costs, options)
+        if better is not None:
+            found, given_up = min(better, found, key=lambda f: _value(lives, f[0], costs[0])), tried
+        elif end - first > 1:
+            middle = (first + end) // 2
+            waiting += [(first, middle), (middle, end)]
+    return found
+
+
+def _packed_with(
+    lives: Lives, capacity: int, given_up: Sequence[int], costs: Sequence[Cost], options: SolverOptions
+) -> tuple[Plan, list[Solution]] | None:
+    """The best plan with so much less memory at each step, if it has addresses."""
+    dropped, solutions = Model.of(lives, capacity, given_up).dropped(costs, options)
+    packed = _packed(lives, build_plan(lives, dropped, capacity))
+    return (packed, solutions) if isinstance(packed, Plan) else None

@@ -87,9 +87,7 @@ def portfolio(problem: GraphProblem, capacity: int) -> Iterator[Order]:
                 yield order
 
 
-def _free(
-    problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, addresses: bool
-) -> Plan:
+def _free(problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, addresses: bool) -> Plan:
     """The best plan over the portfolio."""
     found: list[tuple[float, int, Plan]] = []
     bound = 0.0
