@@ -25,7 +25,7 @@ def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifo
     from ..lowering.streams import load_graph, run_graph
 
     if not is_file(file):
-        raise BadInput(f"MODEL is missing, and '{file}' is no file of a stream graph: accelsim run ARCH MODEL, or GRAPH")
+        raise BadInput(f"MODEL is missing, and '{file}' is no file of a stream graph (run ARCH MODEL, or GRAPH)")
     for output in (html, perfetto):
         if output is not None:
             writable_file(output)
