@@ -1,0 +1,186 @@
+"""Choosing unit and layout of every Einsum, and the Mapping that follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...arch.architecture import Architecture
+from ...components import ComputeUnit, compute_units
+from ...components.pim import PimArray
+from ...errors import BadInput, ConstraintError, DoesNotFit
+from ...ir import Einsum, Item, Repeat, Role, View, Workload
+from ...mapping.constraints import Constraints
+from ...mapping.tree import Claim, Iterate, Move, Node, Op, Position, Seq, Stay
+from ...mapping.tree import Mapping as Mapped
+
+STORED = (Role.INPUT, Role.WEIGHT, Role.STATE, Role.OUTPUT)
+"""Roles of tensors that lie in the banks before or after the run."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The unit and variant of an Einsum, and what a run of it takes there.
+
+    Attributes:
+        times: how often the Einsum runs.
+        joules: of the unit's own actions; memories apart.
+    """
+
+    einsum: Einsum
+    unit: str
+    variant: str
+    times: int
+    seconds: float
+    joules: float
+
+
+def choices(workload: Workload, arch: Architecture, objective: str = "latency") -> tuple[Choice, ...]:
+    """The best unit and variant of every Einsum, in order.
+
+    Raises:
+        BadInput: no unit can run an Einsum.
+    """
+    units = compute_units(arch)
+    found = []
+    for einsum, times in workload.einsums():
+        offers = [
+            offer
+            for name, unit in units.items()
+            if not isinstance(unit, PimArray) or _stored(workload, einsum.inputs[-1].tensor)
+            for offer in _offers(workload, einsum, times, name, unit)
+        ]
+        if not offers:
+            raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
+        key = {"latency": lambda c: (c.seconds, c.joules), "energy": lambda c: (c.joules, c.seconds)}.get(
+            objective, lambda c: (c.seconds * c.joules, c.seconds)
+        )
+        found.append(min(offers, key=key))
+    return tuple(found)
+
+
+def _offers(workload: Workload, einsum: Einsum, times: int, name: str, unit: ComputeUnit) -> Iterator[Choice]:
+    extents = {r: np.array([n], np.int64) for r, n in einsum.sizes.items()}
+    bits = [workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
+    energies = unit.action_energy()
+    for option in unit.spatial_options(einsum):
+        cost = unit.cost(einsum, option, extents, bits)
+        joules = sum(energies.get(a, 0.0) * float(n.flat[0]) for a, n in cost.actions.items())
+        seconds = float((cost.cycles + cost.latency).flat[0]) / unit.clock_hz
+        yield Choice(einsum, name, option.variant, times, seconds, joules)
+
+
+def _base(workload: Workload, tensor: str) -> str:
+    """The stored tensor that one is a view or rows of."""
+    name = workload.storage(tensor)
+    return workload.tables.get(name, name)
+
+
+def _stored(workload: Workload, tensor: str) -> bool:
+    return workload.tensors[_base(workload, tensor)].role in (Role.WEIGHT, Role.STATE)
+
+
+@dataclass
+class _Places:
+    """Where tensors are used and made, as positions of Ops."""
+
+    made: dict[str, list[Position]] = field(default_factory=dict)
+    used: dict[str, list[Position]] = field(default_factory=dict)
+    carried: set[str] = field(default_factory=set)
+
+
+def map_workload(
+    workload: Workload,
+    arch: Architecture,
+    *,
+    objective: str = "latency",
+    seed: int = 0,
+    constraints: Constraints | None = None,
+) -> Mapped:
+    """A Mapping of the Workload onto a machine with one `pim` unit or more; see the package.
+
+    Raises:
+        BadInput: the machine has no such unit.
+        DoesNotFit: weights and caches are more than the banks hold.
+        ConstraintError: constraints are given, which it does not honour.
+    """
+    begin = time.perf_counter()
+    if constraints is not None and constraints != Constraints():
+        raise ConstraintError("the pim mapper honours no constraints")
+    arrays = [u for u in compute_units(arch).values() if isinstance(u, PimArray)]
+    if not arrays:
+        raise BadInput(f"{arch.name}: the pim mapper needs a unit of kind `pim`")
+    banks, chip = arrays[0].memory, arrays[0].operands.get("input", arrays[0].memory)
+    _check_capacity(workload, arch, banks)
+    picked = {c.einsum.name: c for c in choices(workload, arch, objective)}
+    places = _Places()
+    root = _tree(workload, workload.body, (), picked, places)
+    stays, moves = _tables(workload, picked, places, banks, chip)
+    value = sum(c.seconds * c.times for c in picked.values())
+    claim = Claim(objective, value * float(arch.clock), 0.0, 1.0, seed, time.perf_counter() - begin, False, "pim")
+    return Mapped(workload.name, arch.name, root, stays, moves, claim)
+
+
+def _check_capacity(workload: Workload, arch: Architecture, banks: str) -> None:
+    needed = sum(n for role, n in workload.bytes_by_role().items() if role in STORED)
+    if needed > arch.memories[banks].capacity:
+        raise DoesNotFit(f"{arch.name}: weights, caches and inputs of {workload.name} take {needed:,} bytes, memory "
+                         f"`{banks}` holds {arch.memories[banks].capacity:,}")  # fmt: skip
+
+
+def _tree(
+    workload: Workload, items: tuple[Item, ...], at: Position, picked: Mapping[str, Choice], places: _Places
+) -> Node:
+    nodes: list[Node] = []
+    for item in items:
+        here = (*at, len(nodes))
+        if isinstance(item, Einsum):
+            choice = picked[item.name]
+            nodes.append(Op(item.name, choice.unit, choice.variant))
+            for access in item.inputs:
+                places.used.setdefault(_base(workload, access.tensor), []).append(here)
+            places.made.setdefault(_base(workload, item.output.tensor), []).append(here)
+        elif isinstance(item, Repeat):
+            nodes.append(Iterate(item.name, item.count, _tree(workload, item.body, (*here, "body"), picked, places)))
+            for produced, held in item.carried:
+                places.carried |= {_base(workload, produced), _base(workload, held)}
+    return Seq(tuple(nodes))
+
+
+def _tables(
+    workload: Workload, picked: Mapping[str, Choice], places: _Places, banks: str, chip: str,
+) -> tuple[tuple[Stay, ...], tuple[Move, ...]]:  # fmt: skip
+    stays, moves = [], []
+    for name in {**places.made, **places.used}:
+        tensor = workload.tensors[name]
+        made, used = places.made.get(name, []), places.used.get(name, [])
+        bodies = {p[:-1] for p in (*made, *used)}
+        stored = tensor.role in STORED or name in places.carried or len(bodies) > 1
+        if stored:
+            stays.append(Stay(name, banks, (), ()))
+            moves += [Move(name, chip, banks, p, p, buffers=1, store=True) for p in made]
+            moves += [
+                Move(name, banks, chip, p, p, buffers=1) for p in used if not _in_banks(p, name, workload, picked)
+            ]
+        else:
+            stays.append(Stay(name, chip, made[0], max(used, default=made[0])))
+    return tuple(stays), tuple(moves)
+
+
+def _in_banks(at: Position, name: str, workload: Workload, picked: Mapping[str, Choice]) -> bool:
+    """Whether the Op there reads the tensor in the banks: as the matrix of a product."""
+    items: tuple[Item, ...] = workload.body
+    einsum: Item | None = None
+    for step in at:
+        if isinstance(step, int):
+            einsum = [i for i in items if not isinstance(i, View)][step]
+        elif isinstance(einsum, Repeat):
+            items = einsum.body
+    assert isinstance(einsum, Einsum)
+    if not picked[einsum.name].variant.startswith("split"):
+        return False
+    matrix = einsum.inputs[-1].tensor
+    return _base(workload, matrix) == name
