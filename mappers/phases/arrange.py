@@ -94,18 +94,19 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
     """
     tasks = [graph.by_name[n] for n in names]
     cores = allot(tasks, fabric.pool.cores)
-    trials: list[_Trial] = []
+    trials: dict[tuple[Stage, ...], _Trial] = {}
 
     def attempt(stages: tuple[Stage, ...]) -> _Trial:
-        phase, layout = with_residents(graph, fabric, stages, held)
-        beyond = max(0, layout.nbytes - fabric.capacity)
-        trials.append(_Trial((beyond, estimate(layout, graph, fabric)), phase, layout))
-        return trials[-1]
+        if stages not in trials:
+            phase, layout = with_residents(graph, fabric, stages, held)
+            beyond = max(0, layout.nbytes - fabric.capacity)
+            trials[stages] = _Trial((beyond, estimate(layout, graph, fabric)), phase, layout)
+        return trials[stages]
 
     for start in (_following, _own):
         stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
         _descend(attempt(stages), graph, attempt)
-    best = min(trials, key=lambda t: t.score)
+    best = min(trials.values(), key=lambda t: t.score)
     lay_out(graph, fabric, best.phase, held)
     return best.phase
 
@@ -169,9 +170,14 @@ def with_residents(
     """The stages with every tensor resident that would be loaded again and again, as far as there is room."""
     layout = work_out(graph, fabric, Phase(stages), held)
     again = sorted((-t.pieces, t.task, t.tensor) for t in layout.loads if t.again)
-    for _, name, tensor in again:
-        trial = tuple(replace(s, resident=(*s.resident, tensor)) if s.task == name else s for s in stages)
+    for chosen in (again, *((one,) for one in again)) if again else ():
+        trial = tuple(
+            replace(s, resident=(*s.resident, *(tensor for _, name, tensor in chosen if name == s.task)))
+            for s in stages
+        )
         found = work_out(graph, fabric, Phase(trial), held)
         if found.nbytes <= fabric.capacity:
             stages, layout = trial, found
+            if len(chosen) == len(again):
+                break
     return Phase(stages), layout

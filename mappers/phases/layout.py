@@ -117,11 +117,19 @@ def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
     return Timing(pieces, max(1, -(-cycles // pieces)), 0, wait, {})
 
 
+def _timing(graph: TaskGraph, stage: Stage, fabric: Fabric) -> Timing:
+    key = fabric, stage.task, stage.cores, stage.outer
+    known = graph.memo.get(key)
+    if not isinstance(known, Timing):
+        known = graph.memo[key] = stage_timing(graph.by_name[stage.task], stage, fabric)
+    return known
+
+
 def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
     """`lay_out` of a phase that may be larger than the memory."""
     by_task = {s.task: s for s in phase.stages}
     tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
-    timings = {n: stage_timing(t, by_task[n], fabric) for n, t in tasks.items()}
+    timings = {n: _timing(graph, by_task[n], fabric) for n in tasks}
     places = _places(phase, fabric)
     in_flight = float(stream_rate(fabric, 1)) * fabric.cycles(fabric.latency_s)
     streams: list[Stream] = []
@@ -203,7 +211,8 @@ def _roomy(streams: Sequence[Stream], timings: Mapping[str, Timing]) -> list[Str
         if not s.whole:
             grain = _grain(s, timings[s.maker], timings[s.reader], slowest)
             waiting = max(0.0, lags[s.reader] - lags[s.maker] - grain)
-            s = replace(s, depth=min(s.tokens, s.depth + ceil(waiting * s.tokens)))
+            if waiting or s.depth > s.tokens:
+                s = replace(s, depth=min(s.tokens, s.depth + ceil(waiting * s.tokens)))
         found.append(s)
     return found
 

@@ -124,6 +124,11 @@ class TaskGraph:
         return {t.name: t for t in self.tasks}
 
     @cached_property
+    def memo(self) -> dict[object, object]:
+        """What mappers worked out of these tasks and may need again; no part of the value."""
+        return {}
+
+    @cached_property
     def makers(self) -> Mapping[str, Task]:
         """The task that makes each tensor."""
         return {t.output: t for t in self.tasks}

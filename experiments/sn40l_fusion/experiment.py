@@ -1,0 +1,187 @@
+"""SN40L: models unfused, partly fused and fused into kernels on a dataflow chip, launched by software and by hardware.
+
+One machine, one engine: a kernel is a phase of `mappers.phases` whose stages share out compute and memory units. Unfused,
+every operator is a kernel; fused, dynamic programming over bytes, pipelines and launches chooses where to cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+
+from ...arch.architecture import Architecture
+from ...arch.loader import load_spec
+from ...mappers.phases import (
+    Fabric,
+    Plan,
+    Result,
+    TaskGraph,
+    fabric_of,
+    groups,
+    operators,
+    reconfigurable,
+    simulate_plan,
+)
+from ..loader import Row, data_path, table
+from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial, units_of
+
+LEVELS = ("unfused", "partly fused", "fused")
+CONTEXT = {"llama-2-7b": 4096, "mistral-7b": 1536, "llama-3-8b": 1536, "llama-2-70b": 1536}
+"""Tokens before the decoded one: 4K, or the middle of 1024 in and 1024 out."""
+MODELS = (("llama-2-7b", "prefill"), ("llama-2-7b", "decode"), ("mistral-7b", "decode"), ("llama-3-8b", "decode"),
+          ("llama-2-70b", "decode"))  # fmt: skip
+LONGEST = 40
+"""Operators in one kernel at most: more than a layer has."""
+MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
+"""Two of the published intensities fix this shape's ratios, see the README; the third follows."""
+FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
+"""A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); the batch is assumed."""
+FFT_SHAPE = f"{prod(FFT_FACTORS)} points, {FFT_CHANNELS} channels"
+ASSUMED = "the costs of launches, of the mesh and of links between sockets are assumed, see socket.yaml"
+IN_RANGE = "in the published range"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model at one level of fusion: seconds, kernel calls, off-chip bytes of one socket, and FLOP."""
+
+    seconds: float
+    calls: int
+    nbytes: int
+    results: tuple[Result, ...]
+
+    @staticmethod
+    def of(results: Sequence[Result]) -> Measured:
+        return Measured(
+            sum(r.seconds for r in results),
+            sum(r.launches for r in results),
+            sum(r.read_bytes + r.written_bytes for r in results),
+            tuple(results),
+        )
+
+
+def machine(**values: object) -> Architecture:
+    """One socket; `values` replaces keys of `socket.yaml`."""
+    return load_spec(data_path(__package__, "socket.yaml")).with_values(values).build()
+
+
+def fabric(arch: Architecture, orchestration: str) -> Fabric:
+    return fabric_of(arch, orchestration=orchestration, sockets=SOCKETS)
+
+
+def plans(graphs: Sequence[TaskGraph], on: Fabric, level: str) -> tuple[Plan, ...]:
+    """The kernels of every part of a model at a level of fusion."""
+    if level == "unfused":
+        return tuple(groups(g, on, operators(g), style=level) for g in graphs)
+    if level == "partly fused":
+        return tuple(groups(g, on, partial(g), style=level) for g in graphs)
+    return tuple(reconfigurable(g, on, longest=LONGEST, units=operators(g), keep=False) for g in graphs)
+
+
+def run_plans(made: Sequence[Plan], on: Fabric) -> Measured:
+    """The same kernels on a machine, or launched in another way."""
+    return Measured.of([simulate_plan(replace(p, fabric=on)) for p in made])
+
+
+def graphs_of(model: str, phase: str, on: Fabric) -> tuple[TaskGraph, ...]:
+    if model == FFT:
+        return (flash_fft_convolution(FFT_FACTORS, FFT_CHANNELS),)
+    return language_model(model, on.pool, phase=phase, tokens=CONTEXT[model])
+
+
+@cache
+def measured(model: str, phase: str, level: str) -> tuple[Measured, Measured]:
+    """Launched by software and by hardware; the kernels are those made for software."""
+    arch = machine()
+    soft, hard = fabric(arch, "software"), fabric(arch, "hardware")
+    made = plans(graphs_of(model, phase, soft), soft, level)
+    return run_plans(made, soft), run_plans(made, hard)
+
+
+FFT = "FlashFFT convolution"
+
+
+def rows() -> Iterator[Row]:
+    """Speed-ups, launches and kernel calls of every model, intensities of the Monarch FFT, HBM in decode."""
+    for model, phase in MODELS:
+        yield from _model(model, phase)
+    yield from _model(FFT, "")
+    yield from _intensities()
+
+
+def _model(model: str, phase: str) -> Iterator[Row]:
+    where = f"{model} {phase}".strip()
+    runs = {level: measured(model, phase, level) for level in LEVELS}
+    shape = FFT_SHAPE if model == FFT else f"{CONTEXT[model]} tokens"
+    for level, (soft, hard) in runs.items():
+        note = f"{shape}; {soft.calls} kernel calls; {ASSUMED}"
+        yield Row("time", f"{where}, {level}, software launch", None, soft.seconds * 1e3, "ms", None, "simulated", note)
+        yield Row("time", f"{where}, {level}, hardware launch", None, hard.seconds * 1e3, "ms", None, "simulated", note)
+        yield Row("off-chip traffic", f"{where}, {level}", None, soft.nbytes / 1e9, "GB", None, "simulated",
+                  f"{shape}; of one socket of {SOCKETS}")  # fmt: skip
+    unfused, fused = runs["unfused"][0], runs["fused"][0]
+    found = {
+        "speed-up": unfused.seconds / fused.seconds,
+        "launch": fused.seconds / runs["fused"][1].seconds,
+        "kernel calls": unfused.calls / fused.calls,
+        "HBM share": runs["fused"][1].nbytes / runs["fused"][1].seconds / machine().memories["hbm"].port("read")[1],  # type: ignore[index]
+        "time per token": runs["fused"][1].seconds * 1e3,
+    }
+    for r in table(__package__, "reference.csv"):
+        if r["workload"] == where:
+            yield from _published(r["quantity"], where, found[r["quantity"]], float(r["low"]), float(r["high"]),
+                                  r["source"])  # fmt: skip
+
+
+WHAT = {
+    "speed-up": ("fused over unfused", "x", "both launched by software"),
+    "launch": ("hardware over software launch", "x", "of the fused kernels"),
+    "kernel calls": ("kernel calls, unfused over fused", "x", "what counts as one operator is not published"),
+    "HBM share": ("share of HBM bandwidth", "fraction", "fused, launched by hardware"),
+    "time per token": ("time per token", "ms", "fused, launched by hardware; samplers and host are left out"),
+}
+SHARE_TOLERANCE = 0.05
+
+
+def _published(quantity: str, where: str, value: float, low: float, high: float, source: str) -> Iterator[Row]:
+    name, unit, what = WHAT[quantity]
+    note = f"{what}; {ASSUMED}"
+    if low == high:
+        tolerance = SHARE_TOLERANCE if quantity == "HBM share" else None
+        if where == FFT:
+            note = f"length and batch are not published: {FFT_SHAPE}; {note}"
+        yield Row(name, where, low, value, unit, tolerance, source, note)
+        return
+    yield Row(name, where, None, value, unit, None, source, f"published: {low:g} to {high:g}; {note}")
+    yield Row(f"{name}, {IN_RANGE}", where, 1.0, float(low <= value <= high), "", 0.0, source, note)
+
+
+def intensities(arch: Architecture) -> dict[str, float]:
+    """FLOP per off-chip byte of the Monarch FFT at three levels of fusion."""
+    graph, on = monarch(**MONARCH), fabric(arch, "software")
+    parts = {
+        "none": [("Gemm0",), ("Mul",), ("Transpose",), ("Gemm1",)],
+        "partial": [("Gemm0", "Mul", "Transpose"), ("Gemm1",)],
+        "full": [("Gemm0", "Mul", "Transpose", "Gemm1")],
+    }
+    found = {}
+    for level, kernels in parts.items():
+        result = simulate_plan(groups(graph, on, kernels))
+        found[level] = flops(graph) / (result.read_bytes + result.written_bytes)
+    return found
+
+
+def _intensities() -> Iterator[Row]:
+    found = intensities(machine())
+    for r in table(__package__, "reference.csv"):
+        if r["quantity"] == "intensity":
+            note = "the shape is one that has the published ratio of full to partial; no fusion follows from it"
+            yield Row("operational intensity", f"Monarch FFT, fusion: {r['workload']}", float(r["low"]),
+                      found[r["workload"]], "FLOP/B", 0.05, r["source"], note)  # fmt: skip
+
+
+def operators_of(model: str, phase: str) -> int:
+    """Operators of a pass: the kernel calls of unfused execution."""
+    return units_of(graphs_of(model, phase, fabric(machine(), "software")))
