@@ -72,7 +72,7 @@ class _Replay:
     def __init__(self, problem: TierProblem, plan: TierPlan) -> None:
         self.problem, self.plan = problem, plan
         self.wrong: list[str] = []
-        self.positions = 2 * len(problem.framed)
+        self.positions = problem.stride * len(problem.framed)
         self.rooms: list[dict[tuple[str, str], list[tuple[int, int]]]] = [{} for _ in range(self.positions)]
         self.moves: list[list[tuple[str, str, int, int]]] = [[] for _ in range(self.positions)]
         self.chosen: list[Choice] = []
@@ -142,7 +142,8 @@ class _Replay:
         for position in range(self.positions):
             rooms = {key: Ranges(spans) for key, spans in self.rooms[position].items()}
             content = {key: kept for key, r in content.items() if key in rooms and len(kept := r.within(rooms[key]))}
-            choice = self.chosen[position // 2] if position % 2 else None
+            step, place = divmod(position + 1, self.problem.stride)
+            choice = None if place else self.chosen[step - 1]
             if judge:
                 self._judge(position, choice, rooms, content)
             arrived = self._arrivals(position, content, judge=judge)
@@ -179,7 +180,8 @@ class _Replay:
         return found
 
     def _judge(self, position: int, choice: Choice | None, rooms: Content, content: Content) -> None:
-        where = f"position {position}" + (f", {self.problem.framed[position // 2].name}" if choice else "")
+        step = self.problem.framed[position // self.problem.stride]
+        where = f"position {position}" + (f", {step.name}" if choice else "")
         time = dict.fromkeys((x.shared for x in self.problem.links), 0.0)
         moved = dict(choice.streams) if choice else {}
         for item, link_name, low, high in self.moves[position]:

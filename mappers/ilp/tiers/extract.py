@@ -48,8 +48,14 @@ class Job:
         """Bytes that have crossed a link."""
         return self.crossed[link][-1][1] if self.crossed[link] else 0.0
 
-    def pattern(self) -> list[list[tuple[int, int]]]:
-        return [[(p - self.start, round(n)) for p, n in link] for link in self.crossed]
+    def steps(self, link: int) -> dict[int, float]:
+        """Bytes that cross a link, by positions since the step before."""
+        found: dict[int, float] = {}
+        done = 0.0
+        for p, crossed in self.crossed[link]:
+            found[p - self.start] = found.get(p - self.start, 0.0) + crossed - done
+            done = crossed
+        return found
 
 
 def plan_of(model: TierModel, values: Sequence[float]) -> TierPlan:
@@ -65,8 +71,9 @@ def plan_of(model: TierModel, values: Sequence[float]) -> TierPlan:
     for s, (step, bits) in enumerate(zip(model.steps, model.chosen, strict=True)):
         choice = max(zip(bits, step.choices, strict=True), key=lambda pair: values[pair[0]])[1]
         names.append(choice.name)
+        p = model.problem.position(s)
         for item, tier in choice.touches.items():
-            extraction.room(item, tier, (0, model.problem.items[item].nbytes), 2 * s + 1, 2 * s + 1)
+            extraction.room(item, tier, (0, model.problem.items[item].nbytes), p, p)
     rooms = sorted(set(extraction.rooms), key=lambda r: (r.first, r.item, r.tier, r.low, r.last))
     transfers = sorted(set(extraction.transfers), key=lambda t: (t.position, t.item, t.link, t.low))
     return TierPlan(model.problem.name, tuple(names), tuple(rooms), tuple(transfers))
@@ -77,6 +84,8 @@ class _Extraction:
         self.model, self.values, self.positions = model, values, model.positions
         self.rooms: list[Room] = []
         self.transfers: list[Transfer] = []
+        self.slack = 64 + 4 * TINY * model.unit * 64
+        """Bytes of a flow that are rounding."""
         self.shares = self._shares()
         self.spans = [self._spans(g, gap) for g, gap in enumerate(model.gaps)]
 
@@ -181,7 +190,7 @@ class _Extraction:
         kept, before = rows[-2], rows[-3]
         failed = [
             job.gap for job, other in zip(kept, before, strict=True)
-            if not self._complete(job) or not _alike(job, other)
+            if not self._complete(job) or not _alike(job, other, self.slack)
         ]  # fmt: skip
         return kept, list(dict.fromkeys(failed))
 
@@ -242,9 +251,8 @@ class _Extraction:
 
     def _complete(self, job: Job) -> bool:
         """Whether all bytes of a job have crossed; a rounded few are moved at the last position that can."""
-        slack = 64 + 4 * TINY * self.model.unit * 64
         links = len(job.crossed)
-        if any(job.total - job.over(i) > slack for i in range(links)):
+        if any(job.total - job.over(i) > self.slack for i in range(links)):
             return False
         for i in range(links):
             if job.over(i) < job.total:
@@ -279,13 +287,10 @@ def _pieces(job: Job, link: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def _alike(a: Job, b: Job) -> bool:
+def _alike(a: Job, b: Job, slack: float) -> bool:
     """Whether two periods serve a gap in the same way, but for a few bytes."""
-    one, two = a.pattern(), b.pattern()
-    return all(
-        len(x) == len(y) and all(p == q and abs(m - n) <= 64 for (p, m), (q, n) in zip(x, y, strict=True))
-        for x, y in zip(one, two, strict=True)
-    )
+    pairs = [(a.steps(i), b.steps(i)) for i in range(len(a.crossed))]
+    return all(abs(x.get(p, 0.0) - y.get(p, 0.0)) <= slack for x, y in pairs for p in x | y)
 
 
 def _without(hole: Span, taken: Span) -> list[Span]:

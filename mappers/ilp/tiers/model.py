@@ -40,6 +40,8 @@ class Aim:
             raise BadInput(f"objective {self.name}: weights are 0 or more, and not all 0")
 
 
+MARGIN = 1000
+"""Share of a tier that is left free at most for the rounding of flows to bytes."""
 LATENCY, ENERGY, BYTES = Aim("latency", seconds=1.0), Aim("energy", joules=1.0), Aim("bytes", nbytes=1.0)
 
 
@@ -79,7 +81,7 @@ class TierModel:
         self.network = Network(problem)
         self.program = MixedProgram()
         self.steps = problem.framed
-        self.positions = 2 * len(self.steps)
+        self.positions = problem.positions
         self.unit, self.tick = _scales(problem)
         self.gaps = gaps_of(problem)
         self.chosen = [[self._bit(len(s.choices) == 1) for _ in s.choices] for s in self.steps]
@@ -237,10 +239,10 @@ class TierModel:
             self._level(tier, begins, ends, spans.get(tier, []))
         for s, step in enumerate(self.steps):
             for name in dict.fromkeys(n for c in step.choices for n in c.touches):
-                self._touched(Use(name, s, step.choices), around)
+                self._touched(Use(name, s, self.problem.position(s), step.choices), around)
             for c, bit in zip(step.choices, self.chosen[s], strict=True):
                 for tier, nbytes in c.workspace.items():
-                    self._take(tier, 2 * s + 1, [(bit, nbytes / self.unit)])
+                    self._take(tier, self.problem.position(s), [(bit, nbytes / self.unit)])
 
     def _level(
         self,
@@ -353,12 +355,12 @@ class TierModel:
     def _times(self) -> list[int]:
         seconds = [self.program.variable() for _ in range(self.positions)]
         for s, step in enumerate(self.steps):
-            bits = list(zip(self.chosen[s], step.choices, strict=True))
-            self.program.at_most([*((b, c.seconds / self.tick) for b, c in bits), (seconds[2 * s + 1], -1.0)])
+            bits, p = list(zip(self.chosen[s], step.choices, strict=True)), self.problem.position(s)
+            self.program.at_most([*((b, c.seconds / self.tick) for b, c in bits), (seconds[p], -1.0)])
             for b, c in bits:
                 for name, nbytes in c.streams.items():
                     link = self.problem.by_link[name]
-                    self.busy.setdefault((link.shared, 2 * s + 1), []).append((b, nbytes / link.bandwidth / self.tick))
+                    self.busy.setdefault((link.shared, p), []).append((b, nbytes / link.bandwidth / self.tick))
         for (_, p), terms in self.busy.items():
             self.program.at_most([*terms, (seconds[p], -1.0)])
         return seconds
@@ -367,10 +369,9 @@ class TierModel:
         for (tier, p), terms in self.room.items():
             free = self.free[tier]
             assert free is not None
-            step = self.steps[p // 2] if p % 2 else None
-            lacks = [self._touching(c, tier) for c in step.choices] if step else [0]
-            spare = max(0, free - max((n for n in lacks if n <= free), default=free))
-            self.program.at_most(terms, (free - min(self.margin, spare)) / self.unit)
+            needed = [self._touching(c, tier) for c in self.steps[p // self.problem.stride].choices]
+            spare = max(0, free - max((n for n in needed if n <= free), default=free))
+            self.program.at_most(terms, (free - min(self.margin, spare, free // MARGIN)) / self.unit)
 
     def _touching(self, choice: Choice, tier: str) -> int:
         items = self.problem.items

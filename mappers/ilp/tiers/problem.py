@@ -2,9 +2,10 @@
 
 It knows nothing of Einsums or machines: weights, experts, blocks of a KV cache and activations are all items.
 
-Time is a row of positions. Position 2s is the wait before step s, in which links alone are busy and which lasts as long
-as they need (nothing, mostly); position 2s + 1 is step s itself. What is moved at a position is there for the step at
-the next one; over several links it may pass in one position, each link sending on what comes over the one before.
+Time is a row of positions. Before each step is a wait, in which links alone are busy and which lasts as long as they
+need (nothing, mostly); where steps write items there are two, one to make room and one to fill it. Then comes the step
+itself. What is moved at a position is there for the next one; over several links it may pass in one position, each link
+sending on what comes over the one before.
 """
 
 from __future__ import annotations
@@ -138,6 +139,19 @@ class TierProblem:
         """The steps, and one behind them that needs the results."""
         results = {n: i.result for n, i in self.items.items() if i.result}
         return (*self.steps, Step(LAST_STEP, (Choice(LAST_STEP, 0.0, reads=results),))) if results else self.steps
+
+    @cached_property
+    def stride(self) -> int:
+        """Positions per step: its waits, and last itself."""
+        return 3 if any(c.writes for s in self.steps for c in s.choices) else 2
+
+    @property
+    def positions(self) -> int:
+        return self.stride * len(self.framed)
+
+    def position(self, step: int) -> int:
+        """Where a step runs."""
+        return self.stride * (step + 1) - 1
 
     @cached_property
     def capacities(self) -> Mapping[str, int | None]:

@@ -10,6 +10,7 @@ from .. import solver as zero_one
 from ..solver import SolverOptions
 
 INFINITY = float("inf")
+TOLERANCE = 1e-5
 Terms = Sequence[tuple[int, float]]
 
 
@@ -65,6 +66,15 @@ class MixedProgram:
     def at_most(self, terms: Iterable[tuple[int, float]], value: float = 0.0) -> None:
         self.row(terms, -INFINITY, value)
 
+    def holds(self, values: Sequence[float]) -> bool:
+        """Whether values keep all rows, to within what solvers call equal."""
+        for terms, low, high in self.rows:
+            total = sum(a * values[v] for v, a in terms)
+            slack = TOLERANCE * max(1.0, *(abs(a * values[v]) for v, a in terms), 0.0)
+            if not low - slack <= total <= high + slack:
+                return False
+        return True
+
     def solve(
         self,
         cost: Mapping[int, float],
@@ -107,10 +117,11 @@ class MixedProgram:
                 model += total >= low
         run = zero_one._highs if name == "highs" else zero_one._cbc
         bound, interrupted, solver = run(pulp, model, options)
-        values = [v.varValue for v in variables]
+        # PuLP knows no value of a variable that stands nowhere.
+        values = [lows[i] if v.varValue is None else float(v.varValue) for i, v in enumerate(variables)]
         seconds = time.perf_counter() - started
-        found = model.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible) and None not in values
-        if not found:
+        found = model.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
+        if not found or not self.holds(values):
             infeasible = model.sol_status == pulp.LpSolutionInfeasible
             return MixedSolution(None, INFINITY, bound, False, infeasible, solver, seconds, interrupted)
         value = sum(c * values[v] for v, c in cost.items())
@@ -118,5 +129,5 @@ class MixedProgram:
         if optimal and (options.gap <= 0 or not any(whole)):
             bound = value
         return MixedSolution(
-            tuple(float(x) for x in values), value, min(bound, value), optimal, False, solver, seconds, interrupted
+            tuple(values), value, min(bound, value), optimal, False, solver, seconds, interrupted
         )

@@ -96,8 +96,8 @@ def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _F
             if first is not None:
                 break
             raise DoesNotFit(
-                f"placement {model.problem.name}: every step fits by itself, but no plan was found; either no link leads "
-                "to where an item is read, a pinned copy has no room, or the solver was stopped"
+                f"placement {model.problem.name}: every step fits by itself, but there is no plan; no link leads to where "
+                "an item is read, or a pinned copy has no room"
             )
         values = found.values
         if first is None:
@@ -110,26 +110,13 @@ def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _F
 
 
 def _minimum(model: TierModel, cost: Mapping[int, float], options: SolverOptions) -> MixedSolution:
-    """The relaxed program first: rounded down, its copies may be near enough already."""
-    program = model.program
-    relaxed = program.solve(cost, options, relaxed=True)
-    if relaxed.values is None:
-        return relaxed
-    bits = [v for v, b in enumerate(program.binary) if b]
-    choices = {b for row in model.chosen for b in row}
-    near = {v: relaxed.values[v] > 1 - 1e-6 for v in bits}
-    if all(min(relaxed.values[v], 1 - relaxed.values[v]) < 1e-6 for v in bits):
-        return relaxed
-    rounded: MixedSolution | None = None
-    if all(near[v] or relaxed.values[v] < 1e-6 for v in bits if v in choices):
-        limits = {v: float(near[v]) for v in bits}
-        rounded = program.solve(cost, options, relaxed=True, upper=limits, lower=limits)
-        if rounded.values is not None and rounded.value - relaxed.value <= options.gap * abs(rounded.value):
-            return replace(rounded, bound=relaxed.value)
-    found = program.solve(cost, options)
-    if found.values is None and rounded is not None and rounded.values is not None:
-        return replace(rounded, bound=relaxed.value, optimal=False, interrupted=found.interrupted)
-    return replace(found, bound=max(found.bound, relaxed.value))
+    """What the solver finds; where a limit stops it before it finds anything, what keeps no copies."""
+    found = model.program.solve(cost, options)
+    if found.values is not None or found.infeasible:
+        return found
+    none = dict.fromkeys(model.held.values(), 0.0)
+    bare = model.program.solve(cost, replace(options, seconds=None, nodes=None), upper=none)
+    return replace(bare, bound=found.bound, optimal=False, interrupted=True)
 
 
 def _claim(

@@ -17,11 +17,8 @@ class Use:
 
     item: str
     step: int
+    position: int
     choices: tuple[Choice, ...]
-
-    @property
-    def position(self) -> int:
-        return 2 * self.step + 1
 
     @cached_property
     def touched(self) -> tuple[str, ...]:
@@ -131,7 +128,7 @@ def gaps_of(problem: TierProblem) -> list[Gap]:
     found: list[Gap] = []
     for item in problem.items.values():
         uses = [
-            Use(item.name, s, step.choices)
+            Use(item.name, s, problem.position(s), step.choices)
             for s, step in enumerate(problem.framed)
             if any(item.name in c.touches for c in step.choices)
         ]
