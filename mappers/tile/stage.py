@@ -469,7 +469,7 @@ class Stage:
 
         fields = [getattr(cost, field) for cost in costs for field in FIELDS]
         given = np.stack(np.broadcast_arrays(inside.cycles, inside.joules, inside.edge, *behind, *fields))
-        table = given[kernel.BEHIND + len(costs) :].reshape(len(costs), len(FIELDS), -1)
+        table = given[kernel.BEHIND + len(costs) :].reshape(len(costs), len(FIELDS), given.shape[1])
         one = np.arange(len(costs) + 1)
         fixed = (one, one[None, :-1], np.array([0, 1]), *self._fixed, 1.0)
         choices = kernel.Choices(table, *fixed)
