@@ -104,15 +104,20 @@ class _Made:
     nest: tuple[tuple[str, int], ...]
     access: Access
     iterative: str
+    sizes: Mapping[str, int]
 
 
-def build_stages(workload: Workload, *, order: Sequence[str] = (), split: bool = True) -> Stages:
+def build_stages(
+    workload: Workload, *, order: Sequence[str] = (), inside: Sequence[str] = (), split: bool = True
+) -> Stages:
     """The stages of a cascade.
 
     Args:
         workload: a cascade.
         order: ranks to stream, outermost first, also such as would not by themselves; those that do and that it
             leaves out follow in their own order.
+        inside: ranks that shall lie inside a firing though they would stream: tokens become vectors along them, and
+            as many points are worked on at once as a stage has lanes.
         split: whether operators of a map are stages of their own; False: an Einsum is one stage.
 
     Raises:
@@ -121,10 +126,10 @@ def build_stages(workload: Workload, *, order: Sequence[str] = (), split: bool =
     einsums = cascade_einsums(workload)
     streaming = streaming_ranks(einsums)
     known = {r for e in einsums for r in e.sizes}
-    for rank in order:
+    for rank in (*order, *inside):
         if rank not in known:
             raise BadInput(f"{workload.name}: no rank '{rank}' to stream ({nearest(rank, known)})")
-    ranks = (*order, *(r for r in streaming if r not in order))
+    ranks = (*order, *(r for r in streaming if r not in (*order, *inside)))
     return _Builder(workload, einsums, ranks, split).build()
 
 
@@ -178,7 +183,7 @@ class _Builder:
                 self._join_scan(e, inside[e.name])
             elif self._is_copy(e):
                 host = self.made[e.inputs[0].tensor]
-                self.made[e.output.tensor] = _Made(host.stage, host.nest, e.output, "")
+                self.made[e.output.tensor] = _Made(host.stage, host.nest, e.output, "", e.sizes)
             else:
                 self._add(e, starts.get(e.output.tensor))
         for name, tensor in self.workload.tensors.items():
@@ -226,7 +231,7 @@ class _Builder:
         resident = dict.fromkeys((*stage.resident, *(a.tensor for a in e.inputs if a.tensor not in self.made)))
         self.stages[i] = Stage(stage.name, stage.einsum, stage.kind, stage.nest, stage.inner, costs, tuple(resident),
                                stage.held_bytes)
-        self.made[e.output.tensor] = _Made(host.stage, host.nest, e.output, "")
+        self.made[e.output.tensor] = _Made(host.stage, host.nest, e.output, "", e.sizes)
 
     def _add(self, e: Einsum, start: Einsum | None) -> None:
         nest = self._nest(e)
@@ -257,7 +262,7 @@ class _Builder:
             for part in inside:
                 bits = inner * self._bits(e.output.tensor)
                 self.links.append(Link(f"{e.name}.{part}", own, f"{e.name}.{part}", Rate(), Rate(), bits))
-        self.made[e.output.tensor] = _Made(e.name, nest, e.output, e.iterative)
+        self.made[e.output.tensor] = _Made(e.name, nest, e.output, e.iterative, e.sizes)
 
     @staticmethod
     def _kind(e: Einsum, is_last: bool, fed: bool) -> str:
@@ -282,7 +287,7 @@ class _Builder:
 
     def _sink(self, tensor: str) -> None:
         made = self.made[tensor]
-        bits = self._width(tensor, made.access) * self._bits(tensor)
+        bits = self._width(tensor, made) * self._bits(tensor)
         self.links.append(Link(made.stage, "", tensor, self._put(tensor, made, made.access), Rate(), bits))
 
     def _put(self, tensor: str, made: _Made, access: Access) -> Rate:
@@ -296,19 +301,20 @@ class _Builder:
         streamed = {r for r, _ in made.nest}
         burst = 1
         for index in made.access.indices:
-            if index.ranks and index.ranks[0] in self.ranks and index.ranks[0] not in streamed:
-                burst *= self._size(tensor, made, index)
+            burst *= prod(made.sizes[r] for r, _ in self._axes(index) if r not in streamed)
         return pattern(made.nest, moves, burst)
 
-    def _size(self, tensor: str, made: _Made, index: Affine) -> int:
-        dim = made.access.indices.index(index)
-        return self.workload.tensors[tensor].shape[dim]
+    def _axes(self, index: Affine) -> list[tuple[str, int]]:
+        """Streaming ranks of an index with their coefficients, the slowest first."""
+        return sorted(((r, c) for r, c in index.terms if r in self.ranks), key=lambda axis: -abs(axis[1]))
 
-    def _width(self, tensor: str, access: Access) -> int:
-        """Elements of a token: those along dimensions that do not stream."""
-        shape = self.workload.tensors[tensor].shape
-        return prod(n for n, index in zip(shape, access.indices, strict=True)
-                    if not (index.ranks and index.ranks[0] in self.ranks) and (index.ranks or not index.offset))
+    def _width(self, tensor: str, made: _Made) -> int:
+        """Elements of a token: those along dimensions, or parts of them, that do not stream."""
+        shape, width = self.workload.tensors[tensor].shape, 1
+        for n, index in zip(shape, made.access.indices, strict=True):
+            if index.ranks != (made.iterative,) and index.ranks:
+                width *= n // prod(made.sizes[r] for r, _ in self._axes(index))
+        return width
 
     def _link(self, a: Access, reader: str, e: Einsum, nest: tuple[tuple[str, int], ...], held_over: str = "") -> None:
         made = self.made[a.tensor]
@@ -316,30 +322,31 @@ class _Builder:
         moves, tokens = self._take(a, made, nest)
         if held_over:
             moves[held_over] = "first"
-        bits = self._width(a.tensor, made.access) * self._bits(a.tensor)
+        bits = self._width(a.tensor, made) * self._bits(a.tensor)
         self.links.append(Link(made.stage, reader, a.tensor, put, pattern(nest, moves, tokens), bits))
 
-    def _dims(self, made: _Made) -> list[int]:
-        """Streaming dimensions of a tensor in the order in which its tokens come: by the nest, then inside a burst."""
+    def _arriving(self, made: _Made) -> list[tuple[int, int, str, int]]:
+        """The ranks along which tokens come, the slowest first, as (dimension, place in it, rank, coefficient): by the
+        nest of the producer, then inside a burst."""
         streamed = [r for r, _ in made.nest]
-        dims = [(d, index.ranks[0]) for d, index in enumerate(made.access.indices)
-                if index.ranks and index.ranks[0] in self.ranks]
-        by_nest = sorted((d for d in dims if d[1] in streamed), key=lambda d: streamed.index(d[1]))
-        return [d for d, _ in by_nest] + [d for d, r in dims if r not in streamed]
+        axes = [(d, k, r, c) for d, index in enumerate(made.access.indices)
+                for k, (r, c) in enumerate(self._axes(index))]
+        by_nest = sorted((axis for axis in axes if axis[2] in streamed), key=lambda axis: streamed.index(axis[2]))
+        return by_nest + [axis for axis in axes if axis[2] not in streamed]
 
     def _take(self, a: Access, made: _Made, nest: tuple[tuple[str, int], ...]) -> tuple[dict[str, str], int]:
         """How a reader runs along each rank of its nest, and the tokens that it takes at once."""
         position = {r: i for i, (r, _) in enumerate(nest)}
         moves = dict.fromkeys(position, "first")
-        shape = self.workload.tensors[a.tensor].shape
         behind, tokens, whole = -1, 1, True
-        for dim in self._dims(made):
-            index, step = a.indices[dim], made.access.indices[dim].ranks[0] == made.iterative != ""
+        for dim, place, produced, coefficient in self._arriving(made):
+            index, step = a.indices[dim], produced == made.iterative != ""
             if step and not index.ranks:
                 continue  # the end of a recurrence: one token, already chosen by what is put
-            size = shape[dim] - step
-            plain = len(index.terms) == 1 and index.terms[0][1] == 1 and (step or index.offset == 0)
-            rank = index.ranks[0] if plain else ""
+            size = made.sizes[produced]
+            axes = self._axes(index)
+            plain = place < len(axes) and axes[place][1] == coefficient and (step or index.offset == 0)
+            rank = axes[place][0] if plain else ""
             if whole and rank in position and position[rank] > behind and nest[position[rank]][1] == size:
                 moves[rank] = "any"
                 behind = position[rank]
@@ -356,7 +363,7 @@ class _Builder:
         kept = tokens * prod(size for r, size in nest[outer:] if moves[r] == "any")
         if kept == 1 and outer == len(nest):
             return 0
-        return -(-kept * self._width(a.tensor, made.access) * self._bits(a.tensor) // 8)
+        return -(-kept * self._width(a.tensor, made) * self._bits(a.tensor) // 8)
 
     def _partials(self, e: Einsum, nest: tuple[tuple[str, int], ...]) -> int:
         """Bytes of the results that a reduction has under way at once."""
