@@ -1,6 +1,18 @@
-"""Pipelines: cascades of Einsums as streaming dataflow."""
+"""Pipelines: cascades of Einsums as streaming dataflow, on as many units as a budget has.
 
+`build_stages` makes stages and streams of a cascade, `stream_graph` the graph that runs (`accelsim.lowering.streams`),
+`full_rate_depths` and `trade_off` find FIFO depths, `plan_pipeline` allots resources and cuts into kernels where a
+cascade does not fit, or is faster so.
+"""
+
+from .allot import Allotment, Budget, Lanes, allot
 from .build import Timing, stream_graph
+from .kernels import Kernel, Transfer
+from .plan import PipelinePlan, plan_pipeline
+from .sizing import Point, Sizing, full_rate_depths, trade_off
 from .stages import Link, Stage, Stages, build_stages
 
-__all__ = ["Link", "Stage", "Stages", "Timing", "build_stages", "stream_graph"]
+__all__ = [
+    "Allotment", "Budget", "Kernel", "Lanes", "Link", "PipelinePlan", "Point", "Sizing", "Stage", "Stages", "Timing",
+    "Transfer", "allot", "build_stages", "full_rate_depths", "plan_pipeline", "stream_graph", "trade_off",
+]  # fmt: skip

@@ -13,9 +13,10 @@ from .rates import ONE, PortRate, Rate, cycle_length, every
 
 KINDS: Mapping[str, tuple[int, int]] = {
     "source": (0, 1), "sink": (1, 0), "map": (1, 1), "reduce": (1, 1), "scan": (1, 1), "repeat": (1, 1),
-    "broadcast": (1, 2), "join": (2, 1), "matmul": (2, 1), "memory": (0, 0), "traffic": (0, 0),
+    "broadcast": (1, 2), "join": (2, 1), "matmul": (2, 1), "memory": (0, 0), "traffic": (0, 0), "stage": (0, 0),
 }  # fmt: skip
-"""Kinds of nodes, and the fewest inputs and outputs of each. `memory` reads or writes; `traffic` may be alone."""
+"""Kinds of nodes, and the fewest inputs and outputs of each. `memory` reads or writes, `traffic` may be alone, and of a
+`stage` nothing is known."""
 
 
 @dataclass(frozen=True)
