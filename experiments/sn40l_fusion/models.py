@@ -16,7 +16,7 @@ from ...workloads.huggingface import load_config
 
 SOCKETS = 8
 PARTIAL = ("Linear", "RMSNorm", "Attention", "AllReduce")
-"""Kinds that begin a kernel of the partly fused model: products with what follows element by element; attention is one."""
+"""Kinds that begin a kernel of the partly fused model: products with what follows element by element."""
 BF16 = 2
 
 
@@ -74,9 +74,9 @@ def monarch(rows: int, inner: int, columns: int, out: int, batch: int) -> TaskGr
 def flash_fft_convolution(factors: Sequence[int], channels: int) -> TaskGraph:
     """A long convolution by FFT: Monarch factors one way, the filter, and the factors back.
 
-    The sequence has as many complex points as the product of `factors`. A factor of r is a product with an r x r complex
-    matrix along one axis, four real products: 2r values to 2r. Between factors come twiddle factors, fewer by r each time,
-    and a transposition.
+    The sequence has as many complex points as the product of `factors`. A factor of r is a product with an r x r
+    complex matrix along one axis, four real products: 2r values to 2r. Between factors come twiddle factors, fewer by r
+    each time, and a transposition.
     """
     points, b = prod(factors), channels
     n = 2 * b * points

@@ -112,9 +112,9 @@ def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
         return timing(task, stage.cores * fabric.pool.multipliers, fabric.depth, stage.outer)
     wait = fabric.cycles(fabric.pool.network_latency)
     rate = fabric.pool.network_bandwidth
-    pieces = task.sizes.get(stage.outer, 1)
-    cycles = 0 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
-    return Timing(pieces, max(1, -(-cycles // pieces)), 0, wait, {})
+    cycles = 1 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
+    pieces = min(task.sizes.get(stage.outer, 1), cycles)
+    return Timing(pieces, cycles // pieces, cycles % pieces, wait, {})
 
 
 def _timing(graph: TaskGraph, stage: Stage, fabric: Fabric) -> Timing:

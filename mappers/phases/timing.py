@@ -66,6 +66,7 @@ def timing(task: Task, lanes: int, depth: int, outer: str, *, pieces: int = 1 <<
     weight = task.work / task.points
     if not loop.inner:
         total = ceil(prod(steps.values()) * weight * loop.ii) * loop.times + loop.fetch * steps.get(outer, 1)
+        firings = min(firings, total)
         return Timing(firings, total // firings, total % firings, depth, unroll)
     trips = prod(steps[r] for r in loop.inner)
     entries = prod(n for r, n in steps.items() if r not in loop.inner) * loop.times

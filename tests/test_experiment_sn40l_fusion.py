@@ -1,0 +1,127 @@
+"""Rows of fused kernels, and what every parameter of the machine does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+
+from accelsim.arch.architecture import Architecture
+from accelsim.experiments.loader import Row
+from accelsim.experiments.sn40l_fusion.experiment import (
+    FFT,
+    LEVELS,
+    MONARCH,
+    Measured,
+    _intensities,
+    _model,
+    fabric,
+    graphs_of,
+    intensities,
+    machine,
+    operators_of,
+    plans,
+    run_plans,
+)
+from accelsim.experiments.sn40l_fusion.models import flash_fft_convolution, flops, language_model, monarch, partial
+from accelsim.mappers.phases import Plan, operators
+
+MODEL = "llama-2-7b"
+
+
+def within(rows: list[Row]) -> bool:
+    return all(r.ok is not False for r in rows)
+
+
+def test_decode_and_convolution_within_tolerance() -> None:
+    for rows in (list(_model(MODEL, "decode")), list(_model(FFT, ""))):
+        assert within(rows)
+        assert any(r.tolerance is not None for r in rows)
+
+
+def test_intensities() -> None:
+    rows = list(_intensities())
+    assert len(rows) == 3
+    assert within(rows)
+    m, k, n, p, b = (MONARCH[x] for x in ("rows", "inner", "columns", "out", "batch"))
+    graph = monarch(**MONARCH)
+    assert flops(graph) == b * m * n * (2 * k + 1 + 2 * p)
+    ends = 2 * (b * m * k + k * n + m * n + m * p + b * n * p)
+    assert intensities(machine())["full"] == pytest.approx(flops(graph) / ends, rel=1e-6)
+
+
+def test_shards_hold_an_eighth_of_the_model() -> None:
+    graphs = language_model(MODEL, fabric(machine(), "software").pool, phase="decode", tokens=1024)
+    layer = next(g for g in graphs if g.repeat == 32)
+    weights = sum(r.nbytes for t in layer.tasks for r in t.reads if r.tensor.endswith(".weight") and len(r.dims) == 2)
+    assert weights == 2 * (4 * 4096 * 4096 + 3 * 4096 * 11008) // 8
+    reduces = [t for t in layer.tasks if t.message]
+    assert [t.message for t in reduces] == [2 * 4096 * 2 * 7 // 8] * 2
+
+
+def test_operators_and_partial_kernels() -> None:
+    on = fabric(machine(), "software")
+    layer = next(g for g in graphs_of(MODEL, "decode", on) if g.repeat == 32)
+    units = operators(layer)
+    assert ("layer.attention.max", "layer.attention.exp", "layer.attention.sum", "layer.attention.div") in units
+    assert len(units) == 20
+    assert len(partial(layer)) == 12
+    assert [n for u in units for n in u] == [t.name for t in layer.tasks]
+    assert operators_of(MODEL, "decode") == 20 * 32 + 3
+
+
+def test_factors_of_a_convolution() -> None:
+    graph = flash_fft_convolution((4, 8), 3)
+    macs = sum(t.points for t in graph.tasks if t.kind == "Linear")
+    assert macs == 2 * 3 * 32 * (4 * 4 + 4 * 8)  # four real products per complex one, there and back
+    assert len(graph.tasks) == 2 * 4 + 1
+
+
+@cache
+def decode_plans(level: str) -> tuple[Plan, ...]:
+    on = fabric(machine(), "software")
+    return plans(graphs_of(MODEL, "decode", on), on, level)
+
+
+def decode(level: str, orchestration: str = "hardware", changed: Mapping[str, object] | None = None) -> Measured:
+    """Fixed kernels on a changed machine."""
+    arch: Architecture = machine(**(changed or {}))
+    return run_plans(decode_plans(level), fabric(arch, orchestration))
+
+
+def test_fusion_never_moves_more_and_never_launches_more() -> None:
+    found = [decode(level) for level in LEVELS]
+    assert found[0].nbytes > found[1].nbytes > found[2].nbytes
+    assert found[0].calls > found[1].calls > found[2].calls
+    assert found[0].seconds > found[1].seconds > found[2].seconds
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "better"),
+    [
+        ("memories.hbm.bandwidth", "1.44 TB/s", "2.16 TB/s", "more"),
+        ("memories.hbm.latency", "80 ns", "120 ns", "less"),
+        ("units.pool.switches", {"hardware": "0.8 us"}, {"hardware": "1.2 us"}, "less"),
+        ("units.pool.network_latency", "1.6 us", "2.4 us", "less"),
+        ("units.pool.network_bandwidth", "160 GB/s", "240 GB/s", "more"),
+        ("clock", "1278 MHz", "1917 MHz", "more"),
+        ("units.pool.operation_latency", 4, 8, "less"),
+    ],
+)
+def test_parameters_move_decode_the_right_way(key: str, low: object, high: object, better: str) -> None:
+    few, many = (decode("fused", changed={key: v}).seconds for v in (low, high))
+    base = decode("fused").seconds
+    assert (few > base > many) if better == "more" else (few < base < many)
+
+
+def test_what_does_not_matter_in_decode() -> None:
+    """Multipliers wait for weights, and a layer needs an eighth of the memory on the chip."""
+    base = decode("fused").seconds
+    assert decode("fused", changed={"memories.sram.capacity": "416 MiB"}).seconds == base
+    assert decode("fused", changed={"units.pool.multipliers": 230}).seconds == pytest.approx(base, rel=0.02)
+
+
+def test_software_launch_costs_its_difference() -> None:
+    soft, hard = decode("unfused", "software"), decode("unfused")
+    assert soft.seconds - hard.seconds == pytest.approx(soft.calls * 23e-6, rel=1e-3)
