@@ -6,11 +6,13 @@ lie at most 5 % above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ...report.page import Figure
 from ..loader import Row
 from .attention import attention_rows
 from .machines import machine_rows
+from .pareto import pareto_figure, pareto_rows
 from .ratios import ratio_rows
 
 
@@ -19,3 +21,9 @@ def rows() -> Iterator[Row]:
     yield from attention_rows()
     yield from ratio_rows()
     yield from machine_rows()
+    yield from pareto_rows()
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Latency and energy over processing elements, see `pareto.pareto_figure`."""
+    return pareto_figure(rows)

@@ -16,8 +16,8 @@ from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
 from ..loader import data_path
 from .baselines import flat, flat_off_chip, unfused
-from .cascade import THREE_STAGES, Model, linear_layers, one_pass, three_passes
-from .mappings import PRODUCTS, fused, resident_blocks, serial
+from .cascade import BATCH, THREE_STAGES, Model, linear_layers, one_pass, three_passes
+from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
@@ -25,7 +25,9 @@ KEPT_TOKENS = 131072
 
 
 @cache
-def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object], ...] = ()) -> Report:
+def run(
+    design: str, model: Model, tokens: int, machine: tuple[tuple[str, object], ...] = (), batch: int = BATCH
+) -> Report:
     """A design of the ladder at work on the attention of a model.
 
     Args:
@@ -33,15 +35,16 @@ def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object
         model: what is computed.
         tokens: length of the sequence.
         machine: keys of the machine and other values for them.
+        batch: sequences.
 
     Raises:
         DoesNotFit: the buffer is too small for the published mapping.
     """
     arch = machine_of(design, machine)
     if design in ("unfused", "flat"):
-        work, mapping = _baseline(design, model, tokens, arch)
+        work, mapping = _baseline(design, model, tokens, batch, arch)
         return simulate(arch, work, mapping=mapping)
-    work = one_pass(model, tokens, block=side_and_capacity(arch)[0])
+    work = one_pass(model, tokens, batch, side_and_capacity(arch)[0])
     full: DoesNotFit | None = None
     for mapping in _one_pass(design, model, tokens, work.name, arch):
         try:
@@ -54,11 +57,9 @@ def run(design: str, model: Model, tokens: int, machine: tuple[tuple[str, object
 
 @cache
 def run_linear(design: str, model: Model, tokens: int) -> Report:
-    """The rest of the layer on the machine of a design, as the mapper of loop nests has it.
-
-    The arrays limit it, so that latency alone would leave the traffic open.
-    """
-    return simulate(machine_of(design), linear_layers(model, tokens), objective="edp")
+    """The rest of the layer on the machine of a design."""
+    arch, work = machine_of(design), linear_layers(model, tokens)
+    return simulate(arch, work, mapping=linear(work, side_and_capacity(arch)[1]))
 
 
 def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Architecture:
@@ -79,14 +80,14 @@ def side_and_capacity(arch: Architecture) -> tuple[int, int]:
     return array.rows, buffer.capacity
 
 
-def _baseline(design: str, model: Model, tokens: int, arch: Architecture) -> tuple[Workload, MappingValue]:
+def _baseline(design: str, model: Model, tokens: int, batch: int, arch: Architecture) -> tuple[Workload, MappingValue]:
     side, capacity = side_and_capacity(arch)
-    work = three_passes(model, tokens)
+    work = three_passes(model, tokens, batch)
     if design == "unfused":
         return work, unfused(work.name, tokens, model.head_size, side, capacity)
     if tokens <= KEPT_TOKENS:
         return work, flat(work.name, tokens, model.head_size, side, capacity)
-    return three_passes(model, tokens, text=THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
+    return three_passes(model, tokens, batch, THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
 
 
 def _one_pass(design: str, model: Model, tokens: int, name: str, arch: Architecture) -> Iterator[MappingValue]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ...ir import Workload
 from ...mapping.tree import BODY, Loop, Move, Node, Op, Par, Pipe, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
 
@@ -108,3 +109,26 @@ def serial(workload: str, side: int, resident: int, *, blocks: int = 1, piece: i
     stays = [Stay(t, "buffer", (*step, i), (*step, j)) for t, (i, j) in kept.items()]
     stays += [Stay("RM", "buffer", (*at, 3), (*at, 3))]
     return MappingValue(workload, "fusemax", nest(outer, block), (*homes("Q", "K", "V", "AV"), *stays), moves)
+
+
+def linear(workload: Workload, capacity: int, rows: int = 128) -> MappingValue:
+    """Products of `rows` rows at a time with matrices that stay, or as many of their columns as fit.
+
+    Args:
+        workload: Einsums out[t,n] = in[t,k] * W[k,n], one after the other.
+        capacity: bytes of the buffer.
+        rows: of a tile.
+    """
+    children: list[Node] = []
+    moves: list[Move] = []
+    for number, (einsum, _) in enumerate(workload.einsums()):
+        (data, matrix), out = einsum.inputs, einsum.output
+        (t,), (k,), (n,) = (tuple(index.ranks) for index in (*data.indices, matrix.indices[1]))
+        depth = einsum.sizes[k]
+        columns = largest_divisor(einsum.sizes[n], (capacity - 4 * rows * depth) // (2 * depth + 4 * rows))
+        loops = [(n, columns), (t, rows)]
+        children.append(nest(loops, Op(einsum.name, "array2d", "ws")))
+        at = (number, *inside(loops))
+        moves += [load(matrix.tensor, at[:-1], 1), load(data.tensor, at), store(out.tensor, at, (number,))]
+    tensors = dict.fromkeys(m.tensor for m in moves)
+    return MappingValue(workload.name, "fusemax", Seq(tuple(children)), homes(*tensors), tuple(moves))

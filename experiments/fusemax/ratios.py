@@ -18,7 +18,7 @@ UTILISATION = 5e-3
 """Of two or three printed digits."""
 ENERGY = 0.1
 BAND = 0.05
-LINEAR_BAND = 0.1
+LINEAR_BAND = 0.05
 """For linear layers, whose mapping is the mapper's own and not published."""
 
 COUNTED = "the listed prices, whatever the counts, do not give the printed ratio: see README.md"
