@@ -9,8 +9,8 @@ Times, in cycles of the DRAM's clock, of C bursts out of R rows per bank (`strea
 
     C interval + R (tRTP + tRP + activate - interval),
 
-as a row is read in (columns - 1) intervals, closed and opened; with several banks per unit, which take turns, opening
-hides behind the bursts of the others as far as these last. Refresh stretches all by
+as a row is read in (columns - 1) intervals, closed and opened. With several banks per unit, which take turns, the unit
+and each of its banks are kept busy as far as they go, whichever takes longer. Refresh stretches all by
 1 / (1 - (tRTP + tRP + tRFC + activate) / tREFI).
 """
 
@@ -152,9 +152,15 @@ class PimArray(ComputeUnit):
         """DRAM cycles for so many bursts out of so many rows per unit, without refresh. See the module."""
         t = self.device.timing
         gap = t.tRTP + t.tRP + self.opening - self.interval
-        hidden = (self.banks_per_unit - 1) * -(-bursts // np.maximum(rows, 1)) * self.interval
-        first = np.minimum(rows, 1) * gap
-        return np.asarray(bursts * self.interval + first + np.maximum(rows - 1, 0) * np.maximum(0, gap - hidden))
+        banks = np.maximum(1, np.minimum(rows, self.banks_per_unit))
+        of_bank = -(-bursts // banks) * self.interval + -(-rows // banks) * gap
+        return np.asarray(np.maximum(bursts * self.interval + np.minimum(rows, 1) * gap, of_bank))
+
+    def fill_cycles(self, bursts: IntArray, rows: IntArray) -> IntArray:
+        """DRAM cycles to write so many bursts into so many rows of every bank at once, without refresh."""
+        t = self.device.timing
+        long = max(t.tCCD_L, t.burst)
+        return np.asarray(bursts * long + rows * (t.tRCD_wr + t.CWL + t.burst + t.tWR + t.tRP - long))
 
     def refreshed(self, cycles: IntArray) -> IntArray:
         """Cycles with refresh, rounded up."""

@@ -1,0 +1,1 @@
+"""Computing in memory at banks, bank groups and buffer dies."""

@@ -1,0 +1,155 @@
+"""Computing at banks, bank groups and buffer dies: GDDR6-AiM, AttAcc, HBM-PIM and CENT, and where a host is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+import numpy as np
+
+from ... import load_model, simulate
+from ...arch.architecture import Architecture
+from ...arch.loader import load_spec
+from ...components.pim import PimArray
+from ..loader import Row, table
+from .attacc import CHANNELS, attention_cycles
+
+LEVELS = {"BA": 1, "BG": 4, "BUFFER": 32}
+"""Banks per unit of AttAcc's levels."""
+ALONE = ("one head to a channel: the shipped trace of the buffer level takes half as long again as its own two-head "
+         "schedule, for which its times give no reason")  # fmt: skip
+READS = "the simulator issues one RD_MAC every three ticks; the pins take two, and no time of the device says three"
+CENT_SOURCE = "CENT, ASPLOS 2025, Llama2-7B on eight devices"
+CENT_NOTE = ("upper bound: near-memory processors, their instruction fetch, transfers over CXL and prefill of the "
+             "requests are left out, and nothing is fitted to them")  # fmt: skip
+GPU_FLOPS = 312e12
+"""Dense fp16 peak of an A100 (data sheet), as host of HBM-PIM's stacks."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+SIZES = (1024, 2048, 4096, 8192, 16384)
+
+
+def pim(arch: Architecture) -> PimArray:
+    """The PIM unit of a machine."""
+    unit = arch.units["pim"]
+    assert isinstance(unit, PimArray)
+    return unit
+
+
+@cache
+def machine(name: str, changes: tuple[tuple[str, object], ...] = ()) -> Architecture:
+    """A preset with changes."""
+    return load_spec(name).with_values(dict(changes)).build()
+
+
+def attacc_stack(level: str, power_limited: bool) -> PimArray:
+    """One stack of AttAcc at a level. All-bank commands come every 6 cycles within the power budget, else every tCCD_L;
+    a unit at the buffer die reads the channel's bus, every tCCD_S."""
+    interval = 2 if level == "BUFFER" else 6 if power_limited else 4
+    changes = (("memories.dram.channels", CHANNELS), ("units.pim.interval", interval),
+               ("units.pim.banks_per_unit", LEVELS[level]))  # fmt: skip
+    return pim(machine("attacc", changes))
+
+
+def rows() -> Iterator[Row]:
+    """Command-level cycles; throughput of CENT; where the pins of a host catch up with HBM-PIM."""
+    aim = pim(machine("gddr6_aim"))
+    one = np.asarray(1)
+    yield Row("ticks of a row", "GDDR6-AiM, 64 columns used once", 226.0, float(aim.stream_cycles(one * 64, one)),
+              "ticks of 0.5 ns", 0.001, "63 tCCD + tRTP + tRP + tRCD_MAC")  # fmt: skip
+    for record in table(__package__, "cycles.csv"):
+        yield _aim(record, aim) if record["system"] == "GDDR6-AiM" else _attacc(record)
+    yield from _cent()
+    yield from _crossover()
+
+
+def _aim(record: Mapping[str, str], aim: PimArray) -> Row:
+    n = np.asarray(1024)
+    what = record["level"]
+    published, source = float(record["cycles"]), record["source"]
+    if what.startswith("MAC_ABK"):
+        cycles = float(aim.stream_cycles(n * aim.device.columns, n))
+        return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", 0.001, source)
+    if what.startswith("WR_ABK"):
+        cycles = float(aim.fill_cycles(n * 4, n))
+        return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", 0.1, source)
+    cycles = float(aim.pin_cycles(n * aim.device.burst_bytes * aim.device.channels))
+    return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", None, source, READS)
+
+
+def _attacc(record: Mapping[str, str]) -> Row:
+    limited = record["power_limited"] == "true"
+    level, heads, length = record["level"], int(record["heads"]), int(record["length"])
+    cycles = attention_cycles(attacc_stack(level, limited), heads, length)
+    where = f"AttAcc at {level}, {heads} heads, {length} tokens{', power limited' if limited else ''}"
+    lone = level == "BUFFER" and heads < CHANNELS
+    return Row("cycles", where, float(record["cycles"]), float(cycles), "cycles", None if lone else 0.1,
+               record["source"], ALONE if lone else "")  # fmt: skip
+
+
+@cache
+def token_seconds(name: str, model: str, context: int, channels: int) -> float:
+    """Seconds of one decoded token of one sequence."""
+    arch = machine(name, (("memories.dram.channels", channels),))
+    return simulate(arch, load_model(model, phase="decode", context=context), mapper="pim").latency_s
+
+
+def _cent(devices: int = 8, channels: int = 32) -> Iterator[Row]:
+    """Eight devices as a pipeline of 32 layers, a token in each, and as one machine of 256 channels."""
+    for context in (512, 2304, 4096):
+        for name, published, seconds in (
+            ("pipelined", 2493.0, token_seconds("cent", "llama-2-7b", context, channels) / devices),
+            ("tensor-parallel", 598.5, token_seconds("cent", "llama-2-7b", context, channels * devices)),
+        ):
+            yield Row("tokens per second", f"CENT, Llama2-7B, {name}, {context} tokens of context", published,
+                      1 / seconds, "tokens/s", None, CENT_SOURCE, CENT_NOTE)  # fmt: skip
+
+
+def gemv_seconds(unit: PimArray, size: int, batch: int) -> float:
+    """Seconds of a square product with so many vectors in the memory, in its best layout."""
+    n, one = np.array([size]), np.array([1])
+    best = min(
+        int(unit.refreshed(
+            unit.stream_cycles(lay.bursts, lay.rows) * batch + unit.pin_cycles(lay.inputs * 2 * batch)
+            + unit.pin_cycles(lay.results * 2 * batch)
+        )[0])
+        for lay in (unit.layout(n, n, one, 2**i, 16) for i in range(unit.units.bit_length()))
+    )  # fmt: skip
+    return best * unit.device.clock_s
+
+
+def host_seconds(unit: PimArray, size: int, batch: int) -> float:
+    """Seconds of it on a host at the pins of the same memory: the longer of its traffic and its arithmetic."""
+    moved = 2 * (size * size + 2 * size * batch)
+    return max(moved / unit.device.peak_bandwidth, 2 * size * size * batch / GPU_FLOPS)
+
+
+def _crossover() -> Iterator[Row]:
+    unit = pim(machine("hbm_pim"))
+    ratio = unit.internal_bandwidth / unit.device.peak_bandwidth
+    yield Row("bandwidth inside over pins", "HBM-PIM", 4.0, ratio, "ratio", 0.01,
+              "Lee et al., ISCA 2021: 8 units of 32 B per two tCCD_S against one burst")  # fmt: skip
+    for size in SIZES:
+        gains = {b: host_seconds(unit, size, b) / gemv_seconds(unit, size, b) for b in BATCHES}
+        for batch, gain in gains.items():
+            published = 8.9 if batch == 1 and size == 4096 else None
+            note = "against a roofline of the pins; 8.9 was measured against kernels of a GPU" if published else (
+                "no figure is published for this size and batch")  # fmt: skip
+            yield Row("speed-up over the host", f"HBM-PIM, {size} x {size}, batch {batch}", published, gain, "ratio",
+                      None, "Lee et al., ISCA 2021 (recalled)", note)  # fmt: skip
+        last = max((b for b, gain in gains.items() if gain >= 1), default=0)
+        yield Row("largest batch at which memory is faster", f"HBM-PIM, {size} x {size}", None, last, "vectors", None,
+                  "accelsim", "no figure is published")  # fmt: skip
+
+
+def figure(rows: Sequence[Row]) -> dict[str, object]:
+    """Speed-up of HBM-PIM over a host at its pins, over the batch, for every size of matrix."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row.quantity == "speed-up over the host" and row.accelsim is not None:
+            _, size, batch = row.where.split(", ")
+            lines.setdefault(size, []).append((int(batch.split()[1]), row.accelsim))
+    data = [{"type": "scatter", "name": size, "x": [b for b, _ in points], "y": [g for _, g in points]}
+            for size, points in lines.items()]  # fmt: skip
+    axes = {"xaxis": {"title": "vectors at a time", "type": "log"},
+            "yaxis": {"title": "host's time over the memory's", "type": "log"}}  # fmt: skip
+    return {"data": data, "layout": axes}

@@ -1,0 +1,159 @@
+"""Computing in memory: closed forms of its streams, layouts, bounds, whole models by its mapper, its experiments."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.einsums import SMALL
+from support.machines import gemm
+
+from accelsim import load_architecture, load_model, simulate
+from accelsim.arch.loader import load_spec, loads_architecture
+from accelsim.components.pim import PimArray
+from accelsim.engine import compiled, reference
+from accelsim.errors import AccelsimError, BadInput, DoesNotFit
+from accelsim.experiments.pim_machines.attacc import attention_cycles
+from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, machine, rows
+from accelsim.lowering import lower
+
+
+def unit(name: str, **changes: object) -> PimArray:
+    values = {k.replace("__", "."): v for k, v in changes.items()}
+    found = load_spec(name).with_values(values).build().units["pim"]
+    assert isinstance(found, PimArray)
+    return found
+
+
+def walk(array: PimArray, bursts: int, rows: int) -> int:
+    """Cycles of a stream, command by command: rows as full as can be, banks of a unit in turn."""
+    t = array.device.timing
+    per_row = [bursts // rows + (i < bursts % rows) for i in range(rows)]
+    ready = [0] * array.banks_per_unit
+    now = 0
+    for i, n in enumerate(per_row):
+        bank = i % array.banks_per_unit
+        begin = max(now, ready[bank] + array.opening)
+        last = begin + (n - 1) * array.interval
+        ready[bank] = last + t.tRTP + t.tRP
+        now = last + array.interval
+    return now if array.banks_per_unit > 1 else ready[0]
+
+
+@given(st.integers(1, 64), st.integers(1, 40))
+@settings(SMALL, max_examples=60)
+def test_a_stream_of_one_bank_equals_a_walk_over_commands(columns: int, count: int) -> None:
+    array = unit("gddr6_aim")
+    found = array.stream_cycles(np.asarray(columns * count), np.asarray(count))
+    assert found == walk(array, columns * count, count)
+
+
+@given(st.integers(1, 32), st.integers(1, 40), st.sampled_from([2, 4, 8]))
+@settings(SMALL, max_examples=60)
+def test_banks_in_turn_hide_the_opening_of_rows(columns: int, count: int, banks: int) -> None:
+    """Never faster than a walk, and slower by no more than an opening and the pauses that whole rounds round up."""
+    array = unit("attacc", units__pim__banks_per_unit=banks)
+    found = int(array.stream_cycles(np.asarray(columns * count), np.asarray(count)))
+    told = walk(array, columns * count, count)
+    t = array.device.timing
+    gap = t.tRTP + t.tRP + array.opening
+    assert told - gap <= found <= told + 2 * gap
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 20), st.integers(0, 7))
+@settings(SMALL, max_examples=80)
+def test_never_faster_than_the_banks(k: int, n: int, matrices: int, split: int) -> None:
+    """Bursts of all units hold all elements; rows all bursts; a cycle moves no more than the banks can."""
+    for name in ("pim_gpt", "gddr6_aim", "hbm_pim"):
+        array = unit(name)
+        lay = array.layout(np.array([k]), np.array([n]), np.array([matrices]), 2**split, 16)
+        elements = k * n * matrices
+        assert int(lay.bursts[0]) * array.width * array.units >= elements
+        assert int(lay.rows[0]) * array.device.row_bytes >= int(lay.bursts[0]) * array.width * 2
+        cycles = int(array.refreshed(array.stream_cycles(lay.bursts, lay.rows))[0])
+        assert cycles * array.device.clock_s * array.internal_bandwidth >= elements * 2
+        assert lay.results[0] >= n * matrices and lay.inputs[0] >= k * matrices
+
+
+def test_row_filling_and_splits() -> None:
+    """64-wide heads fill rows of 1024 numbers together, not alone; a split of K trades partial sums for more units."""
+    array, alone = unit("pim_gpt"), unit("pim_gpt", units__pim__row_filling=False)
+    k, n, heads = np.array([64]), np.array([1024]), np.array([12])
+    filled, apart = array.layout(k, n, heads, 1, 16), alone.layout(k, n, heads, 1, 16)
+    assert int(filled.bursts[0]) == int(apart.bursts[0]) == 12 * 1024 // 128 * 4
+    assert int(filled.rows[0]) == ceil(12 * 1024 / 128 * 64 / 1024) and int(apart.rows[0]) == 12 * 1024 // 128
+    few = np.array([8])
+    whole, split = (array.layout(np.array([4096]), few, np.array([1]), s, 16) for s in (1, 16))
+    assert split.bursts[0] < whole.bursts[0] and split.results[0] > whole.results[0]
+
+
+def test_whole_models_on_both_kernels_and_what_they_move() -> None:
+    arch = load_architecture("pim_gpt")
+    model = load_model("gpt2", phase="decode", context=256)
+    report = simulate(arch, model, mapper="pim")
+    assert report.mapping is not None
+    program = lower(arch, model, report.mapping)
+    assert compiled.run(program).differences(reference.run(program)) == []
+    stored = sum(t.nbytes * n for t, n in ((model.tensors[k], v) for k, v in model.copies().items())
+                 if t.role.name in ("WEIGHT", "STATE"))  # fmt: skip
+    moved = sum(report.traffic_bytes["dram"].values())
+    assert moved < stored / 100
+    assert report.latency_s > model.macs * 2 / unit("pim_gpt").internal_bandwidth
+    longer = simulate(arch, load_model("gpt2", phase="decode", context=1024), mapper="pim")
+    assert longer.latency_s > report.latency_s
+
+
+@pytest.mark.parametrize(
+    ("path", "slower"),
+    [("units.pim.interval", 2), ("units.pim.activate", 20), ("memories.dram.channels", 4), ("units.asic.lanes", 64),
+     ("clock", "500 MHz"), ("memories.dram.timing", {"tRFC": 900}), ("units.pim.row_filling", False)],
+)  # fmt: skip
+def test_slower_parts_make_slower_machines(path: str, slower: object) -> None:
+    model = load_model("gpt2", phase="decode", context=512)
+    base = simulate(load_architecture("pim_gpt"), model, mapper="pim").latency_s
+    worse = simulate(load_spec("pim_gpt").with_values({path: slower}).build(), model, mapper="pim").latency_s
+    assert worse > base
+
+
+def test_what_does_not_fit_or_makes_no_sense_is_named() -> None:
+    small = load_spec("pim_gpt").with_values({"memories.dram.channels": 1}).build()
+    with pytest.raises(DoesNotFit, match="weights, caches"):
+        simulate(small, load_model("gpt2-xl", phase="decode", context=1024), mapper="pim")
+    with pytest.raises(BadInput, match="kind `pim`"):
+        simulate(load_architecture("tpu_like"), gemm(8, 8, 8), mapper="pim")
+    machine_text = """
+name: m
+clock: 1 GHz
+memories:
+  dram: {kind: dram, capacity: 1 GiB, bandwidth: 10 GB/s}
+units:
+  pim: {kind: pim, memory: dram, interval: 1, vector_buffer: 2 KiB}
+"""
+    with pytest.raises(AccelsimError, match="banked_dram"):
+        loads_architecture(machine_text)
+
+
+def test_levels_of_attacc_keep_their_order_and_move_with_their_times() -> None:
+    cycles = {level: attention_cycles(attacc_stack(level, True), 188, 2048) for level in ("BA", "BG", "BUFFER")}
+    assert cycles["BA"] < cycles["BG"] < cycles["BUFFER"]
+    assert attention_cycles(attacc_stack("BA", False), 188, 2048) < cycles["BA"]
+    base = machine("attacc", (("memories.dram.channels", 16),)).units["pim"]
+    longer = machine("attacc", (("memories.dram.channels", 16), ("units.pim.activate", 23))).units
+    assert isinstance(base, PimArray) and isinstance(longer["pim"], PimArray)
+    assert attention_cycles(longer["pim"], 188, 2048) > attention_cycles(base, 188, 2048)
+
+
+def test_more_vectors_take_longer_and_larger_matrices_too() -> None:
+    array = unit("hbm_pim")
+    times = [gemv_seconds(array, size, batch) for size, batch in ((1024, 1), (1024, 2), (2048, 2), (4096, 2))]
+    assert times == sorted(times) and len(set(times)) == 4
+
+
+def test_rows_of_pim_machines_hold() -> None:
+    found = list(rows())
+    assert [row for row in found if row.ok is False] == []
+    judged = [row for row in found if row.tolerance is not None]
+    assert sum(row.quantity == "cycles" for row in judged) >= 65 and len(judged) >= 69
