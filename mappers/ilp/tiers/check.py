@@ -95,6 +95,11 @@ class _Replay:
             found = [c for c in step.choices if c.name == name]
             self.chosen += found
             self.wrong += [] if found else [f"step {step.name} has no choice {name}"]
+        taken = {c.group for c in self.chosen if c.group}
+        for step, name in zip(steps, self.plan.choices, strict=True):
+            for c in step.choices:
+                if c.group in taken and c.name != name:
+                    self.wrong.append(f"step {step.name} runs {name}, and the choices of {c.group} go together")
 
     def _tables(self) -> None:
         items, tiers = self.problem.items, self.problem.capacities

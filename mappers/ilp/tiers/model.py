@@ -87,6 +87,7 @@ class TierModel:
         self.chosen = [[self._bit(len(s.choices) == 1) for _ in s.choices] for s in self.steps]
         for bits in self.chosen:
             self.program.equal([(b, 1.0) for b in bits], 1.0)
+        self._group_rows()
         self.held: dict[tuple[int, str], int] = {}
         """(gap, tier) to the variable of a copy that stays."""
         self.parts: list[dict[Way, int]] = [{} for _ in self.gaps]
@@ -116,6 +117,13 @@ class TierModel:
             (b, 1.0) for b, c in zip(bits, use.choices, strict=True)
             if use.item in getattr(c, role) and tier in ("", getattr(c, role)[use.item])
         ]  # fmt: skip
+
+    def _group_rows(self) -> None:
+        leader: dict[str, int] = {}
+        for step, bits in zip(self.steps, self.chosen, strict=True):
+            for choice, bit in zip(step.choices, bits, strict=True):
+                if choice.group and leader.setdefault(choice.group, bit) != bit:
+                    self.program.equal([(leader[choice.group], 1.0), (bit, -1.0)])
 
     def _check_fits(self) -> None:
         """Raise DoesNotFit, naming tier, step, item and shortfall, where homes or all choices of a step are too big."""

@@ -84,6 +84,7 @@ class Choice:
         joules: energy of computing.
         streams: bytes that the step moves over a link as it goes, which no tier keeps.
         workspace: bytes of tiers that it needs besides.
+        group: choices of one group, one in each of several steps, are all taken or none; empty for none.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Choice:
     joules: float = 0.0
     streams: Mapping[str, int] = field(default_factory=dict)
     workspace: Mapping[str, int] = field(default_factory=dict)
+    group: str = ""
 
     @cached_property
     def touches(self) -> Mapping[str, str]:

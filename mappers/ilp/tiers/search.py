@@ -96,8 +96,8 @@ def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _F
             if first is not None:
                 break
             raise DoesNotFit(
-                f"placement {model.problem.name}: every step fits by itself, but there is no plan; no link leads to where "
-                "an item is read, or a pinned copy has no room"
+                f"placement {model.problem.name}: every step fits by itself, but there is no plan; no link leads to "
+                "where an item is read, or a pinned copy has no room"
             )
         values = found.values
         if first is None:
