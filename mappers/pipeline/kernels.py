@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from ...engine.program import UNBOUNDED
-from ...lowering.streams import GraphBuilder, StreamGraph, every
+from ...lowering.streams import GraphBuilder, Rate, StreamGraph, every
 from .allot import Allotment, Budget
 from .build import Timing, link_name
 from .stages import Link, Stage, Stages
 
 MEMORY = "off chip"
+SMALLEST_PART = 64
+"""Bytes of a burst, below which a tensor is cut only for want of room."""
 
 
 @dataclass(frozen=True)
@@ -71,69 +74,67 @@ class Kernel:
 def transfers(stages: Stages, names: Sequence[str], budget: Budget, fifo_bytes: int) -> tuple[Transfer, ...]:
     """What a kernel of these stages moves.
 
-    A tensor that a stage reads again in an outer loop stays on the chip while there is room, those first that save most
-    bytes per byte; the others come again. Whatever one stage makes for a stage of another kernel is written once and
-    read once by each kernel.
+    A tensor that a stage reads again in an outer loop stays on the chip while there is room; while there is none, the
+    one comes in smaller parts, or again, that costs fewest bytes for the room it gives up. Whatever one stage makes for
+    a stage of another kernel is written once and read once by each stage that needs it.
     """
     inside = set(names)
-    fixed: list[Transfer] = []
-    choices: list[tuple[Transfer, Transfer]] = []
-    for s in (s for s in stages.stages if s.name in inside):
-        for tensor in s.resident:
-            held, again = _operand(stages, s, tensor)
-            if again is None or again.total <= held.total:
-                fixed.append(min(held, again or held, key=lambda t: t.held_bytes))
-            else:
-                choices.append((held, again))
-    seen: set[tuple[str, str]] = set()
+    crossing = _crossing(stages, inside)
+    choices = [_operand(stages, s, t) for s in stages.stages if s.name in inside for t in s.resident]
+    chosen = [0] * len(choices)
+    if budget.on_chip_bytes is not None:
+        room = budget.on_chip_bytes - fifo_bytes - sum(t.held_bytes for t in crossing)
+        while sum(c[k].held_bytes for c, k in zip(choices, chosen, strict=True)) > room:
+            steps = [
+                (Fraction(c[k + 1].total - c[k].total, c[k].held_bytes - c[k + 1].held_bytes), i)
+                for i, (c, k) in enumerate(zip(choices, chosen, strict=True))
+                if k + 1 < len(c)
+            ]
+            if not steps:
+                break
+            chosen[min(steps)[1]] += 1
+    return (*(c[k] for c, k in zip(choices, chosen, strict=True)), *crossing)
+
+
+def _crossing(stages: Stages, inside: set[str]) -> list[Transfer]:
+    """What leaves and enters a kernel over links, each tensor written once and read once by every stage."""
+    found: dict[tuple[str, str], Transfer] = {}
     for link in stages.links:
-        tensors = link.tensor.split("+")
         if link.src in inside and link.dst not in inside:
-            for tensor in tensors:
-                if ("", tensor) not in seen:
-                    seen.add(("", tensor))
-                    fixed.append(_rows(stages, stages.stage(link.src), link.put.tokens / link.put.firings, link, True))
-        elif link.dst in inside and link.src not in inside and (link.dst, link.tensor) not in seen:
-            seen.add((link.dst, link.tensor))
-            fixed.append(_rows(stages, stages.stage(link.dst), link.take.tokens / link.take.firings, link, False))
-    room = None if budget.on_chip_bytes is None else budget.on_chip_bytes - fifo_bytes - sum(
-        t.held_bytes for t in fixed) - sum(again.held_bytes for _, again in choices)
-    for held, again in sorted(choices, key=lambda c: -(c[1].total - c[0].total) / max(1, c[0].held_bytes)):
-        more = held.held_bytes - again.held_bytes
-        if room is None or more <= room:
-            room = None if room is None else room - more
-            fixed.append(held)
-        else:
-            fixed.append(again)
-    return tuple(fixed)
+            for tensor in link.tensor.split("+"):
+                found.setdefault(("", tensor), _rows(stages.stage(link.src), link.put, link, True))
+        elif link.dst in inside and link.src not in inside:
+            found.setdefault((link.dst, link.tensor), _rows(stages.stage(link.dst), link.take, link, False))
+    return list(found.values())
 
 
-def _operand(stages: Stages, s: Stage, tensor: str) -> tuple[Transfer, Transfer | None]:
-    """An input of the cascade as a stage reads it: once, all or part of it staying; or again in every outer round."""
+def _operand(stages: Stages, s: Stage, tensor: str) -> list[Transfer]:
+    """The ways in which a stage can read an input of the cascade, from fewest bytes in all to fewest on the chip.
+
+    It comes in one part for every point of the first ranks of the stage's nest, of none or of some of them: that part
+    of it which the ranks behind them run through. All of it stays where there is one part, else two are held.
+    """
     t = stages.workload.tensors[tensor]
     einsum = next(e for e, _ in stages.workload.einsums() if e.name == s.einsum)
     carried = {r for a in einsum.inputs if a.tensor == tensor for r in a.ranks}
-    outer = next(((r, n) for r, n in s.nest if n > 1), None)
-    if outer is None:
-        return Transfer(s.name, tensor, 1, t.nbytes, t.nbytes), None
-    rank, rounds = outer
-    if rank in carried:
-        part = -(-t.nbytes // rounds)
-        return Transfer(s.name, tensor, rounds, part, 2 * part), None
-    return Transfer(s.name, tensor, 1, t.nbytes, t.nbytes), _again(s, t.nbytes, tensor, rounds, carried)
+    ways: list[Transfer] = []
+    times = pieces = 1
+    for rank, size in (("", 1), *s.nest):
+        times *= size
+        pieces *= size if rank in carried else 1
+        part = -(-t.nbytes // pieces)
+        ways.append(Transfer(s.name, tensor, times, part, part if times == 1 else 2 * part))
+    best: list[Transfer] = []
+    for way in sorted(ways, key=lambda w: (w.total, w.nbytes < SMALLEST_PART, w.held_bytes, -w.nbytes)):
+        if not best or way.held_bytes < best[-1].held_bytes:
+            best.append(way)
+    return best
 
 
-def _again(s: Stage, nbytes: int, tensor: str, rounds: int, carried: set[str]) -> Transfer:
-    """All of a tensor once per round of the outermost rank, in as many parts as its own first rank has."""
-    inner = next((n for r, n in s.nest if r in carried), 1)
-    part = -(-nbytes // inner)
-    return Transfer(s.name, tensor, rounds * inner, part, 2 * part)
-
-
-def _rows(stages: Stages, s: Stage, tokens_per_firing: float, link: Link, writes: bool) -> Transfer:
+def _rows(s: Stage, rate: Rate, link: Link, writes: bool) -> Transfer:
     """The tokens of a link that leaves or enters the kernel, one transfer per round of the outermost rank."""
     rounds = next((n for _, n in s.nest if n > 1), 1)
-    tokens = round(tokens_per_firing * s.firings)
+    tokens = s.firings * rate.tokens // rate.firings
     part = -(-tokens * link.bits // (8 * rounds))
     return Transfer(s.name, link.tensor, rounds, part, 2 * part, writes)
 
