@@ -11,7 +11,7 @@ from .tables import Tables
 from .trace import Trace
 
 
-def run(program: Program, *, jump: bool = True, record: int = 0, python: bool = False) -> Trace:
+def run(program: Program, *, jump: bool = True, record: int = 0, python: bool = False, most: int = 0) -> Trace:
     """Run a Program to its end.
 
     Args:
@@ -19,8 +19,10 @@ def run(program: Program, *, jump: bool = True, record: int = 0, python: bool = 
         jump: whether to skip over recurring states; the Trace is the same, but for its counts of jumps.
         record: the most firings to list in `Trace.slices`, those with the least (start, actor); 0 lists none.
         python: run the kernel's source uncompiled, thousands of times slower.
+        most: give up after about so many visits of actors and ticks; 0 never gives up.
 
     Raises:
+        TooLong: it gave up.
         Deadlock: nothing can move and work is left.
         TimeOverflow: a time passes MAX_TICK.
         ProgramError: a pool is given more bytes than were taken from it, or a number is beyond what can be counted.
@@ -29,7 +31,7 @@ def run(program: Program, *, jump: bool = True, record: int = 0, python: bool = 
     live = tables.add(program, 0, 0)
     for scope in range(tables.n_scopes):
         tables.enter(scope)
-        tables.go(MAX_TICK)
+        tables.go(MAX_TICK, most)
     if tables.net.globals[c.G_LEFT] > 0:
         raise tables.deadlock()
     return tables.trace(live)

@@ -54,6 +54,10 @@ def _kept_slots(n_slots: int, n_fifos: int) -> int:
     return min(n_slots + 2 * n_fifos, MOST_KEPT_SLOTS) + 1
 
 
+class TooLong(ProgramError):
+    """A run that was to end after so many steps has not ended."""
+
+
 class Tables:
     """The kernel's tables and the Programs in them."""
 
@@ -240,16 +244,18 @@ class Tables:
         g[c.G_SPACING] = g[c.G_LEAST_SPACING] = 8 + size
         net.levels[:] = 0
 
-    def go(self, until: int) -> int:
+    def go(self, until: int, most: int = 0) -> int:
         """Run the scope; returns IDLE, AT_UNTIL or COMPLETED.
 
         Raises:
+            TooLong: `most` visits and ticks, about, have passed, where that is not 0.
             TimeOverflow: a time passes MAX_TICK.
             ProgramError: a pool is given more bytes than were taken from it.
         """
         g = self.net.globals
         g[c.G_UNTIL] = until
         g[c.G_DONE] = 0
+        passed = 0
         while True:
             g[c.G_BUDGET] = BUDGET
             if self.python:
@@ -266,6 +272,10 @@ class Tables:
                 raise ProgramError(f"pool {pool.name}: given more bytes than were taken; it has {pool.capacity}")
             elif status != c.PAUSED:
                 return status
+            else:
+                passed += BUDGET
+                if most and passed >= most:
+                    raise TooLong(f"more than {most:,} visits of actors and ticks, and no state that recurs soon")
 
     def _name(self, actor: int) -> str:
         for live in self.live:
