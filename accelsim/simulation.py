@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -40,8 +41,9 @@ def mapper_names() -> list[str]:
     return sorted({e.name for e in entry_points(group=MAPPER_GROUP)})
 
 
+@lru_cache
 def load_mapper(name: str) -> Mapper:
-    """The mapper of that name; ``auto`` is the tile mapper.
+    """The mapper of that name; ``auto`` is the tile mapper here, where no machine is known (see `auto_mapper`).
 
     Raises:
         BadInput: there is none.
@@ -69,6 +71,11 @@ def run_program(program: Program, *, kernel: Kernel = "compiled", record: int = 
     from .engine import reference
 
     return reference.run(program, record=record)
+
+
+def auto_mapper(arch: Architecture) -> str:
+    """The mapper that a unit of the machine asks for, else the tile mapper."""
+    return next((u.mapper for _, u in sorted(arch.units.items()) if u.mapper), "tile")
 
 
 def simulate(
@@ -116,7 +123,8 @@ def simulate(
     if problems:
         raise SpecError(problems)
     if mapping is None:
-        mapping = load_mapper(mapper)(workload, arch, objective=objective, seed=seed, constraints=constraints)
+        chosen = auto_mapper(arch) if mapper == "auto" else mapper
+        mapping = load_mapper(chosen)(workload, arch, objective=objective, seed=seed, constraints=constraints)
     replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
     trace = run_program(program, kernel=kernel, record=record)

@@ -254,6 +254,8 @@ class UnitBase(Component):
     """
 
     category = "unit"
+    mapper: ClassVar[str] = ""
+    """The mapper that machines with such a unit need; none in particular where it is empty."""
 
     memory: Annotated[str, Field(description="The memory that feeds it.")]
     operands: Annotated[

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.units import rate_fraction
 from ..engine.program import Server
 from .dram_timing import FIELDS, AddressMapping, DramDevice
 from .nest_kernel import stamped
@@ -224,6 +225,6 @@ def server(
     shared = [0] * ((3 + device.bank_groups) * buses)
     banks = [-1, 0, 0, 0] * (device.channels * device.banks)
     table = [-1, 0] * STREAM_TABLE if streams else []
-    rate = Fraction(f"{device.peak_bandwidth:.12g}") / tick_hz
+    rate = rate_fraction(Fraction(f"{device.peak_bandwidth:.12g}") / tick_hz, 2**20)
     state = (*head, *segments, *shared, *banks, *table)
-    return Server(name, rate.limit_denominator(2**20), step=step, state=state, state_times=(BASE, END))
+    return Server(name, rate, step=step, state=state, state_times=(BASE, END))

@@ -66,6 +66,7 @@ class PimArray(ComputeUnit):
     matrices narrower than a row share rows (the concatenation of heads); without it, each begins rows of its own.
     """
 
+    mapper: ClassVar[str] = "pim"
     kind: Literal["pim"] = "pim"
     banks_per_unit: Annotated[
         int, Field(ge=1, le=4096, description="Banks of a unit: 1, 2, those of a bank group, or all of a channel.")
