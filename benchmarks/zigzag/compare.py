@@ -94,14 +94,19 @@ def spec_of(machine: str) -> RawSpec:
 
 def machine_for(machine: str, einsum: Einsum) -> Architecture:
     """The machine as a layer finds it: weights fill the register files of those elements alone that can be busy."""
-    spec = spec_of(machine)
-    if machine != "tpu_like":
-        return spec.build()
     roles = rank_roles(einsum)
     busy = 1
-    for role in ("output_channel", "input_channel"):
+    for role in ("output_channel", "input_channel") if machine == "tpu_like" else ():
         busy *= max((min(32, size) for rank, size in einsum.sizes.items() if roles[rank] == role), default=1)
-    return spec.with_values({"memories.wrf.capacity": f"{128 * busy} B"}).build()
+    return _built(machine, busy)
+
+
+@lru_cache
+def _built(machine: str, busy: int) -> Architecture:
+    spec = spec_of(machine)
+    if machine == "tpu_like":
+        spec = spec.with_values({"memories.wrf.capacity": f"{128 * busy} B"})
+    return spec.build()
 
 
 def run_accelsim(file: Path, machine: str, objective: str) -> tuple[Seconds, Layers]:
@@ -161,6 +166,8 @@ def compared(python: Path, model: str, machine: str, objective: str) -> int:
 
 def warm_up() -> None:
     """Load what is loaded once: the compiled kernel above all."""
+    import onnx  # noqa: F401  # what reading the networks imports
+
     from accelsim.ir.cascade import parse_cascade
 
     workload = parse_cascade("O[m,n] = A[m,k] * B[k,n]", {"m": 8, "n": 8, "k": 8}, bits=8)

@@ -137,6 +137,10 @@ def scan(
             if t.trips[0, i, t.state[i]] > 1:
                 active |= 1 << i
         seen += c.begin[active + 1] - c.begin[active]
+        if among and t.least[row] > _most_joules(objective, among, limit, best):
+            continue
+        if not among:
+            t.least[row] = 0.0
         kind = _joined(g, t)
         steps = t.static[kind, STEPS]
         if objective == LATENCY and steps > (limit if among else best[B_VALUE]):
@@ -144,6 +148,7 @@ def scan(
         joules = macs * energy[E_MAC]
         for o in range(3):
             joules += _columns(b, u, energy, c, g, t, active, kind, whole, o)
+        t.least[row] = joules
         if joules > _most_joules(objective, among, limit, best):
             continue
         for n in range(c.begin[active], c.begin[active + 1]):

@@ -7,6 +7,8 @@ which ranks of several groups meet. `fill` tabulates these factors by piece.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +75,7 @@ class Tables(NamedTuple):
             other fills.
         joules: by operand and set.
         state: the piece of every group that is looked at.
+        least: by combination of pieces, at most the joules of any holds, as far as known.
     """
 
     stride: IntArray
@@ -86,6 +89,7 @@ class Tables(NamedTuple):
     column: IntArray
     joules: Floats
     state: IntArray
+    least: Floats
 
 
 (
@@ -93,22 +97,24 @@ class Tables(NamedTuple):
 ) = range(10)  # fmt: skip
 
 
-def tables_for(body: Body, grid: Grid, sets: int) -> Tables:
-    """Room for the tables of a spread; an operand may be held inside so many sets of groups."""
-    groups, pieces = len(grid.pieces), grid.tile.shape[1]
-    meeting = [1, 1, 1]
-    for o, first, end in body.indices.tolist():
-        met = {grid.group[r] for r in body.term[first:end, 0] if grid.group[r] >= 0 and end - first > 1}
-        meeting[o] *= int(np.prod([grid.pieces[i] + 1 for i in met]))
+@lru_cache(maxsize=2**8)
+def tables_for(pieces: tuple[int, ...], joins: int, sets: int, number: int) -> Tables:
+    """Room for the tables of spreads, which are filled anew for every one; those of another `number` stay.
+
+    Args:
+        pieces: of every group.
+        joins: spreads that run on.
+        sets: of groups that an operand may be held inside.
+    """
+    groups, most, meeting = len(pieces), max(pieces, default=0) + 1, prod(n + 1 for n in pieces)
 
     def new(*shape: int) -> IntArray:
         return np.empty(shape, np.int64)
 
     return Tables(
-        new(3, groups), new(3, SLID + 2 * groups, max(meeting)), new(3, 3), new(3, 3, groups, pieces),
-        new(2, groups, pieces), new(2 ** len(grid.join), S_WORDS), new(len(grid.join), 2), new(3, groups, pieces),
-        new(3, sets, COL_WORDS),
-        np.empty((3, sets)), new(groups),
+        new(3, groups), new(3, SLID + 2 * groups, meeting), new(3, 3), new(3, 3, groups, most),
+        new(2, groups, most), new(2**joins, S_WORDS), new(joins, 2), new(3, groups, most), new(3, sets, COL_WORDS),
+        np.empty((3, sets)), new(groups), np.empty(prod(pieces)),
     )  # fmt: skip
 
 

@@ -110,8 +110,13 @@ class LayoutLeaf(Leaf):
         for r, size in self.einsum.sizes.items():
             if len(extents[r]) == 1 and extents[r][0] == size:
                 continue
-            values, at = np.unique(extents[r], return_inverse=True)
-            whole, part = np.array([self._slice(r, int(n)) for n in values]).T[:, at.reshape(extents[r].shape)]
+            if r not in self.einsum.reduced_ranks and self.objective == "latency":
+                continue  # the steps say as much
+            there = np.bincount(extents[r]) > 0
+            table = np.zeros((2, len(there)))
+            for n in np.flatnonzero(there).tolist():
+                table[:, n] = self._slice(r, n)
+            whole, part = table[:, extents[r]]
             if r not in self.einsum.reduced_ranks:
                 yield whole
             elif self.objective == "energy":
@@ -295,14 +300,14 @@ class SpreadSearch:
         from .layout_kernel import OBJECTIVES, scan
 
         if self._packed is None:
-            self._packed = self._pack()
+            self._packed = self._pack(number)
         leaf, (body, grid, tables) = self.leaf, self._packed
         return scan(
             OBJECTIVES[leaf.objective], limit is not None, limit or 0.0, number, body, leaf.costs.unit_words,
             leaf.costs.ports, leaf.prices, self.choices, grid, tables, best.value, best.record,
         )  # fmt: skip
 
-    def _pack(self) -> tuple[Body, Grid, Tables]:
+    def _pack(self, number: int) -> tuple[Body, Grid, Tables]:
         from .layout_tables import Grid, fill, tables_for
 
         costs = self.leaf.costs
@@ -316,10 +321,11 @@ class SpreadSearch:
                 group[place] = i
                 tile[place, : len(pieces) + 1] = [*(p[r] for p in pieces), self.extents[r]]
         join = [(costs.place[r], costs.place[o]) for r, o in self.spread.joined.items()]
-        number = np.array([len(p) for p in self.pieces], np.int64)
-        grid = Grid(size, group, tile, number, np.array(join, np.int64).reshape(-1, 2))
+        lengths = np.array([len(p) for p in self.pieces], np.int64)
+        grid = Grid(size, group, tile, lengths, np.array(join, np.int64).reshape(-1, 2))
         body, room = self.leaf.bare(self.spread, tuple(self.held))
-        tables = tables_for(body, grid, int(np.diff(self.choices.first).max()))
+        sets = int(np.diff(self.choices.first).max())
+        tables = tables_for(tuple(map(len, self.pieces)), len(join), sets, number)
         fill(body, costs.unit_words, grid, tables, self.choices.held, self.choices.sliding, room)
         return body, grid, tables
 

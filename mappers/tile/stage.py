@@ -337,22 +337,34 @@ class Stage:
 
     def _bytes(self, extents: Extents, lists: Mapping[str, Sequence[int]], number: int) -> tuple[Array, Array, Array]:
         """Of all tilings: trips of the loops, and bytes as `stage_kernel.fill` wants them."""
+        from .operand_kernel import bytes_of
+
         key = tuple(int(n[0]) for n in extents.values())
         if key not in self._moved:
-            # Along an open mesh an operand's bytes are found once for all tiles of the ranks that it does not have.
-            mesh = bool(lists) and all(len(h.operand.accesses) == 1 for h in self.hops)
-            tile = _open(lists) if mesh else _grid(lists)
-            shape = [len(n) for n in lists.values()] if mesh else [number]
-            trips = np.empty((len(lists), prod(shape)), np.int64)
-            for i, (r, t) in enumerate(tile.items()):
-                trips[i].reshape(shape)[...] = -(-extents[r] // t)
-            size, swept = (np.empty((len(self._rows), prod(shape)), np.int64) for _ in range(2))
-            for (number, mine, slides), i in self._rows.items():
-                operand = self.hops[number].operand
-                size[i].reshape(shape)[...] = operand.tile_bytes({**extents, **{r: tile[r] for r in mine}})
-                swept[i].reshape(shape)[...] = operand.swept_bytes(extents, tile, mine, slides)
+            tile = _grid(lists)
+            trips = np.array([-(-extents[r] // t) for r, t in tile.items()], np.int64).reshape(-1, number)
+            size, swept = (np.empty((len(self._rows), number), np.int64) for _ in range(2))
+            ranks = list(self.einsum.sizes)
+            whole = np.array([extents[r][0] for r in ranks], np.int64)
+            tiles_of = np.stack([np.broadcast_to(tile.get(r, extents[r]), (number,)) for r in ranks], axis=1)
+            for (hop_number, mine, slides), i in self._rows.items():
+                operand, packed = self.hops[hop_number].operand, self._packed[hop_number]
+                if packed is None:
+                    size[i] = operand.tile_bytes({**extents, **{r: tile[r] for r in mine}})
+                    swept[i] = operand.swept_bytes(extents, tile, mine, slides)
+                    continue
+                sliding = ranks.index(slides) if slides else -1
+                is_cut = np.array([r in mine for r in ranks])
+                width = int(operand.width) // 8
+                bytes_of(packed, width, whole, tiles_of, is_cut, sliding, whole.copy(), size[i], swept[i])
             self._moved[key] = trips, size, swept
         return self._moved[key]
+
+    @cached_property
+    def _packed(self) -> list[Array | None]:
+        from .operand_kernel import packed
+
+        return [packed(hop.operand, list(self.einsum.sizes)) for hop in self.hops]
 
     @cached_property
     def _first(self) -> list[int]:
@@ -515,8 +527,3 @@ def _grid(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:
     """Tile sizes of all tilings."""
     grid = np.meshgrid(*(np.array(n, np.int64) for n in lists.values()), indexing="ij")
     return {r: n.ravel() for r, n in zip(lists, grid, strict=True)}
-
-
-def _open(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """The same with an axis per rank."""
-    return dict(zip(lists, np.ix_(*(np.array(n, np.int64) for n in lists.values())), strict=True))
