@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 
 from ...arch.architecture import Architecture
+from ...engine.tables import TooLong
 from ...errors import DoesNotFit, MappingError
 from ...ir import Workload
 from ...mapping.constraints import Constraints
@@ -53,8 +54,8 @@ def map_workload(
         constraints: what the user has fixed.
 
     Returns:
-        The better of the fused Mapping and of one Einsum after the other. Its Claim is what a run of it gave, the
-        machine bound, and the gap between them.
+        The better of the fused Mapping and of one Einsum after the other. Its Claim is what a run of it gave (what is
+        expected, where that took too long), the machine bound, and the gap between them.
 
     Raises:
         DoesNotFit: a memory is too small, even for the smallest tiles.
@@ -67,10 +68,14 @@ def map_workload(
     clock = float(arch.clock)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
-    for mapping in (fusion.fused(), fusion.unfused()):
-        if mapping is None or (found and fusion.expected_unfused() > SURELY_WORSE * found[0][0]):
+    for chosen in (fusion.fused(), fusion.unfused()):
+        if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
             continue
-        found.append((run(arch, workload, mapping).value(objective, clock), len(found), mapping))
+        try:
+            value = run(arch, workload, chosen.mapping).value(objective, clock)
+        except TooLong:
+            value = chosen.expected
+        found.append((value, len(found), chosen.mapping))
     if not found:
         raise fusion.why or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])

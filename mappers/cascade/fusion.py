@@ -54,6 +54,14 @@ class Stretch:
     outside: MappingABC[str, str]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A Mapping, and what is expected of it: cycles, joules or joule seconds."""
+
+    mapping: Mapping
+    expected: float
+
+
 class Fusion:
     """Groups of a Workload on a machine."""
 
@@ -78,15 +86,11 @@ class Fusion:
         assert self.memories is not None
         return Ways(self.workload, self.arch, self.memories[0])
 
-    def unfused(self) -> Mapping | None:
+    def unfused(self) -> Chosen | None:
         """One Einsum after the other; None where that does not fit."""
-        return None if self.plain is None else self.plain.mapping()
+        return None if self.plain is None else Chosen(self.plain.mapping(), self.plain.value())
 
-    def expected_unfused(self) -> float:
-        """What the tile mapper expects of one Einsum after the other."""
-        return UNKNOWN if self.plain is None else self.plain.value()
-
-    def fused(self) -> Mapping | None:
+    def fused(self) -> Chosen | None:
         """With the groups that are expected to be best; None where there are none."""
         groups = [g for scope in self.flow.scopes.values() for g in self._groups(scope)] if self.memories else []
         refused: set[str] = set()
@@ -94,7 +98,7 @@ class Fusion:
             network = FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups, refused)
             crowded = [network.crowded(group) for group in groups]
             if not any(crowded):
-                return network.mapping()
+                return Chosen(network.mapping(), network.value())
             refused |= set().union(*crowded)
             groups = [
                 again

@@ -20,6 +20,11 @@ from .build import GroupTree
 from .plan import Arrangement
 from .search import GroupPlan
 
+MOST_STEPS = 2**24
+"""Steps of the engine after which a run is given up: a Mapping is no good that takes minutes to simulate."""
+MOST_OF_GROUP = 2**21
+"""The same for a group by itself."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -34,15 +39,16 @@ class Ran:
         return {"latency": self.cycles, "energy": self.joules, "edp": self.cycles / clock * self.joules}[objective]
 
 
-def run(arch: Architecture, workload: Workload, mapping: Mapping) -> Ran:
+def run(arch: Architecture, workload: Workload, mapping: Mapping, most: int = MOST_STEPS) -> Ran:
     """A Mapping carried out.
 
     Raises:
+        TooLong: it takes more than `most` steps to run, as its state does not recur soon.
         AccelsimError: it does not fit, or cannot work.
     """
     replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
-    trace = compiled.run(program)
+    trace = compiled.run(program, most=most)
     cycles = trace.finish / float(program.tick_hz) * float(arch.clock)
     return Ran(cycles, _joules(arch, trace), {name: peak.nbytes for name, peak in replayed.peaks.items()})
 
@@ -67,7 +73,7 @@ def proved(plan: GroupPlan, arch: Architecture, buffer: str, home: str) -> Group
     try:
         if not _as_meant(plan.arrangement, mapping, workload):
             return None
-        ran = run(arch, workload, mapping)
+        ran = run(arch, workload, mapping, MOST_OF_GROUP)
     except AccelsimError:
         return None
     whole = sum(workload.tensors[name].nbytes for name in staying if name in workload.tensors)
