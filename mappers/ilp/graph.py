@@ -134,7 +134,7 @@ def _grouped(unrolled: _Unrolled, fuse: bool) -> list[list[Step]]:
     for step in unrolled.steps:
         together = bool(rows) and (
             rows[-1][-1].writes == step.writes
-            or _same_cascade(rows[-1][-1], step)
+            or (_same_cascade(rows[-1][-1], step) and any(s.writes in step.reads for s in rows[-1]))
             or (fuse and _follows(unrolled, rows[-1], step, readers))
         )
         if together:

@@ -71,6 +71,14 @@ def minimum_peak(problem: GraphProblem, *, states: int = MOST_STATES) -> Minimum
         states: that are visited before the search stops; then the best of the simple orders is returned, with the peak
             of the state visited last as its bound.
     """
+    known = problem.__dict__.setdefault("_minimum_peaks", {})  # as a cached property, but for the number of states
+    if states not in known:
+        known[states] = _minimum_peak(problem, states)
+    found: MinimumPeak = known[states]
+    return found
+
+
+def _minimum_peak(problem: GraphProblem, states: int) -> MinimumPeak:
     simple = min((default_order(problem), depth_first(problem), breadth_first(problem)),
                  key=lambda order: peak_bytes(problem, order))  # fmt: skip
     best = peak_bytes(problem, simple)
