@@ -6,6 +6,6 @@ stored matrices and of caches on a `pim` unit, whose variants are layouts of the
 last use, except for what is stored (caches, results) and what passes from one layer to the next.
 """
 
-from .plan import Choice, choices, map_workload
+from .plan import Choice, Movement, choices, map_workload, movement
 
-__all__ = ["Choice", "choices", "map_workload"]
+__all__ = ["Choice", "Movement", "choices", "map_workload", "movement"]

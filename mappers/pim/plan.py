@@ -28,6 +28,7 @@ class Choice:
     Attributes:
         times: how often the Einsum runs.
         joules: of the unit's own actions; memories apart.
+        actions: of the unit, by name.
     """
 
     einsum: Einsum
@@ -36,6 +37,39 @@ class Choice:
     times: int
     seconds: float
     joules: float
+    actions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What products in the memory read there, and what passed its pins for them, per run of the Workload.
+
+    Attributes:
+        row_hit_rate: share of column commands that found their row open.
+        reduction: bytes read at the banks over bytes through the pins.
+    """
+
+    banks_bytes: int
+    pin_bytes: int
+    row_hit_rate: float
+
+    @property
+    def reduction(self) -> float:
+        return self.banks_bytes / max(1, self.pin_bytes)
+
+
+def movement(workload: Workload, arch: Architecture, objective: str = "latency") -> Movement:
+    """What the mapper's choices move."""
+    totals = dict.fromkeys(("cell_read", "row_activate", "pin"), 0)
+    burst_bytes = 1
+    for choice in choices(workload, arch, objective):
+        unit = arch.units[choice.unit]
+        if isinstance(unit, PimArray):
+            burst_bytes = unit.device.burst_bytes
+            for name in totals:
+                totals[name] += choice.actions[name] * choice.times
+    columns = max(1, totals["cell_read"] // burst_bytes)
+    return Movement(totals["cell_read"], totals["pin"], 1 - totals["row_activate"] / columns)
 
 
 def choices(workload: Workload, arch: Architecture, objective: str = "latency") -> tuple[Choice, ...]:
@@ -68,9 +102,10 @@ def _offers(workload: Workload, einsum: Einsum, times: int, name: str, unit: Com
     energies = unit.action_energy()
     for option in unit.spatial_options(einsum):
         cost = unit.cost(einsum, option, extents, bits)
-        joules = sum(energies.get(a, 0.0) * float(n.flat[0]) for a, n in cost.actions.items())
+        actions = {a: int(n.flat[0]) for a, n in cost.actions.items()}
+        joules = sum(energies.get(a, 0.0) * n for a, n in actions.items())
         seconds = float((cost.cycles + cost.latency).flat[0]) / unit.clock_hz
-        yield Choice(einsum, name, option.variant, times, seconds, joules)
+        yield Choice(einsum, name, option.variant, times, seconds, joules, actions)
 
 
 def _base(workload: Workload, tensor: str) -> str:
