@@ -101,8 +101,10 @@ def described(workload: Workload, buffers_bytes: list[int]) -> dict[str, Any]:
     if buffers_bytes:
         told["least_traffic"] = [
             {"einsum": e.name, "buffers": [_least(e, workload, size) for size in buffers_bytes]}
-            for e, _ in workload.einsums() if not e.iterative
+            for e, _ in workload.einsums()
+            if not e.iterative
         ]
+        told["least_traffic_fused"] = [_fused(workload, size) for size in buffers_bytes]
     return told
 
 
@@ -124,6 +126,15 @@ def _least(einsum: Einsum, workload: Workload, buffer_bytes: int) -> dict[str, A
     except DoesNotFit:
         traffic = None
     return {"buffer_bytes": buffer_bytes, "traffic_bytes": traffic}
+
+
+def _fused(workload: Workload, buffer_bytes: int) -> dict[str, Any]:
+    from ..ir import fused_traffic_curve
+
+    try:
+        return asdict(fused_traffic_curve(workload, [buffer_bytes])[0])
+    except DoesNotFit:
+        return {"buffer_bytes": buffer_bytes, "alone_bytes": None, "fused_bytes": None, "footprint": ""}
 
 
 def _bytes(text: str) -> int:
@@ -148,18 +159,34 @@ def _print(told: dict[str, Any]) -> None:
     least = told["compulsory_bytes"]
     typer.echo(f"\noperations: {counts}")
     typer.echo(f"compulsory traffic: {least['read']:,} bytes read, {least['write']:,} written")
-    rows = [{"fusion": level["name"], "bytes": f"{level['nbytes']:,}", "operations/byte": f"{level['intensity']:,.2f}"}
-            for level in told["fusion"]]
+    rows = [
+        {"fusion": level["name"], "bytes": f"{level['nbytes']:,}", "operations/byte": f"{level['intensity']:,.2f}"}
+        for level in told["fusion"]
+    ]
     console().print(table("traffic by how far it is fused", tuple(rows[0]), rows, ("bytes", "operations/byte")))
-    for part, title in (("least_traffic", "least bytes moved by each Einsum alone"),):
-        if part not in told:
-            continue
-        shown = [
-            {"Einsum": row["einsum"], **{f"{point['buffer_bytes']:,}": "does not fit" if point["traffic_bytes"] is None
-                                         else f"{point['traffic_bytes']:,}" for point in row["buffers"]}}
-            for row in told[part]
-        ]
+    if "least_traffic" in told:
+        _print_least(told["least_traffic"], told["least_traffic_fused"])
+
+
+def _print_least(alone: list[dict[str, Any]], fused: list[dict[str, Any]]) -> None:
+    from .cells import console, table
+
+    def amount(nbytes: int | None) -> str:
+        return "does not fit" if nbytes is None else f"{nbytes:,}"
+
+    shown = [
+        {"Einsum": row["einsum"], **{f"{p['buffer_bytes']:,}": amount(p["traffic_bytes"]) for p in row["buffers"]}}
+        for row in alone
+    ]
+    if shown:
+        title = "least bytes moved by each Einsum alone"
         console().print(table(title, tuple(shown[0]), shown, tuple(shown[0])[1:]))
+    rows = [
+        {"buffer": f"{p['buffer_bytes']:,}", "one after the other": amount(p["alone_bytes"]),
+         "together, at least": amount(p["fused_bytes"]), "held back by": p["footprint"]}
+        for p in fused
+    ]  # fmt: skip
+    console().print(table("least bytes moved by all of it", tuple(rows[0]), rows, tuple(rows[0])[:3]))
 
 
 def _print_rewrites(rewrites: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from .evaluate import evaluate
 from .families import Family, families
 from .footprint import FusionLevel, LiveFootprint, compulsory_bytes, fusion_levels, live_footprint
 from .minimum_traffic import MinimumTraffic, TrafficSpace, minimum_traffic, traffic_curve
+from .minimum_traffic_fused import FusedTraffic, fused_traffic_curve
 from .operators import COST_CLASSES, OPERATORS, Operator, count_operations
 from .passes import PassStart, RankPasses, most_passes, passes
 from .precision import GroupBits, parse_precision, with_precision
@@ -36,6 +37,7 @@ __all__ = [
     "Einsum",
     "Expr",
     "Family",
+    "FusedTraffic",
     "FusionLevel",
     "GroupBits",
     "Item",
@@ -63,6 +65,7 @@ __all__ = [
     "evaluate",
     "families",
     "format_cascade",
+    "fused_traffic_curve",
     "fusion_levels",
     "group_rank",
     "live_footprint",

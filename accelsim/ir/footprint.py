@@ -117,7 +117,7 @@ def compulsory_bytes(workload: Workload) -> tuple[int, int]:
     for einsum in einsums:
         for access in einsum.inputs:
             if access.tensor not in written:
-                read[access.tensor] = max(read.get(access.tensor, Fraction(0)), _bits(access, einsum, workload))
+                read[access.tensor] = max(read.get(access.tensor, Fraction(0)), access_bits(access, einsum, workload))
     results = [t for t in workload.tensors.values() if t.name in written and t.role in (Role.OUTPUT, Role.STATE)]
     return sum(ceil(bits / 8) for bits in read.values()), sum(t.nbytes for t in results)
 
@@ -131,7 +131,7 @@ def fusion_levels(workload: Workload) -> tuple[FusionLevel, ...]:
     einsums = cascade_einsums(workload)
     counts = workload.operations().counts
     operations = sum(n * (2 if cost_class == "mac" else 1) for cost_class, n in counts.items())
-    alone = sum(_moved(_accesses(e), e, workload) for e in einsums)
+    alone = sum(_moved(schedule_accesses(e), e, workload) for e in einsums)
     least = sum(compulsory_bytes(workload))
     crossing = sum(c.nbytes * (len(c.read) + (workload.tensors[c.tensor].role is Role.ACTIVATION))
                    for c in live_footprint(workload, most_passes(workload)).crossings)
@@ -139,7 +139,7 @@ def fusion_levels(workload: Workload) -> tuple[FusionLevel, ...]:
     return tuple(FusionLevel(name, nbytes, operations) for name, nbytes in levels)
 
 
-def _accesses(einsum: Einsum) -> tuple[Access, ...]:
+def schedule_accesses(einsum: Einsum) -> tuple[Access, ...]:
     """What an Einsum touches; the steps of a recurrence before the last stay where it computes."""
     read = [a for a in einsum.inputs if not (einsum.iterative and a.tensor == einsum.output.tensor)]
     return (*read, einsum.output)
@@ -148,11 +148,11 @@ def _accesses(einsum: Einsum) -> tuple[Access, ...]:
 def _moved(accesses: Iterable[Access], einsum: Einsum, workload: Workload) -> int:
     largest: dict[str, Fraction] = {}
     for access in accesses:
-        largest[access.tensor] = max(largest.get(access.tensor, Fraction(0)), _bits(access, einsum, workload))
+        largest[access.tensor] = max(largest.get(access.tensor, Fraction(0)), access_bits(access, einsum, workload))
     return sum(ceil(bits / 8) for bits in largest.values())
 
 
-def _bits(access: Access, einsum: Einsum, workload: Workload) -> Fraction:
+def access_bits(access: Access, einsum: Einsum, workload: Workload) -> Fraction:
     """Bits of the box that an access reaches."""
     tensor = workload.tensors[access.tensor]
     spans = (min(index.extent(einsum.sizes), size) for index, size in zip(access.indices, tensor.shape, strict=True))
