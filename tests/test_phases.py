@@ -217,3 +217,32 @@ def test_work_is_done_once() -> None:
     graph = chain(16, 8, 16, 8)
     got = run_style(graph, fabric(), "reconfigurable")
     assert got.utilization == pytest.approx(prod((16, 8, 16)) * 2 / (got.cycles * 32))
+
+
+@st.composite
+def joined_graphs(draw: st.DrawFn) -> TaskGraph:
+    """Products and sums over rows, any of which may read what any task before made."""
+    rows, width = draw(st.integers(1, 24)), draw(st.integers(1, 12))
+    tasks: list[Task] = []
+    for i in range(draw(st.integers(2, 7))):
+        made = ["X", *(t.output for t in tasks)]
+        x, y = draw(st.sampled_from(made[-3:])), draw(st.sampled_from(made))
+        if draw(st.booleans()):
+            tasks.append(product(f"T{i}", x, f"Y{i}", rows, width, width))
+            continue
+        reads = tuple(Read(t, (("m",), ("n",)), 2 * rows * width) for t in dict.fromkeys((x, y)))
+        sizes = {"m": rows, "n": width}
+        out = ("n", "m") if draw(st.integers(0, 4)) == 0 else ("m", "n")
+        sizes = {r: sizes[r] for r in out}
+        tasks.append(Task(f"T{i}", sizes, reads, f"Y{i}", out, 2 * rows * width, Fraction(rows * width)))
+    return TaskGraph("joined", tuple(tasks))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(joined_graphs(), st.integers(0, 9))
+def test_paths_that_meet_again_never_block(graph: TaskGraph, latency: int) -> None:
+    on = fabric(operation_latency=latency, hop_latency=latency)
+    got = run_style(graph, on, "dataflow")
+    assert got.program_bound <= got.cycles
+    alone = run_style(graph, on, "sequential")
+    assert got.read_bytes + got.written_bytes <= alone.read_bytes + alone.written_bytes

@@ -59,9 +59,9 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
         start, end, span = 0.0, 0.0, float(time.total)
         for t in layout.loads:
             if t.task == name:
-                start = max(start, t.nbytes / rate + wait)
+                start = max(start, t.piece / rate + wait)
                 if t.pieces > 1:
-                    span = max(span, t.pieces * t.nbytes / rate)
+                    span = max(span, t.total / rate)
         for s in layout.streams:
             if s.reader != name:
                 continue
@@ -74,12 +74,12 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
         starts[name], ends[name] = start, max(end, start + span)
     finish = max(ends.values())
     for t in layout.stores:
-        streamed = starts[t.task] + t.pieces * t.nbytes / rate
-        finish = max(finish, streamed, ends[t.task] + layout.timings[t.task].latency + t.nbytes / rate)
+        streamed = starts[t.task] + t.total / rate
+        finish = max(finish, streamed, ends[t.task] + layout.timings[t.task].latency + t.piece / rate)
     messages = [n for n in ends if graph.by_name[n].message]
     finish = max(finish, sum(layout.timings[n].total for n in messages))
     if channels:
-        moved = sum(t.pieces * t.nbytes for t in (*layout.loads, *layout.stores))
+        moved = sum(t.total for t in (*layout.loads, *layout.stores))
         finish = max(finish, moved / rate)
     return finish + fabric.cycles(fabric.switch_s)
 

@@ -42,17 +42,23 @@ class Stream:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A tensor that comes from or goes to off-chip memory in `pieces` of `nbytes` each, `slots` of which have room on
-    the chip: one in use, one on its way, and those that the latency of the memory takes.
+    """A tensor that comes from or goes to off-chip memory, `total` bytes in so many pieces.
+
+    `slots` of them have room on the chip: one in use, one on its way, and those that the latency of the memory takes.
     """
 
     task: str
     tensor: str
     pieces: int
-    nbytes: int
+    total: int
     slots: int
     again: bool = False
     """Every piece is the whole tensor."""
+
+    @property
+    def piece(self) -> int:
+        """Bytes of the largest piece; others have one less."""
+        return -(-self.total // self.pieces)
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,9 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
         if leaves and task.output_bytes:
             pieces = 1 if reduced or task.ready else time.firings
             slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
-            stores.append(Transfer(task.name, task.output, pieces, -(-task.output_bytes // pieces), slots))
+            stores.append(Transfer(task.name, task.output, pieces, task.output_bytes, slots))
             if task.output not in used:
-                used[f"{task.output} to memory"] = slots * stores[-1].nbytes
+                used[f"{task.output} to memory"] = slots * stores[-1].piece
     total = sum(fabric.blocks(n) for n in used.values())
     return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), total, used)
 
@@ -227,8 +233,9 @@ def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) 
     if time.firings == 1 or read.tensor in stage.resident:
         return Transfer(task.name, read.tensor, 1, read.nbytes, 1)
     again = walks(read, stage.outer) is None
-    nbytes = read.nbytes if again else -(-read.nbytes // time.firings)
-    return Transfer(task.name, read.tensor, time.firings, nbytes, 2 + ceil(in_flight / nbytes), again)
+    total = read.nbytes * (time.firings if again else 1)
+    slots = 2 + ceil(in_flight * time.firings / max(1, total))
+    return Transfer(task.name, read.tensor, time.firings, total, slots, again)
 
 
 def _buffered(load: Transfer, read: Read, task: Task, block: int) -> int:

@@ -56,7 +56,8 @@ class _Actor:
     breaks: frozenset[int] = frozenset()
     inputs: list[_Port] = field(default_factory=list)
     outputs: list[_Port] = field(default_factory=list)
-    actions: tuple[tuple[Action, int], ...] = ()
+    moves: tuple[Action, Callable[[int], int]] | None = None
+    """What it counts, and how much of it at each firing."""
 
 
 class _Lowering:
@@ -169,8 +170,13 @@ class _PhaseLowering:
     def _mover(self, t: Transfer, role: str, verb: str) -> _Actor:
         label = ActorLabel(t.task, self.fabric.off_chip, role, t.tensor)
         index = self.top.builder.actor(f"{role} {t.tensor}, {t.task}", server=self._channel(), label=label)
-        actions = ((Action(self.fabric.off_chip, verb, t.task, t.tensor, self.fabric.on_chip), t.nbytes),)
-        return _Actor(index, t.pieces, lambda _: max(1, t.nbytes), actions=actions)
+        action = Action(self.fabric.off_chip, verb, t.task, t.tensor, self.fabric.on_chip)
+        least, larger = divmod(t.total, t.pieces)
+
+        def piece(i: int) -> int:
+            return least + (1 if i < larger else 0)
+
+        return _Actor(index, t.pieces, lambda i: max(1, piece(i)), frozenset({larger}), moves=(action, piece))
 
     def _load(self, t: Transfer) -> _Actor:
         mover, stage = self._mover(t, "load", "read"), self.stages[t.task]
@@ -221,11 +227,18 @@ def _runs(actor: _Actor, segment: int) -> Iterator[Run]:
                 work=actor.work(start),
                 inputs=_ports(actor.inputs, start),
                 outputs=_ports(actor.outputs, start),
-                actions=actor.actions,
+                actions=_actions(actor, start),
                 segment=segment,
             ),
             end - start,
         )
+
+
+def _actions(actor: _Actor, i: int) -> tuple[tuple[Action, int], ...]:
+    if actor.moves is None:
+        return ()
+    action, count = actor.moves
+    return ((action, count(i)),)
 
 
 def _ports(ports: list[_Port], i: int) -> tuple[tuple[int, int, int], ...]:
