@@ -96,15 +96,13 @@ def _best_cuts(
     n = len(stages.stages)
     limit = n if most is None else min(most, n)
     options: dict[tuple[int, int], _Stretch] = {}
-    reason = ""
+    reasons: dict[tuple[int, int], str] = {}
     for first in range(n):
-        for stop in range(first + 1, n + 1):
+        for stop in range(first + 1, n + 1):  # a longer one may fit where a shorter one has more to write
             try:
                 options[first, stop] = _stretch(stages, budget, depths, first, stop)
             except DoesNotFit as error:
-                if stop == first + 1 or (first == 0 and most == 1):
-                    reason = reason or str(error)
-                break
+                reasons[first, stop] = str(error)
     best: dict[tuple[int, int], tuple[int, list[int]]] = {(0, 0): (0, [0])}
     for stop in range(1, n + 1):
         for k in range(1, limit + 1):
@@ -119,7 +117,9 @@ def _best_cuts(
     ends = [best[n, k] for k in range(1, limit + 1) if (n, k) in best]
     if not ends:
         count = "one kernel" if limit == 1 else f"{limit} kernels"
-        raise DoesNotFit(f"{stages.workload.name}: {n} stages do not fit in {count}: {reason or 'use more kernels'}")
+        alone = min(((b - a, a, b) for a, b in reasons), default=(0, 0, n))[1:]
+        why = reasons.get((0, n) if limit == 1 else alone, "use more kernels")
+        raise DoesNotFit(f"{stages.workload.name}: {n} stages do not fit in {count}: {why}")
     cycles, marks = min(ends)
     return [options[a, b] for a, b in pairwise(marks)], cycles
 

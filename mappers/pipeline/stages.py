@@ -19,17 +19,17 @@ than one place at once, it takes all of that part of it first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 from ...errors import BadInput
 from ...ir import Einsum, Workload
-from ...ir.einsum import Access, Affine, Apply, Expr, Read
+from ...ir.einsum import Access, Affine, Read
 from ...ir.families import cascade_einsums
-from ...ir.operators import operator_of
 from ...lowering.streams import Rate
 from ...text.names import nearest
+from .parts import operations, parts_of
 
 MOST_RUNS = 100_000
 """Runs of a rate beyond which a pipeline is refused."""
@@ -226,8 +226,9 @@ class _Builder:
         i = next(i for i, s in enumerate(self.stages) if s.name == host.stage)
         stage = self.stages[i]
         costs = dict(stage.operations)
-        for op in _applications(e.expr):
-            _count(costs, op, stage.inner)
+        for part in parts_of(e, split=False):
+            for cost, n in operations(e, part, {r for r, _ in stage.nest}).items():
+                costs[cost] = costs.get(cost, 0) + n
         resident = dict.fromkeys((*stage.resident, *(a.tensor for a in e.inputs if a.tensor not in self.made)))
         self.stages[i] = Stage(stage.name, stage.einsum, stage.kind, stage.nest, stage.inner, costs, tuple(resident),
                                stage.held_bytes)
@@ -235,33 +236,32 @@ class _Builder:
 
     def _add(self, e: Einsum, start: Einsum | None) -> None:
         nest = self._nest(e)
-        streamed = {r for r, _ in nest}
-        inner = prod(size for r, size in e.sizes.items() if r not in streamed)
-        for name, op, accesses, is_last in _parts(e, self.split):
-            own = e.name if is_last else f"{e.name}.{name}"
-            costs: dict[str, int] = {}
-            for applied in op:
-                _count(costs, applied, inner)
-            if is_last and e.reduced_ranks:
-                _count_reduction(costs, e, inner, prod(size for _, size in nest))
-            more = [a for a in start.inputs if a.tensor in self.made] if start and is_last else []
-            sources = [a for a in (*accesses, *more) if a.tensor in self.made]
-            inside = list(_inside(e, name, self.split, is_last))
-            kind = self._kind(e, is_last, bool(sources or inside))
-            held = sum(self._held(a, e, nest) for a in sources)
-            if is_last and e.reduced_ranks:
+        nests: dict[str, tuple[tuple[str, int], ...]] = {}
+        inners: dict[str, int] = {}
+        for part in parts_of(e, self.split):
+            own = e.name if part.is_last else f"{e.name}.{part.name}"
+            mine = nests[part.name] = tuple((r, n) for r, n in nest if r in part.ranks)
+            streamed = {r for r, _ in mine}
+            inner = inners[part.name] = prod(n for r, n in e.sizes.items() if r in part.ranks and r not in streamed)
+            more = [a for a in start.inputs if a.tensor in self.made] if start and part.is_last else []
+            sources = [a for a in (*part.reads, *more) if a.tensor in self.made]
+            held = sum(self._held(a, e, mine) for a in sources)
+            if part.is_last and e.reduced_ranks:
                 held += self._partials(e, nest)
-            resident = tuple(dict.fromkeys(a.tensor for a in accesses
+            resident = tuple(dict.fromkeys(a.tensor for a in part.reads
                                            if a.tensor not in self.made and a.tensor != e.output.tensor))
-            self.stages.append(Stage(own, e.name, kind, nest, inner, costs, resident, held))
-            for a in accesses:
+            kind = self._kind(e, part.is_last, bool(sources or part.inside))
+            self.stages.append(Stage(own, e.name, kind, mine, inner, operations(e, part, streamed), resident, held))
+            for a in part.reads:
                 if a.tensor in self.made and not (e.iterative and a.tensor == e.output.tensor):
-                    self._link(a, own, e, nest)
+                    self._link(a, own, e, mine)
             for a in more:
-                self._link(a, own, e, nest, held_over=e.iterative)
-            for part in inside:
-                bits = inner * self._bits(e.output.tensor)
-                self.links.append(Link(f"{e.name}.{part}", own, f"{e.name}.{part}", Rate(), Rate(), bits))
+                self._link(a, own, e, mine, held_over=e.iterative)
+            for name in part.inside:
+                inside = {r for r, _ in nests[name]}
+                take = pattern(mine, {r: "any" if r in inside else "first" for r, _ in mine})
+                bits = inners[name] * self._bits(e.output.tensor)
+                self.links.append(Link(f"{e.name}.{name}", own, f"{e.name}.{name}", Rate(), take, bits))
         self.made[e.output.tensor] = _Made(e.name, nest, e.output, e.iterative, e.sizes)
 
     @staticmethod
@@ -395,82 +395,6 @@ def pattern(nest: Sequence[tuple[str, int]], moves: Mapping[str, str], tokens: i
         if len(runs) > MOST_RUNS:
             raise BadInput(f"tokens that come at {len(runs)} separate times in {length} firings are too irregular")
     return Rate(tuple(runs))
-
-
-def _applications(expr: Expr) -> Iterator[Apply]:
-    """All applications of operators, those inside first; one that stands at several places once."""
-    seen: set[int] = set()
-
-    def walk(node: Expr) -> Iterator[Apply]:
-        if isinstance(node, Apply) and id(node) not in seen:
-            seen.add(id(node))
-            for arg in node.args:
-                yield from walk(arg)
-            yield node
-
-    return walk(expr)
-
-
-def _count(costs: dict[str, int], apply: Apply, points: int) -> None:
-    operator = operator_of(apply)
-    for cost in operator.costs if operator else ():
-        costs[cost] = costs.get(cost, 0) + points
-
-
-def _count_reduction(costs: dict[str, int], e: Einsum, inner: int, firings: int) -> None:
-    """One combination per point; a product that is added is one multiply-accumulate."""
-    if e.reduce == "add" and costs.get("mul", 0) >= inner and isinstance(e.expr, Apply) and e.expr.op == "mul":
-        costs["mul"] -= inner
-        if not costs["mul"]:
-            del costs["mul"]
-        costs["mac"] = costs.get("mac", 0) + inner
-        return
-    cost = {"max": "max", "min": "max", "mul": "mul"}.get(e.reduce, "add")
-    costs[cost] = costs.get(cost, 0) + inner
-
-
-def _fused(e: Einsum) -> bool:
-    """Whether the outermost operator of an Einsum belongs to the stage of its reduction."""
-    return bool(e.reduced_ranks) and isinstance(e.expr, Apply) and e.expr.op == "mul" and e.reduce == "add"
-
-
-def _parts(e: Einsum, split: bool) -> Iterator[tuple[str, list[Apply], list[Access], bool]]:
-    """The stages of an Einsum: (name inside it, operators, accesses read from outside, whether it is the last)."""
-    if not split or e.iterative or not isinstance(e.expr, Apply):
-        yield "", list(_applications(e.expr)), list(e.inputs), True
-        return
-    names = _names(e.expr)
-    nodes = list(_applications(e.expr))
-    extra = bool(e.reduced_ranks) and not _fused(e)
-    for node in nodes:
-        reads = [e.inputs[a.index] for a in node.args if isinstance(a, Read)]
-        reads = list(dict.fromkeys(reads))
-        yield names[id(node)], [node], reads, node is e.expr and not extra
-    if extra:
-        yield "", [], [], True
-
-
-def _inside(e: Einsum, name: str, split: bool, is_last: bool) -> Iterator[str]:
-    """Names of the stages of the same Einsum whose results a stage reads."""
-    if not split or e.iterative or not isinstance(e.expr, Apply):
-        return
-    names = _names(e.expr)
-    if name == "" and is_last:
-        yield names[id(e.expr)]
-        return
-    for node in _applications(e.expr):
-        if names[id(node)] == name:
-            yield from (names[id(a)] for a in node.args if isinstance(a, Apply))
-
-
-def _names(expr: Expr) -> dict[int, str]:
-    """A name for every application, that of its operator, numbered where it occurs more than once."""
-    seen: dict[str, int] = {}
-    found: dict[int, str] = {}
-    for node in _applications(expr):
-        seen[node.op] = seen.get(node.op, 0) + 1
-        found[id(node)] = node.op if seen[node.op] == 1 else f"{node.op}{seen[node.op]}"
-    return found
 
 
 def _merged(links: Sequence[Link]) -> tuple[Link, ...]:
