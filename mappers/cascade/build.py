@@ -39,6 +39,9 @@ class GroupTree:
     def _nest(self, loops: Loops, inside: Sequence[Placed], body: Node) -> Node:
         """Loops, each under the name that its rank has in the first Einsum inside that has it."""
         for number, tile in reversed(loops):
+            if number < 0:
+                body = Loop(self.found.group.windows[number], tile, body, "clipped")
+                continue
             names = (self.found.group.rank(p.member, number) for p in inside)
             body = Loop(next(name for name in names if name), tile, body)
         return body

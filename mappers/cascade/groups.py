@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...ir import Access, Affine, Einsum, Workload
+from ...mapping.halo import Cut, Uncuttable, halo_cuts
+
+HALO = -2
+"""Number of the first rank that loops with a halo may cut; further ones have lower numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Group:
         self.classes: list[dict[str, int]] = [{} for _ in self.einsums]
         self.sizes: list[int] = []
         self._extents: dict[tuple[int, tuple[tuple[int, int], ...]], Mapping[str, int]] = {}
+        self._cuts: dict[tuple[int, int], list[Cut]] = {}
         self._carried: dict[tuple[int, int], frozenset[int]] = {}
         self.edges = [
             (i, j, access)
@@ -88,8 +93,38 @@ class Group:
             if number == len(self.sizes):
                 self.sizes.append(self.einsums[i].sizes[rank])
 
+    # Ranks of the last Einsum, in boxes of which the others make what is needed
+
+    @cached_property
+    def windows(self) -> dict[int, str]:
+        """Ranks of the last Einsum's result that loops with a halo may cut, under numbers of their own, below 0."""
+        last = self.einsums[-1]
+        known = self.classes[-1]
+        ranks = [r for index in last.output.indices for r, _ in _moving(last, index) if known[r] not in self.shared]
+        found = {HALO - k: rank for k, rank in enumerate(ranks[-2:])}
+        return {number: rank for number, rank in found.items() if self._boxes(rank, -(-last.sizes[rank] // 2))}
+
+    def boxes(self, number: int, tile: int) -> list[Cut]:
+        """What a loop with a halo over tiles of a rank cuts of every Einsum."""
+        key = number, tile
+        if key not in self._cuts:
+            self._cuts[key] = self._boxes(self.windows[number], tile)
+        return self._cuts[key]
+
+    def _boxes(self, rank: str, tile: int) -> list[Cut]:
+        try:
+            return halo_cuts(self.einsums, rank, tile, clipped=True)
+        except Uncuttable:
+            return []
+
+    def size(self, number: int) -> int:
+        """Of the ranks of a class, or of a rank of the last Einsum."""
+        return self.sizes[number] if number >= 0 else self.einsums[-1].sizes[self.windows[number]]
+
     def rank(self, member: int, number: int) -> str:
         """The rank of a class that an Einsum has; empty for none, or where it has several."""
+        if number < 0:
+            return self.boxes(number, -(-self.size(number) // 2))[member].rank
         found = self._ranks[member].get(number, ())
         return found[0] if len(found) == 1 else ""
 
@@ -98,7 +133,8 @@ class Group:
         key = member, id(access)
         if key not in self._carried:
             sizes, classes = self.einsums[member].sizes, self.classes[member]
-            self._carried[key] = frozenset(classes[rank] for rank in access.ranks if sizes[rank] > 1)
+            halos = (n for n in self.windows if self.rank(member, n) in access.ranks)
+            self._carried[key] = frozenset((*(classes[rank] for rank in access.ranks if sizes[rank] > 1), *halos))
         return self._carried[key]
 
     def extents(self, member: int, loops: tuple[tuple[int, int], ...]) -> Mapping[str, int]:
@@ -106,10 +142,17 @@ class Group:
         key = member, loops
         if key not in self._extents:
             cut: dict[int, int] = {}
+            wide: dict[str, int] = {}
             for number, tile in loops:
-                cut[number] = min(tile, cut.get(number, tile))
+                if number >= 0:
+                    cut[number] = min(tile, cut.get(number, tile))
+                    continue
+                box = self.boxes(number, tile)[member]
+                if box.rank:
+                    wide[box.rank] = max(high - low + 1 for low, high in box.spans)
             classes, sizes = self.classes[member], self.einsums[member].sizes
-            self._extents[key] = {r: min(size, cut.get(classes[r], size)) for r, size in sizes.items()}
+            whole = {r: min(size, cut.get(classes[r], size)) for r, size in sizes.items()}
+            self._extents[key] = {**whole, **wide}
         return self._extents[key]
 
     @cached_property

@@ -131,7 +131,7 @@ class Arrangement:
         left = dict(done)
         found = []
         for number, tile in loops:
-            if tile < left.get(number, self.group.sizes[number]):
+            if tile < left.get(number, self.group.size(number)):
                 found.append((number, tile))
                 left[number] = tile
         return tuple(found)
@@ -141,7 +141,7 @@ class Arrangement:
         left: dict[int, int] = {}
         total = 1
         for number, tile in loops:
-            extent = left.get(number, self.group.sizes[number])
+            extent = left.get(number, self.group.size(number))
             total *= -(-extent // tile)
             left[number] = tile
         return total

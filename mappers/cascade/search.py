@@ -28,6 +28,8 @@ DEPTHS = ((4, 2), (4, 1), (2, 1), (1, 1))
 """Tiles between the Ops of a pass, and results between passes: what is tried, until it fits."""
 FLAT_DEPTHS = ((4, 4), (2, 2), (1, 1))
 """The same where a group has no passes, and all that its Ops hand on passes between bodies."""
+PATCHES = 6
+"""Sizes of patches, along rows and along columns, that are tried for chains of windows."""
 ALIKE = 3
 """Of those, that have equal loops around the whole group."""
 LEAST = 1 / 64
@@ -135,6 +137,9 @@ class GroupSearch:
         if not wide and form.stream < 0:
             wide, alone = alone[-2:], alone[:-2]
         assert self.fixed is not None
+        if form.stream < 0 and group.windows and not self.fixed:
+            patches = product(*(self._sizes(n, PATCHES) for n in group.windows))
+            yield from (Tiling(tuple(zip(group.windows, tiles, strict=True)), 1, ()) for tiles in patches)
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
         outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
         steps = self._steps(form)
@@ -174,7 +179,7 @@ class GroupSearch:
     def _sizes(self, number: int, most: int) -> list[int]:
         """Sizes of tiles of a class, largest first: sides of units, and near their multiples by powers of two."""
         assert self.fixed is not None
-        size = self.group.sizes[number]
+        size = self.group.size(number)
         if number in self.fixed:
             return [self.fixed[number]]
         divisors = [d for d in range(1, min(size, 4096) + 1) if size % d == 0]
