@@ -66,8 +66,9 @@ def against_simpy() -> None:
         found, jump = timed(lambda p=program: compiled.run(p))  # type: ignore[misc]
         assert expected.differences(found) == []
         _, without = timed(lambda p=program: compiled.run(p, jump=False))  # type: ignore[misc]
-        print(f"N {SIMPY_N:6,} {name:35} SimPy {slow:5.2f} s, "
-              f"{float(expected.firings.sum()) / slow / 1e3:.0f} k firings/s; compiled {jump * 1e3:.2f} ms: {slow / jump:6,.0f} x; without the jump {slow / without:4,.0f} x")
+        per_s = float(expected.firings.sum()) / slow
+        print(f"N {SIMPY_N:6,} {name:35} SimPy {slow:5.2f} s, {per_s / 1e3:.0f} k firings/s; compiled "
+              f"{jump * 1e3:.2f} ms: {slow / jump:6,.0f} x; without the jump {slow / without:4,.0f} x")
 
 
 def main() -> None:
