@@ -12,6 +12,7 @@ from . import (
     explain,
     listing,
     model,
+    phases,
     reproduce,
     run,
     schema,
@@ -53,6 +54,7 @@ app.command("model")(guarded(model.model))
 app.command("cascade")(guarded(cascade.cascade))
 app.command("compare")(guarded(compare.compare))
 app.command("dram")(guarded(dram.dram))
+app.command("phases")(guarded(phases.phases))
 app.command("elasticity")(guarded(elasticity.elasticity))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
@@ -17,7 +17,7 @@ from .task import TaskGraph
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """One phase, in its first run: its tasks, when it starts and ends (cycles), bytes on the chip, what bounds it."""
+    """One phase, of one run of its graph: its tasks, its start and end in cycles, bytes on the chip, what bounds it."""
 
     tasks: tuple[str, ...]
     start: int
@@ -71,13 +71,14 @@ def simulate_plan(plan: Plan) -> Result:
     counts = {a: int(n) for a, n in zip(program.actions, trace.action_counts(), strict=True) if isinstance(a, Action)}
     details = layouts(plan)
     limits = {b.segment: b for b in binding(program)}
-    index = {name: i for i, name in enumerate(program.actor_names)}
+    once = trace if plan.graph.repeat == 1 else run(lower_plan(replace(plan, graph=replace(plan.graph, repeat=1))))
+    index = {name: i for i, name in enumerate(once.program.actor_names)}
     phases = []
     for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True)):
         actors = [index[f"{s.task}, phase {k}"] for s in phase.stages]
         phases.append(PhaseResult(
-            tuple(s.task for s in phase.stages), min(int(trace.start[a]) for a in actors),
-            max(int(trace.end[a]) for a in actors), layout.nbytes, limits[k].name,
+            tuple(s.task for s in phase.stages), min(int(once.start[a]) for a in actors),
+            max(int(once.end[a]) for a in actors), layout.nbytes, limits[k].name,
         ))  # fmt: skip
     repeat, fabric = plan.graph.repeat, plan.fabric
     return Result(

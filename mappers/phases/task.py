@@ -157,7 +157,7 @@ def task_graphs(workload: Workload, pool: CorePool) -> tuple[TaskGraph, ...]:
     for every Repeat, and one for what stands before, between and after them. They run one after the other.
 
     Raises:
-        BadInput: a Repeat inside a Repeat, or the pool cannot run an Einsum.
+        BadInput: a Repeat inside a Repeat, an iterative Einsum, or one that the pool cannot run.
     """
     graphs: list[TaskGraph] = []
     alone: list[Einsum] = []
@@ -199,6 +199,8 @@ def _tasks(einsums: Sequence[Einsum], workload: Workload, pool: CorePool) -> tup
 
 
 def _task(einsum: Einsum, workload: Workload, pool: CorePool, written: Mapping[str, int]) -> Task:
+    if einsum.iterative:
+        raise BadInput(f"{einsum.name}: steps along {einsum.iterative}; phases run no iterative Einsums")
     work = Fraction(0)
     for cost_class, ranks in operation_terms(einsum):
         rate = pool.rate(cost_class)
