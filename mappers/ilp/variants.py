@@ -1,18 +1,19 @@
-"""Variants of operators and chains of them: cut into strips or patches, with some tensors in the memory and some off chip.
+"""Variants of operators and chains of them: in strips or patches, with some tensors in the memory and some off chip.
 
 A chain is a run of operators whose results in between nothing else needs. It runs box by box of its last result: what a
 box needs of every tensor before it follows backwards through the indices, so that neighbouring boxes compute what they
-share (the halo) again. A tensor outside of the chain lies whole in the memory, or off chip; then its boxes are loaded, or
-stored, as the chain goes. Weights off chip come again for every box, by tiles. So any memory that holds the smallest boxes
-is large enough, and which variants run is chosen together with what stays in the memory (`tiers.place`).
+share (the halo) again. A tensor outside of the chain lies whole in the memory, or off chip; then its boxes are loaded,
+or stored, as the chain goes. Weights off chip come again for every box, by tiles. So any memory that holds the smallest
+boxes is large enough, and which variants run is chosen together with what stays in the memory (`tiers.place`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from math import prod
+from fractions import Fraction
+from itertools import accumulate, pairwise, product
+from math import ceil, prod
 
 from ...errors import BadInput
 from ...ir import Access, Einsum, Repeat, Role, Workload
@@ -51,6 +52,14 @@ class Cut:
     stored: int
 
 
+@dataclass(frozen=True)
+class Strips:
+    """A chain cut along one dimension of its result: by part, the share of each tensor and the work of each Einsum."""
+
+    shares: Mapping[str, Sequence[Fraction]]
+    macs: Sequence[Sequence[int]]
+
+
 class Chain:
     """A run of operators of a graph.
 
@@ -67,58 +76,76 @@ class Chain:
         self.reads = tuple(dict.fromkeys(n for op in self.operators for n in op.reads if n not in made))
         self.result = self.operators[-1].writes[0]
         self.inside = tuple(n for n in made if n != self.result)
-        self._uses = [{*op.reads, *op.writes} for op in self.operators]
+        self._spans: dict[str, tuple[int, int]] = {}
+        for i, op in enumerate(self.operators):
+            for name in op.touches:
+                self._spans[name] = self._spans.get(name, (i, i))[0], i
+        self._known: dict[tuple[int, int], Strips] = {}
+        self._macs = [e.points if e.is_contraction else 0 for e in self.einsums]
 
     def is_weight(self, name: str) -> bool:
         return self.workload.tensors[name].role is Role.WEIGHT
 
     def cut(self, grid: tuple[int, int], off_chip: frozenset[str]) -> Cut:
-        """Boxes of the result's two largest dimensions, with some tensors off chip.
+        """Boxes of two dimensions of the result (the last ones of an image), with some tensors off chip.
+
+        What a box needs along one dimension does not depend on the other, so that sums over boxes are products of sums.
 
         Args:
             grid: boxes along them, in their order.
             off_chip: names of tensors that are read, or of the result.
         """
+        ways = [self._strips(place, count) for place, count in enumerate(grid)]
+        boxes = prod(len(way.macs) for way in ways)
+        macs = sum(prod(sum(m[i] for m in way.macs) for way in ways) // n ** (len(ways) - 1)
+                   for i, n in enumerate(self._macs) if n)  # fmt: skip
+        loaded = stored = 0
+        held = {}
+        for name in (*self.inside, *off_chip):
+            whole = self.workload.tensors[name].nbytes
+            if self.is_weight(name):
+                held[name] = min(WEIGHT_TILE, whole)
+                loaded += whole * boxes
+                continue
+            held[name] = _scaled(whole, [max(way.shares[name]) for way in ways])
+            moved = _scaled(whole, [sum(way.shares[name], Fraction()) for way in ways])
+            loaded += moved if name in off_chip and name != self.result else 0
+            stored += moved if name in off_chip and name == self.result else 0
+        return Cut(grid, macs, self._most(held), loaded, stored)
+
+    def _strips(self, place: int, count: int) -> Strips:
+        """The result in so many parts along the first or second of the dimensions that are cut."""
         shape = self.workload.tensors[self.result].shape
-        cut_dims = sorted(sorted(range(len(shape)), key=lambda d: (d < 2, -shape[d], d))[:2])
-        ways = [
-            [_part(shape[d], grid[cut_dims.index(d)]) if d in cut_dims else [(0, shape[d])]][0]
-            for d in range(len(shape))
-        ]
-        macs = workspace = loaded = stored = 0
-        for box in product(*ways):
-            needs, done = self._needs(tuple(box))
-            macs += done
-            held = {n: self._nbytes(n, b) for n, b in needs.items()}
-            for name in off_chip:
-                if self.is_weight(name):
-                    held[name] = min(WEIGHT_TILE, self.workload.tensors[name].nbytes)
-                    loaded += self.workload.tensors[name].nbytes
-                elif name == self.result:
-                    stored += held.get(name, 0)
-                else:
-                    loaded += held.get(name, 0)
-            workspace = max(workspace, self._most({n: held.get(n, 0) for n in (*self.inside, *off_chip)}))
-        return Cut(grid, macs, workspace, loaded, stored)
+        dims = sorted(sorted(range(len(shape)), key=lambda d: (shape[d] == 1, d < 2, -shape[d], d))[:2])
+        if (place, count) not in self._known:
+            whole = [(0, n) for n in shape]
+            parts = _part(shape[dims[place]], count) if place < len(dims) else [(0, 1)]
+            shares: dict[str, list[Fraction]] = {}
+            macs = []
+            for part in parts:
+                box = [part if place < len(dims) and d == dims[place] else w for d, w in enumerate(whole)]
+                needs, done = self._needs(tuple(box))
+                macs.append(done)
+                for name in (*self.inside, *self.reads, self.result):
+                    elements = prod(high - low for low, high in needs[name]) if name in needs else 0
+                    shares.setdefault(name, []).append(Fraction(elements, self.workload.tensors[name].elements))
+            self._known[place, count] = Strips(shares, macs)
+        return self._known[place, count]
 
     def _most(self, held: Mapping[str, int]) -> int:
         """Most bytes of boxes at once: each lasts from the first operator of the chain that has it to the last."""
-        most = 0
-        for i in range(len(self._uses)):
-            before = {n for uses in self._uses[: i + 1] for n in uses}
-            after = {n for uses in self._uses[i:] for n in uses}
-            most = max(most, sum(b for n, b in held.items() if n in before and n in after))
-        return most
+        levels = [0] * (len(self.operators) + 1)
+        for name, nbytes in held.items():
+            first, last = self._spans[name]
+            levels[first] += nbytes
+            levels[last + 1] -= nbytes
+        return max(accumulate(levels))
 
-    def _nbytes(self, name: str, box: Box) -> int:
-        elements = prod(high - low for low, high in box)
-        return -(-elements * self.workload.tensors[name].bits // 8)
-
-    def _needs(self, box: Box) -> tuple[dict[str, Box], int]:
-        """Boxes of all tensors that a box of the result needs, and its multiply-accumulates."""
+    def _needs(self, box: Box) -> tuple[dict[str, Box], list[int]]:
+        """Boxes of all tensors that a box of the result needs, and multiply-accumulates by Einsum."""
         needs: dict[str, Box] = {self.result: box}
-        macs = 0
-        for einsum in reversed(self.einsums):
+        macs = [0] * len(self.einsums)
+        for number, einsum in reversed(list(enumerate(self.einsums))):
             whole = self.workload.tensors[einsum.output.tensor].shape
             target = needs.get(self.workload.storage(einsum.output.tensor))
             if target is None:
@@ -127,7 +154,7 @@ class Chain:
             if any(low >= high for low, high in ranks.values()):
                 continue
             if einsum.is_contraction:
-                macs += prod(high - low for low, high in ranks.values())
+                macs[number] = prod(high - low for low, high in ranks.values())
             for access in einsum.inputs:
                 name = self.workload.storage(access.tensor)
                 needs[name] = _joined(needs.get(name), self._reach(access, ranks))
@@ -156,6 +183,10 @@ def _ranks(einsum: Einsum, box: Box) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _scaled(nbytes: int, shares: Sequence[Fraction]) -> int:
+    return ceil(nbytes * prod(shares, start=Fraction(1)))
+
+
 def _joined(a: Box | None, b: Box) -> Box:
     if a is None or len(a) != len(b):
         return b
@@ -166,10 +197,10 @@ def _part(size: int, count: int) -> list[tuple[int, int]]:
     """So many ranges, the first ones longer by one where it does not divide."""
     count = min(count, size)
     ends = [(size * i + count - 1) // count for i in range(count + 1)]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(pairwise(ends))
 
 
-# -- problems with variants ----------------------------------------------------------------------------------------------
+# -- problems with variants ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
