@@ -100,7 +100,7 @@ def check_energy(seeds: range, levels: int, tilings: int) -> int:
 
 
 def test_one_level_is_the_best_of_its_space() -> None:
-    assert check_energy(range(60), 1, 200) > 80
+    assert check_energy(range(40), 1, 200) > 50
 
 
 def test_two_levels_are_the_best_of_their_space() -> None:
@@ -110,7 +110,7 @@ def test_two_levels_are_the_best_of_their_space() -> None:
 def test_least_latency_is_the_best_of_its_space() -> None:
     """By the mapper's own estimate, over all choices of the naive program."""
     compared = 0
-    for stage, walk in searches(range(60), 1, "latency", 4, 12):
+    for stage, walk in searches(range(40), 1, "latency", 4, 12):
         chain = stages(stage)
         if len(chain) > 1:
             continue  # levels overlap: the best inside of a tile by itself need not be the best beside all the others
@@ -121,4 +121,4 @@ def test_least_latency_is_the_best_of_its_space() -> None:
             assert least * (1 - 1e-9) <= found.value <= least * (1 + TIE["latency"]) * (1 + 1e-9), walk.einsum
             assert found.tie == pytest.approx(joules_then, rel=1e-6), walk.einsum
             compared += 1
-    assert compared > 8
+    assert compared > 5

@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 
 from accelsim import simulate
-from accelsim.arch.loader import load_spec
+from accelsim.arch.architecture import Architecture
+from accelsim.arch.loader import load_spec, loads_architecture
 from accelsim.ir import Workload
 from accelsim.ir.build import WorkloadBuilder
+from accelsim.ir.roles import rank_roles
+from accelsim.ir.standalone import standalone
+from accelsim.mapping.tree import Op, walk
+from accelsim.workloads import load_model
 
 MACHINES = Path(__file__).parents[1] / "benchmarks" / "zigzag"
 LAYERS = {
@@ -53,3 +58,55 @@ def test_fewest_cycles_are_fewer() -> None:
     """ZigZag's 138,048 cycles of the first layer load the whole input before the first multiplication."""
     report = simulate(load_spec(MACHINES / "tpu_like.yaml").build(), layer("layer1"))
     assert 112_896 <= report.cycles < 138_048
+
+
+# -- MobileNetV2: every layer has a layout of its own ------------------------------------------------------------------
+
+FREE = """
+name: free
+clock: 1 GHz
+memories:
+  dram: {kind: dram, capacity: 1 GiB, bandwidth: 8 B/cycle, read_energy: 9 pJ/byte, write_energy: 9 pJ/byte}
+  buffer:
+    {kind: buffer, parent: dram, capacity: 1 MiB, bandwidth: 128 B/cycle, read_energy: 1 pJ/B, write_energy: 1 pJ/B}
+units:
+  array:
+    kind: spatial
+    memory: buffer
+    dimensions: {x: 16, y: 16}
+    registers: {input: {capacity: 1 B}, weight: {capacity: 1 B}, output: {capacity: 4 B}}
+    mac_energy: 0.1 pJ
+    transfer_energy: 0 pJ/byte
+"""
+
+
+def along(arch: Architecture, name: str) -> dict[str, str]:
+    """Dimensions of the array that are in use for a layer of MobileNetV2, with the roles of what lies along them."""
+    model = load_model("mobilenet_v2", bits=8)
+    einsum = next(e for e, _ in model.einsums() if e.name == name)
+    mapping = simulate(arch, standalone(model, einsum)).mapping
+    assert mapping is not None
+    (op,) = (node for _, node in walk(mapping.root) if isinstance(node, Op))
+    assert op.layout is not None
+    found: dict[str, set[str]] = {}
+    for spread in op.layout.spreads:
+        found.setdefault(spread.dimension, set()).add(rank_roles(einsum)[spread.rank])
+    return {d: " ".join(sorted(roles)) for d, roles in found.items()}
+
+
+def test_depthwise_layers_are_not_mapped_like_dense_ones() -> None:
+    """On ZigZag's machine they lie along positions alone; an array of free spreads is filled with what they have."""
+    meta = load_spec(MACHINES / "meta_prototype.yaml").build()
+    dense, depthwise = "inverted_4.unit.conv", "inverted_4.depth_unit.depthwise"
+    positions = {"D3": "column", "D4": "row"}
+    channels, groups = along(meta, dense), along(meta, depthwise)
+    assert channels["D1"] == "output_channel"
+    assert channels["D2"] == "input_channel"
+    assert groups
+    assert groups.items() <= positions.items()
+    free = loads_architecture(FREE)
+    channels, groups = along(free, dense), along(free, depthwise)
+    dense_roles, own_roles = (set(" ".join(found.values()).split()) for found in (channels, groups))
+    assert channels.keys() == groups.keys() == {"x", "y"}
+    assert {"input_channel", "output_channel"} & dense_roles
+    assert not {"input_channel", "output_channel"} & own_roles

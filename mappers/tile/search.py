@@ -38,7 +38,7 @@ WASTE = 0.7
 """Steps that ragged tiles of a rank add at most, as a share, when candidates are thinned."""
 MAX_TILED = 4
 """Ranks that are tiled; the others, the smallest, stay whole."""
-NODES = 24
+NODES = 12
 """Tilings of one level whose insides are settled at most."""
 
 
