@@ -174,7 +174,7 @@ def trade_off(graph: StreamGraph, *, most_evaluations: int = 2000) -> tuple[Poin
     run = Evaluator(graph)
     best = full_rate_depths(graph)
     n = len(graph.streams)
-    start = _least_depths_that_end(run)
+    start = _depths_that_end(run)
     first = run.cycles(start)
     found = {start: first} if first is not None else {}
     queue = [start]
@@ -202,7 +202,22 @@ def trade_off(graph: StreamGraph, *, most_evaluations: int = 2000) -> tuple[Poin
     return _front([Point(d, c) for d, c in found.items()])
 
 
-def _least_depths_that_end(run: Evaluator) -> tuple[int, ...]:
+def least_depths_that_end(graph: StreamGraph) -> Sizing:
+    """Depths with which a graph ends at all, however slowly, and none of which can be smaller.
+
+    Raises:
+        DoesNotFit: it deadlocks with any depths.
+    """
+    run = Evaluator(graph)
+    if run.cycles({}) is None:
+        raise DoesNotFit(f"{graph.name}: it deadlocks with FIFOs without bound")
+    depths = _depths_that_end(run)
+    point = Point(depths, run.cycles(depths) or 0)
+    least = all(d == run.least(i) for i, d in enumerate(depths))
+    return Sizing(graph.with_depths(dict(enumerate(depths))), point, least, run.count, run.seconds)
+
+
+def _depths_that_end(run: Evaluator) -> tuple[int, ...]:
     """Depths that end, none of which can be smaller: raised along the circles of deadlocks, then lowered."""
     n = len(run.graph.streams)
     depths = {i: run.least(i) for i in range(n)}

@@ -1,0 +1,1 @@
+"""Least FIFO depths, and throughput against total depth."""
