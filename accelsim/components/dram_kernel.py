@@ -42,10 +42,10 @@ _jit = stamped(Path(__file__))
 
 (
     OPEN_ROW, ACT_OK, RD_OK, WR_OK, PRE_OK, HITS_ROW, LAST_ROW, SHUT, QUEUED, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL,
-    WR_HEAD, WR_TAIL, READY, NEXT, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
+    WR_HEAD, WR_TAIL, READY, NEXT, GROUP_OF, PSEUDO_OF, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
     FAW_2, FAW_3, FAW_AT,
-) = range(28)  # fmt: skip
-"""Rows of the state of a channel: by bank up to NEXT, then by bank group, then by pseudo-channel. Times are the first
+) = range(30)  # fmt: skip
+"""Rows of the state of a channel: by bank up to PSEUDO_OF, then by bank group, then by pseudo-channel. Times are the first
 allowed. READY and NEXT are the next command of a bank by itself: when, and which."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Rows that begin as -1: none."""
@@ -89,6 +89,8 @@ def fresh(requests: int, policy: IntArray) -> Work:
     state[list(_NONE)] = -1
     state[READY] = NEVER
     state[FAW_0 : FAW_3 + 1] = -NEVER
+    state[GROUP_OF] = np.arange(banks) // policy[BANKS]
+    state[PSEUDO_OF] = state[GROUP_OF] // policy[GROUPS]
     queue = np.zeros((banks, int(policy[BANK_QUEUE])), np.int64)
     few = [np.zeros(n, np.int64) for n in (5, 2, 5)]
     return Work(state, queue, np.full(requests, -1, np.int64), np.zeros(requests, np.int64), *few)
@@ -347,7 +349,7 @@ def _best(s: IntArray, q: IntArray, p: IntArray, now: int, bus: IntArray, found:
     row_bus, column_bus = bus[0], bus[1]
     b = 0
     for g in range(p[PSEUDO] * groups):
-        pc = g // groups
+        pc = s[PSEUDO_OF, b]
         for _ in range(per_group):
             if s[READY, b] <= best:
                 at, kind, rank = _candidate(s, b, g, pc, now, row_bus, column_bus)
@@ -366,8 +368,8 @@ def _best(s: IntArray, q: IntArray, p: IntArray, now: int, bus: IntArray, found:
 @_jit
 def _offer(s: IntArray, q: IntArray, p: IntArray, b: int, now: int, bus: IntArray, found: IntArray) -> None:
     """Take the next command of a bank if it goes before what was found."""
-    g = b // p[BANKS]
-    at, kind, rank = _candidate(s, b, g, g // p[GROUPS], now, bus[0], bus[1])
+    g = s[GROUP_OF, b]
+    at, kind, rank = _candidate(s, b, g, s[PSEUDO_OF, b], now, bus[0], bus[1])
     if at > found[0] or (at == found[0] and rank < found[3]):
         return
     age = q[b, _place(s, b, kind)]
@@ -398,8 +400,8 @@ def _serve_column(
     out: IntArray, at: int, b: int, place: int, kind: int,
 ) -> None:  # fmt: skip
     """Issue the column command of an entry of a bank's queue, and take it out."""
-    g = b // p[BANKS]
-    _column(s, t, b, g, g // p[GROUPS], at, 1 if kind == CMD_WR else 0)
+    g = s[GROUP_OF, b]
+    _column(s, t, b, g, s[PSEUDO_OF, b], at, 1 if kind == CMD_WR else 0)
     if s[HITS_ROW, b] > 0:
         out[HITS] += 1
     s[HITS_ROW, b] += 1
@@ -482,8 +484,8 @@ def serve(
             now = at
             known = False
             if kind == CMD_ACT:
-                g, wanted = b // p[BANKS], row[q[b, place]]
-                _activate(s, t, b, g, g // p[GROUPS], at, wanted)
+                g, wanted = s[GROUP_OF, b], row[q[b, place]]
+                _activate(s, t, b, g, s[PSEUDO_OF, b], at, wanted)
                 bus[0] = at + t[ACT_BUS]
                 out[ACTS] += 1
                 _record(log, out, at, kind, b, wanted)
