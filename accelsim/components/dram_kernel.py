@@ -42,11 +42,11 @@ _jit = stamped(Path(__file__))
 
 (
     OPEN_ROW, ACT_OK, RD_OK, WR_OK, PRE_OK, HITS_ROW, LAST_ROW, SHUT, QUEUED, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL,
-    WR_HEAD, WR_TAIL, READY, NEXT, GROUP_OF, PSEUDO_OF, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT, FAW_0, FAW_1,
-    FAW_2, FAW_3, FAW_AT,
+    WR_HEAD, WR_TAIL, READY, NEXT, GROUP_OF, PSEUDO_OF, GROUP_RD, GROUP_WR, GROUP_ACT, PSEUDO_RD, PSEUDO_WR, PSEUDO_ACT,
+    FAW_0, FAW_1, FAW_2, FAW_3, FAW_AT,
 ) = range(30)  # fmt: skip
-"""Rows of the state of a channel: by bank up to PSEUDO_OF, then by bank group, then by pseudo-channel. Times are the first
-allowed. READY and NEXT are the next command of a bank by itself: when, and which."""
+"""Rows of the state of a channel: by bank up to PSEUDO_OF, then by bank group, then by pseudo-channel. Times are the
+first allowed. READY and NEXT are the next command of a bank by itself: when, and which."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Rows that begin as -1: none."""
 
