@@ -13,6 +13,7 @@ from . import (
     listing,
     model,
     phases,
+    pipeline,
     reproduce,
     run,
     schema,
@@ -52,6 +53,7 @@ def options(
 app.command("run")(guarded(run.run))
 app.command("model")(guarded(model.model))
 app.command("cascade")(guarded(cascade.cascade))
+app.command("pipeline")(guarded(pipeline.pipeline))
 app.command("compare")(guarded(compare.compare))
 app.command("dram")(guarded(dram.dram))
 app.command("phases")(guarded(phases.phases))

@@ -31,13 +31,13 @@ further kernels) and everything of the engine work beside it. `load_graph` reads
 `run_graph` runs it, and raises `Deadlock` with the blocking cycle and the smallest depths that would free it.
 """
 
-from .document import load_graph, loads_graph
+from .document import dumps_graph, load_graph, loads_graph
 from .graph import GraphBuilder, Memory, Node, Stream, StreamGraph, UnitPool
 from .program import to_program
 from .rates import Rate, every
 from .run import StreamResult, run_graph
 
 __all__ = [
-    "GraphBuilder", "Memory", "Node", "Rate", "Stream", "StreamGraph", "StreamResult", "UnitPool", "every",
-    "load_graph", "loads_graph", "run_graph", "to_program",
+    "GraphBuilder", "Memory", "Node", "Rate", "Stream", "StreamGraph", "StreamResult", "UnitPool",
+    "dumps_graph", "every", "load_graph", "loads_graph", "run_graph", "to_program",
 ]  # fmt: skip

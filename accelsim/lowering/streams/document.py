@@ -225,3 +225,59 @@ class _Reader:
         except (QuantityError, OverflowError, ValueError) as error:
             self.problem(at, str(error))
             return Fraction(1)
+
+
+def dumps_graph(graph: StreamGraph) -> str:
+    """A YAML text that `loads_graph` reads back as the same graph."""
+    policies = {value: key for key, value in POLICIES.items()}
+    lines = [f"name: {_word(graph.name)}", f"clock: {_number(graph.cycle_hz)} Hz", f"iterations: {graph.iterations}"]
+    if graph.memories:
+        lines.append("memories:")
+        lines += [
+            f"  {_word(m.name)}: {{bandwidth: {_word(f'{_number(m.rate)} B/cycle')}, policy: {policies[m.policy]}, "
+            f"burst: {m.burst}}}"
+            for m in graph.memories
+        ]
+    if graph.units:
+        lines += ["units:", *(f"  {_word(u.name)}: {u.count}" for u in graph.units)]
+    lines.append("nodes:")
+    for n, firings in zip(graph.nodes, graph.firings, strict=True):
+        values = {"kind": n.kind, "latency": n.latency, "ii": n.ii, "length": n.length, "firings": firings}
+        if n.memory:
+            values |= {"memory": _word(n.memory), "bytes": n.bytes}
+        if n.unit:
+            values |= {"unit": _word(n.unit), "units": n.units}
+        for key, ports in (("inputs", n.inputs), ("outputs", n.outputs)):
+            if ports:
+                values[key] = "[" + ", ".join(map(_word, ports)) + "]"
+        lines.append(f"  {_word(n.name)}: {_flow(values)}")
+    lines.append("streams:")
+    for s in graph.streams:
+        ends = {"from": s.src + (f".{s.src_port}" if s.src_port else ""),
+                "to": s.dst + (f".{s.dst_port}" if s.dst_port else "")}
+        depth = "unbounded" if s.depth == UNBOUNDED else s.depth
+        lines.append("- " + _flow({
+            **{key: _word(end) for key, end in ends.items()}, "name": _word(s.name), "depth": depth,
+            "put": _rate(s.put), "take": _rate(s.take), "latency": s.latency, "credit_latency": s.credit_latency,
+            "init": s.init, "space_at_end": str(s.space_at_end).lower(), "bits": s.bits,
+        }))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _flow(values: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
+
+
+def _rate(rate: Rate) -> str:
+    return "{runs: [" + ", ".join(f"[{n}, {tokens}]" for n, tokens in rate.runs) + "]}"
+
+
+def _word(text: str) -> str:
+    """A text in double quotes, so that no character of it means anything."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _number(value: Fraction) -> str:
+    """A number as a decimal; one that has none that ends, to 25 digits behind the point."""
+    whole, rest = divmod(value.numerator * 10**25 // value.denominator, 10**25)
+    return f"{whole}.{rest:025d}".rstrip("0").rstrip(".")

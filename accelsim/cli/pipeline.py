@@ -1,0 +1,140 @@
+"""``accelsim pipeline``: a cascade of Einsums as streaming dataflow."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BadInput
+from . import options
+from .cascade import CascadeRef
+
+if TYPE_CHECKING:
+    from ..arch.units import Quantity
+    from ..mappers.pipeline import Budget, PipelinePlan
+
+
+def pipeline(
+    cascade: CascadeRef,
+    bind: Annotated[list[str] | None, typer.Option(metavar="RANK=N", help="Size of a rank.")] = None,
+    bits: options.Bits = None,
+    order: Annotated[str | None, typer.Option(metavar="RANK,...", help="Ranks that stream, outermost first.")] = None,
+    inside: Annotated[str | None, typer.Option(metavar="RANK,...", help="Ranks inside a firing, as vectors.")] = None,
+    lanes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS+CLASS=N", help="Units for operations of these classes: mac+mul=4096, exp=64."),
+    ] = None,
+    stages: Annotated[int | None, typer.Option(min=1, help="Most stages of a kernel.")] = None,
+    on_chip: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory on the chip: '4 MiB'.")] = None,
+    bandwidth: Annotated[str | None, typer.Option(metavar="RATE", help="Off-chip memory: '64 B/cycle'.")] = None,
+    launch: Annotated[int, typer.Option(min=0, help="Cycles from one kernel to the next.")] = 0,
+    kernels: Annotated[int | None, typer.Option(min=1, help="Most kernels.")] = None,
+    latency: Annotated[int, typer.Option(min=1, help="Cycles from the start of a firing to its tokens.")] = 1,
+    clock: Annotated[str, typer.Option(help="Of all stages.")] = "1 GHz",
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each kernel's stream graph as YAML.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make a pipeline of a cascade: lanes for its stages, FIFO depths, and several kernels where that is faster."""
+    from ..arch.units import BANDWIDTH, BYTES, FREQUENCY
+    from ..mappers.pipeline import Budget, Timing, plan_pipeline
+    from ..study.evaluation import model as workload_of
+
+    workload = workload_of(cascade, options.model_options(None, None, None, None, bits, bind))
+    cycle_hz = _quantity("--clock", clock, FREQUENCY)
+    rate = None if bandwidth is None else _quantity("--bandwidth", bandwidth, BANDWIDTH, cycle_hz) / cycle_hz
+    budget = Budget(
+        tuple(_lanes(text) for text in lanes or []), stages,
+        None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)), rate, launch,
+    )  # fmt: skip
+    plan = plan_pipeline(
+        workload, budget, timing=Timing(latency=latency, cycle_hz=cycle_hz), order=_names(order), inside=_names(inside),
+        most_kernels=kernels,
+    )  # fmt: skip
+    if save is not None:
+        _save(plan, save)
+    told = described(plan, budget)
+    if json_:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _print(told)
+
+
+def _quantity(option: str, text: str, unit: Quantity, clock: Fraction | None = None) -> Fraction:
+    from ..arch.units import QuantityError
+
+    try:
+        return Fraction(unit.parse(text, clock))
+    except QuantityError as error:
+        raise BadInput(f"{option} {text}: {error}") from None
+
+
+def _lanes(text: str) -> Any:
+    from ..mappers.pipeline import Lanes
+
+    classes, equals, count = text.partition("=")
+    if not equals or not count.strip().isdecimal():
+        raise BadInput(f"--lanes {text}: write CLASS=N or CLASS+CLASS=N")
+    return Lanes(classes.strip(), int(count), tuple(c.strip() for c in classes.split("+")))
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _save(plan: PipelinePlan, folder: Path) -> None:
+    from ..files import write_text
+    from ..lowering.streams import dumps_graph
+
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--save {folder}: is no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, kernel in enumerate(plan.kernels, 1):
+        write_text(folder / f"kernel{i}.yaml", dumps_graph(kernel.graph))
+
+
+def described(plan: PipelinePlan, budget: Budget) -> dict[str, Any]:
+    """A plan as plain values; the contract of ``--json``."""
+    return {
+        "cascade": plan.stages.workload.name,
+        "streaming_ranks": list(plan.stages.order),
+        "cycles": plan.cycles,
+        "launch_cycles": plan.launch_cycles,
+        "off_chip_bytes": plan.off_chip_bytes,
+        "kernels": [
+            {
+                "cycles": k.cycles, "slowest": k.allotment.slowest, "slowest_cycles": k.allotment.cycles,
+                "on_chip_bytes": k.on_chip_bytes, "read_bytes": k.read_bytes, "written_bytes": k.written_bytes,
+                "units": dict(k.allotment.used),
+                "stages": [_stage(plan, k.allotment.lanes[name], name) for name in k.stages],
+                "depths": {s.name: s.depth for s in k.graph.streams if s.src in k.stages and s.dst in k.stages},
+            }
+            for k in plan.kernels
+        ],
+    }  # fmt: skip
+
+
+def _stage(plan: PipelinePlan, lanes: int, name: str) -> dict[str, Any]:
+    s = plan.stages.stage(name)
+    return {"stage": name, "kind": s.kind, "nest": dict(s.nest), "firings": s.firings, "lanes": lanes,
+            "interval": -(-s.inner // lanes), "operations": dict(s.operations)}
+
+
+def _print(told: dict[str, Any]) -> None:
+    from .cells import console, table
+
+    n = len(told["kernels"])
+    typer.echo(f"{told['cascade']}: {told['cycles']:,} cycles in {n} kernel{'s' if n > 1 else ''}, "
+               f"{told['off_chip_bytes']:,} bytes off chip; streams along {', '.join(told['streaming_ranks'])}")
+    for i, k in enumerate(told["kernels"], 1):
+        rows = [{"stage": s["stage"], "kind": s["kind"], "firings": f"{s['firings']:,}", "lanes": f"{s['lanes']:,}",
+                 "interval": f"{s['interval']:,}"} for s in k["stages"]]
+        title = (f"kernel {i}: {k['cycles']:,} cycles, slowest stage {k['slowest']} {k['slowest_cycles']:,}; "
+                 f"{k['on_chip_bytes']:,} bytes on the chip, {k['read_bytes']:,} read, {k['written_bytes']:,} written")
+        console().print(table(title, tuple(rows[0]), rows, ("firings", "lanes", "interval")))
+        depths = [{"stream": name, "depth": f"{depth:,}"} for name, depth in k["depths"].items()]
+        if depths:
+            console().print(table("FIFO depths for full rate", ("stream", "depth"), depths, ("depth",)))
