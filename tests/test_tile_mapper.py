@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import prod
 from random import Random
 
+import numpy as np
 import pytest
 from support.random_plans import Case, case, claimed_bytes, machine, stages, task_of, workload
 from support.tile_walk import Enumeration, Walk
@@ -22,6 +23,7 @@ from accelsim.engine import compiled
 from accelsim.engine.trace import Trace
 from accelsim.lowering import lower
 from accelsim.mappers.tile.nest import TIE, Found
+from accelsim.mappers.tile.operand_kernel import bytes_of, packed
 from accelsim.mappers.tile.search import stage_of
 from accelsim.mappers.tile.stage import Stage
 from accelsim.mapping.replay import replay
@@ -60,6 +62,34 @@ def test_bytes_energy_and_capacity_are_those_of_replay_and_simulation(part: int)
         assert not unpriced
         assert plan.energy == pytest.approx(joules(rows), rel=1e-9), one.told()
         assert SANE[0] < plan.cycles / cycles_of(one, trace) < SANE[1], one.told()
+
+
+def test_compiled_bytes_are_those_of_the_operands() -> None:
+    compared = 0
+    for seed in range(150):
+        random, one = Random(seed), case(seed)
+        sizes = one.choice.stage.einsum.sizes
+        ranks = list(sizes)
+        for hop in (hop for stage in stages(one.choice.stage) for hop in stage.hops):
+            operand = hop.operand
+            indices = packed(operand, ranks)
+            if indices is None:
+                continue
+            cut = [r for r in ranks if r in operand.ranks and random.random() < 0.7]
+            slides = random.choice([*sorted(operand.slides & set(cut)), ""])
+            whole = np.array([random.randint(1, sizes[r]) for r in ranks])
+            tiles = np.stack([np.array([random.randint(1, 8) for _ in range(9)]) for _ in ranks], axis=1)
+            size, swept = np.zeros((2, 9), np.int64)
+            mine = np.array([r in cut for r in ranks])
+            sliding = ranks.index(slides) if slides else -1
+            bytes_of(indices, int(operand.width) // 8, whole, tiles, mine, sliding, whole.copy(), size, swept)
+            extents = {r: whole[i : i + 1] for i, r in enumerate(ranks)}
+            tile = {r: np.minimum(tiles[:, i], whole[i]) for i, r in enumerate(ranks)}
+            here = {r: tile[r] if r in cut else extents[r] for r in ranks}
+            assert (size == operand.tile_bytes(here)).all(), one.told()
+            assert (swept == operand.swept_bytes(extents, tile, cut, slides)).all(), one.told()
+            compared += bool(cut)
+    assert compared > 100
 
 
 # -- the search ------------------------------------------------------------------------------------------------------
