@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import exp, fsum, log, prod
+from typing import TYPE_CHECKING, Any
 
-from ... import load_model
+from ... import load_architecture, load_model
 from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...mappers.phases import (
@@ -33,6 +34,9 @@ from ...mappers.phases import (
 from ..loader import Row, data_path, table
 from .kernels import KERNELS
 
+if TYPE_CHECKING:
+    from ...report.page import Figure
+
 Key = tuple[str, str]
 PAPER = "He et al., InTAR, FCCM 2025, arXiv:2502.08807, abstract"
 BUILT, BUDGET = "as built", "one budget"
@@ -41,7 +45,7 @@ OVER = {"dataflow": 1.8, "sequential": 7.1}
 LOOSE = {
     ("attention", "reconfigurable"): "4.7 million cycles that no loop of the public design accounts for",
     ("attention", "sequential"): "the II that loops without a pragma reach is taken as their latency",
-    ("attention", "dataflow"): "V waits for S and then runs on the 32 lanes that the source names; DSPs are fewer",
+    ("attention", "dataflow"): "V is ready here when S is; the design's short FIFOs hold it back until then",
     ("mlp", "sequential"): "waits for single words of HBM are not counted",
     ("cnn", "sequential"): "loops not public; on the board every row waits for HBM: emulation gives 1,500,860 cycles",
     ("cnn", "dataflow"): "the board is 11 times slower than its loops, in emulation as well; the cause is not public",
@@ -211,10 +215,10 @@ def _mean(values: Sequence[float]) -> float:
     return exp(fsum(map(log, values)) / len(values))
 
 
-def gpt2(tokens: int, clock_mhz: float = GPT2_CLOCK_MHZ, *, longest: int = 2) -> float:
-    """Seconds of one pass over so many tokens: int8 activations, int4 weights, all DSPs of the chip."""
+def gpt2(tokens: int, clock_mhz: float = GPT2_CLOCK_MHZ, *, longest: int = 2, preset: str = "") -> float:
+    """Seconds of one pass over so many tokens: int8 activations, int4 weights, all DSPs of the U280 or of a preset."""
     workload = load_model("gpt2-medium", seq=tokens, bits=8, weight_bits=4)
-    fabric = fabric_of(machine(U280_DSPS, clock_mhz, 32, 64))
+    fabric = fabric_of(load_architecture(preset) if preset else machine(U280_DSPS, clock_mhz, 32, 64))
     results = [simulate_plan(reconfigurable(g, fabric, longest=longest)) for g in task_graphs(workload, fabric.pool)]
     return sum(r.seconds for r in results)
 
@@ -226,6 +230,9 @@ def _gpt2() -> Iterator[Row]:
     for r in table(__package__, "gpt2.csv"):
         if int(r["tokens"]) not in GPT2_TOKENS:
             continue
+        larger = gpt2(int(r["tokens"]), preset="versal_vpk180") * 1e3
+        yield Row("time", f"GPT-2 medium, {r['tokens']} tokens, VPK180", None, larger, "ms", None, "simulated",
+                  "all of its 14,352 DSPs at 300 MHz")  # fmt: skip
         ms = gpt2(int(r["tokens"])) * 1e3
         where = f"GPT-2 medium, {r['tokens']} tokens"
         yield Row("time", where, None, ms, "ms", None, "simulated", note)
@@ -234,3 +241,23 @@ def _gpt2() -> Iterator[Row]:
             yield Row(f"speed-up over {name}", where, None, ratio, "x", None, r["source"], note)
             inside = float(low <= ratio <= high)
             yield Row(f"speed-up over {name} in the published range", where, 1.0, inside, "", 0.0, PAPER, note)
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Cycles of every design on the board and simulated, and of the schedules on one budget."""
+    kernels = list(KERNELS)
+    data: list[dict[str, Any]] = []
+    for colour, style in zip(("$0", "$1", "$2"), STYLES, strict=True):
+        found = {r.where: r for r in rows if r.quantity == "cycles"}
+        built = [found[f"{k}, {style}, {BUILT}"] for k in kernels]
+        free = [found[f"{k}, {style}, {BUDGET}"] for k in kernels]
+        for name, symbol, values in (
+            ("board", "circle-open", [r.published for r in built]),
+            (BUILT, "circle", [r.accelsim for r in built]),
+            (BUDGET, "diamond", [r.accelsim for r in free]),
+        ):
+            data.append({
+                "type": "scatter", "mode": "markers", "name": f"{style}, {name}", "x": kernels, "y": values,
+                "marker": {"color": colour, "symbol": symbol, "size": 10},
+            })  # fmt: skip
+    return {"data": data, "layout": {"yaxis": {"title": "cycles", "type": "log"}}}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
@@ -26,6 +27,9 @@ from ...mappers.phases import (
 )
 from ..loader import Row, data_path, table
 from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial, units_of
+
+if TYPE_CHECKING:
+    from ...report.page import Figure
 
 FFT = "FlashFFT convolution"
 LEVELS = ("unfused", "partly fused", "fused")
@@ -185,3 +189,18 @@ def _intensities() -> Iterator[Row]:
 def operators_of(model: str, phase: str) -> int:
     """Operators of a pass: the kernel calls of unfused execution."""
     return units_of(graphs_of(model, phase, fabric(machine(), "software")))
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Time of every workload at three levels of fusion, launched by software and by hardware, over fused hardware."""
+    names = [f"{model} {phase}" for model, phase in MODELS] + [FFT]
+    times = {r.where: r.accelsim for r in rows if r.quantity == "time" and r.accelsim is not None}
+    data: list[dict[str, Any]] = []
+    for colour, level in zip(("$0", "$1", "$2"), LEVELS, strict=True):
+        for launch, opacity in (("software", 1.0), ("hardware", 0.5)):
+            values = [times[f"{n}, {level}, {launch} launch"] / times[f"{n}, fused, hardware launch"] for n in names]
+            data.append({
+                "type": "bar", "name": f"{level}, {launch} launch", "x": names, "y": values,
+                "marker": {"color": colour, "opacity": opacity},
+            })  # fmt: skip
+    return {"data": data, "layout": {"yaxis": {"title": "time over fused, hardware launch", "type": "log"}}}

@@ -14,6 +14,10 @@ from .task import Task, TaskGraph
 from .timing import walks
 
 
+_NEAR = 1.5
+"""How much slower than the best so far a choice of ranks may begin to be worth a search."""
+
+
 def allot(tasks: Sequence[Task], cores: int) -> Mapping[str, int]:
     """Cores for each task, so that the slowest is as fast as can be, by work alone.
 
@@ -105,7 +109,10 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
 
     for start in (_following, _own):
         stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
-        _descend(attempt(stages), graph, attempt)
+        begin = attempt(stages)
+        beyond, cycles = min(t.score for t in trials.values())
+        if begin.score <= (beyond, cycles * _NEAR):
+            _descend(begin, graph, attempt)
     best = min(trials.values(), key=lambda t: t.score)
     lay_out(graph, fabric, best.phase, held)
     return best.phase
