@@ -143,7 +143,7 @@ class Fusion:
             plan = self.best_run(searched.pop((i, j)))
             return None if plan is None else self._fused(stretches[i, j], plan)
 
-        cuts = best_cuts(single, least, (foreseen, costed), COSTED)
+        cuts = best_cuts(single, least, (foreseen, costed), max(COSTED, len(items)))
         self.complete &= cuts.complete
         return list(cuts.groups.values())
 

@@ -17,6 +17,10 @@ SLACK = 0.01
 """A partition is good enough within this share of what bounds say any other could come to."""
 
 
+LONG = 48
+"""Runs of more items are not searched in full: only groups that come about by merging neighbours are looked at."""
+
+
 @dataclass(frozen=True)
 class Cuts(Generic[T]):
     """A partition: the groups in it, items between them being by themselves.
@@ -53,21 +57,54 @@ def best_cuts(
     """What is known of a group's cost, and how many functions have been asked."""
     known: dict[tuple[int, int], tuple[float, T]] = {}
     asked = 0
+
+    def look(key: tuple[int, int]) -> None:
+        nonlocal asked
+        level = values.pop(key)[1]
+        found = refined[level](*key)
+        last = level == len(refined) - 1
+        asked += last
+        if found is not None:
+            values[key] = found[0], level + 1
+            if last:
+                known[key] = found
+
+    if len(single) > LONG:
+        _merge(single, values, look)
+        for key in [key for key, (_, level) in values.items() if not level]:
+            del values[key]  # what merging has not come across
     while True:
         value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
         surely, sure = _cut(single, {key: found[0] for key, found in known.items()})
         wanted = [key for key in chosen if key not in known]
         done = not wanted or value >= surely * (1 - SLACK)
         if done or asked >= most:
-            return Cuts({key: known[key][1] for key in sure}, surely, min(value, surely), done)
+            groups = {key: known[key][1] for key in sure}
+            return Cuts(groups, surely, min(value, surely), done and len(single) <= LONG)
         for key in wanted:
-            level = values.pop(key)[1]
-            found = refined[level](*key)
-            asked += level == len(refined) - 1
-            if found is not None:
-                values[key] = found[0], level + 1
-                if level == len(refined) - 1:
-                    known[key] = found
+            look(key)
+
+
+def _merge(
+    single: Sequence[float], values: dict[tuple[int, int], tuple[float, int]], look: Callable[[tuple[int, int]], None]
+) -> None:
+    """Look at the groups that come about when neighbours are put together, those first that gain most by it."""
+    parts = [(i, i + 1) for i in range(len(single))]
+    costs = {(i, i + 1): cost for i, cost in enumerate(single)}
+
+    def gain(k: int) -> float:
+        key = parts[k][0], parts[k + 1][1]
+        if key not in costs:
+            if key in values and not values[key][1]:
+                look(key)
+            costs[key] = values[key][0] if key in values else math.inf
+        return costs[parts[k]] + costs[parts[k + 1]] - costs[key]
+
+    while len(parts) > 1:
+        most, k = max((gain(k), -k) for k in range(len(parts) - 1))
+        if most <= 0:
+            return
+        parts[-k : 2 - k] = [(parts[-k][0], parts[1 - k][1])]
 
 
 def _cut(single: Sequence[float], costs: Mapping[tuple[int, int], float]) -> tuple[float, list[tuple[int, int]]]:
