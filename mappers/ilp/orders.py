@@ -83,7 +83,7 @@ def _minimum_peak(problem: GraphProblem, states: int) -> MinimumPeak:
                  key=lambda order: peak_bytes(problem, order))  # fmt: skip
     best = peak_bytes(problem, simple)
     search = _Search(problem)
-    start = search.settle(_State(0, 0, 0, None, -1))
+    start = search.settle(_State(0, search.first, 0, 0, None, -1))
     heap = [(start.peak, -start.count, 0, start)]
     least = {start.ran: start.peak}
     number = 0
@@ -99,7 +99,7 @@ def _minimum_peak(problem: GraphProblem, states: int) -> MinimumPeak:
             return MinimumPeak(state.order(), state.peak, state.peak)
         if number > states:
             break
-        for op in search.ready(state.ran):
+        for op in _bits(state.ready):
             following = search.settle(search.run(state, op))
             if following.peak < min(best, least.get(following.ran, best)):
                 least[following.ran] = following.peak
@@ -110,9 +110,11 @@ def _minimum_peak(problem: GraphProblem, states: int) -> MinimumPeak:
 
 @dataclass(frozen=True)
 class _State:
-    """Operators that have run, as bits; bytes live; the peak so far; the state before, and what ran since."""
+    """Operators that have run, and that can run next, as bits; bytes live; the peak so far; the state before, and what
+    ran since."""
 
     ran: int
+    ready: int
     live: int
     peak: int
     before: _State | None
@@ -134,15 +136,13 @@ class _Search:
     def __init__(self, problem: GraphProblem) -> None:
         self.problem = problem
         self.before = [sum(1 << j for j in earlier) for earlier in problem.before]
+        self.first = sum(1 << i for i, earlier in enumerate(problem.before) if not earlier)
+        """Operators that need no other one."""
         self.users: dict[str, int] = {}
         for i, op in enumerate(problem.operators):
             for name in op.touches:
                 self.users[name] = self.users.get(name, 0) | 1 << i
         self.size = {n: t.nbytes for n, t in problem.tensors.items()}
-
-    def ready(self, ran: int) -> list[int]:
-        """Operators that can run next: those behind what has run, and those that need nothing."""
-        return [i for i, needs in enumerate(self.before) if not ran >> i & 1 and needs & ran == needs]
 
     def change(self, ran: int, op: int) -> tuple[int, int]:
         """Bytes beside those live that it needs while it runs, and that are live more (or less) behind it."""
@@ -160,20 +160,32 @@ class _Search:
 
     def run(self, state: _State, op: int) -> _State:
         needs, leaves = self.change(state.ran, op)
-        peak = max(state.peak, state.live + needs)
-        return _State(state.ran | 1 << op, state.live + leaves, peak, state, op, state.count + 1)
+        ran, ready = state.ran | 1 << op, state.ready ^ 1 << op
+        for later in self.problem.after[op]:
+            if self.before[later] & ran == self.before[later]:
+                ready |= 1 << later
+        return _State(ran, ready, state.live + leaves, max(state.peak, state.live + needs), state, op, state.count + 1)
 
     def settle(self, state: _State) -> _State:
         """Run what costs nothing."""
         found = True
         while found:
             found = False
-            for op in self.ready(state.ran):
+            for op in _bits(state.ready):
                 needs, leaves = self.change(state.ran, op)
                 if leaves <= 0 and state.live + needs <= state.peak:
                     state = self.run(state, op)
                     found = True
         return state
+
+
+def _bits(mask: int) -> list[int]:
+    found = []
+    while mask:
+        low = mask & -mask
+        found.append(low.bit_length() - 1)
+        mask ^= low
+    return found
 
 
 NAMED: dict[str, Callable[[GraphProblem], Order]] = {
