@@ -73,14 +73,15 @@ def verify(workload: Workload, stages: Stages) -> int:
             if made is None or made.name != stages.stage(link.src).name:
                 continue
             reader = next(e for e in einsums if e.name == stages.stage(link.dst).einsum)
-            tokens = put_by(stages, link, made)
+            alike = [x for x in stages.links if (x.src, x.dst) == (link.src, link.dst) and tensor in x.tensor.split("+")]
+            tokens = [put_by(stages, x, made) for x in alike]
             for access in (a for a in reader.inputs if a.tensor == tensor):
                 known: set[Element] = set()
-                taken = 0
-                for at, count in firings(stages.stage(link.dst), link.take):
-                    for token in tokens[taken : taken + count]:
-                        known |= token
-                    taken += count
+                taken = [0] * len(alike)
+                for steps in zip(*(firings(stages.stage(x.dst), x.take) for x in alike), strict=True):
+                    for k, (at, count) in enumerate(steps):
+                        known = known.union(*tokens[k][taken[k] : taken[k] + count])
+                        taken[k] += count
                     needed = elements(access, at, {r: n for r, n in reader.sizes.items() if r in {*access.ranks, *at}})
                     shape = workload.tensors[tensor].shape
                     needed = {e for e in needed if all(0 <= x < n for x, n in zip(e, shape, strict=True))}  # no padding
@@ -88,7 +89,7 @@ def verify(workload: Workload, stages: Stages) -> int:
                         dim = next(d for d, i in enumerate(made.output.indices) if i.ranks == (made.iterative,))
                         needed = {e for e in needed if e[dim] > 0}
                     assert needed <= known, (link.src, link.dst, tensor, at)
-                assert taken == len(tokens)
+                assert taken == [len(t) for t in tokens]
                 checked += 1
     return checked
 
