@@ -122,6 +122,13 @@ def test_what_does_not_fit_or_makes_no_sense_is_named() -> None:
     small = load_spec("pim_gpt").with_values({"memories.dram.channels": 1}).build()
     with pytest.raises(DoesNotFit, match="weights, caches"):
         simulate(small, load_model("gpt2-xl", phase="decode", context=1024), mapper="pim")
+    tight = load_spec("pim_gpt").with_values({"units.pim.cache_space": "32 MiB"}).build()
+    simulate(tight, load_model("gpt2", phase="decode", context=512))
+    with pytest.raises(DoesNotFit, match=r"caches of gpt2.decode take 37,748,736 bytes.* reserved for caches"):
+        simulate(tight, load_model("gpt2", phase="decode", context=1024))
+    wide = load_spec("pim_gpt").with_values({"units.pim.cache_space": "4000 MiB"}).build()
+    with pytest.raises(DoesNotFit, match="weights and inputs"):
+        simulate(wide, load_model("gpt2", phase="decode", context=64))
     with pytest.raises(BadInput, match="kind `pim`"):
         simulate(load_architecture("tpu_like"), gemm(8, 8, 8), mapper="pim")
     machine_text = """

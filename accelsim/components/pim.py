@@ -85,6 +85,10 @@ class PimArray(ComputeUnit):
         bool, Field(description="Vectors and results move while other commands run (several buffers).")
     ] = False
     row_filling: Annotated[bool, Field(description="Matrices narrower than a row share rows.")] = True
+    cache_space: Annotated[
+        Bytes | None,
+        Field(description="Of its memory, reserved for caches; the rest is for weights. No bounds unless given."),
+    ] = None
     refresh: Annotated[bool, Field(description="Whether refresh stops the units.")] = True
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Width of an operand.")] = 16
     clock: Annotated[Frequency | None, Field(description="Follows from the memory: leave it out.")] = None

@@ -149,7 +149,7 @@ def map_workload(
     if not arrays:
         raise BadInput(f"{arch.name}: the pim mapper needs a unit of kind `pim`")
     banks, chip = arrays[0].memory, arrays[0].operands.get("input", arrays[0].memory)
-    _check_capacity(workload, arch, banks)
+    _check_capacity(workload, arch, arrays[0])
     picked = {c.einsum.name: c for c in choices(workload, arch, objective)}
     places = _Places()
     root = _tree(workload, workload.body, (), picked, places)
@@ -159,11 +159,24 @@ def map_workload(
     return Mapped(workload.name, arch.name, root, stays, moves, claim)
 
 
-def _check_capacity(workload: Workload, arch: Architecture, banks: str) -> None:
-    needed = sum(n for role, n in workload.bytes_by_role().items() if role in STORED)
-    if needed > arch.memories[banks].capacity:
-        raise DoesNotFit(f"{arch.name}: weights, caches and inputs of {workload.name} take {needed:,} bytes, memory "
-                         f"`{banks}` holds {arch.memories[banks].capacity:,}")  # fmt: skip
+def _check_capacity(workload: Workload, arch: Architecture, unit: PimArray) -> None:
+    held = workload.bytes_by_role()
+    capacity = arch.memories[unit.memory].capacity
+    rest = sum(n for role, n in held.items() if role in STORED and role is not Role.STATE)
+    asked = [(f"weights, caches and inputs of {workload.name}", rest + held[Role.STATE], capacity, "")]
+    if unit.cache_space is not None:
+        asked = [
+            (f"caches of {workload.name}", held[Role.STATE], unit.cache_space, " reserved for caches"),
+            (
+                f"weights and inputs of {workload.name}",
+                rest,
+                capacity - unit.cache_space,
+                " beside what caches reserve",
+            ),
+        ]
+    for what, needed, room, why in asked:
+        if needed > room:
+            raise DoesNotFit(f"{arch.name}: {what} take {needed:,} bytes, memory `{unit.memory}` holds {room:,}{why}")
 
 
 def _tree(
