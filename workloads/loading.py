@@ -11,6 +11,8 @@ from ..files import is_file
 from ..text.names import near, short
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from torch.export import ExportedProgram
 
     from ..ir import GroupBits, Workload
@@ -136,7 +138,38 @@ def _load(ref: str, options: dict[str, Any]) -> Workload:
         return load_scalesim(ref, **_taken(ref, SCALESIM, options))
     if ref.endswith((".yaml", ".yml")):
         return _yaml(ref, options)
+    if (workload := _imported(ref, options)) is not None:
+        return workload
     raise BadInput(_unknown(ref))
+
+
+IMPORTER_GROUP = "accelsim.importers"
+
+
+def importers() -> dict[str, EntryPoint]:
+    """Importers of other packages by the suffix of the files that they read.
+
+    Each is registered under the entry-point group ``accelsim.importers``; its name is the suffix without the dot, and
+    it is a function from the path, and from the options of `load_model` that were given, to a Workload.
+    """
+    from importlib.metadata import entry_points
+
+    return {f".{point.name}": point for point in entry_points(group=IMPORTER_GROUP)}
+
+
+def _imported(ref: str, options: dict[str, Any]) -> Workload | None:
+    """What the importer of another package makes of a file; None if there is none for it."""
+    from inspect import signature
+
+    point = importers().get(Path(ref).suffix)
+    if point is None:
+        return None
+    if not is_file(ref):
+        raise BadInput(f"{ref}: no such file")
+    function = point.load()
+    known = tuple(name for name in signature(function).parameters)[1:]
+    workload: Workload = function(ref, **_taken(ref, Route(f"a file of importer '{point.name}'", known), options))
+    return workload
 
 
 def _taken(ref: str, route: Route, options: dict[str, Any]) -> dict[str, Any]:
