@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BASE | {"ir", "arch", "engine", "mapping"},
 }
 """What each part may import of accelsim, beside itself. Parts not listed (study, cli, experiments ...) sit on top."""
-ON_TOP = {"__init__", "__main__", "simulation", "study", "cli", "experiments"}
+ON_TOP = {"__init__", "__main__", "simulation", "study", "cli", "experiments", "conformance"}
 
 
 def part_files(part: str) -> Iterator[Path]:
