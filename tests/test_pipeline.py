@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from itertools import combinations, pairwise, product
+from pathlib import Path
 
 import pytest
+from support.cli import accelsim
 from support.stream_graphs import random_graph
 
 from accelsim.engine.program import UNBOUNDED
@@ -254,3 +257,22 @@ def test_small_memories_fetch_again() -> None:
     assert again["K"] == SMALL["p"] * workload.tensors["K"].nbytes
     assert tight.kernels[0].on_chip_bytes <= 220 < held.kernels[0].on_chip_bytes
     assert tight.cycles > held.cycles
+
+
+def test_command(tmp_path: Path) -> None:
+    given = ("pipeline", "attention_3pass", "--bind", "h=1", "--bind", "m=16", "--bind", "p=16", "--launch", "900",
+             "--lanes", "mac+mul=64", "--lanes", "exp=1", "--bandwidth", "32 B/cycle")
+    told = json.loads(accelsim(*given, "--json", "--save", tmp_path / "one").output)
+    assert told["streaming_ranks"] == ["b", "h", "p", "m"]
+    kernel = told["kernels"][0]
+    assert kernel["units"] == {"mac+mul": 64, "exp": 1}
+    assert {s["stage"]: s["lanes"] for s in kernel["stages"]}["QK"] == 32
+    saved = json.loads(accelsim("run", tmp_path / "one" / "kernel1.yaml", "--json").output)
+    assert saved["cycles"] == kernel["cycles"] == told["cycles"] - 900
+    cut = json.loads(accelsim(*given, "--stages", 4, "--json").output)
+    assert len(cut["kernels"]) == 2
+    assert cut["cycles"] == sum(k["cycles"] + 900 for k in cut["kernels"])
+    assert accelsim(*given, "--stages", 4, "--kernels", 1).code == 3
+    for wrong in (["--lanes", "mac:3"], ["--lanes", "macs=3"], ["--on-chip", "3 cows"], ["--inside", "q"]):
+        assert accelsim(*given, *wrong).code == 2
+    assert "slowest stage" in accelsim(*given).output

@@ -73,13 +73,15 @@ def verify(workload: Workload, stages: Stages) -> int:
             if made is None or made.name != stages.stage(link.src).name:
                 continue
             reader = next(e for e in einsums if e.name == stages.stage(link.dst).einsum)
-            alike = [x for x in stages.links if (x.src, x.dst) == (link.src, link.dst) and tensor in x.tensor.split("+")]
+            beside = [x for x in stages.links if (x.src, x.dst) == (link.src, link.dst)]
+            alike = [x for x in beside if tensor in x.tensor.split("+")]
             tokens = [put_by(stages, x, made) for x in alike]
             for access in (a for a in reader.inputs if a.tensor == tensor):
                 known: set[Element] = set()
                 taken = [0] * len(alike)
                 for steps in zip(*(firings(stages.stage(x.dst), x.take) for x in alike), strict=True):
-                    for k, (at, count) in enumerate(steps):
+                    at = steps[0][0]
+                    for k, (_, count) in enumerate(steps):
                         known = known.union(*tokens[k][taken[k] : taken[k] + count])
                         taken[k] += count
                     needed = elements(access, at, {r: n for r, n in reader.sizes.items() if r in {*access.ranks, *at}})

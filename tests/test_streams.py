@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 from support.cli import accelsim
+from support.stream_graphs import random_graph
 
 from accelsim.engine import compiled, reference
 from accelsim.engine.builder import Phase
 from accelsim.engine.checker import check
 from accelsim.errors import BadInput, Deadlock, SpecError
-from accelsim.lowering.streams import GraphBuilder, Rate, StreamGraph, every, loads_graph, run_graph, to_program
+from accelsim.lowering.streams import (
+    GraphBuilder,
+    Rate,
+    StreamGraph,
+    dumps_graph,
+    every,
+    loads_graph,
+    run_graph,
+    to_program,
+)
 from accelsim.lowering.streams.rates import PortRate, cycle_length, schedule
 from accelsim.report.streams import fifo_levels
 
@@ -249,6 +259,19 @@ def test_shortened_graphs_begin_alike() -> None:
     assert graph.rounds == 40
     assert run_graph(graph.shortened(10)).cycles == run_graph(pair(2, n=10)).cycles
     assert graph.shortened(10**9) == graph
+
+
+def test_graphs_are_written_and_read_back() -> None:
+    for seed in range(60):
+        graph = random_graph(seed, contended=seed % 2 == 1)
+        again = loads_graph(dumps_graph(graph))
+        assert again.firings == graph.firings
+        assert again.streams == graph.streams
+        program, other = to_program(graph), to_program(again)
+        assert other.platform == program.platform or seed % 2 == 1  # a rate that no decimal gives is rounded
+    named = loads_graph(GRAPH)
+    assert loads_graph(dumps_graph(named)) == loads_graph(dumps_graph(loads_graph(dumps_graph(named))))
+    assert run_graph(loads_graph(dumps_graph(named))).cycles == run_graph(named).cycles
 
 
 def test_command(tmp_path: Path) -> None:
