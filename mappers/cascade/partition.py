@@ -17,8 +17,10 @@ SLACK = 0.01
 """A partition is good enough within this share of what bounds say any other could come to."""
 
 
-LONG = 48
-"""Runs of more items are not searched in full: only groups that come about by merging neighbours are looked at."""
+LONG = 24
+"""Of runs of more items, groups that come about by merging neighbours are looked at, and a few more."""
+FURTHER = 12
+"""Those with most to gain by their bounds."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ def best_cuts(
 
     if len(single) > LONG:
         _merge(single, values, look)
-        for key in [key for key, (_, level) in values.items() if not level]:
-            del values[key]  # what merging has not come across
+        hopes = {key: found for key, found in values.items() if not found[1]}
+        values = {key: found for key, found in values.items() if found[1]}
+        likely = sorted(hopes, key=lambda key: hopes[key][0] - sum(single[key[0] : key[1]]))
+        for key in likely[:FURTHER]:
+            values[key] = hopes[key]
     while True:
         value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
         surely, sure = _cut(single, {key: found[0] for key, found in known.items()})
