@@ -25,10 +25,12 @@ from pathlib import Path
 
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import RawSpec, load_spec
+from accelsim.engine.labels import ActorLabel
 from accelsim.ir import Einsum, Workload
 from accelsim.ir.precision import with_precision
 from accelsim.ir.roles import rank_roles
 from accelsim.ir.standalone import standalone
+from accelsim.report import Report
 from accelsim.simulation import simulate
 from accelsim.workloads import load_model
 
@@ -38,6 +40,8 @@ MODELS = {"resnet18": "resnet18", "mobilenet_v2": "mobilenetv2", "alexnet": "ale
 MAPPINGS = {"tpu_like": "tpu_like", "meta_prototype": "meta_prototype_like"}
 BITS = {"weight": 8, "activation": 8, "input": 8, "output": 8}
 TOLERANCE = 1e-6
+WORD_PJ = 700.0
+"""Of a word read from the DRAM, on either machine."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Layer:
 
     Attributes:
         exact_pj: ZigZag's energy without rounding up to the smallest words of its memories.
+        fewest: words that no mapping can do without.
+        edges: cycles before the first multiplication and after the last one.
     """
 
     macs: int
@@ -53,6 +59,8 @@ class Layer:
     exact_pj: float
     cycles: float
     words: float
+    fewest: float = 0.0
+    edges: float = 0.0
 
 
 Layers = dict[str, Layer]
@@ -109,6 +117,15 @@ def _built(machine: str, busy: int) -> Architecture:
     return spec.build()
 
 
+def edges_of(report: Report) -> float:
+    """Cycles before the first firing of the array and after its last one."""
+    trace = report.trace
+    labels = trace.program.actor_labels
+    array = [i for i, label in enumerate(labels) if isinstance(label, ActorLabel) and label.role == "compute"]
+    busy = max(trace.end[i] for i in array) - min(trace.start[i] for i in array)
+    return float(report.cycles) * (1 - float(busy) / trace.finish)
+
+
 def run_accelsim(file: Path, machine: str, objective: str) -> tuple[Seconds, Layers]:
     """Seconds and layers."""
     start = time.perf_counter(), time.process_time()
@@ -117,10 +134,12 @@ def run_accelsim(file: Path, machine: str, objective: str) -> tuple[Seconds, Lay
     for einsum in layers_of(workload):
         report = simulate(machine_for(machine, einsum), standalone(workload, einsum), objective=objective)
         words = sum(report.traffic_bytes["dram"].values()) / 8
+        fewest = (report.bounds.traffic.read_bytes + report.bounds.traffic.write_bytes) / 8
         joules = report.energy_J
         assert joules is not None
         picojoules, macs = joules * 1e12, prod(einsum.sizes.values())
-        found[einsum.name] = Layer(macs, picojoules, picojoules, float(report.cycles), words)
+        cycles = float(report.cycles)
+        found[einsum.name] = Layer(macs, picojoules, picojoules, cycles, words, fewest, edges_of(report))
     return (time.perf_counter() - start[0], time.process_time() - start[1]), found
 
 
@@ -146,6 +165,23 @@ def table(theirs: Layers, ours: Layers) -> tuple[int, int]:
     return energy, cycles
 
 
+def differences(theirs: Layers, ours: Layers) -> None:
+    """Print what differences between the models come to, see README.md."""
+    fewer = {name: max(0.0, ours[name].fewest - layer.words) for name, layer in theirs.items()}
+    energy = sum(layer.pj + fewer[name] * WORD_PJ for name, layer in theirs.items())
+    cycles = sum(max(layer.cycles, ours[name].fewest) for name, layer in theirs.items())
+    running = sum(layer.cycles - layer.edges for layer in ours.values())
+    print(
+        f"  ZigZag moves {sum(fewer.values()):,.0f} words too few in {sum(n > 1 for n in fewer.values())} layers;",
+        end=" ",
+    )
+    print(f"ratio of energy with these {sum(layer.pj for layer in ours.values()) / energy:.4f}")
+    least = sum(layer.cycles for layer in ours.values()) / cycles
+    print(f"  ratio of cycles if ZigZag's were no fewer than the DRAM's port needs {least:.4f};", end=" ")
+    all_of_theirs = sum(layer.cycles for layer in theirs.values())
+    print(f"without accelsim's first loads and last stores {running / all_of_theirs:.4f}")
+
+
 def compared(python: Path, model: str, machine: str, objective: str) -> int:
     """Run one case on both and print it; layers that need more energy than ZigZag's."""
     peer_seconds, file, theirs = run_peer(python, model, machine, objective)
@@ -157,6 +193,7 @@ def compared(python: Path, model: str, machine: str, objective: str) -> int:
     for what, unit in (("pj", 1e6), ("exact_pj", 1e6), ("cycles", 1), ("words", 1)):
         a, b = (sum(getattr(x, what) for x in layers.values()) / unit for layers in (theirs, ours))
         print(f"  all layers, {what:9} ZigZag {a:>14,.1f}  accelsim {b:>14,.1f}  ratio {b / a:.4f}")
+    differences(theirs, ours)
     for what, a, b in zip(("clock", "processor"), peer_seconds, seconds, strict=True):
         print(f"  {what:9} ZigZag {a:.2f} s, accelsim {b:.2f} s: ratio {a / b:.0f} (target 50)")
     print(f"  more energy in {energy} of {len(ours)} layers;", end=" ")
