@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import figures
 from .mapped import mapped
 from .page import Cell, Column, Page, number, si
+from .residency import MOST_TENSORS, Box, memory_map, residency_timeline
 from .study_page import study_html
 
 if TYPE_CHECKING:
@@ -149,6 +151,25 @@ def _mapping(page: Page, report: Report) -> None:
             f"({_share(held.peak.nbytes, held.capacity_bytes)}).",
             height=280,
         )
+        lying = [box for box in how.boxes.get(held.memory, ()) if box.address is not None]
+        if lying:
+            page.figure(
+                memory_map(lying, held.capacity_bytes, how.steps),
+                title=f"Addresses in {held.memory}",
+                note="Tensors that stay, as rectangles of addresses over steps; tiles in passing are left out.",
+                height=360,
+            )
+    if how.boxes:
+        page.figure(
+            residency_timeline(how.boxes),
+            title="Which tensor stays where",
+            note=f"The {MOST_TENSORS} tensors that take most bytes for most steps." if _many(how.boxes) else "",
+            height=600,
+        )
+
+
+def _many(held: Mapping[str, Sequence[Box]]) -> bool:
+    return len({box.tensor for boxes in held.values() for box in boxes}) > MOST_TENSORS
 
 
 def _provenance(page: Page, report: Report) -> None:

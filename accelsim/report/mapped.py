@@ -11,6 +11,7 @@ from ..mapping.nest import operator_nests
 from ..mapping.scope import Scope
 from ..mapping.validate import structure_problems
 from .occupancy import Occupancy, occupancies, step_operators
+from .residency import Box, boxes
 
 if TYPE_CHECKING:
     from .report import Report
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Loop nests by operator, what runs in each step, and what the memories hold in it."""
+    """Loop nests by operator, what runs in each step, what the memories hold in it, and which tensors stay where."""
 
     nests: Mapping[str, str]
     steps: tuple[str, ...]
     occupancies: tuple[Occupancy, ...]
+    boxes: Mapping[str, tuple[Box, ...]]
 
 
 def mapped(report: Report) -> Mapped | None:
@@ -34,5 +36,8 @@ def mapped(report: Report) -> Mapped | None:
         return None
     tallies = [tally(scope, move) for move in report.mapping.moves]
     return Mapped(
-        operator_nests(scope, tallies), tuple(step_operators(scope)), occupancies(scope, report.arch, tallies)
+        operator_nests(scope, tallies),
+        tuple(step_operators(scope)),
+        occupancies(scope, report.arch, tallies),
+        boxes(scope, report.arch),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import mean
@@ -167,3 +167,29 @@ def _means(kind: str, reductions: Mapping[str, list[tuple[Case, float]]]) -> Ite
         note = f"mean of {len(found)}; at the peak little can be left to spill, which says little about schedules"
         gains = mean(gain for _, gain in found) if found else None
         yield Row(quantity, f"{where}, the peak among the budgets", None, gains, "", None, SHOWN, note)
+
+
+def figure(rows: Sequence[Row]) -> dict[str, object]:
+    """Mean reduction of every network below the peak, by baseline, beside the published means of both kinds."""
+    networks = table(__package__, "networks.csv")
+    published = {r["networks"]: float(r["value"]) for r in table(__package__, "means.csv")}
+    names = [r["network"] for r in networks]
+    data: list[dict[str, object]] = []
+    for number, baseline_name in enumerate(BASELINES):
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for row in rows:
+            mine = row.quantity == REDUCTION and f", {baseline_name}, " in row.where
+            if mine and row.accelsim is not None and "degenerate" not in row.note:
+                found[row.where.split(",")[0]].append(row.accelsim)
+        shown = [name for name in names if found[name]]
+        data.append({
+            "type": "bar", "name": baseline_name, "x": shown, "y": [mean(found[name]) for name in shown],
+            "marker": {"color": f"${number}"},
+        })  # fmt: skip
+    data.append({
+        "type": "scatter", "mode": "lines", "name": "published mean", "x": names,
+        "y": [published[r["kind"]] for r in networks], "line": {"dash": "dot", "color": "$text"},
+    })  # fmt: skip
+    axis = {"title": f"{REDUCTION}, budgets below the peak", "rangemode": "tozero"}
+    order = {"categoryorder": "array", "categoryarray": names}
+    return {"data": data, "layout": {"barmode": "group", "xaxis": order, "yaxis": axis}}
