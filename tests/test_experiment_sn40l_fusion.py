@@ -20,7 +20,6 @@ from accelsim.experiments.sn40l_fusion.experiment import (
     graphs_of,
     intensities,
     machine,
-    operators_of,
     plans,
     run_plans,
 )
@@ -68,7 +67,7 @@ def test_operators_and_partial_kernels() -> None:
     assert len(units) == 20
     assert len(partial(layer)) == 12
     assert [n for u in units for n in u] == [t.name for t in layer.tasks]
-    assert operators_of(MODEL, "decode") == 20 * 32 + 3
+    assert decode("unfused").calls == 20 * 32 + 3
 
 
 def test_factors_of_a_convolution() -> None:

@@ -26,7 +26,7 @@ from ...mappers.phases import (
     simulate_plan,
 )
 from ..loader import Row, data_path, table
-from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial, units_of
+from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
 
 if TYPE_CHECKING:
     from ...report.page import Figure
@@ -50,12 +50,11 @@ IN_RANGE = "in the published range"
 
 @dataclass(frozen=True)
 class Measured:
-    """A model at one level of fusion: seconds, kernel calls, off-chip bytes of one socket, and FLOP."""
+    """A model at one level of fusion: seconds, kernel calls, off-chip bytes of one socket."""
 
     seconds: float
     calls: int
     nbytes: int
-    results: tuple[Result, ...]
 
     @staticmethod
     def of(results: Sequence[Result]) -> Measured:
@@ -63,7 +62,6 @@ class Measured:
             sum(r.seconds for r in results),
             sum(r.launches for r in results),
             sum(r.read_bytes + r.written_bytes for r in results),
-            tuple(results),
         )
 
 
@@ -184,11 +182,6 @@ def _intensities() -> Iterator[Row]:
             note = "the shape is one that has the published ratio of full to partial; no fusion follows from it"
             yield Row("operational intensity", f"Monarch FFT, fusion: {r['workload']}", float(r["low"]),
                       found[r["workload"]], "FLOP/B", 0.05, r["source"], note)  # fmt: skip
-
-
-def operators_of(model: str, phase: str) -> int:
-    """Operators of a pass: the kernel calls of unfused execution."""
-    return units_of(graphs_of(model, phase, fabric(machine(), "software")))
 
 
 def figure(rows: Sequence[Row]) -> Figure:

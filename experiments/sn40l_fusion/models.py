@@ -120,8 +120,3 @@ def flops(graph: TaskGraph) -> int:
         if len(task.reads) > 1:
             total += task.points * (2 if reduced else 1)
     return total * graph.repeat
-
-
-def units_of(graphs: Sequence[TaskGraph]) -> int:
-    """Operators of a model, repeats included."""
-    return sum(len(operators(g)) * g.repeat for g in graphs)

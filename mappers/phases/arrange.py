@@ -13,7 +13,6 @@ from .plan import Fabric, Phase, Stage
 from .task import Task, TaskGraph
 from .timing import walks
 
-
 _NEAR = 1.5
 """How much slower than the best so far a choice of ranks may begin to be worth a search."""
 
@@ -47,7 +46,7 @@ def allot(tasks: Sequence[Task], cores: int) -> Mapping[str, int]:
 
 
 def _work(task: Task) -> Fraction:
-    return task.work * task.loop.ii * task.loop.times
+    return task.work * task.loop.ii
 
 
 def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:

@@ -161,13 +161,13 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
         reduced = bool(outer) and outer not in task.output_dims
         leaves = task.persistent or (task.output not in phase.keep and _leaves(graph, task, tasks))
         inside = [s for s in streams if s.tensor == task.output]
-        if task.output in phase.keep or any(s.whole for s in inside) or (reduced or task.ready or not outer):
+        if task.output in phase.keep or any(s.whole for s in inside) or (reduced or not outer):
             used[task.output] = task.output_bytes
         for s in inside:
             if not s.whole and task.output not in used:
                 used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * s.depth // s.tokens))
         if leaves and task.output_bytes:
-            pieces = 1 if reduced or task.ready else time.firings
+            pieces = 1 if reduced else time.firings
             slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
             stores.append(Transfer(task.name, task.output, pieces, task.output_bytes, slots))
             if task.output not in used:

@@ -27,7 +27,6 @@ class Loop:
         outer: the rank along which results are handed on; the outermost loop.
         fetch: cycles at the start of every iteration of the outermost loop in which operands are fetched and nothing is
             computed.
-        times: how often the work is done, where results are computed again for want of a place to keep them.
     """
 
     unroll: tuple[tuple[str, int], ...] = ()
@@ -35,7 +34,6 @@ class Loop:
     inner: tuple[str, ...] = ()
     outer: str = ""
     fetch: int = 0
-    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Task:
         output_dims: the rank that walks along each dimension of the result.
         work: cycles of one multiplier for all points; of a sum of products one per point.
         message: bytes that every socket sends to others. Such a task runs on the network and needs no cores.
-        ready: it needs everything that it reads before it starts, and its result is complete at its end.
         kind: what the model calls it, for grouping.
         persistent: its result goes to off-chip memory, whoever reads it.
     """
@@ -79,7 +76,6 @@ class Task:
     work: Fraction
     loop: Loop = field(default=Loop())
     message: int = 0
-    ready: bool = False
     kind: str = ""
     persistent: bool = False
 
@@ -142,7 +138,7 @@ class TaskGraph:
     @property
     def work(self) -> Fraction:
         """Cycles of one multiplier for everything."""
-        return sum((t.work * t.loop.times for t in self.tasks if not t.message), Fraction(0)) * self.repeat
+        return sum((t.work for t in self.tasks if not t.message), Fraction(0)) * self.repeat
 
     @property
     def compulsory_bytes(self) -> int:

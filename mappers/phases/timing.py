@@ -65,11 +65,11 @@ def timing(task: Task, lanes: int, depth: int, outer: str, *, pieces: int = 1 <<
     firings = min(steps.get(outer, 1), pieces)
     weight = task.work / task.points
     if not loop.inner:
-        total = ceil(prod(steps.values()) * weight * loop.ii) * loop.times + loop.fetch * steps.get(outer, 1)
+        total = ceil(prod(steps.values()) * weight * loop.ii) + loop.fetch * steps.get(outer, 1)
         firings = min(firings, total)
         return Timing(firings, total // firings, total % firings, depth, unroll)
     trips = prod(steps[r] for r in loop.inner)
-    entries = prod(n for r, n in steps.items() if r not in loop.inner) * loop.times
+    entries = prod(n for r, n in steps.items() if r not in loop.inner)
     total = entries * (ceil(loop.ii * weight) * (trips - 1) + depth) + loop.fetch * steps.get(outer, 1)
     return Timing(firings, total // firings, total % firings, 0, unroll)
 
@@ -122,7 +122,7 @@ def hands_on(maker: Task, maker_outer: str, reader: Task, reader_outer: str, rea
     Both walk along the same dimension of it in their outermost loop: the maker completes it in that order, and the
     reader never needs what comes later.
     """
-    if maker.ready or reader.ready or not maker_outer or maker_outer not in maker.output_dims:
+    if not maker_outer or maker_outer not in maker.output_dims:
         return False
     dim = maker.output_dims.index(maker_outer)
     if walks(read, reader_outer) != dim:
