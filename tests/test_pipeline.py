@@ -20,6 +20,7 @@ from accelsim.mappers.pipeline import (
     Budget,
     Lanes,
     Stages,
+    Timing,
     allot,
     build_stages,
     full_rate_depths,
@@ -88,6 +89,17 @@ def test_ranks_inside_a_firing() -> None:
     ranks = {**{r: SMALL[r] for r in "bhefp"}, "m": 2}
     quarter = build_stages(loads_cascade(zoo.cascade_text("attention_3pass"), "a", ranks=ranks))
     assert run_graph(stream_graph(narrow)).cycles == run_graph(stream_graph(quarter)).cycles
+
+
+def test_recurrences_bound_the_interval() -> None:
+    """Steps that follow each other directly wait for each other; steps of other rows in between hide that."""
+    workload = small("softmax_online")
+    for order, interval in ((("t", "n"), 3), (("n", "t"), 1)):
+        stages = build_stages(workload, order=order)
+        graph = stream_graph(stages, timing=Timing(recurrence=3))
+        assert {n.name: n.ii for n in graph.nodes if n.kind == "scan"} == {"S_2": interval}
+    rows = stream_graph(build_stages(workload, order=("t", "n")), timing=Timing(recurrence=3))
+    assert run_graph(rows).bound_cycles == 3 * SMALL["t"] * SMALL["n"]
 
 
 def test_order_of_the_nest() -> None:
@@ -221,7 +233,7 @@ def test_cuts_against_brute_force() -> None:
         budget = Budget((Lanes("mac", 12, ("mac",)),), most, None, Fraction(4), launch)
         plan = plan_pipeline(workload, budget)
         assert max(len(k.stages) for k in plan.kernels) <= most
-        costs = {(a, b): _stretch(stages, budget, depths, a, b).cycles
+        costs = {(a, b): _stretch(stages, budget, Timing(), depths, a, b).cycles
                  for a, b in combinations(range(n + 1), 2) if b - a <= most}
         estimates = []
         for count in range(n):

@@ -15,7 +15,7 @@ from .cascade import CascadeRef
 
 if TYPE_CHECKING:
     from ..arch.units import Quantity
-    from ..mappers.pipeline import Budget, PipelinePlan
+    from ..mappers.pipeline import Kernel, PipelinePlan
 
 
 def pipeline(
@@ -34,6 +34,7 @@ def pipeline(
     launch: Annotated[int, typer.Option(min=0, help="Cycles from one kernel to the next.")] = 0,
     kernels: Annotated[int | None, typer.Option(min=1, help="Most kernels.")] = None,
     latency: Annotated[int, typer.Option(min=1, help="Cycles from the start of a firing to its tokens.")] = 1,
+    recurrence: Annotated[int, typer.Option(min=1, help="Cycles from one step of a recurrence to the next.")] = 1,
     clock: Annotated[str, typer.Option(help="Of all stages.")] = "1 GHz",
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each kernel's stream graph as YAML.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -51,12 +52,12 @@ def pipeline(
         None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)), rate, launch,
     )  # fmt: skip
     plan = plan_pipeline(
-        workload, budget, timing=Timing(latency=latency, cycle_hz=cycle_hz), order=_names(order), inside=_names(inside),
-        most_kernels=kernels,
+        workload, budget, timing=Timing(latency=latency, recurrence=recurrence, cycle_hz=cycle_hz),
+        order=_names(order), inside=_names(inside), most_kernels=kernels,
     )  # fmt: skip
     if save is not None:
         _save(plan, save)
-    told = described(plan, budget)
+    told = described(plan)
     if json_:
         typer.echo(json.dumps(told, indent=2))
     else:
@@ -96,7 +97,7 @@ def _save(plan: PipelinePlan, folder: Path) -> None:
         write_text(folder / f"kernel{i}.yaml", dumps_graph(kernel.graph))
 
 
-def described(plan: PipelinePlan, budget: Budget) -> dict[str, Any]:
+def described(plan: PipelinePlan) -> dict[str, Any]:
     """A plan as plain values; the contract of ``--json``."""
     return {
         "cascade": plan.stages.workload.name,
@@ -109,7 +110,7 @@ def described(plan: PipelinePlan, budget: Budget) -> dict[str, Any]:
                 "cycles": k.cycles, "slowest": k.allotment.slowest, "slowest_cycles": k.allotment.cycles,
                 "on_chip_bytes": k.on_chip_bytes, "read_bytes": k.read_bytes, "written_bytes": k.written_bytes,
                 "units": dict(k.allotment.used),
-                "stages": [_stage(plan, k.allotment.lanes[name], name) for name in k.stages],
+                "stages": [_stage(plan, k, name) for name in k.stages],
                 "depths": {s.name: s.depth for s in k.graph.streams if s.src in k.stages and s.dst in k.stages},
             }
             for k in plan.kernels
@@ -117,10 +118,10 @@ def described(plan: PipelinePlan, budget: Budget) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _stage(plan: PipelinePlan, lanes: int, name: str) -> dict[str, Any]:
-    s = plan.stages.stage(name)
-    return {"stage": name, "kind": s.kind, "nest": dict(s.nest), "firings": s.firings, "lanes": lanes,
-            "interval": -(-s.inner // lanes), "operations": dict(s.operations)}
+def _stage(plan: PipelinePlan, kernel: Kernel, name: str) -> dict[str, Any]:
+    s, node = plan.stages.stage(name), next(n for n in kernel.graph.nodes if n.name == name)
+    return {"stage": name, "kind": s.kind, "nest": dict(s.nest), "firings": s.firings,
+            "lanes": kernel.allotment.lanes[name], "interval": node.ii, "operations": dict(s.operations)}
 
 
 def _print(told: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ class Timing:
         ii: initiation interval of all stages; None: what the lanes of a stage make it, 1 where it has as many as it
             can use.
         iis: of single stages.
+        recurrence: cycles from one step of a recurrence to the next. A scan fires no faster; firings for other points
+            between two steps hide it.
         credit_latency: cycles until a slot can be filled again.
         cycle_hz: the clock.
     """
@@ -29,6 +31,7 @@ class Timing:
     latencies: Mapping[str, int] = field(default_factory=dict)
     ii: int | None = None
     iis: Mapping[str, int] = field(default_factory=dict)
+    recurrence: int = 1
     credit_latency: int = 1
     cycle_hz: Fraction = Fraction(1_000_000_000)
 
@@ -39,9 +42,10 @@ class Timing:
         """The interval of a stage with so many lanes, each of which does one point of the firing per cycle."""
         if stage.name in self.iis:
             return self.iis[stage.name]
+        least = -(-self.recurrence // stage.steps_apart) if stage.steps_apart else 1
         if self.ii is not None:
-            return self.ii
-        return 1 if lanes is None else -(-stage.inner // lanes)
+            return max(least, self.ii)
+        return least if lanes is None else max(least, -(-stage.inner // lanes))
 
 
 def stream_graph(

@@ -84,13 +84,13 @@ def plan_pipeline(
     timing = timing or Timing()
     stages = build_stages(workload, order=order, inside=inside, split=split)
     depths = full_rate_depths(stream_graph(stages, timing=timing)).depths
-    cuts, estimate = _best_cuts(stages, budget, depths, most_kernels)
+    cuts, estimate = _best_cuts(stages, budget, timing, depths, most_kernels)
     kernels = tuple(_kernel(stages, stretch, budget, timing) for stretch in cuts)
     return PipelinePlan(stages, kernels, budget.launch_cycles, estimate)
 
 
 def _best_cuts(
-    stages: Stages, budget: Budget, depths: dict[str, int], most: int | None
+    stages: Stages, budget: Budget, timing: Timing, depths: dict[str, int], most: int | None
 ) -> tuple[list[_Stretch], int]:
     """Dynamic programming over the last stage of each kernel, and over how many kernels there are."""
     n = len(stages.stages)
@@ -100,7 +100,7 @@ def _best_cuts(
     for first in range(n):
         for stop in range(first + 1, n + 1):  # a longer one may fit where a shorter one has more to write
             try:
-                options[first, stop] = _stretch(stages, budget, depths, first, stop)
+                options[first, stop] = _stretch(stages, budget, timing, depths, first, stop)
             except DoesNotFit as error:
                 reasons[first, stop] = str(error)
     best: dict[tuple[int, int], tuple[int, list[int]]] = {(0, 0): (0, [0])}
@@ -124,7 +124,9 @@ def _best_cuts(
     return [options[a, b] for a, b in pairwise(marks)], cycles
 
 
-def _stretch(stages: Stages, budget: Budget, depths: dict[str, int], first: int, stop: int) -> _Stretch:
+def _stretch(
+    stages: Stages, budget: Budget, timing: Timing, depths: dict[str, int], first: int, stop: int
+) -> _Stretch:
     """Stages first .. stop - 1 as a kernel. Raises DoesNotFit."""
     chosen = stages.stages[first:stop]
     names = tuple(s.name for s in chosen)
@@ -139,7 +141,8 @@ def _stretch(stages: Stages, budget: Budget, depths: dict[str, int], first: int,
                          f"and there are {budget.on_chip_bytes:,}")
     rate = budget.off_chip_bytes_per_cycle
     moving = 0 if rate is None else ceil(sum(t.total for t in moved) / Fraction(rate))
-    return _Stretch(names, allotment, moved, on_chip, max(allotment.cycles, moving))
+    working = max(s.firings * timing.ii_of(s, allotment.lanes[s.name]) for s in chosen)
+    return _Stretch(names, allotment, moved, on_chip, max(working, moving))
 
 
 def _kernel(stages: Stages, stretch: _Stretch, budget: Budget, timing: Timing) -> Kernel:

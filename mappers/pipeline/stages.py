@@ -48,6 +48,7 @@ class Stage:
         operations: of one firing, by cost class.
         resident: tensors that lie in the stage: inputs of the cascade.
         held_bytes: of streamed tokens that it holds to read them again, and of partial results.
+        steps_apart: firings from one step of its recurrence to the next; 0 where it has none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Stage:
     operations: Mapping[str, int] = field(compare=False, hash=False)
     resident: tuple[str, ...] = ()
     held_bytes: int = 0
+    steps_apart: int = 0
 
     @property
     def firings(self) -> int:
@@ -231,7 +233,7 @@ class _Builder:
                 costs[cost] = costs.get(cost, 0) + n
         resident = dict.fromkeys((*stage.resident, *(a.tensor for a in e.inputs if a.tensor not in self.made)))
         self.stages[i] = Stage(stage.name, stage.einsum, stage.kind, stage.nest, stage.inner, costs, tuple(resident),
-                               stage.held_bytes)
+                               stage.held_bytes, stage.steps_apart)
         self.made[e.output.tensor] = _Made(host.stage, host.nest, e.output, "", e.sizes)
 
     def _add(self, e: Einsum, start: Einsum | None) -> None:
@@ -251,7 +253,9 @@ class _Builder:
             resident = tuple(dict.fromkeys(a.tensor for a in part.reads
                                            if a.tensor not in self.made and a.tensor != e.output.tensor))
             kind = self._kind(e, part.is_last, bool(sources or part.inside))
-            self.stages.append(Stage(own, e.name, kind, mine, inner, operations(e, part, streamed), resident, held))
+            steps = _inside_of(e.iterative, mine) if e.iterative else 0
+            costs = operations(e, part, streamed)
+            self.stages.append(Stage(own, e.name, kind, mine, inner, costs, resident, held, steps))
             for a in part.reads:
                 if a.tensor in self.made and not (e.iterative and a.tensor == e.output.tensor):
                     self._link(a, own, e, mine)
@@ -372,6 +376,12 @@ class _Builder:
         open_ = prod(size for r, size in nest[outer:] if r not in e.reduced_ranks)
         inside = prod(size for r, size in e.sizes.items() if r in e.output.ranks and r not in streamed)
         return -(-open_ * inside * self._bits(e.output.tensor) // 8) if outer < len(nest) else 0
+
+
+def _inside_of(rank: str, nest: Sequence[tuple[str, int]]) -> int:
+    """Points of the ranks of a nest that lie inside another one."""
+    place = next(i for i, (r, _) in enumerate(nest) if r == rank)
+    return prod(size for _, size in nest[place + 1 :])
 
 
 def pattern(nest: Sequence[tuple[str, int]], moves: Mapping[str, str], tokens: int = 1) -> Rate:
