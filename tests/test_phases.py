@@ -146,6 +146,8 @@ def test_repeats_are_phases_again() -> None:
         ((Phase((Stage("T0", 5, "m"), Stage("T1", 4, "m"))),), DoesNotFit, "9 of 8 cores"),
         ((Phase((Stage("T1", 1, "m"),)), Phase((Stage("T0", 1, "m"),))), BadInput, "runs later"),
         ((Phase((Stage("T0", 1, "m"),)),), BadInput, "no phase runs T1"),
+        ((Phase((Stage("T1", 1, "m"), Stage("T0", 1, "m"))),), BadInput, "runs later"),
+        ((Phase((Stage("T0", 1, "m"), Stage("T0", 1, "m"))),), BadInput, "ran before"),
         ((Phase((Stage("T9", 1, "m"),)),), BadInput, "no task T9"),
         ((Phase((Stage("T0", 1, "q"),)),), BadInput, "no rank q"),
         ((Phase((Stage("T0", 0, "m"),)),), BadInput, "at least 1"),

@@ -131,14 +131,15 @@ class Plan:
         graph, done = self.graph, set[str]()
         for k, phase in enumerate(self.phases):
             self._check_phase(k, phase)
-            here = {s.task for s in phase.stages}
+            here: set[str] = set()
             for stage in phase.stages:
                 for read in graph.by_name[stage.task].reads:
                     maker = graph.makers.get(read.tensor)
                     if maker is not None and maker.name not in done | here:
                         raise BadInput(f"phase {k}: {stage.task} reads {read.tensor} of {maker.name}, which runs later")
-            if done & here:
-                raise BadInput(f"phase {k}: {', '.join(sorted(done & here))} ran before")
+                if stage.task in done | here:
+                    raise BadInput(f"phase {k}: {stage.task} ran before")
+                here.add(stage.task)
             done |= here
         if missing := [t.name for t in graph.tasks if t.name not in done]:
             raise BadInput(f"plan of {graph.name}: no phase runs {', '.join(missing)}")
