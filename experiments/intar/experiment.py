@@ -31,7 +31,7 @@ from ...mappers.phases import (
     task_graphs,
     with_residents,
 )
-from ..loader import Row, data_path, table
+from ..loader import Row, table
 from .kernels import KERNELS
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def designs() -> Mapping[Key, Sequence[Mapping[str, str]]]:
 
 
 def machine(cores: int, clock_mhz: float, ports: int, port_bytes: int, **values: object) -> Architecture:
-    """The U280 with so many multipliers, at that clock; `values` replaces keys of `u280.yaml`."""
+    """The U280 with so many multipliers, at that clock; `values` replaces keys of the preset."""
     given: dict[str, object] = {
         "clock": f"{clock_mhz} MHz",
         "units.cores.cores": cores,
@@ -88,7 +88,7 @@ def machine(cores: int, clock_mhz: float, ports: int, port_bytes: int, **values:
         "units.cores.port_bandwidth": f"{port_bytes} B/cycle",
         **values,
     }
-    return load_spec(data_path(__package__, "u280.yaml")).with_values(given).build()
+    return load_spec("alveo_u280_cores").with_values(given).build()
 
 
 def unrolled(text: str) -> tuple[tuple[str, int], ...]:

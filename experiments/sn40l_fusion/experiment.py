@@ -25,7 +25,7 @@ from ...mappers.phases import (
     reconfigurable,
     simulate_plan,
 )
-from ..loader import Row, data_path, table
+from ..loader import Row, table
 from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
 FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
 """A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); the batch is assumed."""
 FFT_SHAPE = f"{prod(FFT_FACTORS)} points, {FFT_CHANNELS} channels"
-ASSUMED = "the costs of launches, of the mesh and of links between sockets are assumed, see socket.yaml"
+ASSUMED = "the costs of launches, of the mesh and of links between sockets are assumed, see the preset sn40l_kernels"
 IN_RANGE = "in the published range"
 
 
@@ -66,8 +66,8 @@ class Measured:
 
 
 def machine(**values: object) -> Architecture:
-    """One socket; `values` replaces keys of `socket.yaml`."""
-    return load_spec(data_path(__package__, "socket.yaml")).with_values(values).build()
+    """One socket; `values` replaces keys of the preset."""
+    return load_spec("sn40l_kernels").with_values(values).build()
 
 
 def fabric(arch: Architecture, orchestration: str) -> Fabric:
