@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import cycle, product
 
 import pytest
+from support.random_cascades import random_cascade
 
 from accelsim.ir import Workload, parse_cascade
 from accelsim.ir.einsum import Access, Einsum
 from accelsim.ir.rewrites import fewest_passes, split_rank
-from accelsim.lowering.streams import Rate
-from accelsim.mappers.pipeline import Link, Stage, Stages, build_stages
+from accelsim.lowering.streams import Rate, run_graph
+from accelsim.mappers.pipeline import Budget, Link, Stage, Stages, build_stages, plan_pipeline, stream_graph
 from accelsim.workloads import zoo
 from accelsim.workloads.text.cascade_file import loads_cascade
 
@@ -139,3 +141,24 @@ def test_reads_against_the_order_of_what_is_made(text: str, order: tuple[str, ..
     """Columns of what comes in rows, windows, every other element: the reader takes what it needs first."""
     workload = parse_cascade(SIZED + text, name="cascade")
     assert verify(workload, build_stages(workload, order=[r for r in order if f"{r}" in text]))
+
+
+def test_random_cascades() -> None:
+    """Split or not, in any order of ranks, as one kernel or as several: they run to their end, tokens in order."""
+    checked = cut = 0
+    for seed in range(120):
+        workload = random_cascade(seed)
+        if workload is None:
+            continue
+        known = sorted({r for e, _ in workload.einsums() for r in e.sizes})
+        order = known[:: -1 if seed % 2 else 1][: seed % 3]
+        stages = build_stages(workload, split=seed % 5 != 0, order=order)
+        checked += verify(workload, stages) > 0
+        assert run_graph(stream_graph(stages)).trace.firings.tolist()[: len(stages.stages)] == [
+            s.firings for s in stages.stages
+        ]
+        if seed % 6 == 0:
+            plan = plan_pipeline(workload, Budget(stages=2, off_chip_bytes_per_cycle=Fraction(7, 2)), split=False)
+            cut += len(plan.kernels) > 1
+    assert checked > 70
+    assert cut > 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ...engine.program import UNBOUNDED
@@ -101,8 +101,10 @@ def _crossing(stages: Stages, inside: set[str]) -> list[Transfer]:
     found: dict[tuple[str, str], Transfer] = {}
     for link in stages.links:
         if link.src in inside and link.dst not in inside:
-            for tensor in link.tensor.split("+"):
-                found.setdefault(("", tensor), _rows(stages.stage(link.src), link.put, link, True))
+            tensors = link.tensor.split("+")
+            for tensor in tensors:
+                alone = replace(link, tensor=tensor, bits=-(-link.bits // len(tensors)))
+                found.setdefault(("", tensor), _rows(stages.stage(link.src), link.put, alone, True))
         elif link.dst in inside and link.src not in inside:
             found.setdefault((link.dst, link.tensor), _rows(stages.stage(link.dst), link.take, link, False))
     return list(found.values())
