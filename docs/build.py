@@ -30,7 +30,8 @@ def machines() -> Iterator[str]:
     """Every key of a machine file."""
     from accelsim.arch.explain import key_docs
 
-    yield "# Machine files\n\nThe keys of a machine and of all kinds of components. `accelsim explain KEY` prints one.\n"
+    yield "# Machine files\n"
+    yield "The keys of a machine and of all kinds of components; `accelsim explain KEY` prints one.\n"
     kinds: dict[str, list[str]] = {}
     for doc in key_docs():
         default = f" Default: {_cell(doc.default)}." if doc.default not in ("", "required") else ""
