@@ -1,4 +1,4 @@
-"""Random cascades of Einsums, each made from a seed alone: products, maps, reductions, recurrences, any order of ranks."""
+"""Random cascades of Einsums, each made from a seed alone: products, maps, reductions, recurrences, any rank order."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ def random_cascade(seed: int) -> Workload | None:
         name = f"T{i}"
         if not reduced and rng.random() < 0.25:
             step = rng.choice(out)
-            forms = [[form if rank == step else rank for rank in out] for form in (f"{step}+1", "0", step, step.upper())]
-            lines += [f"{name}[{','.join(forms[1])}] = 0",
-                      f"{name}[{','.join(forms[0])}] = {name}[{','.join(out)}] + {value}"]
-            made.append((name, tuple(rng.choice([forms[0], forms[2], forms[3]]))))
+            after, start, before, end = (
+                tuple(form if rank == step else rank for rank in out)
+                for form in (f"{step}+1", "0", step, step.upper())
+            )
+            lines += [f"{name}[{','.join(start)}] = 0",
+                      f"{name}[{','.join(after)}] = {name}[{','.join(before)}] + {value}"]
+            made.append((name, rng.choice([after, before, end])))
         else:
             reduction = f"max({','.join(reduced)}) " if reduced and rng.random() < 0.4 else ""
             lines.append(f"{name}[{','.join(out)}] = {reduction}{value}")
