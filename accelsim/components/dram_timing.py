@@ -189,7 +189,8 @@ class DramDevice:
         if not self.standard.startswith(("HBM", "GDDR")):
             from ..arch.energy import standards, transfer
 
-            standard = self.standard if self.standard in standards("dram") else "DDR4"
+            like = "LPDDR4" if self.standard.startswith("LPDDR") else "DDR4"
+            standard = self.standard if self.standard in standards("dram") else like
             per_bit = transfer("dram", standard).value / 8
         burst = per_bit * 8 * self.burst_bytes
         return {
