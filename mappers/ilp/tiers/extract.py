@@ -270,7 +270,7 @@ class _Extraction:
         for i, tier in enumerate(way.route):
             arrivals = crossings[i - 1] if i else [(job.start + 1, *whole)] if way.moved else []
             stays = i == len(crossings) or (tier in way.kept and way.route.index(tier) == i)
-            departures = [(job.end, *whole)] if stays else crossings[i]
+            departures = [(job.end - 1, *whole)] if stays else crossings[i]
             for first, a, b in arrivals:
                 for last, c, d in departures:
                     self.room(name, tier, (max(a, c), min(b, d)), first, last)

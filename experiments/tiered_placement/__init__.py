@@ -1,0 +1,1 @@
+"""Placement of weights, experts and KV blocks over tiers of memory."""
