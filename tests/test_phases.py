@@ -80,7 +80,7 @@ def test_a_pipelined_loop_fills_each_time_it_is_entered() -> None:
     loop = Loop((("n", 4),), ii=3, inner=("k",), outer="m", fetch=7)
     plan = Plan(chain(5, 10, 8, loops=(loop,)), fabric(bandwidth=1e15), (Phase((Stage("T0", 1, "m"),)),))
     got = simulate_plan(plan)
-    stage = got.phases[0]
+    stage = got.phases[0].stages[0]
     # 5 rows of 2 blocks of outputs; 10 iterations at II 3, depth 5
     assert stage.end - stage.start == 5 * (2 * (3 * 9 + 5) + 7)
 
@@ -88,7 +88,7 @@ def test_a_pipelined_loop_fills_each_time_it_is_entered() -> None:
 def test_one_pipeline_never_drains() -> None:
     loop = Loop((("n", 8), ("k", 4)), outer="m")
     plan = Plan(chain(5, 16, 8, loops=(loop,)), fabric(bandwidth=1e15), (Phase((Stage("T0", 8, "m"),)),))
-    stage = simulate_plan(plan).phases[0]
+    stage = simulate_plan(plan).phases[0].stages[0]
     assert stage.end - stage.start == 5 * 4
 
 
@@ -97,7 +97,8 @@ def test_a_pipe_runs_at_its_slowest_stage() -> None:
     graph = chain(64, 8, 16, 8, loops=loops)
     phase = Phase((Stage("T0", 1, "m", ("WT0",)), Stage("T1", 1, "m", ("WT1",))))
     got = simulate_plan(Plan(graph, fabric(bandwidth=1e15), (phase,)))
-    start, end = got.phases[0].start, got.phases[0].end
+    first_stage, last_stage = got.phases[0].stages
+    start, end = first_stage.start, last_stage.end
     rows, first, second, depth = 64, 8 * 4, 16 * 2, 5
     assert end - start == first + depth + rows * second  # both take 32 cycles a row
     assert got.written_bytes == 2 * 64 * 8  # what passes between them never leaves the chip
@@ -108,7 +109,9 @@ def test_what_cannot_be_handed_on_passes_as_a_whole() -> None:
     graph = chain(64, 8, 16, 8, loops=loops)
     phase = Phase((Stage("T0", 1, "n"), Stage("T1", 1, "m", ("WT1",))))
     got = simulate_plan(Plan(graph, fabric(bandwidth=1e15), (phase,)))
-    assert got.phases[0].end - got.phases[0].start == 64 * 8 * 4 + 5 + 64 * 16 * 2
+    first, last = got.phases[0].stages
+    assert last.end - first.start == 64 * 8 * 4 + 5 + 64 * 16 * 2
+    assert (first.busy, last.busy) == (64 * 8 * 4, 64 * 16 * 2)
 
 
 def test_weights_that_are_used_once_run_at_the_speed_of_memory() -> None:
@@ -123,7 +126,7 @@ def test_ports_are_shared_by_the_streams_of_a_phase() -> None:
     graph = chain(1, 512, 512, loops=(Loop((("n", 32),), outer="n"),))
     phases = (Phase((Stage("T0", 8, "n", ("X0",)),)),)
     slow, fast = (simulate_plan(Plan(graph, fabric(ports=n, port_bandwidth=8e9), phases)).cycles for n in (3, 6))
-    assert 1.9 < slow / fast < 2.1
+    assert 3.8 < slow / fast < 4.1  # one port for the weights, then four, as the other streams need no more than one
 
 
 def test_phases_pay_the_switch() -> None:

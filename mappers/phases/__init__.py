@@ -7,7 +7,7 @@
 from .arrange import with_residents
 from .model import all_reduced, joined, operators
 from .plan import Fabric, Phase, Plan, Stage, fabric_of, plan_from_dict
-from .result import PhaseResult, Result, machine_bound, simulate_plan
+from .result import PhaseResult, Result, StageResult, machine_bound, simulate_plan
 from .search import STYLES, dataflow, groups, plan_style, reconfigurable, run_style, sequential
 from .task import Loop, Read, Task, TaskGraph, task_graphs
 
@@ -20,7 +20,7 @@ __all__ = [
     "Plan",
     "Read",
     "Result",
-    "Stage",
+    "Stage", "StageResult",
     "Task",
     "TaskGraph",
     "all_reduced",

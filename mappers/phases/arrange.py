@@ -8,7 +8,7 @@ from fractions import Fraction
 from heapq import heapify, heapreplace
 
 from ...errors import DoesNotFit
-from .layout import Layout, lay_out, stream_rate, work_out
+from .layout import Layout, lay_out, work_out
 from .plan import Fabric, Phase, Stage
 from .task import Task, TaskGraph
 from .timing import walks
@@ -51,8 +51,7 @@ def _work(task: Task) -> Fraction:
 
 def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
     """Cycles of a phase, switch included, from when stages can start and how long they and their streams take."""
-    channels = fabric.pool.ports is None or fabric.pool.port_bandwidth is None
-    rate = float(stream_rate(fabric, len(layout.loads) + len(layout.stores)))
+    rates = [float(r) for r in layout.rates]
     wait = fabric.cycles(fabric.latency_s)
     starts: dict[str, float] = {}
     ends: dict[str, float] = {}
@@ -60,7 +59,7 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
         name = stage.task
         time = layout.timings[name]
         start, end, span = 0.0, 0.0, float(time.total)
-        for t in layout.loads:
+        for t, rate in zip(layout.loads, rates, strict=False):
             if t.task == name:
                 start = max(start, t.piece / rate + wait)
                 if t.pieces > 1:
@@ -76,14 +75,14 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
             end = max(end, ends[s.maker] + s.latency + span / time.firings)
         starts[name], ends[name] = start, max(end, start + span)
     finish = max(ends.values())
-    for t in layout.stores:
+    for t, rate in zip(layout.stores, rates[len(layout.loads) :], strict=True):
         streamed = starts[t.task] + t.total / rate
         finish = max(finish, streamed, ends[t.task] + layout.timings[t.task].latency + t.piece / rate)
     messages = [n for n in ends if graph.by_name[n].message]
     finish = max(finish, sum(layout.timings[n].total for n in messages))
-    if channels:
+    if fabric.port_rate is None:
         moved = sum(t.total for t in (*layout.loads, *layout.stores))
-        finish = max(finish, moved / rate)
+        finish = max(finish, moved / float(fabric.channel_rate))
     return finish + fabric.cycles(fabric.switch_s)
 
 

@@ -76,22 +76,32 @@ class Layout:
     streams: tuple[Stream, ...]
     loads: tuple[Transfer, ...]
     stores: tuple[Transfer, ...]
+    rates: tuple[Fraction, ...]
+    """Bytes per cycle of each load, then of each store."""
     nbytes: int
     used: Mapping[str, int]
     """The same by what it is for."""
 
 
-def stream_rate(fabric: Fabric, streams: int) -> Fraction:
-    """Bytes per cycle of each of so many off-chip streams: of an even share of the ports, at least one.
+def whole_rate(fabric: Fabric) -> Fraction:
+    """Bytes per cycle to and from off-chip memory: of all ports, or of the one channel."""
+    return fabric.channel_rate if fabric.port_rate is None else fabric.port_rate * (fabric.pool.ports or 1)
 
-    Without ports they all pass through one channel, whose rate this is.
+
+def rates_of(fabric: Fabric, transfers: Sequence[Transfer]) -> tuple[Fraction, ...]:
+    """Bytes per cycle of off-chip streams that run at once.
+
+    Ports are shared out by bytes, one at least to each; with more streams than ports, streams take turns at them.
+    Without ports all pass through one channel, whose rate this is.
     """
-    pool = fabric.pool
-    if pool.ports is None or pool.port_bandwidth is None:
-        return fabric.channel_rate
-    used = min(max(1, streams), pool.ports)
-    port = min(Fraction(pool.port_bandwidth) / Fraction(fabric.clock_hz), fabric.channel_rate / pool.ports)
-    return port * (pool.ports // used)
+    ports = fabric.pool.ports
+    if fabric.port_rate is None or ports is None:
+        return (fabric.channel_rate,) * len(transfers)
+    shares = [1] * len(transfers)
+    for _ in range(ports - len(transfers) if transfers else 0):
+        most = max(range(len(transfers)), key=lambda i: (transfers[i].total / shares[i], -i))
+        shares[most] += 1
+    return tuple(fabric.port_rate * n for n in shares)
 
 
 def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str], name: str = "phase") -> Layout:
@@ -137,7 +147,7 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
     tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
     timings = {n: _timing(graph, by_task[n], fabric) for n in tasks}
     places = _places(phase, fabric)
-    in_flight = float(stream_rate(fabric, 1)) * fabric.cycles(fabric.latency_s)
+    in_flight = float(whole_rate(fabric)) * fabric.cycles(fabric.latency_s)
     streams: list[Stream] = []
     loads: list[Transfer] = []
     used: dict[str, int] = {}
@@ -173,7 +183,8 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
             if task.output not in used:
                 used[f"{task.output} to memory"] = slots * stores[-1].piece
     total = sum(fabric.blocks(n) for n in used.values())
-    return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), total, used)
+    rates = rates_of(fabric, (*loads, *stores))
+    return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), rates, total, used)
 
 
 def _leaves(graph: TaskGraph, task: Task, here: Mapping[str, Task]) -> bool:

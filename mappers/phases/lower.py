@@ -14,7 +14,7 @@ from ...engine.builder import Phase as Firing
 from ...engine.builder import ProgramBuilder, Repeat, Run
 from ...engine.labels import Action, ActorLabel
 from ...engine.program import ROUND_ROBIN, Program, Server
-from .layout import Layout, Stream, Transfer, lay_out, stream_rate
+from .layout import Layout, Stream, Transfer, lay_out
 from .plan import Fabric, Plan
 from .timing import Timing
 
@@ -157,10 +157,10 @@ class _PhaseLowering:
         reader.inputs.append(_Port(fifo, taken, frozenset({1, *range(start, min(reader.firings, start + 4))})))
 
     def _channel(self) -> int:
-        """The server of the next off-chip stream: its share of the ports while there are enough, else one in turn."""
+        """The server of the next off-chip stream: ports of its own while there are enough, else one in turn."""
         pool, top = self.fabric.pool, self.top
-        rate = stream_rate(self.fabric, len(self.layout.loads) + len(self.layout.stores))
-        if pool.ports is None or pool.port_bandwidth is None:
+        rate = self.layout.rates[self.streams_used]
+        if self.fabric.port_rate is None or pool.ports is None:
             return top.server("channel", self.fabric.off_chip, rate, shared=True)
         number = self.streams_used % pool.ports
         self.streams_used += 1

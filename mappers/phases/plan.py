@@ -46,6 +46,13 @@ class Fabric:
         return Fraction(self.bandwidth) / Fraction(self.clock_hz)
 
     @property
+    def port_rate(self) -> Fraction | None:
+        """Bytes per cycle of one port of the pool; None where it has no ports."""
+        if self.pool.ports is None or self.pool.port_bandwidth is None:
+            return None
+        return min(Fraction(self.pool.port_bandwidth) / Fraction(self.clock_hz), self.channel_rate / self.pool.ports)
+
+    @property
     def depth(self) -> int:
         """Cycles of one iteration of an innermost loop."""
         return max(1, self.pool.read_latency + self.pool.operation_latency)

@@ -9,21 +9,41 @@ from math import ceil
 from ...engine.bounds import binding
 from ...engine.compiled import run
 from ...engine.labels import Action
-from .layout import stream_rate
+from ...engine.trace import Trace
+from .layout import whole_rate
 from .lower import layouts, lower_plan, off_chip_bytes
-from .plan import Fabric, Plan
+from .plan import Fabric, Phase, Plan
 from .task import TaskGraph
 
 
 @dataclass(frozen=True)
-class PhaseResult:
-    """One phase, of one run of its graph: its tasks, its start and end in cycles, bytes on the chip, what bounds it."""
+class StageResult:
+    """A task in a phase: start of its first firing, end of its last, and cycles in which it worked."""
 
-    tasks: tuple[str, ...]
+    task: str
+    start: int
+    end: int
+    busy: int
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """One phase, of one run of its graph, in cycles.
+
+    Attributes:
+        start, end: from the end of the switch to the end of the last stage, load or store.
+        limit: what bounds it.
+    """
+
+    stages: tuple[StageResult, ...]
     start: int
     end: int
     on_chip_bytes: int
     limit: str
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(s.task for s in self.stages)
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,7 @@ class Result:
 def machine_bound(graph: TaskGraph, fabric: Fabric) -> int:
     """Cycles that all multipliers need for the work at II 1, or all streams for the least bytes, whichever is more."""
     work = sum((t.work for t in graph.tasks if not t.message), Fraction(0)) * graph.repeat
-    rate = stream_rate(fabric, 1)
+    rate = whole_rate(fabric)
     return max(ceil(work / fabric.pool.lanes), ceil(graph.compulsory_bytes / rate))
 
 
@@ -72,14 +92,10 @@ def simulate_plan(plan: Plan) -> Result:
     details = layouts(plan)
     limits = {b.segment: b for b in binding(program)}
     once = trace if plan.graph.repeat == 1 else run(lower_plan(replace(plan, graph=replace(plan.graph, repeat=1))))
-    index = {name: i for i, name in enumerate(once.program.actor_names)}
-    phases = []
-    for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True)):
-        actors = [index[f"{s.task}, phase {k}"] for s in phase.stages]
-        phases.append(PhaseResult(
-            tuple(s.task for s in phase.stages), min(int(once.start[a]) for a in actors),
-            max(int(once.end[a]) for a in actors), layout.nbytes, limits[k].name,
-        ))  # fmt: skip
+    phases = tuple(
+        _phase(once, k, phase, layout.nbytes, limits[k].name)
+        for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True))
+    )
     repeat, fabric = plan.graph.repeat, plan.fabric
     return Result(
         plan=plan,
@@ -92,5 +108,18 @@ def simulate_plan(plan: Plan) -> Result:
         program_bound=sum((b.ticks for b in limits.values()), Fraction(0)),
         machine_bound=machine_bound(plan.graph, fabric),
         utilization=float(plan.graph.work / (trace.finish * fabric.pool.lanes)),
-        phases=tuple(phases),
+        phases=phases,
+    )
+
+
+def _phase(once: Trace, k: int, phase: Phase, nbytes: int, limit: str) -> PhaseResult:
+    program = once.program
+    index = {name: i for i, name in enumerate(program.actor_names)}
+    stages = []
+    for stage in phase.stages:
+        a = index[f"{stage.task}, phase {k}"]
+        stages.append(StageResult(stage.task, int(once.start[a]), int(once.end[a]), int(once.busy[a])))
+    owners = {int(a) for a, s in zip(program.actor_of_phase(), program.phase_segment, strict=True) if s == k}
+    return PhaseResult(
+        tuple(stages), int(once.end[index[f"switch {k}"]]), max(int(once.end[a]) for a in owners), nbytes, limit
     )
