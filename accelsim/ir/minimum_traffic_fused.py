@@ -31,6 +31,9 @@ from .minimum_traffic import Room, TrafficSpace
 from .passes import most_passes
 from .workload import Role, Workload
 
+OPERANDS = 4
+"""Einsums with more count with each of them once: the orders in which they can be held are too many to search."""
+
 
 @dataclass(frozen=True)
 class FusedTraffic:
@@ -55,7 +58,7 @@ def fused_traffic_curve(
     """Bounds of the traffic of a cascade at several buffer sizes; they never rise with the size.
 
     Args:
-        workload: a cascade; Einsums that iterate count with what they must read and write.
+        workload: a cascade; Einsums that iterate, or have many operands, count with what they must read and write.
         buffers_bytes: sizes of the buffer.
         room: what takes room in it: see `minimum_traffic`.
 
@@ -64,14 +67,15 @@ def fused_traffic_curve(
         DoesNotFit: a buffer is too small for the smallest tiles of an Einsum.
     """
     einsums = cascade_einsums(workload)
-    spaces = [TrafficSpace(e, workload.tensors, room=room) for e in einsums if not e.iterative]
-    steps = sum(_once(_distinct(e), e, workload) for e in einsums if e.iterative)
+    searched = [e for e in einsums if not e.iterative and len(_distinct(e)) <= OPERANDS]
+    spaces = [TrafficSpace(e, workload.tensors, room=room) for e in searched]
+    once = sum(_once(_distinct(e), e, workload) for e in einsums if e not in searched)
     saved = _saved(einsums, workload)
     least = sum(compulsory_bytes(workload))
     crossings = live_footprint(workload, most_passes(workload)).crossings
     found = []
     for size in buffers_bytes:
-        alone = steps + sum(space.minimum(size).traffic_bytes for space in spaces)
+        alone = once + sum(space.minimum(size).traffic_bytes for space in spaces)
         spills = [(least + _spilled(c, size, workload), c.tensor) for c in crossings]
         spill, tensor = max(spills, default=(least, ""))
         fused = max(alone - saved, least)

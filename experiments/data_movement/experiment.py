@@ -1,0 +1,104 @@
+"""Data Movement Is All You Need (MLSys 2021): bytes that a BERT encoder layer moves, kernel by kernel and fused.
+
+A training step of one layer is a cascade of the kernels of a framework; the fused kernels are those of the paper. The
+forward part, without dropout, also runs on a machine, one Einsum after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ... import simulate
+from ...arch.loader import load_spec
+from ...ir import Workload, contraction, count_operations, fused_traffic_curve, fusion_levels
+from ...report.page import Figure
+from ..loader import Row, data_path, table
+from .layer import einsums_of_kernels, inference, kernels, moved_bytes, training_step
+
+PEAK_FLOPS = 125e12
+BYTES_PER_S = 900e9
+"""A V100's: dense half-precision products and memory (data sheet)."""
+BUFFER = 16 * 2**20
+
+KERNELS = 0.15
+"""Which kernels the framework runs is not in the paper's summary: scaling scores, not queries, adds a tenth to them."""
+AGAIN = 0.05
+"""Operands that do not fit beside each other come again, and results that the next one reads at once may stay."""
+NO_COUNT = "the paper gives the reduction, not the bytes"
+PEAKS = "both at data-sheet peaks; what was measured has products below their peak, and better layouts in the fused one"
+TRAINING, FORWARD = "training step", "forward"
+
+
+def seconds(workload: Workload, fused: bool) -> float:
+    """Time of a step in which every kernel takes the longer of its products and its bytes, at the peaks of a V100."""
+    of = einsums_of_kernels(workload)
+    total = 0.0
+    for group, nbytes in moved_bytes(workload, kernels(fused)).items():
+        macs = sum(count_operations(e).macs for name in group for e in of[name] if contraction(e))
+        total += max(2 * macs / PEAK_FLOPS, nbytes / BYTES_PER_S)
+    return total
+
+
+def rows() -> Iterator[Row]:
+    """A training step counted, then the forward part counted, bounded and simulated."""
+    published = {r["quantity"]: r for r in table(__package__, "published.csv")}
+    step = training_step()
+    unfused, fused = (sum(moved_bytes(step, kernels(f)).values()) for f in (False, True))
+    for what, nbytes in (("kernel by kernel", unfused), ("fused kernels", fused)):
+        yield Row("bytes moved", f"{TRAINING}, {what}", None, float(nbytes), "byte", None, "", NO_COUNT)
+    for kernel, nbytes in moved_bytes(step, kernels(True)).items():
+        if len(kernel) > 1:
+            yield Row(
+                "bytes moved", f"{TRAINING}, {' + '.join(kernel)}", None, float(nbytes), "byte", None, "", NO_COUNT
+            )
+    r = published["bytes moved less by fused kernels"]
+    yield Row(r["quantity"], TRAINING, float(r["value"]), 1 - fused / unfused, "", KERNELS, r["source"])
+    r = published["speed-up of training a layer"]
+    speedup = seconds(step, False) / seconds(step, True)
+    yield Row(r["quantity"], f"{TRAINING}, V100", float(r["value"]), speedup, "", None, r["source"], PEAKS)
+    yield from _forward()
+
+
+def _forward() -> Iterator[Row]:
+    """One Einsum after the other: counted and simulated; together: the least through the buffer."""
+    work = inference()
+    levels = {level.name: level.nbytes for level in fusion_levels(work)}
+    arch = load_spec(data_path(__package__, "machine.yaml")).build()
+    moved = sum(simulate(arch, work, mapper="tile", objective="edp").traffic_bytes["dram"].values())
+    where = f"{FORWARD}, one Einsum after the other"
+    yield Row(
+        "bytes moved",
+        where,
+        float(levels["unfused"]),
+        float(moved),
+        "byte",
+        AGAIN,
+        "counted: operands and results once",
+    )
+    (point,) = fused_traffic_curve(work, [BUFFER])
+    yield Row("bytes moved", f"{FORWARD}, together, at least", float(levels["full"]), float(point.fused_bytes), "byte",
+              0.0, "counted: what stands ready and the result once")  # fmt: skip
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Bytes of a training step by group of kernels that are fused, before and after."""
+    step = training_step()
+    alone = moved_bytes(step, kernels(False))
+    shown = [r for r in rows if " + " in r.where]
+    groups = [tuple(r.where.removeprefix(f"{TRAINING}, ").split(" + ")) for r in shown]
+    bars: list[tuple[str, list[Any]]] = [
+        ("kernel by kernel", [sum(alone[(name,)] for name in group) for group in groups]),
+        ("fused", [r.accelsim for r in shown]),
+    ]
+    data = [
+        {
+            "type": "bar",
+            "name": name,
+            "x": [group[0] + " ..." for group in groups],
+            "y": y,
+            "marker": {"color": f"${i}"},
+        }
+        for i, (name, y) in enumerate(bars)
+    ]
+    return {"data": data, "layout": {"barmode": "group", "yaxis": {"title": "bytes moved"}}}

@@ -1,0 +1,66 @@
+"""Bytes of a training step: against a count by hand, rows within tolerance, and tensors moved by 20 %."""
+
+from __future__ import annotations
+
+import pytest
+
+from accelsim.experiments.data_movement import layer
+from accelsim.experiments.data_movement.experiment import figure, rows, seconds
+
+UNIT = 8 * 512 * 1024 * 2
+"""Bytes of the activations of a layer; scores are 8 of these, hidden values 4, a matrix of 1024 a quarter."""
+
+
+def in_units(fused: bool) -> dict[str, float]:
+    moved = layer.moved_bytes(layer.training_step(), layer.kernels(fused))
+    return {" + ".join(group): nbytes / UNIT for group, nbytes in moved.items()}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "units"),
+    [
+        ("qkv", 1 + 0.75 + 3), ("input bias", 6), ("scores", 1 + 1 + 8), ("softmax", 16), ("dropout 0", 24),
+        ("gamma", 8 + 1 + 1), ("norm 1", 2), ("linear 1", 1 + 1 + 4), ("relu", 8), ("norm 2 dx", 3),
+        ("linear 2 dw", 1 + 4 + 1), ("gamma dx2", 1 + 8 + 1), ("softmax dx", 24), ("qkv dw", 3 + 1 + 0.75),
+    ],
+)  # fmt: skip
+def test_a_kernel_moves_its_operands_and_results_once(kernel: str, units: float) -> None:
+    assert in_units(False)[kernel] == pytest.approx(units, rel=0.003)  # biases and sums of a row are small
+
+
+@pytest.mark.parametrize(
+    ("kernel", "units"),
+    [
+        ("softmax + dropout 0", 8 + 8 + 8 + 8),  # weights and mask are kept for the way back
+        ("bias 1 + relu + dropout 2", 4 + 4 + 4 + 4),
+        ("output bias + dropout 1 + residual 1 + norm 1", 2 + 1 + 1 + 1),
+        ("dropout 2 dx + relu dx + bias 1 dw", 12 + 4),
+    ],
+)
+def test_a_fused_kernel_writes_what_comes_back_later(kernel: str, units: float) -> None:
+    assert in_units(True)[kernel] == pytest.approx(units, rel=0.003)
+
+
+def test_every_kernel_is_run_once() -> None:
+    names = [name for group in layer.kernels(True) for name in group]
+    assert sorted(names) == sorted({**layer.FORWARD, **layer.BACKWARD})
+
+
+def test_rows_with_a_tolerance_are_within_it() -> None:
+    found = list(rows())
+    assert [r.where for r in found if r.ok is False] == []
+    assert sum(r.ok is True for r in found) == 3
+    before, after = figure(found)["data"]
+    assert all(b > a for b, a in zip(before["y"], after["y"], strict=True))
+
+
+@pytest.mark.parametrize("rank", ["b", "u", "h"])
+def test_a_larger_layer_moves_more(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(size: int) -> tuple[int, float]:
+        monkeypatch.setitem(layer.SIZES, rank, size)
+        step = layer.training_step()
+        return sum(layer.moved_bytes(step, layer.kernels(True)).values()), seconds(step, True)
+
+    size = layer.SIZES[rank]
+    small, large = moved(size * 4 // 5), moved(size * 6 // 5)
+    assert small[0] < large[0] and small[1] < large[1]
