@@ -21,8 +21,8 @@ from .dram_timing import DEFAULT_MAPPING, AddressMapping, DramDevice, preset
 class BankedDram(DramBase):
     """A DRAM of `dram_timing`: transfers cost what their addresses and the open rows make them (see `dram_step`).
 
-    Capacity and bandwidth follow from the preset and the channels. `timing` changes single times or sizes of the preset
-    (cycles of its clock). Energy is per byte: bursts, and the activations of rows that are used whole.
+    Capacity, bandwidth and latency (CL) follow from the preset and the channels. `timing` changes single times or sizes
+    of the preset (cycles of its clock). Energy is per byte: bursts, and the activations of rows that are used whole.
     """
 
     kind: Literal["banked_dram"] = "banked_dram"
@@ -49,7 +49,8 @@ class BankedDram(DramBase):
             device = _device(values)
         except BadInput as error:
             raise ValueError(str(error)) from None
-        whole = {"capacity": f"{device.capacity} B", "bandwidth": f"{device.peak_bandwidth!r} B/s"}
+        whole = {"capacity": f"{device.capacity} B", "bandwidth": f"{device.peak_bandwidth!r} B/s",
+                 "latency": f"{device.timing.CL * device.clock_s * 1e9:.9g} ns"}  # fmt: skip
         return {**values, **{k: v for k, v in whole.items() if values.get(k) is None}}
 
     @model_validator(mode="after")
