@@ -54,8 +54,8 @@ def sizing(n: int) -> None:
         found, seconds = timed(lambda g=g: full_rate_depths(g), 3)  # type: ignore[misc]
         print(f"N {n:6,} {name:35} least depths, {found.point.total:,} tokens in all: {seconds:6.3f} s, "
               f"{found.evaluations} simulations, {seconds * 1e3 / found.evaluations:.2f} ms each")
-    points, seconds = timed(lambda: trade_off(graph("naive", 64)), 1)
-    print(f"N     64 naive, depth against cycles          {len(points)} points, {seconds:.3f} s")
+    curve, seconds = timed(lambda: trade_off(graph("naive", 64)), 1)
+    print(f"N     64 naive, depth against cycles          {len(curve.points)} points, {seconds:.3f} s")
 
 
 def against_simpy() -> None:

@@ -153,7 +153,9 @@ def test_least_depths_and_the_trade_off_against_brute_force(n: int, slow: int) -
         cycles = min(c for d, c in everything.items() if sum(d) == total)
         if not front or cycles < front[-1][1]:
             front.append((total, cycles))
-    assert [(p.total, p.cycles) for p in trade_off(graph)] == front
+    curve = trade_off(graph)
+    assert curve.complete
+    assert [(p.total, p.cycles) for p in curve.points] == front
 
 
 def test_least_depths_of_random_graphs() -> None:

@@ -87,6 +87,6 @@ def test_execution_times_move_the_trade_off() -> None:
         type(n)(**{**n.__dict__, "latency": 6 * n.latency, "ii": 6 * n.ii}) for n in example.nodes)})
     base = type(example)(**{**example.__dict__, "nodes": tuple(
         type(n)(**{**n.__dict__, "latency": 5 * n.latency, "ii": 5 * n.ii}) for n in example.nodes)})
-    for one, other in zip(trade_off(base), trade_off(slower), strict=True):
+    for one, other in zip(trade_off(base).points, trade_off(slower).points, strict=True):
         assert one.depths == other.depths
         assert 5 * period(slower, other) == 6 * period(base, one)

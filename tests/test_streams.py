@@ -286,8 +286,15 @@ def test_command(tmp_path: Path) -> None:
     html = page.read_text()
     assert "exp -&gt; divide" in html
     assert "FIFOs over time" in html
-    ran = accelsim("run", file, "--size-fifos", "--json")
-    assert json.loads(ran.output)["cycles"] <= told["cycles"]
+    ran = accelsim("run", file, "--size-fifos", "--json", "--html", page)
+    assert "Depth against time" in page.read_text()
+    sized = json.loads(ran.output)
+    assert sized["cycles"] <= told["cycles"]
+    curve = [(p["total"], p["cycles"]) for p in sized["trade_off"]["points"]]
+    assert curve == sorted(curve)
+    assert [c for _, c in curve] == sorted({c for _, c in curve}, reverse=True)
+    assert curve[-1] == (sized["sizing"]["total"], sized["cycles"])
+    assert sum(sized["trade_off"]["points"][0]["depths"].values()) == curve[0][0]
     file.write_text(GRAPH.replace("depth: 72", "depth: 63"))
     ran = accelsim("run", file)
     assert ran.code == 1

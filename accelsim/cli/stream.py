@@ -13,8 +13,10 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from ..engine.trace import Trace
     from ..lowering.streams import StreamGraph, StreamResult
-    from ..mappers.pipeline.sizing import Sizing
+    from ..mappers.pipeline.sizing import Sizing, TradeOff
 
+MOST_EVALUATIONS = 500
+"""Simulations for the curve of total depth against cycles."""
 MOST_LISTED = 200_000
 """Firings that the charts of FIFOs are drawn from; a longer run shows its first rounds."""
 
@@ -30,24 +32,25 @@ def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifo
         if output is not None:
             writable_file(output)
     graph = load_graph(file)
-    sizing = None
+    sizing = curve = None
     if size_fifos:
-        from ..mappers.pipeline.sizing import full_rate_depths
+        from ..mappers.pipeline.sizing import full_rate_depths, trade_off
 
-        sizing = full_rate_depths(graph)
+        sizing, curve = full_rate_depths(graph), trade_off(graph, most_evaluations=MOST_EVALUATIONS)
         graph = sizing.graph
     result = run_graph(graph)
     listed, note = _listed(graph, result)
     if html is not None:
         from ..report.streams import streams_html
 
-        write_text(html, streams_html(result.trace, title=graph.name, listed=listed, note=note))
+        steps = [(p.total, p.cycles) for p in curve.points] if curve else []
+        write_text(html, streams_html(result.trace, title=graph.name, listed=listed, note=note, trade_off=steps))
     if perfetto is not None:
         from ..report.perfetto import write_perfetto
 
         with replacing(perfetto) as temporary:
             write_perfetto(listed, temporary)
-    told = described(result, listed, sizing)
+    told = described(result, listed, sizing, curve)
     if json_:
         typer.echo(json.dumps(told, indent=2))
     else:
@@ -65,7 +68,9 @@ def _listed(graph: StreamGraph, result: StreamResult) -> tuple[Trace, str]:
     return trace, "" if kept == rounds else f"The first {kept} of {rounds} rounds, to cycle {trace.finish:,}."
 
 
-def described(result: StreamResult, listed: Trace, sizing: Sizing | None) -> dict[str, Any]:
+def described(
+    result: StreamResult, listed: Trace, sizing: Sizing | None = None, curve: TradeOff | None = None
+) -> dict[str, Any]:
     """All that a run says as plain values; the contract of ``--json``."""
     from ..report.streams import fifo_levels, node_rows, stream_rows
 
@@ -82,6 +87,12 @@ def described(result: StreamResult, listed: Trace, sizing: Sizing | None) -> dic
     if sizing is not None:
         told["sizing"] = {"depths": sizing.depths, "total": sizing.point.total, "proven": sizing.proven,
                           "evaluations": sizing.evaluations, "ms_per_evaluation": sizing.ms_per_evaluation}
+    if curve is not None:
+        names = [s.name for s in graph.streams]
+        told["trade_off"] = {"complete": curve.complete, "points": [
+            {"total": p.total, "cycles": p.cycles, "depths": dict(zip(names, p.depths, strict=True))}
+            for p in curve.points
+        ]}  # fmt: skip
     return told
 
 
@@ -96,6 +107,9 @@ def _print(told: dict[str, Any]) -> None:
         how = "proven least" if s["proven"] else "none can be less on its own"
         typer.echo(f"FIFO depths for full rate: {s['total']:,} tokens in all, {how}; {s['evaluations']} simulations, "
                    f"{s['ms_per_evaluation']:.2f} ms each")
+        points = told["trade_off"]["points"]
+        rest = "" if told["trade_off"]["complete"] else " (stopped early; there may be better ones)"
+        typer.echo(f"tokens in all: cycles{rest}: " + ", ".join(f"{p['total']:,}: {p['cycles']:,}" for p in points))
     nodes = [{"node": n["node"], "firings": f"{n['firings']:,}", "busy": f"{100 * n['utilization']:.1f} %",
               "waits for data": f"{n['waits_data']:,}", "for space": f"{n['waits_space']:,}",
               "for its memory": f"{n['waits_server']:,}"} for n in told["nodes"]]

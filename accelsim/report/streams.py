@@ -124,7 +124,17 @@ def node_rows(trace: Trace) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def streams_html(trace: Trace, *, title: str, listed: Trace | None = None, note: str = "") -> str:
+def trade_off_figure(points: Sequence[tuple[int, int]]) -> Figure:
+    """Cycles over the total depth of all FIFOs, one step per (tokens, cycles)."""
+    data = [{"type": "scatter", "mode": "lines+markers", "x": [n for n, _ in points], "y": [c for _, c in points],
+             "line": {"shape": "hv", "color": "$0"}}]
+    return {"data": data, "layout": {"showlegend": False, "xaxis": {"title": "tokens in all FIFOs"},
+                                     "yaxis": {"title": "cycles", "rangemode": "tozero"}}}
+
+
+def streams_html(
+    trace: Trace, *, title: str, listed: Trace | None = None, note: str = "", trade_off: Sequence[tuple[int, int]] = ()
+) -> str:
     """The text of a self-contained page: where the time goes, and what each FIFO holds over time.
 
     Args:
@@ -132,6 +142,7 @@ def streams_html(trace: Trace, *, title: str, listed: Trace | None = None, note:
         title: of the page.
         listed: a Trace that lists its firings, of the run or of its beginning; default: `trace`.
         note: what a reader of the charts should know, such as that they show the beginning.
+        trade_off: total depth of all FIFOs and cycles with it, of the best choices of depths.
     """
     shown = listed or trace
     levels = fifo_levels(shown)
@@ -150,6 +161,9 @@ def streams_html(trace: Trace, *, title: str, listed: Trace | None = None, note:
     if note:
         page.text(note)
     page.figures([(level.fifo, occupancy_figure(level)) for level in levels])
+    if trade_off:
+        page.section("Depth against time")
+        page.figure(trade_off_figure(trade_off), title="Cycles with the best FIFOs of so many tokens in all")
     page.section("Streams")
     rows = stream_rows(trace, levels)
     page.table(

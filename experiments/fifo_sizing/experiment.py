@@ -28,7 +28,7 @@ def period(graph: StreamGraph, point: Point) -> float:
 def rows() -> Iterator[Row]:
     """The Pareto points of the example, the chain's least depths, and least depths of attention at full rate."""
     example = load_graph(data_path(__package__, "example.yaml"))
-    found = {period(example, point): point.total for point in trade_off(example)}
+    found = {period(example, point): point.total for point in trade_off(example).points}
     for r in table(__package__, "figures.csv"):
         if r["at"]:
             yield Row(r["quantity"], f"{r['graph']}, {r['at']} cycles an iteration", float(r["value"]),

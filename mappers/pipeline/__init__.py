@@ -9,11 +9,11 @@ from .allot import Allotment, Budget, Lanes, allot
 from .build import Timing, stream_graph
 from .kernels import Kernel, Transfer
 from .plan import PipelinePlan, plan_pipeline
-from .sizing import Point, Sizing, full_rate_depths, least_depths_that_end, trade_off
+from .sizing import Point, Sizing, TradeOff, full_rate_depths, least_depths_that_end, trade_off
 from .stages import Link, Stage, Stages, build_stages
 
 __all__ = [
     "Allotment", "Budget", "Kernel", "Lanes", "Link", "PipelinePlan", "Point", "Sizing", "Stage", "Stages", "Timing",
-    "Transfer", "allot", "build_stages", "full_rate_depths", "least_depths_that_end", "plan_pipeline", "stream_graph",
-    "trade_off",
+    "TradeOff", "Transfer", "allot", "build_stages", "full_rate_depths", "least_depths_that_end", "plan_pipeline",
+    "stream_graph", "trade_off",
 ]  # fmt: skip

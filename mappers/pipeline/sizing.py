@@ -163,8 +163,16 @@ def _alone(run: Evaluator, depths: Mapping[int, int], target: int) -> dict[int, 
     return found
 
 
-def trade_off(graph: StreamGraph, *, most_evaluations: int = 2000) -> tuple[Point, ...]:
-    """Total depth against cycles, from the least depths that end at all to full rate; no point is beaten by another.
+@dataclass(frozen=True)
+class TradeOff:
+    """Points none of which is beaten by another, smallest total first; `complete` if the search saw to its end."""
+
+    points: tuple[Point, ...]
+    complete: bool
+
+
+def trade_off(graph: StreamGraph, *, most_evaluations: int = 2000) -> TradeOff:
+    """Total depth against cycles, from the least depths that end at all to full rate.
 
     From depths that end, the streams for whose space somebody waited are candidates (Stuijk, Geilen and Basten, DAC
     2006: to raise any other changes nothing). Each is raised to the next depth at which the graph gets faster; where
@@ -199,7 +207,7 @@ def trade_off(graph: StreamGraph, *, most_evaluations: int = 2000) -> tuple[Poin
                 found[together] = result
                 queue.append(together)
     found[best.point.depths] = best.point.cycles
-    return _front([Point(d, c) for d, c in found.items()])
+    return TradeOff(_front([Point(d, c) for d, c in found.items()]), complete=not queue)
 
 
 def least_depths_that_end(graph: StreamGraph) -> Sizing:
