@@ -135,7 +135,7 @@ def build(out: Path) -> None:
             str(settings), docs_dir=str(pages), site_dir=str(out), nav=NAV, strict=True, use_directory_urls=False,
             theme={"name": "readthedocs", "highlightjs": False},
             validation={"links": {"anchors": "warn", "not_found": "warn", "unrecognized_links": "warn"}},
-            exclude_docs="examples/*.ipynb\n",
+            exclude_docs="*.ipynb\n",
         )  # fmt: skip
         make(config)
 
