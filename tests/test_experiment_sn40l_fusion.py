@@ -106,6 +106,7 @@ def test_fusion_never_moves_more_and_never_launches_more() -> None:
         ("units.pool.network_bandwidth", "160 GB/s", "240 GB/s", "more"),
         ("clock", "1278 MHz", "1917 MHz", "more"),
         ("units.pool.operation_latency", 4, 8, "less"),
+        ("units.pool.hop_latency", 0, 2, "less"),
     ],
 )
 def test_parameters_move_decode_the_right_way(key: str, low: object, high: object, better: str) -> None:

@@ -25,6 +25,7 @@ from accelsim.mappers.phases import (
     Stage,
     Task,
     TaskGraph,
+    all_reduced,
     fabric_of,
     plan_from_dict,
     plan_style,
@@ -251,3 +252,31 @@ def test_paths_that_meet_again_never_block(graph: TaskGraph, latency: int) -> No
     assert got.program_bound <= got.cycles
     alone = run_style(graph, on, "sequential")
     assert got.read_bytes + got.written_bytes <= alone.read_bytes + alone.written_bytes
+
+
+def test_streams_take_a_hop_for_every_column_between_their_stages() -> None:
+    loops = (Loop((("n", 4),), outer="m"), Loop((("n", 4),), outer="m"))
+    graph = chain(64, 8, 16, 8, loops=loops)
+
+    def fill(latency: int, grid: tuple[int, int]) -> int:
+        on = fabric(bandwidth=1e15, hop_latency=latency, grid=grid)
+        phase = Phase((Stage("T0", 4, "m", ("WT0",)), Stage("T1", 4, "m", ("WT1",))))
+        first, second = simulate_plan(Plan(graph, on, (phase,))).phases[0].stages
+        return second.start - first.start
+
+    assert fill(3, (1, 8)) - fill(0, (1, 8)) == 3 * 4  # from the middle of four columns to that of the next four
+    assert fill(3, (4, 2)) - fill(0, (4, 2)) == 3 * 1
+
+
+def test_messages_share_the_network_and_cost_their_latency() -> None:
+    one = chain(16, 8, 16, 8)
+    on = fabric(network_bandwidth=1e9, network_latency=1e-7, sockets=4)
+    graph = all_reduced(one, {"T0", "T1"}, 4)
+    assert [t.message for t in graph.tasks if t.message] == [2 * 3 * 512 // 4, 2 * 3 * 256 // 4]
+    got = run_style(graph, on, "sequential")
+    without = run_style(one, on, "sequential")
+    wires = sum(t.message for t in graph.tasks)  # a byte a cycle
+    assert got.cycles - without.cycles > wires + 2 * 100
+    piped = run_style(graph, on, "dataflow")
+    assert piped.cycles >= wires
+    assert all_reduced(one, {"T0"}, 1) == one
