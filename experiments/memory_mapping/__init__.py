@@ -1,0 +1,1 @@
+"""Fast memory or off chip, by buffer and use: exact placement beside a greedy compiler, and addresses."""

@@ -1,0 +1,93 @@
+"""Memory mapping: fast memory by buffer and use for the least time, beside a greedy compiler, and exact addresses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from ...engine import compiled
+from ...mappers.ilp.packing import Buffer, first_fit, pack
+from ...mappers.ilp.solver import SolverOptions
+from ...mappers.ilp.tiers.lower import program_of
+from ...mappers.ilp.tiers.problem import TierProblem
+from ...mappers.ilp.tiers.search import place
+from ..loader import Row, table
+from .mapping import Machine, all_off_chip, greedy, problem
+
+SHOWN = "simulated: not published"
+OPTIONS = SolverOptions(gap=0.01)
+GENERATED = (40, 80, 160)
+"""Buffers of the generated cases."""
+HEIGHT = 4096
+
+
+def times(wanted: TierProblem) -> dict[str, float]:
+    """Simulated seconds with nothing fast, with the greedy rule, and with the plan of the tiered program."""
+    found = {}
+    for name, limited in (("off chip", all_off_chip(wanted)), ("greedy", greedy(wanted)), ("exact", wanted)):
+        plan = place(limited, options=OPTIONS)
+        trace = compiled.run(program_of(limited, plan))
+        found[name] = trace.finish / float(trace.program.tick_hz)
+        if name == "exact":
+            assert plan.claim is not None
+            found["bound"] = plan.claim.bound
+    return found
+
+
+def generated(count: int, seed: int = 0) -> list[Buffer]:
+    """Buffers cut out of a full rectangle of memory and time, so that a packing without waste exists."""
+    rng = random.Random(seed)
+    boxes = [(0, 1000, 0, HEIGHT)]
+    while len(boxes) < count:
+        boxes.sort(key=lambda b: (b[1] - b[0]) * (b[3] - b[2]))
+        left, right, low, high = boxes.pop()
+        if (rng.random() < 0.5 and right - left > 1) or high - low < 2:
+            cut = rng.randint(left + 1, right - 1)
+            boxes += [(left, cut, low, high), (cut, right, low, high)]
+        else:
+            cut = rng.randint(low + 1, high - 1)
+            boxes += [(left, right, low, cut), (left, right, cut, high)]
+    return [Buffer(f"b{i}", a, b, d - c) for i, (a, b, c, d) in enumerate(sorted(boxes))]
+
+
+def height(buffers: Sequence[Buffer], capacity: int) -> int | None:
+    """Bytes that a packing reaches, checked pair by pair; None where none was found."""
+    found = pack(buffers, capacity)
+    if found.addresses is None:
+        return None
+    for b, c in combinations(buffers, 2):
+        low, high = found.addresses[b.name], found.addresses[c.name]
+        if b.lower < c.upper and c.lower < b.upper and low < high + c.size and high < low + b.size:
+            return None
+    return max(found.addresses[b.name] + b.size for b in buffers)
+
+
+def simple_height(buffers: Sequence[Buffer]) -> int:
+    """What first fit by size reaches with all the memory that it wants."""
+    alive = [[j for j, c in enumerate(buffers) if i != j and b.lower < c.upper and c.lower < b.upper]
+             for i, b in enumerate(buffers)]  # fmt: skip
+    addresses = first_fit(buffers, 1 << 40, lambda b, _: (-b.size, b.lower - b.upper), alive)
+    assert addresses is not None
+    return max(a + b.size for a, b in zip(addresses, buffers, strict=True))
+
+
+def rows() -> Iterator[Row]:
+    """Networks beside the greedy rule; the suite's example and generated cases, packed to the byte."""
+    for r in table(__package__, "networks.csv"):
+        found = times(problem(r["model"], float(r["share"]), Machine.published()))
+        for name, seconds in found.items():
+            note = f"{seconds / found['greedy']:.3f} of the greedy rule's"
+            yield Row("latency", f"{r['model']} int8, {name}", None, seconds * 1e6, "us", None, SHOWN, note)
+        change, note = found["exact"] / found["greedy"] - 1, "gains over XLA are published of programs that are not public"
+        yield Row("latency, exact over greedy", r["model"], None, change, "fraction", None, SHOWN, note)
+    suite = table(__package__, "suite.csv")
+    buffers = [Buffer(r["id"], int(r["lower"]), int(r["upper"]), int(r["size"])) for r in suite]
+    capacity = int(suite[0]["capacity"])
+    yield Row("packed height", suite[0]["case"], capacity, height(buffers, capacity), "bytes", 0.0, suite[0]["source"])
+    for count in GENERATED:
+        made = generated(count)
+        where, known = f"{count} buffers cut out of a rectangle", "the rectangle they are cut out of"
+        yield Row("packed height", where, HEIGHT, height(made, HEIGHT), "bytes", 0.0, known)
+        note = "what first fit by size takes of the same buffers"
+        yield Row("height by first fit", where, None, simple_height(made), "bytes", None, SHOWN, note)
