@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import gcd
+from math import gcd, inf
 
 from .lives import Lives
 from .packing import Buffer, pack
@@ -26,7 +26,7 @@ SLACKS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 PACKING_NODES = 200_000
 """Nodes of the exact search for addresses, each time; fewer for many buffers, whose nodes take longer."""
 PACKING_WORK = 10_000_000
-"""Nodes times buffers of that search, each time, if that is not fewer than ten nodes for each."""
+"""Nodes times buffers of that search, each time, if that is not fewer than three nodes for each."""
 GIVEN_BACK = 16
 """Times that some of the memory that was given up is given back to a stretch of steps."""
 
@@ -217,7 +217,7 @@ def best_residency(
         order: indices of its operators.
         capacity: bytes of the memory.
         costs: what is minimised: the first, of all plans that cost least the second, and so on.
-        options: of the solver, per program.
+        options: of the solver, per program; when their time is over, addresses are not looked for at length either.
         addresses: find addresses; else the memory is taken to have no fragmentation.
 
     Returns:
@@ -228,6 +228,7 @@ def best_residency(
         DoesNotFit: an operator needs more than the memory has.
     """
     started = time.perf_counter()
+    ends = started + options.seconds if options.seconds is not None else inf
     lives = Lives(problem, order)
     model = Model.of(lives, capacity)
     bound = 0.0
@@ -244,9 +245,9 @@ def best_residency(
             plan = packed
             break
         cut = _cut(lives, dropped, packed, capacity)
-        if not cut or stopped or round_number == ROUNDS - 1:
+        if not cut or stopped or round_number == ROUNDS - 1 or time.perf_counter() > ends:
             proven = False
-            plan, _ = _with_slack(lives, capacity, costs, options)
+            plan, _ = _with_slack(lives, capacity, costs, options, ends)
             break
         model.cuts.append(cut)
     value = _value(lives, plan, costs[0])
@@ -349,16 +350,16 @@ def _kept_in(lives: Lives, dropped: set[int], first: int, end: int) -> tuple[int
 
 
 def _nodes(buffers: Sequence[Buffer]) -> int:
-    return min(PACKING_NODES, max(10 * len(buffers), PACKING_WORK // max(1, len(buffers))))
+    return min(PACKING_NODES, max(3 * len(buffers), PACKING_WORK // max(1, len(buffers))))
 
 
 def _with_slack(
-    lives: Lives, capacity: int, costs: Sequence[Cost], options: SolverOptions
+    lives: Lives, capacity: int, costs: Sequence[Cost], options: SolverOptions, ends: float
 ) -> tuple[Plan, list[Solution]]:
     """A plan that has addresses because the model was given a smaller memory, as little smaller as works.
 
     First throughout; then, half of the steps by half of the steps, the memory is given back where that still packs.
-    With no gap kept at all, tensors have addresses step by step.
+    With no gap kept at all, tensors have addresses step by step. When it `ends`, the memory is not given back any more.
     """
     steps = len(lives.operators)
     for percent in SLACKS:
@@ -372,7 +373,7 @@ def _with_slack(
         return packed, []
     waiting = [(0, steps)]
     for _ in range(GIVEN_BACK):
-        if not waiting:
+        if not waiting or time.perf_counter() > ends:
             break
         first, end = waiting.pop(0)
         tried = [0 if first <= step < end else x for step, x in enumerate(given_up)]
