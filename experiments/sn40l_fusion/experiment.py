@@ -37,6 +37,7 @@ CONTEXT = {"llama-2-7b": 4096, "mistral-7b": 1536, "llama-3-8b": 1536, "llama-2-
 """Tokens before the decoded one: 4K, or the middle of 1024 in and 1024 out."""
 MODELS = (("llama-2-7b", "prefill"), ("llama-2-7b", "decode"), ("mistral-7b", "decode"), ("llama-3-8b", "decode"),
           ("llama-2-70b", "decode"))  # fmt: skip
+DECODE = ("llama-2-7b", "decode")
 LONGEST = 40
 """Operators in one kernel at most: more than a layer has."""
 MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
@@ -109,6 +110,7 @@ def rows() -> Iterator[Row]:
         yield from _model(model, phase)
     yield from _model(FFT, "")
     yield from _intensities()
+    yield from _launch_costs()
 
 
 def _model(model: str, phase: str) -> Iterator[Row]:
@@ -173,6 +175,21 @@ def intensities(arch: Architecture) -> dict[str, float]:
         result = simulate_plan(groups(graph, on, kernels))
         found[level] = flops(graph) / (result.read_bytes + result.written_bytes)
     return found
+
+
+def _launch_costs() -> Iterator[Row]:
+    """What the assumed cost of a software launch does to decode."""
+    soft, hard = (fabric(machine(), o) for o in ("software", "hardware"))
+    graphs = graphs_of(*DECODE, soft)
+    unfused, fused = plans(graphs, soft, "unfused"), plans(graphs, soft, "fused")
+    fastest = run_plans(fused, hard).seconds
+    for factor in (0.5, 2.0):
+        on = replace(soft, switch_s=soft.switch_s * factor)
+        slow, quick = run_plans(unfused, on).seconds, run_plans(fused, on).seconds
+        where = f"{' '.join(DECODE)}, {on.switch_s * 1e6:g} us a software launch"
+        yield Row("fused over unfused", where, None, slow / quick, "x", None, "simulated", "the same kernels")
+        yield Row("hardware over software launch", where, None, quick / fastest, "x", None, "simulated",
+                  "the same kernels")  # fmt: skip
 
 
 def _intensities() -> Iterator[Row]:
