@@ -51,6 +51,7 @@ class Group:
         self.sizes: list[int] = []
         self._extents: dict[tuple[int, tuple[tuple[int, int], ...]], Mapping[str, int]] = {}
         self._cuts: dict[tuple[int, int], list[Cut]] = {}
+        self._bytes: dict[tuple[int, int, tuple[tuple[int, int], ...]], int] = {}
         self._carried: dict[tuple[int, int], frozenset[int]] = {}
         self.edges = [
             (i, j, access)
@@ -154,6 +155,21 @@ class Group:
             whole = {r: min(size, cut.get(classes[r], size)) for r, size in sizes.items()}
             self._extents[key] = {**whole, **wide}
         return self._extents[key]
+
+    def tile_bytes(self, member: int, access: Access, loops: tuple[tuple[int, int], ...]) -> int:
+        """Bytes of the largest box of a tensor that an access of an Einsum touches inside loops."""
+        key = member, id(access), loops
+        if key not in self._bytes:
+            self._bytes[key] = self.bytes_of(access, self.extents(member, loops))
+        return self._bytes[key]
+
+    def bytes_of(self, access: Access, extents: Mapping[str, int]) -> int:
+        """Bytes of the points that an access touches over a tile."""
+        tensor = self.workload.tensors[access.tensor]
+        elements = 1
+        for index, size in zip(access.indices, tensor.shape, strict=True):
+            elements *= min(size, index.count(extents))
+        return tensor.bytes_of(elements)
 
     @cached_property
     def _ranks(self) -> list[dict[int, tuple[str, ...]]]:

@@ -171,13 +171,6 @@ class Arrangement:
         """The largest tile of an Einsum inside loops."""
         return self.group.extents(member, loops)
 
-    def bytes_of(self, access: Access, extents: Mapping[str, int]) -> int:
-        tensor = self.group.workload.tensors[access.tensor]
-        elements = 1
-        for index, size in zip(access.indices, tensor.shape, strict=True):
-            elements *= min(size, index.count(extents))
-        return tensor.bytes_of(elements)
-
     # What moves
 
     def _load(self) -> None:
@@ -198,7 +191,7 @@ class Arrangement:
             self.loads[stored] = tuple(apart), self._loaded(stored, uses, -1, self.outer[:depth])
 
     def _loaded(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops) -> Transfer:
-        nbytes = max(self.bytes_of(a, self.extents(p.member, loops)) for p, a in uses)
+        nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a in uses)
         members = tuple(dict.fromkeys(p.member for p, _ in uses))
         return Transfer(stored, False, members, stage, loops, nbytes)
 
@@ -208,7 +201,7 @@ class Arrangement:
             if made.tensor in self.leaving:
                 outer = len(self.outer)
                 loops = place.loops[: outer + self._leading(place, made, place.loops[outer:])]
-                nbytes = self.bytes_of(made, self.extents(place.member, loops))
+                nbytes = self.group.tile_bytes(place.member, made, loops)
                 self.stores.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes))
 
     def _leading(self, place: Placed, access: Access, loops: Loops) -> int:
@@ -234,7 +227,7 @@ class Arrangement:
             if einsum.iterative and self.form.stream == self.group.classes[i][einsum.iterative]:
                 steps = min(extents[einsum.iterative], self.tiling.step) + (0 if across else 1)
                 extents = {**extents, einsum.iterative: steps}
-            nbytes = self.bytes_of(einsum.output, extents)
+            nbytes = self.group.bytes_of(einsum.output, extents)
             found[access.tensor, across] = max(nbytes, found.get((access.tensor, across), 0))
         self.handed = [Handed(tensor, across, nbytes) for (tensor, across), nbytes in found.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -30,6 +31,8 @@ FLAT_DEPTHS = ((4, 4), (2, 2), (1, 1))
 """The same where a group has no passes, and all that its Ops hand on passes between bodies."""
 PATCHES = 6
 """Sizes of patches, along rows and along columns, that are tried for chains of windows."""
+HOPELESS = 1.1
+"""Tilings whose transfers alone take so many times the cycles of the best one so far are not bound to units."""
 ALIKE = 3
 """Of those, that have equal loops around the whole group."""
 LEAST = 1 / 64
@@ -95,15 +98,19 @@ class GroupSearch:
         if self.fixed is None or not self.site.ways.units:
             return []
         rough: list[tuple[float, float, int, Arrangement]] = []
+        limit = math.inf
         for form in self.group.forms():
             if any(not self._runs(e) for e in self.group.einsums):
                 return []
             for tiling in self._tilings(form):
                 found = self._settled(form, tiling)
-                if found is not None:
-                    plan = self._weighed(found, width=2)
-                    if plan is not None:
-                        rough.append((plan.value(self.site.objective), plan.joules, len(rough), found))
+                if found is None or self._moving(found)[0] > limit:
+                    continue
+                plan = self._weighed(found, width=2)
+                if plan is not None:
+                    rough.append((plan.value(self.site.objective), plan.joules, len(rough), found))
+                    if self.site.objective == "latency":
+                        limit = min(limit, HOPELESS * plan.cycles)
         rough.sort(key=lambda r: r[:3])
         plans = [self._weighed(found) for found in _different([r[3] for r in rough])[:SETTLED]]
         return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.objective), p.joules))
@@ -237,16 +244,21 @@ class GroupSearch:
             times.append(found.trips(place.loops))
         by_energy = self.site.objective == "energy"
         bound = bind(ways, times, by_energy=by_energy, width=width)
+        moving, joules, traffic = self._moving(found)
+        cycles = self._cycles(found, bound, times, moving)
+        return GroupPlan(found, bound, cycles, bound.joules + joules, traffic, found.held)
+
+    def _moving(self, found: Arrangement) -> tuple[float, float, int]:
+        """Cycles of the busiest port, joules, and bytes of what passes the chip's edge."""
         ports: dict[str, float] = {}
-        joules, traffic = bound.joules, 0
+        joules, traffic = 0.0, 0
         for transfer in found.transfers:
             nbytes, way = found.moved(transfer), self.routes[transfer.store]
             traffic += nbytes
             joules += nbytes * way.joules_per_byte
             for port, cycles in way.cycles_per_byte.items():
                 ports[port] = ports.get(port, 0.0) + nbytes * cycles
-        cycles = self._cycles(found, bound, times, max(ports.values(), default=0.0))
-        return GroupPlan(found, bound, cycles, joules, traffic, found.held)
+        return max(ports.values(), default=0.0), joules, traffic
 
     def _cycles(self, found: Arrangement, bound: Bound, times: Sequence[int], moving: float) -> float:
         """The busiest unit or port, and what does not overlap with it.
