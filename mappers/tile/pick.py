@@ -15,7 +15,8 @@ from .operand import Array, Floats
 
 if TYPE_CHECKING:  # numba takes a while to load
     from . import stage_kernel as kernel
-    from .stage import HopCost, Stage
+    from .hop_costs import HopCost
+    from .stage import Stage
 
 GRADE = {"latency": 0.0005, "energy": 1e-6, "edp": 0.0005}
 """Shares by which bounds are told apart: of one grade that with the least tie is settled first."""

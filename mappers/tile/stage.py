@@ -24,39 +24,25 @@ first load, the last store, the transfers through a single buffer, and what tile
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...ir import Einsum
 from .cuts import Cut, Space, cut_table
+from .hop_costs import ONCE, HopCost, HopCosts, Numbers, grid
 from .nest import TIE, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats, tiles
 from .pick import Bound, Pick
 
 if TYPE_CHECKING:  # numba takes a while to load
     from . import stage_kernel as kernel
-Numbers: TypeAlias = NDArray[Any]
-ONCE = np.ones(1, np.int64)
+FIELDS = ("held", "bytes_in", "bytes_out", "instances", "tile", "buffers")
 NONE: Lasts = {}
-
-
-@dataclass(frozen=True)
-class HopCost:
-    """Of one operand cut at one place, one entry per tiling."""
-
-    held: Numbers
-    bytes_in: Floats
-    bytes_out: Floats
-    instances: Numbers
-    tile: Numbers
-    buffers: Numbers
 
 
 class _Least(NamedTuple):
@@ -112,7 +98,7 @@ class Stage:
         self._settled: dict[Hashable, Found | Shortfall] = {}
         self.insides: dict[Hashable, tuple[Nest, Work] | Shortfall] = {}
         """What runs inside tiles, as far as settled."""
-        self._moved: dict[Hashable, tuple[Array, Array, Array]] = {}
+        self.costs = HopCosts(einsum, self.hops, self.options, list(space.sizes))
 
     # As what runs inside a level farther out
 
@@ -182,7 +168,7 @@ class Stage:
         inner = Nest(nest.levels[1:], nest.layout)
         longest = self._lasting(nest.levels, extents, tile, lasts)
         inside = self.inside(extents, tile, sums, inner, longest)
-        costs = [self._hop(hop, cut, extents, tile, sums, lasts) for hop, cut in zip(self.hops, cuts, strict=True)]
+        costs = [self.costs.of(hop, cut, extents, tile, sums, lasts) for hop, cut in zip(self.hops, cuts, strict=True)]
         return self.around(costs, inside, self.behind(inner.levels, extents, tile, longest))
 
     def behind(self, levels: Sequence[Level], extents: Extents, tile: Extents, lasts: Lasts) -> list[Numbers]:
@@ -245,12 +231,11 @@ class Stage:
         from . import stage_kernel as kernel
 
         whole = {r: np.full(1, n, np.int64) for r, n in extents.items()}
-        lists = self._lists(extents)
-        tile = _grid(lists)
+        tile = grid(self._lists(extents))
         times = np.full(1, sums, np.int64)
         if self.inner.exact and (found := self._as_one(whole, tile, times, lasts)) is not None:
             return found
-        choices, tables = self._choices(whole, lists, times, lasts)
+        choices, tables = self._choices(whole, tile, times, lasts)
         bounds = self._bounds(choices)
         held = np.stack([bounds.held[choices.memory == m].sum(axis=0) for m in range(len(self.budgets))] or [[0]])
         rows = np.flatnonzero((held <= np.array([*self.budgets.values()] or [0])[:, None]).all(axis=0))
@@ -280,7 +265,7 @@ class Stage:
         if self.objective == "energy" or any(t[0] != extents[r][0] for r, t in tile.items()):
             return None
         first = {r: t[:1] for r, t in tile.items()}
-        costs = [self._hop(hop, Cut(frozenset()), extents, first, sums, lasts) for hop in self.hops]
+        costs = [self.costs.of(hop, Cut(frozenset()), extents, first, sums, lasts) for hop in self.hops]
         held = dict.fromkeys(self.budgets, 0)
         for hop, cost in zip(self.hops, costs, strict=True):
             held[hop.memory] += int(cost.held[0])
@@ -313,93 +298,16 @@ class Stage:
         return {r: sorted({min(n, extents[r]) for n in given}, reverse=True) for r, given in sizes}
 
     def _choices(
-        self, extents: Extents, lists: Mapping[str, Sequence[int]], sums: Array, lasts: Lasts
+        self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts
     ) -> tuple[kernel.Choices, list[dict[Cut, HopCost]]]:
         """What the combinations of tilings and cuts are made of, and the same by operand and cut."""
         from . import stage_kernel as kernel
 
-        number = prod(len(n) for n in lists.values())
-        trips, size, swept = self._bytes(extents, lists, number)
-        longest = np.ones((len(self._ways.row), number), np.int64)
-        for hop, begin, end in zip(self.hops, self._first, self._first[1:], strict=False):
-            if hop.key in lasts:
-                bare = self._ways.cut[begin:end].sum(axis=1) == 0
-                longest[begin:end][bare] = lasts[hop.key]
-        again = any(int(extents[r][0]) < n for r, n in self.einsum.sizes.items())
-        table = np.empty((len(longest), kernel.FIELDS, number))
-        kernel.fill(
-            self._ways, trips, size, swept, np.full(number, int(again)), np.full(number, sums[0]), longest, table
-        )
+        table = self.costs.table(extents, tile, sums, lasts)
         rows = iter(table)
         tables = [{cut: HopCost(*next(rows)) for cut in cuts} for cuts in self.options]
         fixed = (*self._cuts, *self._fixed, self._once(extents))
         return kernel.Choices(table, *fixed), tables
-
-    def _bytes(self, extents: Extents, lists: Mapping[str, Sequence[int]], number: int) -> tuple[Array, Array, Array]:
-        """Of all tilings: trips of the loops, and bytes as `stage_kernel.fill` wants them."""
-        from .operand_kernel import bytes_of
-
-        key = tuple(int(n[0]) for n in extents.values())
-        if key not in self._moved:
-            tile = _grid(lists)
-            trips = np.array([-(-extents[r] // t) for r, t in tile.items()], np.int64).reshape(-1, number)
-            size, swept = (np.empty((len(self._rows), number), np.int64) for _ in range(2))
-            ranks = list(self.einsum.sizes)
-            whole = np.array([extents[r][0] for r in ranks], np.int64)
-            tiles_of = np.stack([np.broadcast_to(tile.get(r, extents[r]), (number,)) for r in ranks], axis=1)
-            for (hop_number, mine, slides), i in self._rows.items():
-                operand, packed = self.hops[hop_number].operand, self._packed[hop_number]
-                if packed is None:
-                    size[i] = operand.tile_bytes({**extents, **{r: tile[r] for r in mine}})
-                    swept[i] = operand.swept_bytes(extents, tile, mine, slides)
-                    continue
-                sliding = ranks.index(slides) if slides else -1
-                is_cut = np.array([r in mine for r in ranks])
-                width = int(operand.width) // 8
-                bytes_of(packed, width, whole, tiles_of, is_cut, sliding, whole.copy(), size[i], swept[i])
-            self._moved[key] = trips, size, swept
-        return self._moved[key]
-
-    @cached_property
-    def _packed(self) -> list[Array | None]:
-        from .operand_kernel import packed
-
-        return [packed(hop.operand, list(self.einsum.sizes)) for hop in self.hops]
-
-    @cached_property
-    def _first(self) -> list[int]:
-        """The first of the options of every operand, and the number of all."""
-        return [0, *accumulate(map(len, self.options))]
-
-    @cached_property
-    def _options(self) -> list[tuple[int, Cut]]:
-        """All options, each with the number of its operand."""
-        return [(i, cut) for i, cuts in enumerate(self.options) for cut in cuts]
-
-    @cached_property
-    def _rows(self) -> dict[tuple[int, frozenset[str], str], int]:
-        """Operands with the ranks that matter to their bytes where they are cut, and along which their tiles slide; to
-        their number."""
-        keys = dict.fromkeys((i, cut.ranks & self.hops[i].operand.ranks, cut.slides) for i, cut in self._options)
-        return {key: number for number, key in enumerate(keys)}
-
-    @cached_property
-    def _ways(self) -> kernel.Ways:
-        rows = [self._rows[i, cut.ranks & self.hops[i].operand.ranks, cut.slides] for i, cut in self._options]
-        return self._ways_of([(self.hops[i], cut) for i, cut in self._options], rows, list(self.space.sizes))
-
-    def _ways_of(self, ways: Sequence[tuple[Hop, Cut]], rows: Sequence[int], ranks: Sequence[str]) -> kernel.Ways:
-        from . import stage_kernel as kernel
-
-        shape = len(ways), len(ranks)
-        return kernel.Ways(
-            np.array([[r in cut.ranks for r in ranks] for _, cut in ways], np.int64).reshape(shape),
-            np.array([[r in hop.operand.ranks for r in ranks] for hop, _ in ways], np.int64).reshape(shape),
-            np.array([r in self.reduced for r in ranks], np.int64),
-            np.array(rows, np.int64),
-            np.array([hop.operand.is_output for hop, _ in ways], np.int64),
-            np.array([cut.single for _, cut in ways], np.int64),
-        )
 
     @cached_property
     def _fixed(self) -> tuple[Any, ...]:
@@ -425,7 +333,7 @@ class Stage:
     def _cuts(self) -> tuple[Array, Array, Array]:
         """The first option of every operand, all combinations, the first of them of every kind of orders."""
         number = [{cut: i for i, cut in enumerate(cuts)} for cuts in self.options]
-        first = np.array(self._first)
+        first = np.array(self.costs.first)
         cuts = np.array([[first[h] + number[h][cut] for h, cut in enumerate(cuts)] for cuts in self.cuts], np.int64)
         return first, cuts.reshape(len(self.cuts), len(self.hops)), np.array(self.table.begin)
 
@@ -456,24 +364,6 @@ class Stage:
             np.bincount(which, weights=count * x, minlength=n).astype(np.float64) for x in (work.cycles, work.joules)
         )
         return Work(cycles, joules, np.broadcast_to(work.edge, which.shape)[:n])
-
-    def _hop(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array, lasts: Lasts = NONE) -> HopCost:
-        """What an operand costs if it is cut so."""
-        from . import stage_kernel as kernel
-
-        mine = cut.ranks & hop.operand.ranks
-        here = {**extents, **{r: np.minimum(t, extents[r]) for r, t in tile.items() if r in mine}}
-        again = ONCE > 1
-        for r, n in self.einsum.sizes.items():
-            again = again | (extents[r] < n)
-        size, swept = hop.operand.tile_bytes(here), hop.operand.swept_bytes(extents, tile, mine, cut.slides)
-        times = ONCE if cut.ranks else lasts.get(hop.key, ONCE)
-        trips = [-(-extents[r] // t) for r, t in tile.items()]
-        given = np.stack(np.broadcast_arrays(size, swept, again.astype(np.int64), sums, times, *trips))
-        table = np.empty((1, kernel.FIELDS, given.shape[1]))
-        ways = self._ways_of([(hop, cut)], [0], list(tile))
-        kernel.fill(ways, given[5:], given[:1], given[1:2], given[2], given[3], given[4:5], table)
-        return HopCost(*table[0])
 
     def around(self, costs: Sequence[HopCost], inside: Work, behind: Sequence[Numbers]) -> Work:
         """The work of tiles with that `inside` them; `behind` as in `stage_kernel.BEHIND`, by operand."""
@@ -518,12 +408,3 @@ class Stage:
             edge += options[:, kernel.TILE].min(axis=0) * choices.single[h, 0] + choices.single[h, 1]
             held[h] = options[:, kernel.HELD].min(axis=0)
         return _Least(busy.max(axis=0, initial=0.0), edge, joules, held)
-
-
-FIELDS = ("held", "bytes_in", "bytes_out", "instances", "tile", "buffers")
-
-
-def _grid(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """Tile sizes of all tilings."""
-    grid = np.meshgrid(*(np.array(n, np.int64) for n in lists.values()), indexing="ij")
-    return {r: n.ravel() for r, n in zip(lists, grid, strict=True)}

@@ -383,7 +383,7 @@ def held(stage: Stage, nest: Nest) -> dict[str, int]:
             lasts = {hop.key: ONCE * prod(trips[len(trips) + min(0, level.depth[hop.key]) :])}
             single = level.buffers[hop.key] == 1
             cut = Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single)
-            found[hop.memory] += int(one._hop(hop, cut, whole, tile, ONCE * sums, lasts).held.item())
+            found[hop.memory] += int(one.costs.of(hop, cut, whole, tile, ONCE * sums, lasts).held.item())
         for r, t in level.loops:
             sums *= -(-extents[r] // t) if r in one.reduced else 1
             trips.append(-(-extents[r] // t))
