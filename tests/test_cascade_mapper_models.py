@@ -43,7 +43,7 @@ CHAINS = (
 def test_convolutions_are_fused_with_halos(chain: tuple[str, str, str]) -> None:
     arch, work = load_architecture("edge_npu"), part(*chain)
     mapping = map_workload(work, arch, objective="energy")
-    fused, layers = (simulate(arch, work, **how) for how in ({"mapping": mapping}, {"mapper": "tile"}))  # type: ignore[arg-type]
+    fused, layers = (simulate(arch, work, **how) for how in ({"mapping": mapping}, {"mapper": "tile"}))
     assert any(isinstance(node, Loop) and node.halo for _, node in walk(mapping.root))
     assert sum(fused.traffic_bytes["dram"].values()) < 0.7 * sum(layers.traffic_bytes["dram"].values())
     assert fused.energy_dynamic_J < 0.8 * layers.energy_dynamic_J
