@@ -176,7 +176,7 @@ def test_two_tiers_and_bytes_are_the_gap_model(seed: int) -> None:
 
 
 def test_three_tiers_better_than_policies() -> None:
-    problem = decode(3, 2)
+    problem = decode(2, 3)
     plan = place(problem)
     assert plan.claim is not None and plan.claim.gap <= 0.01
     best = replayed(problem, plan).seconds

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import accumulate, pairwise, product
-from math import ceil, prod
+from math import prod
 
 from ...errors import BadInput
 from ...ir import Access, Einsum, Repeat, Role, Workload
@@ -54,9 +53,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class Strips:
-    """A chain cut along one dimension of its result: by part, the share of each tensor and the work of each Einsum."""
+    """A chain cut along one dimension of its result: by part, the elements of each tensor and the work of Einsums."""
 
-    shares: Mapping[str, Sequence[Fraction]]
+    elements: Mapping[str, Sequence[int]]
     macs: Sequence[Sequence[int]]
 
 
@@ -107,8 +106,9 @@ class Chain:
                 held[name] = min(WEIGHT_TILE, whole)
                 loaded += whole * boxes
                 continue
-            held[name] = _scaled(whole, [max(way.shares[name]) for way in ways])
-            moved = _scaled(whole, [sum(way.shares[name], Fraction()) for way in ways])
+            elements = self.workload.tensors[name].elements
+            held[name] = _scaled(whole, elements, [max(way.elements[name]) for way in ways])
+            moved = _scaled(whole, elements, [sum(way.elements[name]) for way in ways])
             loaded += moved if name in off_chip and name != self.result else 0
             stored += moved if name in off_chip and name == self.result else 0
         return Cut(grid, macs, self._most(held), loaded, stored)
@@ -120,16 +120,16 @@ class Chain:
         if (place, count) not in self._known:
             whole = [(0, n) for n in shape]
             parts = _part(shape[dims[place]], count) if place < len(dims) else [(0, 1)]
-            shares: dict[str, list[Fraction]] = {}
+            elements: dict[str, list[int]] = {}
             macs = []
             for part in parts:
                 box = [part if place < len(dims) and d == dims[place] else w for d, w in enumerate(whole)]
                 needs, done = self._needs(tuple(box))
                 macs.append(done)
                 for name in (*self.inside, *self.reads, self.result):
-                    elements = prod(high - low for low, high in needs[name]) if name in needs else 0
-                    shares.setdefault(name, []).append(Fraction(elements, self.workload.tensors[name].elements))
-            self._known[place, count] = Strips(shares, macs)
+                    box_of = needs.get(name)
+                    elements.setdefault(name, []).append(prod(b - a for a, b in box_of) if box_of else 0)
+            self._known[place, count] = Strips(elements, macs)
         return self._known[place, count]
 
     def _most(self, held: Mapping[str, int]) -> int:
@@ -183,8 +183,10 @@ def _ranks(einsum: Einsum, box: Box) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _scaled(nbytes: int, shares: Sequence[Fraction]) -> int:
-    return ceil(nbytes * prod(shares, start=Fraction(1)))
+def _scaled(nbytes: int, elements: int, parts: Sequence[int]) -> int:
+    """Bytes of what is so many of all elements along each dimension, rounded up."""
+    whole: int = elements ** len(parts)
+    return -(-nbytes * prod(parts) // whole)
 
 
 def _joined(a: Box | None, b: Box) -> Box:

@@ -161,6 +161,7 @@ class TierModel:
 
     def _gap_variables(self) -> None:
         shares: dict[tuple[str, str], int] = {}
+        later = {gap.previous: set(copies_of(gap, self.network)) for gap in self.gaps if gap.previous >= 0}
         for g, gap in enumerate(self.gaps):
             touched = {*(gap.before.touched if gap.before else ()), *gap.after.touched}
             for tier in copies_of(gap, self.network):
@@ -176,6 +177,8 @@ class TierModel:
                 self._pin(g, tier)
             for way in ways_of(gap, self.network):
                 source = way.route[0]
+                if not later.get(g, set()).issuperset(way.kept):
+                    continue
                 if way.moved or source == gap.home or (g, source) in self.held:
                     self.parts[g][way] = self.program.variable(0.0, 1.0)
 
