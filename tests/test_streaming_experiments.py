@@ -31,6 +31,15 @@ def test_closed_forms_at_any_size(name: str) -> None:
     assert run_graph(graph("row_max", 20, derived=True)).cycles == 404
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+def test_long_rows_are_jumped_over(name: str) -> None:
+    """Whether FIFOs have bounds or not, a few rows are run, however many there are."""
+    for g in (graph(name, 600), full_rate_depths(graph(name, 600)).graph):
+        trace = run_graph(g).trace
+        assert trace.jumped_firings > 0.95 * int(trace.firings.sum())
+        assert trace.differences(run_graph(g, jump=False).trace) == []
+
+
 def test_published_counts() -> None:
     assert [run_graph(with_long(64, depth)).cycles for depth in (64, 65, 66, 67)] == [4290, 4227, 4164, 4164]
 
