@@ -284,10 +284,10 @@ class _Crowded:
     complete: bool
 
 
-def _packed(lives: Lives, plan: Plan) -> Plan | _Crowded:
-    """The plan with addresses, or what has none."""
+def _packed(lives: Lives, plan: Plan, *, quick: bool = False) -> Plan | _Crowded:
+    """The plan with addresses, or what has none; ``quick`` is first fit alone."""
     buffers, holds = _buffers(lives, plan)
-    found = pack(buffers, plan.capacity, nodes=_nodes(buffers))
+    found = pack(buffers, plan.capacity, nodes=0 if quick else _nodes(buffers))
     if found.addresses is None:
         return _Crowded(tuple(buffers), found.complete)
     addresses = {r: found.addresses[b.name] for b in buffers for r in holds[b.name]}
@@ -359,12 +359,14 @@ def _with_slack(
     """A plan that has addresses because the model was given a smaller memory, as little smaller as works.
 
     First throughout; then, half of the steps by half of the steps, the memory is given back where that still packs.
-    With no gap kept at all, tensors have addresses step by step. When it `ends`, the memory is not given back any more.
+    With no gap kept at all, tensors have addresses step by step. When it `ends`, first fit has to do, and nothing is
+    given back.
     """
     steps = len(lives.operators)
     for percent in SLACKS:
         given_up = [capacity * percent // 100] * steps
-        found = _packed_with(lives, capacity, given_up, costs, options)
+        quick = time.perf_counter() > ends
+        found = _packed_with(lives, capacity, given_up, costs, options, quick=quick)
         if found is not None:
             break
     if found is None:
@@ -387,9 +389,15 @@ def _with_slack(
 
 
 def _packed_with(
-    lives: Lives, capacity: int, given_up: Sequence[int], costs: Sequence[Cost], options: SolverOptions
+    lives: Lives,
+    capacity: int,
+    given_up: Sequence[int],
+    costs: Sequence[Cost],
+    options: SolverOptions,
+    *,
+    quick: bool = False,
 ) -> tuple[Plan, list[Solution]] | None:
     """The best plan with so much less memory at each step, if it has addresses."""
     dropped, solutions = Model.of(lives, capacity, given_up).dropped(costs, options)
-    packed = _packed(lives, build_plan(lives, dropped, capacity))
+    packed = _packed(lives, build_plan(lives, dropped, capacity), quick=quick)
     return (packed, solutions) if isinstance(packed, Plan) else None
