@@ -41,7 +41,7 @@ DECODE = ("llama-2-7b", "decode")
 LONGEST = 40
 """Operators in one kernel at most: more than a layer has."""
 MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
-"""Two of the published intensities fix this shape's ratios, see the README; the third follows."""
+"""A shape whose three intensities are the published ones, see the README."""
 FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
 """A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); the batch is assumed."""
 FFT_SHAPE = f"{prod(FFT_FACTORS)} points, {FFT_CHANNELS} channels"
@@ -196,7 +196,7 @@ def _intensities() -> Iterator[Row]:
     found = intensities(machine())
     for r in table(__package__, "reference.csv"):
         if r["quantity"] == "intensity":
-            note = "the shape is one that has the published ratio of full to partial; no fusion follows from it"
+            note = "the shape was looked for among those that have the published intensities: no prediction"
             yield Row("operational intensity", f"Monarch FFT, fusion: {r['workload']}", float(r["low"]),
                       found[r["workload"]], "FLOP/B", 0.05, r["source"], note)  # fmt: skip
 

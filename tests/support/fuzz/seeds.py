@@ -254,7 +254,7 @@ def texts(family: str) -> Mapping[str, str]:
     """The files of a family: their names with the right ending, and their text."""
     return {
         "machine": _machines,
-        "sweep": lambda: {**_folder("docs/examples", "*.yaml"), "sweep.yaml": SWEEP},
+        "sweep": lambda: {**_folder("docs/examples", "*_sweep.yaml"), "sweep.yaml": SWEEP},
         "mapping": _mappings,
         "constraints": lambda: {"constraints.yaml": CONSTRAINTS},
         "text": _texts,
@@ -274,7 +274,7 @@ def _machines() -> dict[str, str]:
     }  # fmt: skip
     found = {**own, **_folder("arch_specs", "*.yaml"), **_folder("experiments", "*/*.yaml")}
     # Models lie beside the machines of experiments. A case is one file, and cannot extend the one beside it.
-    other = re.compile(r"(?m)^(layers|einsums|root):|^extends:.*\.yaml")
+    other = re.compile(r"(?m)^(layers|einsums|root|nodes|tasks):|^extends:.*\.yaml")
     return {name: text for name, text in found.items() if not other.search(text)}
 
 
