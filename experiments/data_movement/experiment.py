@@ -25,6 +25,7 @@ KERNELS = 0.15
 """Which kernels the framework runs is not in the paper's summary: scaling scores, not queries, adds a tenth to them."""
 AGAIN = 0.05
 """Operands that do not fit beside each other come again, and results that the next one reads at once may stay."""
+SOURCE = "Ivanov et al., MLSys 2021"
 NO_COUNT = "the paper gives the reduction, not the bytes"
 PEAKS = "both at data-sheet peaks; what was measured has products below their peak, and better layouts in the fused one"
 TRAINING, FORWARD = "training step", "forward"
@@ -46,11 +47,11 @@ def rows() -> Iterator[Row]:
     step = training_step()
     unfused, fused = (sum(moved_bytes(step, kernels(f)).values()) for f in (False, True))
     for what, nbytes in (("kernel by kernel", unfused), ("fused kernels", fused)):
-        yield Row("bytes moved", f"{TRAINING}, {what}", None, float(nbytes), "byte", None, "", NO_COUNT)
+        yield Row("bytes moved", f"{TRAINING}, {what}", None, float(nbytes), "byte", None, SOURCE, NO_COUNT)
     for kernel, nbytes in moved_bytes(step, kernels(True)).items():
         if len(kernel) > 1:
             yield Row(
-                "bytes moved", f"{TRAINING}, {' + '.join(kernel)}", None, float(nbytes), "byte", None, "", NO_COUNT
+                "bytes moved", f"{TRAINING}, {' + '.join(kernel)}", None, float(nbytes), "byte", None, SOURCE, NO_COUNT
             )
     r = published["bytes moved less by fused kernels"]
     yield Row(r["quantity"], TRAINING, float(r["value"]), 1 - fused / unfused, "", KERNELS, r["source"])
