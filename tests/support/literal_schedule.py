@@ -44,7 +44,7 @@ class Literal:
         """Non-compulsory bytes."""
         self.model.solve(pulp.HiGHS(msg=False, threads=1, gapRel=0.0))
         assert self.model.sol_status == pulp.LpSolutionOptimal
-        return int(round(pulp.value(self.model.objective))) - self.problem.compulsory_bytes
+        return round(pulp.value(self.model.objective)) - self.problem.compulsory_bytes
 
     def _bit(self, name: str) -> pulp.LpVariable:
         return self.model.add_variable(name, cat="Binary")

@@ -274,7 +274,7 @@ def _machines() -> dict[str, str]:
     }  # fmt: skip
     found = {**own, **_folder("arch_specs", "*.yaml"), **_folder("experiments", "*/*.yaml")}
     # Models lie beside the machines of experiments. A case is one file, and cannot extend the one beside it.
-    other = re.compile(r"(?m)^(layers|einsums|root|nodes|tasks):|^extends:.*\.yaml")
+    other = re.compile(r"(?m)^(layers|einsums|root|nodes|tasks):|^extends:.*(\.yaml|pass)$")
     return {name: text for name, text in found.items() if not other.search(text)}
 
 
