@@ -103,7 +103,7 @@ def rows() -> Iterator[Row]:
                 2 * report.macs / report.latency_s,
                 "operation/s",
                 None,
-                "",
+                ROOFLINE,
                 "a point of the figure",
             )
         gained = run(width, "layer by layer").latency_s / run(width, "fused").latency_s
