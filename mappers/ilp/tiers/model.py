@@ -200,9 +200,8 @@ class TierModel:
                 if tier != gap.home and copied:
                     program.at_most([*copied, (self.held[g, tier], -1.0)])
                 if moved and gap.before:
-                    kept = [(p, 1.0) for way, p in ways.items() if way.route == (tier,)]
                     touched = self._sum(gap.before, "touches", tier)
-                    program.at_most([*moved, *kept, *((b, -a) for b, a in touched)])
+                    program.at_most([*moved, *((b, -a) for b, a in touched)])
             for tier in self.problem.capacities:
                 if (g, tier) in self.held:
                     self._origin(g, tier)
