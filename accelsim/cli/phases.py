@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..mappers.phases import Fabric, Plan, Result, TaskGraph
 
 PoolRef = Annotated[
-    str, typer.Argument(metavar="ARCH", help="A machine with a core_pool: sn40l_kernels, versal_vpk180, or a YAML file.")
+    str, typer.Argument(metavar="ARCH", help="A machine with a core_pool: sn40l_kernels, versal_vpk180, a YAML file.")
 ]
 
 

@@ -44,7 +44,8 @@ class Literal:
         """Non-compulsory bytes."""
         self.model.solve(pulp.HiGHS(msg=False, threads=1, gapRel=0.0))
         assert self.model.sol_status == pulp.LpSolutionOptimal
-        return round(pulp.value(self.model.objective)) - self.problem.compulsory_bytes
+        found: float = pulp.value(self.model.objective)
+        return round(found) - self.problem.compulsory_bytes
 
     def _bit(self, name: str) -> pulp.LpVariable:
         return self.model.add_variable(name, cat="Binary")
