@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from ...arch.architecture import Architecture
 from ...engine.tables import TooLong
-from ...errors import DoesNotFit, MappingError
+from ...errors import AccelsimError, DoesNotFit, MappingError
 from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
@@ -68,6 +68,7 @@ def map_workload(
     clock = float(arch.clock)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
+    failed: AccelsimError | None = fusion.why
     for chosen in (fusion.fused(), fusion.unfused()):
         if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
             continue
@@ -75,9 +76,12 @@ def map_workload(
             value = run(arch, workload, chosen.mapping).value(objective, clock)
         except TooLong:
             value = chosen.expected
+        except (DoesNotFit, MappingError) as error:  # groups that fit by themselves, and not beside each other
+            failed = failed or error
+            continue
         found.append((value, len(found), chosen.mapping))
     if not found:
-        raise fusion.why or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
+        raise failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])
     gap = (value - least[objective]) / value if value else 0.0
     seconds = time.perf_counter() - started
