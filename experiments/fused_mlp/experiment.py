@@ -16,11 +16,11 @@ from ...arch.loader import load_spec
 from ...ir import Workload, fusion_levels, parse_cascade
 from ...report import Report
 from ...report.page import Figure
-from ..loader import Row
+from ..loader import Row, table
 
 MACHINE = "a100_80gb"
 INPUTS, LAYERS = 2**20, 4
-WIDTHS = (16, 32, 64, 128)
+WIDTHS = tuple(int(r["width"]) for r in table(__package__, "networks.csv"))
 WAYS = {"layer by layer": "tile", "fused": "cascade"}
 """How the network runs, and the mapper that runs it so."""
 LEVELS = {"layer by layer": "unfused", "fused": "full"}
