@@ -72,8 +72,8 @@ def _step(graph: Graph, number: int, machine: Machine, capacity: int) -> Step:
 def greedy(wanted: TierProblem) -> TierProblem:
     """The same with one choice per step: a rule like XLA's memory-space assignment.
 
-    Buffers go by their number of uses, the most first, then the shortest lives, then the largest. Each is fast at all its
-    uses if it has room from the first to the last, and weights also in the step before.
+    Buffers go by their number of uses, the most first, then the shortest lives, then the largest. Each is fast at all
+    its uses if it has room from the first to the last, and weights also in the step before.
     """
     uses: dict[str, list[int]] = {}
     for s, step in enumerate(wanted.steps):
