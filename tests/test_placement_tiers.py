@@ -23,6 +23,7 @@ from accelsim.mappers.ilp.tiers.search import place
 
 EXACT = SolverOptions()
 NS = 1e-9
+KB = 1024
 
 
 def two_tiers(
@@ -226,3 +227,56 @@ def test_wrong_problems_are_refused_at_once() -> None:
         replace(good, items={**good.items, "x": Item("x", 1)}, steps=(reading("s", "x"),))
     with pytest.raises(BadInput, match="never end"):
         replace(good, periodic=True, items={"w": Item("w", 60, "far", "near")})
+
+
+def random_tiers(seed: int) -> TierProblem:
+    """Three tiers, items at home in two of them and made by steps, sites, steps that may leave an item alone."""
+    rng = random.Random(seed)
+    items = {f"w{i}": Item(f"w{i}", KB * rng.randint(5, 30), home=rng.choice(["b", "c"])) for i in range(4)}
+    names, steps = list(items), []
+    for s in range(6):
+        made = f"x{s}"
+        items[made] = Item(made, KB * rng.randint(5, 30), result="c" if s == 5 and seed % 2 else "")
+        reads = rng.sample(names, min(len(names), 2))
+        one = Choice("near", rng.randint(0, 30) * KB * NS, dict.fromkeys(reads, "a"), {made: "a"})
+        other = Choice("beside", rng.randint(20, 90) * KB * NS, dict.fromkeys(reads[:1], "b"), {made: "b"})
+        steps.append(Step(f"s{s}", (one, other) if rng.random() < 0.5 else (one,)))
+        names.append(made)
+    if not seed % 2:
+        items = {n: replace(i, result="") for n, i in items.items()}
+    tiers = (Tier("a", 95 * KB), Tier("b", 95 * KB + sum(i.nbytes for i in items.values() if i.home == "b")), Tier("c"))
+    links = tuple(
+        Link(x + y, x, y, rate, channel=channel)
+        for x, y, rate, channel in (
+            ("a", "b", 2e9, ""), ("b", "a", 2e9, ""), ("b", "c", 1e9, "far"), ("c", "b", 1e9, "far")
+        )
+    )  # fmt: skip
+    return TierProblem("random", tiers, links, items, tuple(steps), periodic=not seed % 2)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_placements_replay_and_solvers_agree(seed: int) -> None:
+    problem = random_tiers(seed)
+    found = []
+    for solver in ("highs", "cbc"):
+        plan = place(problem, options=SolverOptions(name=solver))
+        ledger = replayed(problem, plan)
+        assert plan.claim is not None and plan.claim.proven
+        assert ledger.seconds >= sum(min(c.seconds for c in s.choices) for s in problem.steps) * (1 - 1e-9)
+        found.append(ledger.seconds)
+    assert found[0] == pytest.approx(found[1], rel=2e-4)
+    roomy = replace(problem, tiers=(Tier("a"), Tier("b"), Tier("c")))
+    assert check_tier_plan(roomy, place(roomy, options=EXACT)).seconds <= found[0] * (1 + 1e-6)
+
+
+def test_what_a_step_need_not_touch_stays() -> None:
+    """x is made, may be read in between, and is read at the end: it never moves."""
+    between = Step("maybe", (Choice("with", 9 * NS, {"x": "near"}), Choice("without", 1 * NS)))
+    steps = (
+        Step("make", (Choice("c", 1 * NS, writes={"x": "near"}),)), between,
+        Step("use", (Choice("c", 1 * NS, reads={"x": "near"}),)),
+    )  # fmt: skip
+    problem = two_tiers(50, *steps, items={}, made=(Item("x", 40),))
+    ledger = replayed(problem, place(problem, options=EXACT))
+    assert ledger.nbytes == 0
+    assert ledger.seconds == pytest.approx(3 * NS)

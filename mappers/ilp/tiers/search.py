@@ -18,6 +18,8 @@ from .ways import Way
 
 ROUNDS = 12
 """Times that the program is solved with more flows of their own, or with larger margins."""
+ROUNDING = 1e-4
+"""Gap that is put down to whole bytes."""
 DEFAULT = SolverOptions(gap=0.005)
 """Half a percent from optimal is near enough for machines whose bandwidths are known to a few percent."""
 
@@ -125,5 +127,5 @@ def _claim(
     value = cost_of(aim, ledger, problem)
     bound = min(value, found.bound)
     gap = (value - bound) / value if value else 0.0
-    proven = found.proven and gap <= max(options.gap, 1e-6)
+    proven = found.proven and gap <= max(options.gap, ROUNDING)
     return TierClaim(aim.name, value, bound, gap, proven, found.solver, options.seed, seconds, found.stopped)
