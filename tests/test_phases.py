@@ -192,7 +192,11 @@ def test_plans_are_plain_values() -> None:
         plan = plan_style(graph, on, style)
         assert plan_from_dict(plan.to_dict(), graph, on) == plan
     with pytest.raises(BadInput, match="phases: stages with task"):
+        plan_from_dict({"phases": [{"stages": [{"cores": 1}]}]}, graph, on)
+    with pytest.raises(BadInput, match="unknown key `core`"):
         plan_from_dict({"phases": [{"stages": [{"core": 1}]}]}, graph, on)
+    with pytest.raises(BadInput, match="not a list of names"):
+        plan_from_dict({"phases": [{"stages": [], "keep": "x"}]}, graph, on)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

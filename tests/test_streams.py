@@ -301,3 +301,13 @@ def test_command(tmp_path: Path) -> None:
     assert "exp waits for space in FIFO exp -> divide" in ran.output
     file.write_text(GRAPH.replace("depth: 72", "depth: 0"))
     assert accelsim("run", file).code == 2
+
+
+def test_options_of_models_are_refused_beside_a_graph() -> None:
+    from support.cli import accelsim
+
+    file = Path(__file__).parent.parent / "docs" / "examples" / "softmax_stream.yaml"
+    for option in (("--batch", 2), ("--mapper", "tile"), ("--set", "clock=1 GHz"), ("--save-mapping", "m.yaml")):
+        ran = accelsim("run", file, *option)
+        assert ran.code == 2
+        assert f"{option[0]} goes with a machine and a model" in ran.output

@@ -17,7 +17,12 @@ RECORDED_FOR_PAGE = 3000
 """Firings that the timeline of a report page shows at most."""
 
 
+FOR_GRAPHS = ("arch", "size_fifos", "json_", "html", "perfetto")
+"""Options that go with a stream graph."""
+
+
 def run(
+    ctx: typer.Context,
     arch: options.Arch,
     model: Annotated[
         str | None,
@@ -52,8 +57,7 @@ def run(
 ) -> None:
     """Simulate one model on one machine, or a stream graph, and say what it costs and what limits it."""
     if model is None:
-        if mapping is not None or constraints is not None or save_mapping is not None:
-            raise BadInput("mappings and constraints go with a machine and a model, and MODEL is missing")
+        _only_for_models(ctx)
         from .stream import run_stream
 
         run_stream(arch, html=html, perfetto=perfetto, size_fifos=size_fifos, json_=json_)
@@ -112,3 +116,11 @@ def run(
         print_report(report, console)
         for note in workload.notes:
             console.print(note, markup=False)
+
+
+def _only_for_models(ctx: typer.Context) -> None:
+    """Refuse options that a stream graph would leave without effect."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name not in FOR_GRAPHS and source is not None and source.name == "COMMANDLINE":
+            raise BadInput(f"{parameter.opts[0]} goes with a machine and a model, and MODEL is missing")

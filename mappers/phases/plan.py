@@ -12,7 +12,7 @@ from typing import Any
 from ...arch.architecture import Architecture
 from ...components.core_pool import CorePool
 from ...errors import BadInput, DoesNotFit
-from ...text.names import nearest
+from ...text.names import nearest, nearest_key
 from .task import TaskGraph
 
 
@@ -206,6 +206,29 @@ class Plan:
         }
 
 
+KEYS = {"": ("graph", "fabric", "style", "phases"), "phases": ("stages", "keep"),
+        "stages": ("task", "cores", "outer", "resident")}  # fmt: skip
+"""What a plan, a phase and a stage may say."""
+
+
+def _known_keys(values: Mapping[str, Any], graph: TaskGraph) -> None:
+    """Raise BadInput for a key that is none, or a text where a list should stand."""
+    def inside(part: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+        found = part.get(key)
+        return [p for p in found if isinstance(p, Mapping)] if isinstance(found, list | tuple) else []
+
+    whole = [values] if isinstance(values, Mapping) else []
+    phases = [p for v in whole for p in inside(v, "phases")]
+    stages = [s for p in phases for s in inside(p, "stages")]
+    for kind, parts in (("", whole), ("phases", phases), ("stages", stages)):
+        for part in parts:
+            for key, value in part.items():
+                if key not in KEYS[kind]:
+                    raise BadInput(f"plan of {graph.name}: unknown key `{key}` ({nearest_key(str(key), KEYS[kind])})")
+                if key in ("keep", "resident") and isinstance(value, str):
+                    raise BadInput(f"plan of {graph.name}: `{key}` is a text ({value!r}), not a list of names")
+
+
 def plan_from_dict(values: Mapping[str, Any], graph: TaskGraph, fabric: Fabric) -> Plan:
     """A Plan from what `Plan.to_dict` gave or a user wrote.
 
@@ -213,6 +236,7 @@ def plan_from_dict(values: Mapping[str, Any], graph: TaskGraph, fabric: Fabric) 
         BadInput: a key is missing or unknown, or the Plan is not well formed.
         DoesNotFit: it takes more cores than there are.
     """
+    _known_keys(values, graph)
     try:
         phases = tuple(
             Phase(

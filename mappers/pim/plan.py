@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from ...components.pim import PimArray
 from ...errors import BadInput, ConstraintError, DoesNotFit
 from ...ir import Einsum, Item, Repeat, Role, View, Workload
 from ...mapping.constraints import Constraints
+from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Iterate, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as Mapped
+from ..cascade.trial import run
 
+MOST_STEPS = 2**62
+"""Every Mapping is run to its end."""
 STORED = (Role.INPUT, Role.WEIGHT, Role.STATE, Role.OUTPUT)
 """Roles of tensors that lie in the banks before or after the run."""
 
@@ -89,10 +93,12 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
         ]
         if not offers:
             raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
-        key = {"latency": lambda c: (c.seconds, c.joules), "energy": lambda c: (c.joules, c.seconds)}.get(
-            objective, lambda c: (c.seconds * c.joules, c.seconds)
-        )
-        found.append(min(offers, key=key))
+        keys: dict[str, Callable[[Choice], tuple[float, float]]] = {
+            "latency": lambda c: (c.seconds, c.joules),
+            "energy": lambda c: (c.joules, c.seconds),
+            "edp": lambda c: (c.seconds * c.joules, c.seconds),
+        }
+        found.append(min(offers, key=keys[objective]))
     return tuple(found)
 
 
@@ -154,9 +160,18 @@ def map_workload(
     places = _Places()
     root = _tree(workload, workload.body, (), picked, places)
     stays, moves = _tables(workload, picked, places, banks, chip)
-    value = sum(c.seconds * c.times for c in picked.values())
-    claim = Claim(objective, value * float(arch.clock), 0.0, 1.0, seed, time.perf_counter() - begin, False, "pim")
-    return Mapped(workload.name, arch.name, root, stays, moves, claim)
+    mapping = Mapped(workload.name, arch.name, root, stays, moves)
+    value, bound = _worth(mapping, workload, arch, objective)
+    seconds = time.perf_counter() - begin
+    claim = Claim(objective, value, bound, (value - bound) / value if value else 0.0, seed, seconds, False, "pim")
+    return replace(mapping, claim=claim)
+
+
+def _worth(mapping: Mapped, workload: Workload, arch: Architecture, objective: str) -> tuple[float, float]:
+    """What a run of the Mapping gives, and the machine bound, in the units of a Claim."""
+    clock, bound = float(arch.clock), machine_bound(workload, arch)
+    least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.energy_J * bound.cycles / clock}
+    return run(arch, workload, mapping, most=MOST_STEPS).value(objective, clock), least[objective]
 
 
 def _check_capacity(workload: Workload, arch: Architecture, unit: PimArray) -> None:

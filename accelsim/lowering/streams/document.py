@@ -55,12 +55,6 @@ def load_graph(path: str | Path) -> StreamGraph:
     return loads_graph(read_text(path), str(path))
 
 
-def is_graph(text: str, file: str = "graph") -> bool:
-    """Whether a text reads as a stream graph, right or wrong: a mapping with `nodes` and `streams`."""
-    data = parse_document(text, file).data
-    return isinstance(data, dict) and "nodes" in data and "streams" in data
-
-
 def loads_graph(text: str, file: str = "graph") -> StreamGraph:
     """The stream graph that a YAML text describes.
 
