@@ -12,19 +12,17 @@ from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...ir import Role, Workload
 from ...mappers.pim import Movement, movement
-from ..loader import Row, data_path
+from ..loader import Row, data_path, table
 
 MODELS = ("gpt2", "gpt2-medium", "gpt2-large.json", "gpt2-xl", "gpt3-small.json", "gpt3-medium.json", "gpt3-large.json",
           "gpt3-xl.json")  # fmt: skip
-REDUCTIONS = {"gpt2": 109.0, "gpt2-medium": 140.0, "gpt2-large": 158.0, "gpt2-xl": 191.0}
-"""Traffic reduction per model with the broadcast charged once per channel."""
+PUBLISHED = {(r["quantity"], r["where"]): float(r["value"]) for r in table(__package__, "published.csv")}
 CONTEXTS = (1, 256, 512, 768, 1024)
 TOKENS = 1024
 T4_BANDWIDTH, T4_FLOPS = 320e9, 65e12
 """NVIDIA T4 data sheet: GDDR6 bandwidth, fp16 tensor cores (recalled)."""
 EAGER = (5.0, 17.0)
 """How far the measured T4 runs stay behind its bandwidth roofline, at least and at most over the models."""
-SPEEDUPS = (41.0, 137.0)
 PAPER = "PIM-GPT, arXiv:2310.09385 (2023)"
 CHECK = "closed count of the paper's mapping with the broadcast charged once per channel"
 HIT_RATE = "published as about 98 %; a row of 64 bursts used once gives 1 - 1/64"
@@ -111,7 +109,7 @@ def _model(name: str) -> Iterator[Row]:
                   "no table of latencies is published")  # fmt: skip
     last = moved(name, TOKENS)
     yield Row("row-hit rate", f"{short}, context {TOKENS}", 0.98, last.row_hit_rate, "fraction", 0.01, PAPER, HIT_RATE)
-    published = REDUCTIONS.get(short)
+    published = PUBLISHED.get(("traffic reduction", short))
     yield Row("traffic reduction", f"{short}, context {TOKENS}", published, last.reduction, "ratio",
               0.2 if published else None, CHECK if published else PAPER,
               "at which context is not said" if published else "published as 110 to 259 over the models")  # fmt: skip
@@ -127,7 +125,8 @@ def _speedups() -> Iterator[Row]:
     for name, gain in gains.items():
         yield Row("speed-up over a roofline T4", f"{name}, {TOKENS} tokens", None, gain, "ratio", None, PAPER,
                   "published: 41 to 137 over measured eager runs, 5 to 17 times behind this roofline")  # fmt: skip
-    for what, published, slower in zip(("least", "most"), SPEEDUPS, EAGER, strict=True):
+    for what, slower in zip(("least", "most"), EAGER, strict=True):
+        published = PUBLISHED["speed-up over a T4", what]
         found = (min if what == "least" else max)(gains.values()) * slower
         where = f"{what} of the models, {slower:g} times behind its roofline"
         yield Row("speed-up over the implied measured T4", where, published,
