@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 from math import gcd, prod
 from typing import TYPE_CHECKING
@@ -67,6 +67,10 @@ class LayoutLeaf(Leaf):
         self._words = np.empty(len(self.word_prices), np.int64)
         self._bare: dict[tuple[Layout, tuple[Operand, ...]], tuple[Body, Room]] = {}
         self._bodies: dict[Layout, tuple[Body, Room]] = {}
+
+    @cached_property
+    def late(self) -> float:
+        return self.unit.latency * self.ratio
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """As few steps as any spread may take; every word moved once; registers read once per step by all that share

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class Leaf:
         self.ratio = float(arch.clock) / float(unit.clock_hz)
         self.energy = unit.action_energy()
         self.memories = [arch.memories[m].action_energy() for m in unit.feeds(len(einsum.inputs))]
+
+    @cached_property
+    def late(self) -> float:
+        whole = {r: np.full(1, n, np.int64) for r, n in self.einsum.sizes.items()}
+        return float(self.unit.cost(self.einsum, self.option, whole, self.bits).latency.max()) * self.ratio
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         return self.run(self.option, extents, sums)

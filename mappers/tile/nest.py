@@ -10,7 +10,7 @@ from ...arch.layout import Layout
 from ...lowering.ports import Route
 from .operand import Array, Extents, Floats, Operand
 
-TIE = {"latency": 0.003, "energy": 0.0001, "edp": 0.003}
+TIE = {"latency": 0.001, "energy": 0.0001, "edp": 0.001}
 """Plans whose objectives differ by less than this share count as equal, and the one of less energy is taken, for the
 objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 
@@ -92,6 +92,10 @@ class Inner(Protocol):
 
     exact: bool
     """Whether `bound` is the cost itself, and there is nothing to settle."""
+
+    @property
+    def late(self) -> float:
+        """Cycles from the end of the largest tile to its results."""
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """At most the work of tiles; `sums` of them add up to a result."""

@@ -100,6 +100,10 @@ class Stage:
         """What runs inside tiles, as far as settled."""
         self.costs = HopCosts(einsum, self.hops, self.options, list(space.sizes))
 
+    @property
+    def late(self) -> float:
+        return self.inner.late
+
     # As what runs inside a level farther out
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
@@ -383,6 +387,8 @@ class Stage:
         """Cycles of one tile on its way: per byte, and at its start."""
         way = hop.store if hop.operand.is_output else hop.load
         wait = 0.0 if hop.operand.is_output or not way.ports else way.latency * self.clock
+        if hop.operand.is_output and hop.memory == hop.operand.chain[-1]:
+            wait = self.late
         return sum(way.cycles_per_byte.values()), wait
 
     def _value(self, cycles: Floats, joules: Floats) -> Floats:

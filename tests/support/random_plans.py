@@ -395,6 +395,7 @@ class _Idle:
     """A unit that does nothing at no cost."""
 
     exact = True
+    late = 0.0
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         return Work(np.zeros(1), np.zeros(1), np.zeros(1))
