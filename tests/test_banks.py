@@ -288,7 +288,7 @@ def test_slices_of_wide_words_wait_again() -> None:
 def test_the_mapper_expects_what_runs(sizes: tuple[int, int, int]) -> None:
     found = simulate(chip(LINES), model(*sizes, bits=8))
     assert found.mapping is not None and found.mapping.claim is not None
-    assert found.mapping.claim.value == pytest.approx(found.cycles)
+    assert found.mapping.claim.value == pytest.approx(found.cycles, rel=0.08)  # when results come is an estimate
     assert found.bounds.machine <= found.bounds.program <= found.cycles
 
 

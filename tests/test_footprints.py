@@ -137,13 +137,18 @@ def test_two_reads_share_no_more_than_they_touch(steps: list[int], apart: int, t
 
 
 @pytest.mark.parametrize(("stride", "window"), [(1, 1), (2, 1), (3, 2), (2, 3)])
-@pytest.mark.parametrize("objective", ["latency", "energy"])
-def test_a_strided_convolution_reads_its_points(stride: int, window: int, objective: str) -> None:
-    """A small one fits whole: every point that is read comes once, and no other does."""
+def test_a_strided_convolution_reads_its_points(stride: int, window: int) -> None:
+    """A small one fits whole: for the least energy every point that is read comes once, and no other does.
+
+    For the least latency some may come again, if the run is faster for it.
+    """
     builder = WorkloadBuilder("strided", bits=8)
     x, w = builder.input("x", (1, 4, 19, 19)), builder.weight("w", (4, 4, window, window))
     builder.output(builder.conv(x, w, strides=(stride, stride)))
-    report = simulate(MACHINE, builder.build(), objective=objective)
+    model = builder.build()
+    report, fastest = (simulate(MACHINE, model, objective=objective) for objective in ("energy", "latency"))
     places = (19 - window) // stride + 1
     along = len({stride * p + r for p in range(places) for r in range(window)})
     assert report.traffic_bytes["dram"] == {"read": 4 * along**2 + 16 * window**2, "write": 4 * places**2}
+    assert fastest.traffic_bytes["dram"]["read"] >= report.traffic_bytes["dram"]["read"]
+    assert fastest.cycles <= report.cycles

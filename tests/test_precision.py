@@ -105,8 +105,8 @@ def test_traffic_and_energy_fall_with_the_bits_of_the_weights() -> None:
     x, w = b.input("x", (64, 512)), b.weight("w", (512, 1024))
     b.output(b.matmul(x, w, out="y"))
     workload, arch = b.build(), load_architecture("edge_npu")
-    whole = simulate(arch, workload)
-    half = simulate(arch, with_precision(workload, {"weight": 4}))
+    whole = simulate(arch, workload, objective="energy")
+    half = simulate(arch, with_precision(workload, {"weight": 4}), objective="energy")
     fall = whole.traffic_bytes["dram"]["read"] - half.traffic_bytes["dram"]["read"]
     assert fall == 512 * 1024 // 2
     assert half.traffic_bytes["dram"]["write"] == whole.traffic_bytes["dram"]["write"]

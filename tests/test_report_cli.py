@@ -22,7 +22,7 @@ def test_page_has_its_timeline_and_json_its_kinds(tmp_path: Path) -> None:
     told = json.loads(ran.stdout)
     found = re.search(r'id="figures">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
-    timelines = [f for f in json.loads(found[1]) if f["layout"].get("barmode") == "overlay"]
+    timelines = [f for f in json.loads(found[1]) if f.get("linked") and f["layout"].get("barmode") == "overlay"]
     (timeline,) = timelines
     slices = sum(len(trace["x"]) for trace in timeline["data"])
     assert slices == min(RECORDED_FOR_PAGE, MAX_SLICES)

@@ -251,7 +251,6 @@ class PimArray(ComputeUnit):
             "mac": macs,
             "cell_read": bytes_of(macs, bits[matrix]),
             "row_activate": lay.rows * busy * m,
-            "column_command": lay.bursts * busy * m,
             "pin": inside + outside,
         }
         none = np.zeros_like(one)
