@@ -61,7 +61,9 @@ def test_bytes_energy_and_capacity_are_those_of_replay_and_simulation(part: int)
         rows, unpriced = count_rows(one.arch, one.workload, trace)
         assert not unpriced
         assert plan.energy == pytest.approx(joules(rows), rel=1e-9), one.told()
-        assert SANE[0] < plan.cycles / cycles_of(one, trace) < SANE[1], one.told()
+        # Of a run of a few cycles the estimate may be off by the latency of the array.
+        ran = cycles_of(one, trace)
+        assert SANE[0] * ran < plan.cycles < SANE[1] * ran + 8, one.told()
 
 
 def test_compiled_bytes_are_those_of_the_operands() -> None:
