@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from ..arch.component import Price
-from ..arch.energy import Arithmetic, operation
-from ..arch.units import ENERGY, Bandwidth, Bytes, Energy, Quantity, Time
+from ..arch.units import Bandwidth, Bytes, Time
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
-from .base import ComputeUnit, Cost, Extents, SpatialOption, bytes_of
-from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
+from .base import Cost, Extents, SpatialOption, bytes_of
+from .elementwise import ByClass, Points, cycles_of, operations, refuse, unable
 
 
-class CorePool(ComputeUnit):
+class CorePool(ByClass):
     """`cores` of `multipliers` each, every multiplier doing `rates[class]` operations of a cost class per cycle.
 
     As one unit, all its cores work on one tile: cycles are the sum over cost classes of ceil(operations / (cores ·
@@ -31,9 +27,6 @@ class CorePool(ComputeUnit):
     kind: Literal["core_pool"] = "core_pool"
     cores: Annotated[int, Field(ge=1, le=2**20, description="Units that a phase hands out.")]
     multipliers: Annotated[int, Field(ge=1, le=2**20, description="Of each core.")]
-    rates: Annotated[
-        Mapping[str, Rate], Field(description="Operations per multiplier and cycle by cost class; 1 unless given.")
-    ] = Field(default_factory=dict)
     read_latency: Annotated[int, Field(ge=0, le=2**16, description="Cycles from an address to its word on chip.")] = 1
     operation_latency: Annotated[int, Field(ge=0, le=2**16, description="Cycles of a multiply-add.")] = 1
     ports: Annotated[
@@ -49,33 +42,17 @@ class CorePool(ComputeUnit):
         Bandwidth | None, Field(description="To the pools of other sockets, each way; for all-reduces.")
     ] = None
     network_latency: Annotated[Time, Field(description="Of one message to another socket.")] = 0.0
-    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energies.")] = "float"
-    operation_bits: Annotated[int, Field(ge=1, le=128, description="Width, for the default energies.")] = 16
-    energies: Annotated[
-        Mapping[str, Energy], Field(description="Of one operation, by cost class.")
-    ] = Field(default_factory=dict)  # fmt: skip
     block: Annotated[
         Bytes, Field(ge=1, description="Bytes of a block of on-chip memory: what a phase hands out of it.")
     ] = 1
-
-    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(dict.fromkeys(COST_CLASSES, ENERGY))
-
-    @field_validator("rates", "energies")
-    @classmethod
-    def _classes(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return check_classes(value)
 
     @property
     def lanes(self) -> int:
         """Multipliers of all cores."""
         return self.cores * self.multipliers
 
-    def rate(self, cost_class: str) -> Fraction:
-        """Operations per multiplier and cycle."""
-        return self.rates.get(cost_class, Fraction(1))
-
-    def peak_rates(self) -> Mapping[str, float]:
-        return {c: float(self.lanes * self.rate(c)) for c in COST_CLASSES if self.rate(c)}
+    def lane_count(self) -> int:
+        return self.lanes
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """One option, ``split``: the points of a tile over all multipliers; none if a class has rate 0."""
@@ -114,10 +91,3 @@ class CorePool(ComputeUnit):
         fed = self.feed_cycles(reads, writes, partial)
         latency = np.full_like(one, self.read_latency + self.operation_latency)
         return Cost(np.maximum(cycles, fed), latency, reads, writes, partial, actions)
-
-    def prices(self) -> Mapping[str, Price]:
-        return {
-            c: Price(f"energies.{c}", self.energies.get(c),
-                     operation(c, self.arithmetic, self.operation_bits, self.technology_nm))
-            for c in COST_CLASSES if self.rate(c)
-        }  # fmt: skip

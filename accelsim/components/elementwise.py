@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from ..arch.units import rate_fraction
+from ..arch.component import Price
+from ..arch.energy import Arithmetic, operation
+from ..arch.units import ENERGY, Energy, Quantity, rate_fraction
 from ..errors import BadInput
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
-from .base import Extents, IntArray, tile_shape
+from .base import ComputeUnit, Extents, IntArray, tile_shape
 
 _RATE_LIMIT = 2**20
 _HINT = "a number of operations per lane and cycle, such as 1, 0.5 or `1/6`"
@@ -44,6 +48,48 @@ def check_classes(value: Mapping[str, Any]) -> Mapping[str, Any]:
         if name not in COST_CLASSES:
             raise ValueError(f"no operation class `{name}` (known: {', '.join(COST_CLASSES)})")
     return value
+
+
+class ByClass(ComputeUnit):
+    """A unit of equal lanes that run any operation, each cost class at a rate and an energy of its own."""
+
+    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energies.")] = "float"
+    operation_bits: Annotated[int, Field(ge=1, le=128, description="Width, for the default energies.")] = 16
+    rates: Annotated[
+        Mapping[str, Rate], Field(description="Operations per lane and cycle by cost class; 1 unless given.")
+    ] = Field(default_factory=dict)
+    energies: Annotated[
+        Mapping[str, Energy], Field(description="Of one operation, by cost class.")
+    ] = Field(default_factory=dict)  # fmt: skip
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(dict.fromkeys(COST_CLASSES, ENERGY))
+
+    @field_validator("rates", "energies")
+    @classmethod
+    def _classes(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return check_classes(value)
+
+    @abstractmethod
+    def lane_count(self) -> int:
+        """Operations at a time."""
+
+    def rate(self, cost_class: str) -> Fraction:
+        """Operations per lane and cycle."""
+        return self.rates.get(cost_class, Fraction(1))
+
+    def peak_rates(self) -> Mapping[str, float]:
+        return {c: float(self.lane_count() * self.rate(c)) for c in COST_CLASSES if self.rate(c)}
+
+    def prices(self) -> Mapping[str, Price]:
+        return {
+            c: Price(f"energies.{c}", self.energies.get(c),
+                     operation(c, self.arithmetic, self.operation_bits, self.technology_nm))
+            for c in COST_CLASSES if self.rate(c)
+        }  # fmt: skip
+
+    def defaults_used(self) -> Mapping[str, str]:
+        rates = {f"rates.{c}": "1 per lane and cycle" for c in COST_CLASSES if c not in self.rates}
+        return {**rates, **super().defaults_used()}
 
 
 class Points:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from ..arch.component import Price
-from ..arch.energy import Arithmetic, operation
-from ..arch.units import ENERGY, Bytes, Energy, Quantity
+from ..arch.units import Bytes
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
-from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
+from .base import Cost, Extents, IntArray, SpatialOption, bytes_of
+from .elementwise import ByClass, Points, cycles_of, operations, refuse, unable
 
 
-class VectorUnit(ComputeUnit):
+class VectorUnit(ByClass):
     """`lanes` that each do `rates[class]` operations of a cost class per cycle (1 where none is given, 0 for never).
 
     Cycles are the sum over the operations of the Einsum (`ir.operators.operation_terms`) of
@@ -38,32 +34,13 @@ class VectorUnit(ComputeUnit):
 
     kind: Literal["vector"] = "vector"
     lanes: Annotated[int, Field(ge=1, le=2**30, description="Operations at a time.")]
-    rates: Annotated[
-        Mapping[str, Rate], Field(description="Operations per lane and cycle by cost class; 1 unless given.")
-    ] = Field(default_factory=dict)
     registers: Annotated[
         Bytes | None, Field(description="Accumulators of all lanes together: how far an operand read once is reused.")
     ] = None
     accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of an accumulator.")] = 32
-    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energies.")] = "float"
-    operation_bits: Annotated[int, Field(ge=1, le=128, description="Width, for the default energies.")] = 16
-    energies: Annotated[
-        Mapping[str, Energy], Field(description="Of one operation, by cost class.")
-    ] = Field(default_factory=dict)  # fmt: skip
 
-    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType(dict.fromkeys(COST_CLASSES, ENERGY))
-
-    @field_validator("rates", "energies")
-    @classmethod
-    def _classes(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return check_classes(value)
-
-    def rate(self, cost_class: str) -> Fraction:
-        """Operations per lane and cycle."""
-        return self.rates.get(cost_class, Fraction(1))
-
-    def peak_rates(self) -> Mapping[str, float]:
-        return {c: float(self.lanes * self.rate(c)) for c in COST_CLASSES if self.rate(c)}
+    def lane_count(self) -> int:
+        return self.lanes
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """One option, ``simd``, with the last rank of the output along the lanes; none if a class has rate 0."""
@@ -121,16 +98,6 @@ class VectorUnit(ComputeUnit):
                 room = np.maximum(room // span, 1)
         return found
 
-    def prices(self) -> Mapping[str, Price]:
-        return {
-            c: Price(f"energies.{c}", self.energies.get(c),
-                     operation(c, self.arithmetic, self.operation_bits, self.technology_nm))
-            for c in COST_CLASSES if self.rate(c)
-        }  # fmt: skip
-
-    def defaults_used(self) -> Mapping[str, str]:
-        rates = {f"rates.{c}": "1 per lane and cycle" for c in COST_CLASSES if c not in self.rates}
-        return {**rates, **super().defaults_used()}
 
 
 def _product(factors: Sequence[IntArray]) -> IntArray:

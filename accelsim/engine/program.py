@@ -176,10 +176,6 @@ class Program:
     def n_phases(self) -> int:
         return len(self.phase_work)
 
-    @property
-    def n_segments(self) -> int:
-        return int(self.phase_segment.max(initial=-1)) + 1
-
     def phase_firings(self) -> IntArray:
         """[p] how often each phase fires when the Program runs to its end."""
         firings = np.zeros(self.n_phases, np.int64)
