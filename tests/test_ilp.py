@@ -20,7 +20,7 @@ from accelsim.mappers.ilp.plan import Plan
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import BYTES, best_residency
 from accelsim.mappers.ilp.search import schedule
-from accelsim.mappers.ilp.solver import SolverName, SolverOptions
+from accelsim.mappers.ilp.solver import Program, SolverName, SolverOptions, solve
 
 KB = 1024
 
@@ -149,3 +149,18 @@ def test_the_check_refutes_wrong_plans() -> None:
 def test_bad_graphs_are_refused() -> None:
     with pytest.raises(BadInput, match="reads b before it is written"):
         GraphProblem("g", {"b": Tensor("b", 1)}, (Operator("o", ("b",), ()),))
+
+
+@pytest.mark.parametrize("name", ["highs", "cbc"])
+def test_a_limit_on_nodes_ends_with_a_bound_and_what_was_found(name: SolverName) -> None:
+    """A knapsack with several limits that three nodes do not solve: an answer that holds, or none, but no fault."""
+    draw = random.Random(1)
+    weights = [[draw.randint(10, 99) for _ in range(60)] for _ in range(8)]
+    rows = [({i: float(w) for i, w in enumerate(row)}, 900.0) for row in weights]
+    program = Program([-float(draw.randint(10, 99)) for _ in range(60)], list(rows))
+    limited = solve(program, SolverOptions(name, nodes=3))
+    assert not limited.proven
+    assert limited.bound <= limited.value
+    if limited.chosen is not None:
+        assert program.holds(limited.chosen)
+        assert program.value(limited.chosen) == limited.value

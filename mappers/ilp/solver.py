@@ -166,6 +166,12 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
             lp.solverModel.HandleKeyboardInterrupt = threading.current_thread() is threading.main_thread()
             lp.solverModel.solve()
 
+        def findSolutionValues(self, lp: Any) -> Any:  # noqa: N802
+            try:
+                return super().findSolutionValues(lp)
+            except KeyError:  # PuLP has no word for a limit on nodes; values are set by then, and checked later
+                return pulp.LpStatusOptimal, pulp.LpSolutionIntegerFeasible
+
     extra: dict[str, Any] = {"random_seed": options.seed, "mip_abs_gap": 1e-6}
     if options.nodes is not None:
         extra["mip_max_nodes"] = options.nodes
