@@ -49,11 +49,11 @@ def read(ref: str | Path) -> MachineText:
     Raises:
         SpecError: see `parse_document`; or a base is missing, or extends itself.
     """
-    from .imports.zigzag_hw import from_zigzag_hardware, is_zigzag_hardware
+    from .imports import foreign_reader
 
     text, file, home = _text(ref, None, "")
-    if is_zigzag_hardware(text):
-        return from_zigzag_hardware(parse_document(text, file, MACHINE, foreign=True))
+    if (reader := foreign_reader(text)) is not None:
+        return reader(parse_document(text, file, MACHINE, foreign=True))
     return resolve(parse_document(text, file, MACHINE), home, (file,))
 
 

@@ -28,13 +28,13 @@ def validate(
 def _check(file: str) -> str:
     """What the file holds, in words. Raises BadInput."""
     from ..arch.document import is_preset
+    from ..arch.imports import foreign_reader
     from ..arch.imports.scalesim_cfg import is_scalesim_cfg
-    from ..arch.imports.zigzag_hw import is_zigzag_hardware
     from ..arch.loader import load_architecture
     from ..files import read_text
     from ..text.document import parse_document
 
-    foreign = is_scalesim_cfg(file) or (not is_preset(file) and is_zigzag_hardware(read_text(file)))
+    foreign = is_scalesim_cfg(file) or (not is_preset(file) and foreign_reader(read_text(file)) is not None)
     data = None if is_preset(file) or foreign else parse_document(read_text(file), file).data
     keys = set(data) if isinstance(data, dict) else set()
     if "root" in keys:

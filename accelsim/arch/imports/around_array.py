@@ -41,6 +41,7 @@ class ForeignMemory:
         at: its place in the file.
         capacity_at: the place of its capacity.
         standard: of a DRAM, for the default energy.
+        off_chip: whether it may be the machine's outermost memory.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ForeignMemory:
     at: Keys
     capacity_at: Keys
     standard: str | None = None
+    off_chip: bool = False
 
     @property
     def unbounded(self) -> bool:

@@ -111,7 +111,8 @@ class _Reader:
                 energies[way] = f"{cost / width * 8 if cost else 0:.12g} pJ/byte"
         roles = tuple(OPERANDS[str(o)] for o in operands)
         places = tuple(map(str, served))
-        return ForeignMemory(str(name), bits, roles, places, widths, energies, shared, here, (*here, "size"))
+        return ForeignMemory(str(name), bits, roles, places, widths, energies, shared, here, (*here, "size"),
+                             off_chip=str(name).lower() == "dram")  # fmt: skip
 
     def _cost(self, here: Keys, keys: Mapping[str, Any], key: str) -> float | None:
         cost = keys.get(key)
@@ -145,9 +146,9 @@ class _Reader:
     def _machine(
         self, data: Mapping[str, Any], array: Mapping[str, Any], sizes: Mapping[str, int], memories: list[ForeignMemory]
     ) -> dict[str, Any]:
-        last = memories[-1].name
-        if last.lower() != "dram" and sum(set(m.served) == set(sizes) for m in memories) < 2:
-            self.notes.append(f"no memory outside {last}: an unlimited one without energy stands in")
+        last = memories[-1]
+        if not last.off_chip and sum(set(m.served) == set(sizes) for m in memories) < 2:
+            self.notes.append(f"no memory outside {last.name}: an unlimited one without energy stands in")
             memories = [*memories, outside(sizes)]
         around = AroundArray(sizes, memories, self.notes)
         parts = around.machine(self._arithmetic(array, memories))
