@@ -21,7 +21,19 @@ import pytest
 from support.cli import accelsim
 from support.fuzz import FAMILIES, Case, attempt, case, single_change_cases
 from support.fuzz.protobuf import outside
-from support.fuzz.seeds import CHAIN, CONSTRAINTS, LAYERS, PIPED, SMALL_MACHINE, SWEEP, ZIGZAG, models, texts
+from support.fuzz.seeds import (
+    CHAIN,
+    CONSTRAINTS,
+    LAYERS,
+    PIPED,
+    SMALL_MACHINE,
+    SWEEP,
+    TIMELOOP_ARCHITECTURE,
+    ZIGZAG,
+    ZIGZAG_HARDWARE,
+    models,
+    texts,
+)
 from support.onnx_graphs import graph, node, save
 
 from accelsim.errors import BadInput, SpecError
@@ -181,6 +193,8 @@ def test_commands_write_in_the_output_folder_alone(commands: tuple[Path, list[di
 READERS: dict[str, tuple[str, list[str]]] = {
     "machine": (SMALL_MACHINE, ["validate", "FILE"]),
     "machine to run": (SMALL_MACHINE, ["run", "FILE", "gpt2"]),
+    "machine of ZigZag": (ZIGZAG_HARDWARE, ["validate", "FILE"]),
+    "machine of Timeloop": (TIMELOOP_ARCHITECTURE, ["validate", "FILE"]),
     "sweep": (SWEEP, ["validate", "FILE"]),
     "mapping": (PIPED, ["validate", "FILE"]),
     "constraints": (CONSTRAINTS, ["run", "edge_npu", "gpt2", "--seq", "2", "--constraints", "FILE"]),

@@ -179,6 +179,33 @@ L0, 32, 19, 12, 1:1,
 L1, 5, 3, 4,
 """
 
+ZIGZAG_HARDWARE = """\
+name: small
+memories:
+  rf_o: {size: 16, r_cost: 1, w_cost: 1, operands: [O], served_dimensions: [D2], ports: [
+    {name: rw, type: read_write, bandwidth_min: 8, bandwidth_max: 16, allocation: []}]}
+  sram: {size: 1048576, r_cost: 4, w_cost: 8, operands: [I1, I2, O], served_dimensions: [D1, D2], ports: [
+    {name: r, type: read, bandwidth_min: 8, bandwidth_max: 64, allocation: []},
+    {name: w, type: write, bandwidth_min: 8, bandwidth_max: 64, allocation: []}]}
+  dram: {size: 10000000000, r_cost: 70, w_cost: 70, operands: [I1, I2, O], served_dimensions: [D1, D2], ports: [
+    {name: rw, type: read_write, bandwidth_min: 8, bandwidth_max: 64, allocation: []}]}
+operational_array: {unit_energy: 0.04, dimensions: [D1, D2], sizes: [8, 4]}
+"""
+TIMELOOP_ARCHITECTURE = """\
+architecture:
+  version: 0.4
+  nodes:
+  - !Container {name: system, attributes: {technology: 45nm, global_cycle_seconds: 1e-9}}
+  - !Component {name: main, class: DRAM, attributes: {type: LPDDR4, width: 64, datawidth: 8, shared_bandwidth: 16}}
+  - !Component
+    name: glb
+    class: SRAM
+    attributes: {depth: 1024 * 16, width: 64, read_bandwidth: 16, write_bandwidth: 16}
+    constraints: {dataspace: {keep: [Inputs, Outputs], bypass: [Weights]}}
+  - !Container {name: pe, spatial: {meshX: 8, meshY: 4}}
+  - !Component {name: sums, class: regfile, attributes: {depth: 16}, constraints: {dataspace: {keep: [Outputs]}}}
+  - !Component {name: mac, class: intmac, attributes: {multiplier_width: 8}}
+"""
 SCALESIM_CFG = """\
 [general]
 run_name = small_ws
@@ -270,6 +297,8 @@ def _machines() -> dict[str, str]:
     own = {
         "small.yaml": SMALL_MACHINE, "tiered.yaml": TIERED_MACHINE, "variant.yaml": VARIANT,
         "scalesim.cfg": SCALESIM_CFG,
+        "zigzag_hardware.yaml": ZIGZAG_HARDWARE,
+        "timeloop.yaml": TIMELOOP_ARCHITECTURE,
         "table.csv": TABLE,
     }  # fmt: skip
     found = {**own, **_folder("arch_specs", "*.yaml"), **_folder("experiments", "*/*.yaml")}
