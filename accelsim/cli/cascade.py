@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,7 @@ def cascade(
     if rewrites is not None:
         told["rewrites"] = rewrites
     if save is not None:
-        _save(workload, save)
+        save_cascade(workload, save)
     if json_:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
@@ -75,7 +76,8 @@ def _rewritten(workload: Workload, blocks: list[str]) -> tuple[Workload, dict[st
     return found.workload, {"passes": [before, found.passes], "checked": found.checked, "steps": steps}
 
 
-def _save(workload: Workload, file: str) -> None:
+def save_cascade(workload: Workload, file: str | Path) -> None:
+    """Write a cascade in the YAML form that `accelsim cascade` and `accelsim run` read."""
     from ..files import write_text
     from ..ir import format_cascade
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadInput
+from ..errors import BadInput, SpecError
 from . import options
+
+if TYPE_CHECKING:
+    from ..arch.architecture import Architecture
+    from ..ir import Workload
+    from ..mapping.constraints import Constraints
+    from ..mapping.tree import Mapping
 
 MOST_WITHOUT_JUMPS = 50_000_000
 """Firings that a time line for Perfetto has run one by one; of more it lists those that the kernel does not skip."""
@@ -48,6 +54,12 @@ def run(
     mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
     constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
     save_mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the mapping as YAML.")] = None,
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="Of a cascade: search over its rewrites too; with --mapper cascade.")
+    ] = False,
+    save_cascade: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --rewrite: write the cascade that was found as YAML.")
+    ] = None,
     size_fifos: Annotated[
         bool, typer.Option("--size-fifos", help="Of a stream graph: find the least depths for full rate first.")
     ] = False,
@@ -70,7 +82,8 @@ def run(
 
     if mapping is not None and constraints is not None:
         raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
-    for output in (save_mapping, html, perfetto):
+    _check_rewrite(rewrite, mapper, mapping, save_cascade)
+    for output in (save_mapping, save_cascade, html, perfetto):
         if output is not None:
             writable_file(output)
     built = machine(arch, options.machine_values(set_))
@@ -80,13 +93,17 @@ def run(
     from ..mapping import dumps_mapping, load_constraints, load_mapping
     from ..simulation import simulate
 
+    fixed = load_constraints(constraints) if constraints is not None else None
+    replayed = load_mapping(mapping) if mapping is not None else None
+    if rewrite:
+        workload, replayed = _rewritten(built, workload, objective, seed, fixed, save_cascade)
     report = simulate(
         built,
         workload,
         mapper=mapper,
         objective=objective,
-        mapping=load_mapping(mapping) if mapping is not None else None,
-        constraints=load_constraints(constraints) if constraints is not None else None,
+        mapping=replayed,
+        constraints=None if rewrite else fixed,
         record=RECORDED_FOR_PAGE if html is not None else 0,
         seed=seed,
     )
@@ -116,6 +133,44 @@ def run(
         print_report(report, console)
         for note in workload.notes:
             console.print(note, markup=False)
+
+
+def _check_rewrite(rewrite: bool, mapper: str, mapping: Path | None, save_cascade: Path | None) -> None:
+    if rewrite and mapper != "cascade":
+        raise BadInput(f"--rewrite goes with --mapper cascade, not {mapper}")
+    if rewrite and mapping is not None:
+        raise BadInput("--mapping replays every decision and --rewrite searches for one: give one of them")
+    if save_cascade is not None and not rewrite:
+        raise BadInput("--save-cascade goes with --rewrite")
+
+
+def _rewritten(
+    arch: Architecture,
+    workload: Workload,
+    objective: str,
+    seed: int,
+    constraints: Constraints | None,
+    save_as: Path | None,
+) -> tuple[Workload, Mapping]:
+    """The best form of a cascade and its Mapping; says on stderr by which rewrites it came about."""
+    from ..mappers.cascade import best_cascade
+    from ..simulation import check_objective
+
+    check_objective(objective)
+    problems = constraints.problems(workload, arch) if constraints is not None else []
+    if problems:
+        raise SpecError(problems)
+    found = best_cascade(workload, arch, objective=objective, seed=seed, constraints=constraints)
+    typer.echo(f"best of {len(found.tried)} forms of {workload.name}:", err=True)
+    for number, step in enumerate(found.steps, 1):
+        typer.echo(f"    {number}. {step}", err=True)
+    if not found.steps:
+        typer.echo("    as it is written", err=True)
+    if save_as is not None:
+        from .cascade import save_cascade
+
+        save_cascade(found.workload, save_as)
+    return found.workload, found.mapping
 
 
 def _only_for_models(ctx: typer.Context) -> None:
