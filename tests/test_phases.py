@@ -15,6 +15,7 @@ from accelsim.arch import loads_architecture
 from accelsim.engine.compiled import run
 from accelsim.engine.reference import run as reference_run
 from accelsim.errors import BadInput, DoesNotFit
+from accelsim.lowering.phases import lower_plan
 from accelsim.mappers.phases import (
     STYLES,
     Fabric,
@@ -32,7 +33,6 @@ from accelsim.mappers.phases import (
     run_style,
     simulate_plan,
 )
-from accelsim.mappers.phases.lower import lower_plan
 
 MACHINE = """
 name: cores

@@ -136,7 +136,7 @@ def free(kernel: str, style: str, fabric: Fabric) -> TaskGraph:
     """The kernel with loops left to the mapper. One engine for all tasks adds up in memory: its II is the loop's
     latency, as in the public sequential designs."""
     graph = KERNELS[kernel]()
-    loop = Loop(ii=fabric.depth if style == "sequential" else 1)
+    loop = Loop(ii=fabric.pool.depth if style == "sequential" else 1)
     return replace(graph, tasks=tuple(replace(t, loop=loop) for t in graph.tasks))
 
 

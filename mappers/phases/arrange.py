@@ -8,10 +8,7 @@ from fractions import Fraction
 from heapq import heapify, heapreplace
 
 from ...errors import DoesNotFit
-from .layout import Layout, lay_out, work_out
-from .plan import Fabric, Phase, Stage
-from .task import Task, TaskGraph
-from .timing import walks
+from ...lowering.phases import Fabric, Layout, Phase, Stage, Task, TaskGraph, lay_out, walks, work_out
 
 _NEAR = 1.5
 """How much slower than the best so far a choice of ranks may begin to be worth a search."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from .task import Read, Task, TaskGraph
+from ...lowering.phases import Read, Task, TaskGraph
 
 
 def operators(graph: TaskGraph) -> tuple[tuple[str, ...], ...]:

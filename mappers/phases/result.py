@@ -10,10 +10,16 @@ from ...engine.bounds import binding
 from ...engine.compiled import run
 from ...engine.labels import Action
 from ...engine.trace import Trace
-from .layout import whole_rate
-from .lower import layouts, lower_plan, off_chip_bytes
-from .plan import Fabric, Phase, Plan
-from .task import TaskGraph
+from ...lowering.phases import (
+    Fabric,
+    Phase,
+    Plan,
+    TaskGraph,
+    layouts,
+    lower_plan,
+    off_chip_bytes,
+    whole_rate,
+)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import BadInput, DoesNotFit
+from ...lowering.phases import Fabric, Phase, Plan, Task, TaskGraph, lay_out
 from .arrange import arrange, estimate
-from .layout import lay_out
-from .plan import Fabric, Phase, Plan
 from .result import Result, simulate_plan
-from .task import Task, TaskGraph
 
 STYLES = ("sequential", "dataflow", "reconfigurable")
 

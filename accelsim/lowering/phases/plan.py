@@ -52,11 +52,6 @@ class Fabric:
             return None
         return min(Fraction(self.pool.port_bandwidth) / Fraction(self.clock_hz), self.channel_rate / self.pool.ports)
 
-    @property
-    def depth(self) -> int:
-        """Cycles of one iteration of an innermost loop."""
-        return max(1, self.pool.read_latency + self.pool.operation_latency)
-
     def cycles(self, seconds: float) -> int:
         return ceil(seconds * self.clock_hz * (1 - 1e-12))
 

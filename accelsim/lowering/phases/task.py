@@ -8,32 +8,13 @@ from fractions import Fraction
 from functools import cached_property
 from math import prod
 
+import numpy as np
+
 from ...components.core_pool import CorePool
+from ...components.pipelined import Loop
 from ...errors import BadInput
 from ...ir import Einsum, Role, Workload
-from ...ir.operators import operation_terms
 from ...ir.workload import Repeat
-
-
-@dataclass(frozen=True)
-class Loop:
-    """How the loops of a task are built; what is empty the mapper chooses.
-
-    Attributes:
-        unroll: points of a rank that multipliers work on at a time, by rank.
-        ii: cycles from one iteration of the pipelined loop to the next.
-        inner: ranks of the pipelined loop, which fills anew each time the loops around it come to it. Empty: all ranks
-            are one pipeline that never drains.
-        outer: the rank along which results are handed on; the outermost loop.
-        fetch: cycles at the start of every iteration of the outermost loop in which operands are fetched and nothing is
-            computed.
-    """
-
-    unroll: tuple[tuple[str, int], ...] = ()
-    ii: int = 1
-    inner: tuple[str, ...] = ()
-    outer: str = ""
-    fetch: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +46,7 @@ class Task:
         message: bytes that every socket sends to others. Such a task runs on the network and needs no cores.
         kind: what the model calls it, for grouping.
         persistent: its result goes to off-chip memory, whoever reads it.
+        einsums: what it computes, where it is of a Workload.
     """
 
     name: str
@@ -78,6 +60,7 @@ class Task:
     message: int = 0
     kind: str = ""
     persistent: bool = False
+    einsums: tuple[Einsum, ...] = ()
 
     @property
     def points(self) -> int:
@@ -187,7 +170,7 @@ def _tasks(einsums: Sequence[Einsum], workload: Workload, pool: CorePool) -> tup
             reads = {(r.tensor, r.dims): r for r in (*before.reads, *task.reads)}
             task = replace(
                 before, reads=tuple(reads.values()), work=before.work + task.work,
-                output_bytes=before.output_bytes + task.output_bytes,
+                output_bytes=before.output_bytes + task.output_bytes, einsums=(*before.einsums, *task.einsums),
             )  # fmt: skip
         written[task.output] = task.output_bytes
         tasks.append(task)
@@ -197,12 +180,7 @@ def _tasks(einsums: Sequence[Einsum], workload: Workload, pool: CorePool) -> tup
 def _task(einsum: Einsum, workload: Workload, pool: CorePool, written: Mapping[str, int]) -> Task:
     if einsum.iterative:
         raise BadInput(f"{einsum.name}: steps along {einsum.iterative}; phases run no iterative Einsums")
-    work = Fraction(0)
-    for cost_class, ranks in operation_terms(einsum):
-        rate = pool.rate(cost_class)
-        if not rate:
-            raise BadInput(f"{einsum.name}: {pool.name or pool.kind} does no {cost_class} (its rate is 0)")
-        work += prod(einsum.sizes[r] for r in ranks) / rate
+    work, common = pool.work(einsum, {r: np.array([n], np.int64) for r, n in einsum.sizes.items()})
     reads: list[Read] = []
     for access in einsum.inputs:
         source = workload.storage(access.tensor)
@@ -219,6 +197,6 @@ def _task(einsum: Einsum, workload: Workload, pool: CorePool, written: Mapping[s
     out = tuple(i.ranks[0] if i.ranks else "" for i in einsum.output.indices)
     nbytes = made.bytes_of(prod(einsum.sizes[r] for r in einsum.output.ranks))
     return Task(
-        einsum.name, dict(einsum.sizes), tuple(reads), made.name, out, nbytes, max(work, Fraction(1)),
-        kind=einsum.kind, persistent=made.role in (Role.STATE, Role.OUTPUT),
+        einsum.name, dict(einsum.sizes), tuple(reads), made.name, out, nbytes, Fraction(int(work[0]), common),
+        kind=einsum.kind, persistent=made.role in (Role.STATE, Role.OUTPUT), einsums=(einsum,),
     )  # fmt: skip

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
+from ...components.pipelined import Timing
 from ...engine.builder import Phase as Firing
 from ...engine.builder import ProgramBuilder, Repeat, Run
 from ...engine.labels import Action, ActorLabel
 from ...engine.program import ROUND_ROBIN, Program, Server
 from .layout import Layout, Stream, Transfer, lay_out
 from .plan import Fabric, Plan
-from .timing import Timing
 
 _BURST = 4096
 """Bytes that a shared channel serves before it looks at the next stream."""

@@ -8,10 +8,11 @@ from fractions import Fraction
 from functools import lru_cache
 from math import ceil, isqrt, lcm
 
+from ...components.pipelined import Timing
 from ...errors import DoesNotFit
+from .handover import hands_on, walks
 from .plan import Fabric, Phase, Stage
 from .task import Read, Task, TaskGraph
-from .timing import Timing, hands_on, timing, walks
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]
 def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
     """Time of a stage, on its cores or on the network between sockets."""
     if not task.message:
-        return timing(task, stage.cores * fabric.pool.multipliers, fabric.depth, stage.outer)
+        return fabric.pool.timing(
+            task.name, task.sizes, task.work, task.loop, cores=stage.cores, outer=stage.outer
+        )
     wait = fabric.cycles(fabric.pool.network_latency)
     rate = fabric.pool.network_bandwidth
     cycles = 1 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
