@@ -3,6 +3,7 @@
 from .attention import mean_keys
 from .build import HeadOn, build
 from .experts import balanced
+from .parallel import Exchange, exchanges, kv_bytes, tensor_parallel
 from .spec import (
     Attention,
     Bits,
@@ -20,12 +21,15 @@ from .spec import (
     VocabularyHead,
     stacks,
 )
+from .step import Group, build_step
 
 __all__ = [
     "Attention",
     "Bits",
     "Classifier",
+    "Exchange",
     "Experts",
+    "Group",
     "HeadOn",
     "LatentAttention",
     "Layer",
@@ -39,6 +43,10 @@ __all__ = [
     "VocabularyHead",
     "balanced",
     "build",
+    "build_step",
+    "exchanges",
+    "kv_bytes",
     "mean_keys",
     "stacks",
+    "tensor_parallel",
 ]

@@ -54,8 +54,8 @@ def attention(site: Site, x: str, spec: Attention, hidden: int) -> str:
     else:
         k = site.linear(x, "k", kv_width, spec.qkv_bias)
         if spec.qk_norm is not None:
-            q = _head_norm(site, q, spec, "q_norm")
-            k = _head_norm(site, k, spec, "k_norm")
+            q = head_norm(site, q, spec, "q_norm")
+            k = head_norm(site, k, spec, "k_norm")
         if spec.rotary:
             q = site.rotate(q, "q_rotary", spec.heads, spec.head_size, spec.rotary)
             site.rotate(k, "k_rotary", spec.kv_heads, spec.head_size, spec.rotary, out=caches[0], at=at)
@@ -67,7 +67,8 @@ def attention(site: Site, x: str, spec: Attention, hidden: int) -> str:
     return site.linear(_heads(site, q, caches[0], caches[1], spec), "out", hidden, spec.out_bias)
 
 
-def _head_norm(site: Site, x: str, spec: Attention, name: str) -> str:
+def head_norm(site: Site, x: str, spec: Attention, name: str) -> str:
+    """RMS normalisation of every head of x (batch, tokens, heads * head_size)."""
     b, shape = site.b, site.b.shape(x)
     assert spec.qk_norm is not None
     heads = b.view(x, (*shape[:2], shape[2] // spec.head_size, spec.head_size), out=site.name(f"{name}.heads"))

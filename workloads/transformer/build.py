@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 from ...errors import BadInput
@@ -77,20 +78,22 @@ def _windowed(layers: Sequence[Layer], sliding: bool) -> list[Layer]:
             if layer.label == "layer" else layer for layer in layers]
 
 
-def _unused(label: str, used: dict[str, int]) -> str:
+def unused(label: str, used: dict[str, int]) -> str:
+    """A label that no stack bears yet."""
     used[label] = used.get(label, 0) + 1
     return label if used[label] == 1 else f"{label}_{used[label]}"
 
 
 def _stack(site: Site, x: str, stack: Stack, hidden: int, used: dict[str, int]) -> str:
-    prefixes = [_unused(layer.label, used) for layer in stack.layers]
-    name = prefixes[0] if len(prefixes) == 1 else _unused("layers", used)
+    prefixes = [unused(layer.label, used) for layer in stack.layers]
+    name = prefixes[0] if len(prefixes) == 1 else unused("layers", used)
     with site.b.repeat(name, stack.count) as scope:
         for layer in stack.layers:
             scope.share(*site.tables.get(layer.attention.rotary, ()))
         first = x
         for prefix, layer in zip(prefixes, stack.layers, strict=True):
-            x = _layer(_site_of(site, prefix, layer), x, layer, hidden)
+            here = _site_of(site, prefix, layer)
+            x = layer_of(here, x, layer, hidden, partial(_attend, here, layer=layer, hidden=hidden))
         scope.carry(x, first)
     return x
 
@@ -103,13 +106,15 @@ def _site_of(site: Site, prefix: str, layer: Layer) -> Site:
     return site.at(prefix, context=min(window, site.context))
 
 
-def _layer(site: Site, x: str, layer: Layer, hidden: int) -> str:
-    b = site.b
+def _attend(site: Site, y: str, layer: Layer, hidden: int) -> str:
+    if isinstance(layer.attention, Attention):
+        return attention(site, y, layer.attention, hidden)
+    return latent_attention(site, y, layer.attention, hidden)
 
-    def attend(y: str) -> str:
-        if isinstance(layer.attention, Attention):
-            return attention(site, y, layer.attention, hidden)
-        return latent_attention(site, y, layer.attention, hidden)
+
+def layer_of(site: Site, x: str, layer: Layer, hidden: int, attend: Callable[[str], str]) -> str:
+    """A layer on x (batch, tokens, hidden); `attend` makes the attention of a normalised x, without the residual."""
+    b = site.b
 
     def feed(y: str) -> str:
         return site.mlp(y, layer.mlp) if isinstance(layer.mlp, Mlp) else experts(site, y, layer.mlp)
