@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -169,11 +170,11 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
 
 def _compute_energy(workload: Workload, arch: Architecture) -> float:
     """Operations at the cheapest unit; operands from the cheapest memory, as often as any unit has to read them."""
+    units = [_UnitPrices.of(unit, arch) for unit in arch.units.values()]
     total = 0.0
     for einsum, times in workload.einsums():
-        densities = _densities(einsum, workload)
-        units = [_UnitEnergy.of(unit, einsum, densities, workload, arch) for unit in arch.units.values()]
-        able = [unit for unit in units if unit is not None]
+        counts, densities, bits = count_operations(einsum).counts, _densities(einsum, workload), _bits(einsum, workload)
+        able = [found for unit in units if (found := unit.energy(einsum, counts, densities, bits)) is not None]
         if able:
             moved = sum(min(unit.moved[i] for unit in able) for i in range(len(able[0].moved)))
             total += times * (min(unit.computed for unit in able) + moved)
@@ -187,30 +188,41 @@ class _UnitEnergy:
     computed: float
     moved: tuple[float, ...]
 
+
+@dataclass(frozen=True)
+class _UnitPrices:
+    """What a unit can do at all, and joules of its actions and of those of the memories on the chip."""
+
+    unit: UnitBase
+    rates: Table[str, float]
+    actions: Table[str, float]
+    memories: Table[str, Table[str, float]]
+    """By memory; what a unit that computes inside a memory outside the chip takes from it is not seen."""
+
     @classmethod
-    def of(
-        cls, unit: UnitBase, einsum: Einsum, densities: Sequence[Density], workload: Workload, arch: Architecture
+    def of(cls, unit: UnitBase, arch: Architecture) -> _UnitPrices:
+        memories = {m.name: m.action_energy() if m.on_chip else {} for m in arch.memories.values()}
+        return cls(unit, unit.peak_rates(), unit.action_energy(), memories)
+
+    def energy(
+        self, einsum: Einsum, counts: Table[str, int], densities: Sequence[Density], bits: Sequence[int]
     ) -> _UnitEnergy | None:
         """None for a unit that cannot run the Einsum."""
-        rates, energy = unit.peak_rates(), unit.action_energy()
-        counts = count_operations(einsum).counts
-        if not all(rates.get(c, 0) > 0 for c in counts):
+        unit = self.unit
+        if not all(self.rates.get(c, 0) > 0 for c in counts):
             return None
         left = {"mac": unit.least_shares(einsum, densities)[1]}
-        computed = sum(n * left.get(c, 1.0) * energy.get(c, 0.0) for c, n in counts.items())
+        computed = sum(n * left.get(c, 1.0) * self.actions.get(c, 0.0) for c, n in counts.items())
         accesses = (*einsum.inputs, einsum.output)
         if not all(density.is_full for density in densities):
-            return cls(computed, tuple(0.0 for _ in accesses))
-        bits = _bits(einsum, workload)
+            return _UnitEnergy(computed, tuple(0.0 for _ in accesses))
         own = unit.least_actions(einsum, bits)
-        computed += sum(n * energy.get(action, 0.0) for action, n in own.items())
+        computed += sum(n * self.actions.get(action, 0.0) for action, n in own.items())
         results = prod(einsum.sizes[r] for r in einsum.output.ranks)
         elements = (*unit.least_reads(einsum), float(results))
-        # What a unit that computes inside a memory outside the chip takes from it is not seen.
-        feeds = [arch.memories[name] for name in unit.feeds(len(einsum.inputs))]
-        memories = [memory.action_energy() if memory.on_chip else {} for memory in feeds]
+        memories = [self.memories[name] for name in unit.feeds(len(einsum.inputs))]
         actions = ("read",) * len(einsum.inputs) + ("write",)
-        return cls(computed, tuple(
+        return _UnitEnergy(computed, tuple(
             n * width / 8 * memory.get(action, 0.0)
             for n, width, memory, action in zip(elements, bits, memories, actions, strict=True)
         ))  # fmt: skip
