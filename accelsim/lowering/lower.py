@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import groupby
 from math import ceil
 
 from ..arch.architecture import Architecture
@@ -22,38 +23,15 @@ from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
 from ..errors import MappingError
 from ..ir import Workload
-from ..mapping.tree import Mapping, Pipe, Position, find, format_position, levels
+from ..mapping.tree import Loop, Mapping, Pipe, Position, find, format_position, levels
 from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
+from .pieces import piece_bytes
 from .ports import Port, Route, ServerSet, route
 from .schedule import Block, Place, nest_schedule
-
-
-@dataclass(frozen=True)
-class Wait:
-    """An input or output of an actor and when its phases use it.
-
-    A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`. A gate
-    moves its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate
-    only where that body is not also the first (last) one of the loop around. `partial` restricts an input to firings
-    that resume a partial result because of a loop outside of that depth. `by` restricts a port to firings whose tile
-    the loop at that depth has come back to (inputs) or is the next to come back to (outputs).
-    """
-
-    fifo: int
-    depth: int
-    gate: bool = False
-    back: bool = False
-    partial: int | None = None
-    by: int | None = None
-
-    def concerns(self, loops: int) -> bool:
-        """Whether a firing uses it that resumes, or leaves unfinished, a result because of these loops (bits)."""
-        if self.by is not None:
-            return loops.bit_length() - 1 == self.by
-        return self.partial is None or bool(loops & ((1 << self.partial) - 1))
+from .waits import Wait, in_tokens, out_tokens
 
 
 @dataclass
@@ -195,7 +173,8 @@ class _Lowering:
             )
             actor.port, actor.part, actor.reload = port, part, reload
             if chain:
-                self._join(chain[-1], actor, depth=move.buffers, at=part.depth, latency=0)
+                at = part.depth + part.in_pieces
+                self._join(chain[-1], actor, depth=move.buffers, at=at, latency=0)
             chain.append(actor)
         return chain
 
@@ -228,9 +207,24 @@ class _Lowering:
         src, dst = (move.dst, move.src) if move.store else (move.src, move.dst)
         latency = self._latency(src, dst)
         slots, at = move.buffers, part.depth
+        if part.in_pieces:
+            self._in_pieces(chain[-1], taker, part, latency, name)
+            fifo = self.builder.fifo(chain[0].index, taker.index, depth=slots, latency=0, name=f"slots of {name}")
+            chain[0].outputs.append(Wait(fifo, at))
+            taker.inputs.append(Wait(fifo, at, late=True))
+            return
         self._join(chain[-1], taker, depth=slots, at=at, latency=latency, name=name, partial=partial)
         if len(chain) > 1:
             self._join(chain[0], taker, depth=slots, at=at, latency=0, name=f"slots of {name}", partial=partial)
+
+    def _in_pieces(self, src: Actor, dst: Actor, part: Part, latency: int, name: str) -> None:
+        """Hand over a tile piece by piece, in the first (a load) or last pass (a store) over the loops inside."""
+        fifo = self.builder.fifo(src.index, dst.index, depth=UNBOUNDED, latency=latency, name=f"pieces of {name}")
+        cutting = part.cutting(self.names)
+        once = sum(1 << d for d in range(part.depth, part.inner) if d not in cutting)
+        whole, cut = Wait(fifo, part.depth + 1), Wait(fifo, part.inner, gate=True, once=once)
+        src.outputs.append(cut if part.move.store else whole)
+        dst.inputs.append(whole if part.move.store else cut)
 
     def _latency(self, src: str, dst: str) -> int:
         """Ticks from the end of a load to its last byte being there: access latencies on the way."""
@@ -295,6 +289,12 @@ class _Lowering:
         name = f"{move.tensor} in {move.src}"
         for maker, _ in makers if chain else ():
             latency = self._result_latency(maker)
+            if part.in_pieces:
+                self._in_pieces(maker, chain[0], part, latency, name)
+                fifo = self.builder.fifo(maker.index, chain[0].index, depth=move.buffers, latency=latency, name=name)
+                maker.outputs.append(Wait(fifo, part.depth))
+                chain[0].inputs.append(Wait(fifo, part.depth, late=True))
+                continue
             self._join(maker, chain[0], depth=move.buffers, at=part.depth, latency=latency, name=name)
         if i in self.back:
             self._return(i, part, makers)
@@ -426,15 +426,36 @@ class _Lowering:
         else:
             nest = nest_of((actor.leaf,), actor.depth)
             stored = actor.depth
+        watched = 0
+        for wait in (*actor.inputs, *actor.outputs):
+            watched |= wait.once
         return nest_schedule(
-            nest, lambda place: self._phase(actor, place), reducing=self._reducing(actor.leaf, stored)
+            nest, lambda place: self._block(actor, place), reducing=self._reducing(actor.leaf, stored), watched=watched
         )
 
-    def _phase(self, actor: Actor, place: Place) -> Phase | None:
+    def _block(self, actor: Actor, place: Place) -> Block:
+        """What an actor does at a place: one firing, or one for each piece of a tile."""
+        part = actor.part
         if actor.reload and not place.resumed:
-            return None
+            return ()
+        if part is None or not part.in_pieces:
+            return (Run(self._phase(actor, place)),)
+        use = part.uses(place, self.names)[0]
+        loops = [(part.leaf.cuts[d], level.tile) for d in part.cutting(self.names)
+                 if isinstance(level := part.leaf.levels[d], Loop)]  # fmt: skip
+        sizes = piece_bytes(self.workload.tensors[use.access.tensor], use.access, use.extents, loops)
+        final, between = len(sizes) - 1, part.depth + 1
+        kinds = ((k == 0, k == final, nbytes) for k, nbytes in enumerate(sizes))
+        runs: list[Run] = []
+        for (first, last, nbytes), same in groupby(kinds):
+            here = replace(place, first=place.first if first else between, last=place.last if last else between)
+            runs.append(Run(self._phase(actor, here, nbytes), sum(1 for _ in same)))
+        return tuple(runs)
+
+    def _phase(self, actor: Actor, place: Place, nbytes: int | None = None) -> Phase:
+        """One firing at a place; of a transfer `nbytes`, or those of the tile there."""
         if actor.part is not None:
-            work, actions = self._move_work(actor, place)
+            work, actions = self._move_work(actor, place, nbytes)
         else:
             costs = self.costs[actor.leaf.at].at(
                 tuple(x for x in place.extents if x[0] in actor.leaf.einsum.sizes),
@@ -452,8 +473,8 @@ class _Lowering:
         return Phase(
             work=max(1, work),
             arg=self._address(actor),
-            inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := _in_tokens(w, place)) is not None),
-            outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := _out_tokens(w, place)) is not None),
+            inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := in_tokens(w, place)) is not None),
+            outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := out_tokens(w, place)) is not None),
             actions=gather_actions(actions),
             segment=actor.segment,
             chain=chain,
@@ -466,14 +487,15 @@ class _Lowering:
             return 0
         return self.addresses.get((actor.port.component, actor.part.move.tensor), 0)
 
-    def _move_work(self, actor: Actor, place: Place) -> tuple[int, dict[Hashable, int]]:
+    def _move_work(self, actor: Actor, place: Place, nbytes: int | None) -> tuple[int, dict[Hashable, int]]:
         part = actor.part
         assert part is not None
         move, operator = part.move, part.leaf.einsum.name
-        uses = part.uses(place, self.names)
-        nbytes = self.names.tile_bytes(uses, part.depth)
-        if move.sliding and place.first == part.depth:
-            nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[part.depth - 1], part.leaf.cuts[part.depth - 1])
+        if nbytes is None:
+            uses, around = part.uses(place, self.names), part.depth - 1
+            nbytes = self.names.tile_bytes(uses, part.depth)
+            if move.sliding and place.first == part.depth:
+                nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[around], part.leaf.cuts[around])
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:
@@ -483,24 +505,6 @@ class _Lowering:
                 if {*link.between} == {src, dst}:
                     actions[Action(link.name, "transfer", operator, move.tensor)] = nbytes
         return nbytes, actions
-
-
-def _in_tokens(wait: Wait, place: Place) -> int | None:
-    if not wait.concerns(place.resumed):
-        return None
-    if wait.gate:
-        here = place.first == wait.depth if wait.back else place.first <= wait.depth
-        return 1 if here else None
-    return 1 if place.last <= wait.depth else 0
-
-
-def _out_tokens(wait: Wait, place: Place) -> int | None:
-    if not wait.concerns(place.unfinished):
-        return None
-    if wait.gate:
-        here = place.last == wait.depth if wait.back else place.last <= wait.depth
-        return 1 if here else None
-    return 1 if place.last <= wait.depth else 0
 
 
 def _total(block: Block) -> dict[Hashable, int]:

@@ -319,17 +319,29 @@ class Part:
         depth: loop depth at which its tiles are cut.
         leaf: the Op that uses (load) or makes (store) the tile; the first of them when there are several.
         users: every Op fed by a load; every Op whose results a store takes away.
+        inner: loop depth down to which its pieces are cut, which is `depth` where tiles move whole.
     """
 
     move: Move
     depth: int
     leaf: Leaf
     users: tuple[Leaf, ...]
+    inner: int
 
     @property
     def cut(self) -> Position:
         """The position at which tiles are cut."""
         return self.move.issue if self.move.store else self.move.due
+
+    @property
+    def in_pieces(self) -> bool:
+        return self.inner > self.depth
+
+    def cutting(self, names: Names) -> list[int]:
+        """Depths of the loops that cut its tile into pieces."""
+        accesses = names.accesses(self.leaf.einsum, self.move.tensor, self.move.store)
+        ranks = {rank for access in accesses for rank in access.ranks}
+        return [d for d in range(self.depth, self.inner) if self.leaf.cuts[d] in ranks]
 
     def uses(self, place: Place, names: Names) -> list[Use]:
         """What all users touch over the tile at a place in their nest."""
@@ -361,5 +373,7 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
         if not users:
             verb = "makes" if move.store else "uses"
             raise MappingError(f"move of {move.tensor} at {format_position(cut)}: no Op there {verb} it")
-        parts.append(Part(move, len(levels(mapping.root, cut)), users[0], users))
+        depth = len(levels(mapping.root, cut))
+        inner = depth if move.pieces is None else len(levels(mapping.root, move.pieces))
+        parts.append(Part(move, depth, users[0], users, inner))
     return parts

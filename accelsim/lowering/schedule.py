@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..engine.builder import Phase, Repeat, Run
+from ..engine.builder import Repeat, Run
 from ..mapping.tree import Iterate, Loop
 
 Block = tuple[Run | Repeat, ...]
@@ -23,6 +23,8 @@ class Place:
             result. The highest bit names the loop whose iteration before this one left it.
         unfinished: bit d is set where that loop is not at its last tile: the result stays partial. The highest bit
             names the loop whose next iteration resumes it.
+        past, ahead: bit d is set where the loop at depth d, if that is watched, is past its first tile, or not at its
+            last one.
     """
 
     extents: tuple[tuple[str, int], ...]
@@ -30,6 +32,8 @@ class Place:
     last: int = 0
     resumed: int = 0
     unfinished: int = 0
+    past: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,19 @@ class Nest:
 
 
 def nest_schedule(
-    nest: Nest, phase: Callable[[Place], Phase | None], *, reducing: frozenset[int] = frozenset()
+    nest: Nest,
+    block: Callable[[Place], Block],
+    *,
+    reducing: frozenset[int] = frozenset(),
+    watched: int = 0,
 ) -> Block:
-    """The schedule of an actor that fires once per iteration of its nest.
+    """The schedule of an actor over the iterations of its nest.
 
     Args:
         nest: the loops around the firing.
-        phase: the phase of a firing at a place, None where the actor does not fire. Called once per distinct place.
+        block: what it does at a place: one firing, several, or none. Called once per distinct place.
         reducing: loop depths whose loops leave a partial result between their iterations.
+        watched: loop depths (bits) that matter to `Place.past` and `Place.ahead`.
 
     A loop of n iterations has at most four kinds of them (first, middle, last, ragged last), so the schedule's length
     does not depend on n; a Loop with a halo has as many as there are different boxes.
@@ -67,12 +76,8 @@ def nest_schedule(
     def body(j: int, place: Place) -> Block:
         key = (j, place)
         if key not in known:
-            known[key] = leaf(place) if j == len(nest.levels) else loop(j, place)
+            known[key] = block(place) if j == len(nest.levels) else loop(j, place)
         return known[key]
-
-    def leaf(place: Place) -> Block:
-        fired = phase(place)
-        return (Run(fired),) if fired is not None else ()
 
     def loop(j: int, place: Place) -> Block:
         level, ranks = nest.levels[j], nest.cuts[j]
@@ -88,9 +93,10 @@ def nest_schedule(
             return body(j + 1, _cut(place, ranks, tile))
         bit = 1 << j if j in reducing else 0
         resumed, unfinished = place.resumed | bit, place.unfinished | bit
-        head = replace(place, last=j + 1, unfinished=unfinished)
-        middle = Place(place.extents, j + 1, j + 1, resumed, unfinished)
-        tail = replace(place, first=j + 1, resumed=resumed)
+        past, ahead = place.past | watched & 1 << j, place.ahead | watched & 1 << j
+        head = replace(place, last=j + 1, unfinished=unfinished, ahead=ahead)
+        middle = Place(place.extents, j + 1, j + 1, resumed, unfinished, past, ahead)
+        tail = replace(place, first=j + 1, resumed=resumed, past=past)
         return _join(
             (1, body(j + 1, _cut(head, ranks, tile))),
             (n - 2, body(j + 1, _cut(middle, ranks, tile)) if n > 2 else ()),
@@ -102,7 +108,7 @@ def nest_schedule(
         boxes = [dict(zip(ranks, wide, strict=True)) for wide in zip(*(nest.widths[j][r] for r in ranks), strict=True)]
         if len(boxes) == 1:
             return body(j + 1, _wide(place, boxes[0]))
-        middle = Place(place.extents, j + 1, j + 1, place.resumed, place.unfinished)
+        middle = replace(place, first=j + 1, last=j + 1)
         inner = [(1, body(j + 1, _wide(middle, box))) for box in boxes[1:-1]]
         head, tail = replace(place, last=j + 1), replace(place, first=j + 1)
         return _join((1, body(j + 1, _wide(head, boxes[0]))), *inner, (1, body(j + 1, _wide(tail, boxes[-1]))))

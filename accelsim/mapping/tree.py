@@ -51,6 +51,9 @@ Details that follow from these:
 - A `sliding` load moves of each tile but the first, in the Loop directly around its cut, only what the tile before did
   not hold: the rows of a window that two tiles share stay. It serves one access of one Op, and that Loop cuts a rank of
   one index of it.
+- A Move with `pieces`, a position below its cut with Loops alone in between, moves its tile in pieces, as those of the
+  Loops that change the tensor cut it: what is at `pieces` waits, in the first pass over them, for its piece alone (a
+  load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -160,6 +163,7 @@ class Move:
     buffers: int = 2
     store: bool = False
     sliding: bool = False
+    pieces: Position | None = None
 
 
 @dataclass(frozen=True)

@@ -373,6 +373,37 @@ class _Checker:
             self.report(where, f"no Op at or below {format_position(cut)} {verb} {move.tensor}", hint)
         elif move.sliding:
             self._slides(move, where)
+        if move.pieces is not None and self._position(where, "pieces", move.pieces):
+            why = self._whole(move, cut, move.pieces)
+            if why:
+                self.report(where, f"cannot move in pieces: {why}")
+
+    def _whole(self, move: Move, cut: Position, pieces: Position) -> str:
+        """Why a tile cannot be moved in pieces, or nothing."""
+        between = [self.tree.nodes[pieces[:n]] for n in range(len(cut), len(pieces))]
+        plain = all(isinstance(node, Loop) and not node.halo for node in between)
+        if not between or not plain or pieces[: len(cut)] != cut:
+            return f"from {format_position(cut)} to {format_position(pieces)} there must be Loops alone, without a halo"
+        places = self.scope.served(move.tensor, cut, store=move.store)
+        accesses = [a for place in places for a in self.scope.accesses(place, move.tensor, store=move.store)]
+        if move.sliding or len(accesses) != 1:
+            return "it slides" if move.sliding else f"there are {len(accesses)} accesses to the tile"
+        depth = len(self.tree.loops[cut])
+        levels, indices = places[0].levels, accesses[0].indices
+        ranks = {level.rank for level in levels[depth : depth + len(between)]} & accesses[0].ranks
+        if not ranks or any(sum(r in i.ranks for i in indices) > 1 for r in ranks):
+            return "no loop there cuts it" if not ranks else "a loop there shifts two of its indices"
+        if any(len(ranks.intersection(i.ranks)) > 1 for i in indices):
+            return "two ranks of one of its indices are cut there"
+        if move.store and any(level.rank in places[0].einsum.reduced_ranks for level in levels[:depth]):
+            return "partial results move whole"
+        for other in self.scope.mapping.moves:
+            near, far = (other.dst, move.src) if move.store else (other.src, move.dst)
+            at = other.issue if move.store else other.due
+            on = (other.tensor, other.store, near) == (move.tensor, move.store, far)
+            if on and within(at, cut) and not within(at, pieces):
+                return f"the Move from {other.src} to {other.dst} has larger tiles"
+        return ""
 
     def _slides(self, move: Move, where: str) -> None:
         """A sliding load serves one access, and the Loop directly around its cut shifts one index of that."""

@@ -192,6 +192,8 @@ def _move(move: Move) -> str:
         parts.append("store: true")
     if move.sliding:
         parts.append("sliding: true")
+    if move.pieces is not None:
+        parts.append(f"pieces: {_at(move.pieces)}")
     return ", ".join(parts)
 
 
@@ -403,7 +405,8 @@ def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
 
 
 def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
-    found = reader.table(node, path, ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding"), _MOVE)
+    required, optional = ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding", "pieces")
+    found = reader.table(node, path, required, optional, _MOVE)
     return Move(
         reader.text(found.get("tensor"), f"{path}.tensor"),
         reader.text(found.get("from"), f"{path}.from"),
@@ -413,6 +416,7 @@ def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
         reader.integer(found.get("buffers"), f"{path}.buffers", least=1, default=2),
         reader.boolean(found.get("store"), f"{path}.store", False),
         reader.boolean(found.get("sliding"), f"{path}.sliding", False),
+        _position(reader, found["pieces"], f"{path}.pieces") if "pieces" in found else None,
     )
 
 
