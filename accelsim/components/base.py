@@ -120,6 +120,16 @@ class ComputeUnit(UnitBase):
         can = ", ".join(dict.fromkeys(o.variant for o in options)) or "nothing of the kind"
         raise BadInput(f"{self.name or self.kind} cannot run {einsum.name} as {variant!r}; it can as {can}")
 
+    @property
+    def parts(self) -> int:
+        """Parts that Ops can hold throughout a run, see `held`."""
+        return 0
+
+    def held(self, einsum: Einsum, option: SpatialOption, bits: Sequence[int]) -> int | None:
+        """Parts of the unit that an Einsum has to itself throughout a run, so that it waits for no other; None: Ops
+        take turns. Together, Einsums hold no more than `parts`."""  # fmt: skip
+        return None
+
     def over(self, einsum: Einsum, densities: Sequence[Density]) -> Self:
         """The unit at work on inputs of these densities: its `cost` counts what zeros save. Here they save nothing.
 
@@ -132,6 +142,13 @@ class ComputeUnit(UnitBase):
         """Every element at least once: an element serves no more points than the ranks that its access leaves out have,
         times, of an index over several ranks, all but the largest."""  # fmt: skip
         return tuple(once(einsum, access) for access in einsum.inputs)
+
+    def least_cycles(self, einsum: Einsum) -> float:
+        """Cycles of its clock that it takes for a whole Einsum by itself, in one variant, however it is tiled.
+
+        At least; 0 where no more is known than `rates_on`, which holds for parts of an Einsum too.
+        """
+        return 0.0
 
     def least_feed_cycles(self, einsum: Einsum, bits: Sequence[int]) -> float:
         elements = (*self.least_reads(einsum), 0.0, float(prod(einsum.sizes[r] for r in einsum.output.ranks)))

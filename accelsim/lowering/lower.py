@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
-from math import ceil
+from math import ceil, prod
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit, SpatialOption
@@ -21,9 +21,9 @@ from ..engine.builder import Phase, ProgramBuilder, Repeat, Run, gather_actions
 from ..engine.labels import Action, ActorLabel
 from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
-from ..errors import MappingError
+from ..errors import DoesNotFit, MappingError
 from ..ir import Workload
-from ..mapping.tree import Loop, Mapping, Pipe, Position, find, format_position, levels
+from ..mapping.tree import Iterate, Loop, Mapping, Pipe, Position, find, format_position, levels
 from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
@@ -67,6 +67,10 @@ def lower(arch: Architecture, workload: Workload, mapping: Mapping) -> Program:
     Raises:
         MappingError: the Mapping names things that are not there, or asks a unit for what it cannot do.
     """
+    if mapping.phases is not None:
+        from .phases import lower_phases
+
+        return lower_phases(arch, workload, mapping.phases)
     return exact_ticks(_Lowering(arch, workload, mapping).program())
 
 
@@ -96,6 +100,8 @@ class _Lowering:
         self.chains: dict[Position, int] = {}
         self.actors: list[Actor] = []
         self.op_actor: dict[Position, Actor] = {}
+        self.held: dict[str, dict[str, int]] = defaultdict(dict)
+        """Unit to the parts of it that Einsums have to themselves."""
         self.chain: dict[int, list[Actor]] = {}
         """Index of a part to the actors of its transfer, in order; empty when it takes no time."""
         self.back: dict[int, list[Actor]] = {}
@@ -150,9 +156,25 @@ class _Lowering:
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
         self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.largest)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
-        server = self.servers.unit(unit)
+        server = self.servers.unit(unit, self._part(unit, leaf, option, bits))
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
         self.op_actor[leaf.at].chain = self._chain(leaf)
+
+    def _part(self, unit: ComputeUnit, leaf: Leaf, option: SpatialOption, bits: list[int]) -> str:
+        """The name of the part of a unit that an Op has to itself; empty where Ops take turns.
+
+        Raises:
+            DoesNotFit: Ops hold more parts of the unit than it has.
+        """
+        held = unit.held(leaf.einsum, option, bits)
+        if held is None:
+            return ""
+        of_unit = self.held[unit.name]
+        of_unit[leaf.einsum.name] = held * prod(x.count for x in leaf.levels if isinstance(x, Iterate))
+        if (total := sum(of_unit.values())) > unit.parts:
+            raise DoesNotFit(f"{self.arch.name}: {', '.join(list(of_unit)[-3:])} and others hold {total:,} parts of "
+                             f"unit `{unit.name}`, which has {unit.parts:,}")  # fmt: skip
+        return leaf.einsum.name
 
     def _transfer(self, part: Part, *, reload: bool = False) -> list[Actor]:
         """One actor per port that the Move passes; while one passes on a tile the one before takes the next."""

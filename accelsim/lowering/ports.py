@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -90,8 +90,10 @@ class ServerSet:
     def port(self, port: Port) -> int:
         return self._get(port.server)
 
-    def unit(self, unit: ComputeUnit) -> int:
-        return self._get(unit.server(self._tick_hz))
+    def unit(self, unit: ComputeUnit, part: str = "") -> int:
+        """The unit as a server, or the part of it that an Einsum has to itself."""
+        server = unit.server(self._tick_hz)
+        return self._get(replace(server, name=f"{server.name}/{part}") if part else server)
 
     def _get(self, server: Server) -> int:
         if server.name not in self._index:

@@ -15,6 +15,7 @@ from ..ir import Access, Affine, Einsum, Role, Workload
 from ..text.names import nearest
 from .capacity import covered
 from .counting import stay_bytes
+from .phases_replay import phase_problems
 from .scope import Place, Scope, within, within_loops
 from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
 
@@ -48,6 +49,8 @@ def validate(mapping: Mapping, workload: Workload, arch: Architecture) -> list[P
     Returns:
         Problems in the order of the tree, the Stays and the Moves; none if the Mapping is well formed.
     """
+    if mapping.phases is not None:
+        return phase_problems(mapping.phases, workload, arch)
     scope = Scope(mapping, workload)
     found = structure_problems(scope, arch)
     return found or _capacity_problems(scope, arch)
@@ -121,7 +124,7 @@ class _Checker:
             variants = self._options(unit, op)
             if not variants:
                 self.report(at, f"{op.unit} cannot run {op.einsum}", self._able(op))
-            elif op.variant not in variants:
+            elif op.variant not in variants and not self._takes(op, cast(_Unit, unit)):
                 can = "it can as " + ", ".join(variants)
                 self.report(at, f"{op.unit} cannot run {op.einsum} as {op.variant!r}", can)
             else:
@@ -132,6 +135,14 @@ class _Checker:
             unit.option(self.names.einsums[op.einsum][0], op.variant, op.layout)
         except BadInput as error:
             self.report(at, str(error))
+
+    def _takes(self, op: Op, unit: _Unit) -> bool:
+        """Whether the unit can run the Einsum in a way beyond those that it offers first."""
+        try:
+            unit.option(self.names.einsums[op.einsum][0], op.variant, op.layout)
+        except BadInput:
+            return False
+        return True
 
     def _options(self, unit: UnitBase, op: Op) -> list[str]:
         key = op.unit, op.einsum

@@ -278,7 +278,8 @@ class _Maker:
         names = {part.name}
         if isinstance(part, Memory):
             names |= {port[0] for d in _DIRECTIONS if (port := part.port(d)) is not None}
-        return [self.server_busy[n] for n in sorted(names) if n in self.server_busy]
+        own = f"{part.name}/"
+        return [busy for n, busy in sorted(self.server_busy.items()) if n in names or n.startswith(own)]
 
     def busy(self, part: Component) -> int:
         """Ticks of its busiest server."""

@@ -1,0 +1,235 @@
+"""The trees of a Mapping onto crossbars, with their Stays and Moves: a pipeline over samples, or a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...ir import Einsum, Item, Repeat, Role, View, Workload
+from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Pipe, Position, Seq, Stay
+from ...mapping.tree import Mapping as Mapped
+from .copies import Choice
+
+_STORED = (Role.INPUT, Role.STATE, Role.OUTPUT)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Memories: outside the chip, beside the arrays, and of each unit's weights."""
+
+    outside: str
+    chip: str
+    room: int
+    weights: Mapping[str, str]
+
+
+@dataclass
+class _Lives:
+    """Where tensors are made and used, as positions of Ops in order, and where Repeats hand them on."""
+
+    made: dict[str, list[Position]] = field(default_factory=dict)
+    used: dict[str, list[Position]] = field(default_factory=dict)
+    carried: set[str] = field(default_factory=set)
+
+
+def _base(workload: Workload, tensor: str) -> str:
+    name = workload.storage(tensor)
+    return workload.tables.get(name, name)
+
+
+def _weight_stays(workload: Workload, picked: Mapping[str, Choice], places: Places) -> dict[str, Stay]:
+    """Weights lie where they are used from the start: in the cells, or beside the arrays."""
+    found = {}
+    for einsum, _ in workload.einsums():
+        choice = picked[einsum.name]
+        for i, access in enumerate(einsum.inputs):
+            name = _base(workload, access.tensor)
+            if workload.tensors[name].role is Role.WEIGHT:
+                memory = places.weights.get(choice.unit, places.chip) if i == 1 and choice.arrays else places.chip
+                found[name + memory] = Stay(name, memory, (), ())
+    return found
+
+
+def sequence(workload: Workload, arch: str, picked: Mapping[str, Choice], places: Places) -> Mapped:
+    """Einsums one after the other, each whole; activations that do not fit beside the arrays go outside."""
+    lives = _Lives()
+    root = _tree(workload, workload.body, (), picked, lives)
+    weights = _weight_stays(workload, picked, places)
+    held = sum(workload.tensors[s.tensor].nbytes * workload.copies()[s.tensor]
+               for s in weights.values() if s.memory == places.chip)  # fmt: skip
+    outside = _spilled(workload, lives, places.room - held)
+    stays, moves = list(weights.values()), []
+    for name in dict.fromkeys((*lives.made, *lives.used)):
+        if workload.tensors[name].role is Role.WEIGHT:
+            continue
+        made, used = lives.made.get(name, []), lives.used.get(name, [])
+        if name in outside:
+            stays.append(Stay(name, places.outside, (), ()))
+            moves += [Move(name, places.chip, places.outside, p, p, buffers=1, store=True) for p in made]
+            moves += [Move(name, places.outside, places.chip, p, p, buffers=1) for p in dict.fromkeys(used)]
+        else:
+            stays.append(Stay(name, places.chip, made[0], max((*used, *made))))
+    return Mapped(workload.name, arch, root, tuple(stays), tuple(moves))
+
+
+def _tree(
+    workload: Workload, items: tuple[Item, ...], at: Position, picked: Mapping[str, Choice], lives: _Lives
+) -> Node:
+    nodes: list[Node] = []
+    for item in items:
+        here = (*at, len(nodes))
+        if isinstance(item, Einsum):
+            choice = picked[item.name]
+            nodes.append(Op(item.name, choice.unit, choice.variant))
+            for access in item.inputs:
+                lives.used.setdefault(_base(workload, access.tensor), []).append(here)
+            lives.made.setdefault(_base(workload, item.output.tensor), []).append(here)
+        elif isinstance(item, Repeat):
+            nodes.append(Iterate(item.name, item.count, _tree(workload, item.body, (*here, BODY), picked, lives)))
+            for produced, held in item.carried:
+                lives.carried |= {_base(workload, produced), _base(workload, held)}
+    return Seq(tuple(nodes))
+
+
+def _spilled(workload: Workload, lives: _Lives, room: int) -> set[str]:
+    """Tensors that go outside: those of the model's interface, of several bodies, and the largest where it is full."""
+    found, spans = set(), {}
+    order = {p: i for i, p in enumerate(sorted({p for ps in (*lives.made.values(), *lives.used.values()) for p in ps}))}
+    for name in {**lives.made, **lives.used}:
+        tensor, uses = workload.tensors[name], [*lives.made.get(name, []), *lives.used.get(name, [])]
+        if tensor.role is Role.WEIGHT:
+            continue
+        if tensor.role in _STORED or name in lives.carried or len({p[:-1] for p in uses}) > 1:
+            found.add(name)
+        else:
+            spans[name] = order[min(uses)], order[max(uses)]
+    for at in range(len(order)):
+        while True:
+            here = [n for n, (a, b) in spans.items() if a <= at <= b]
+            now = [n for n in found if any(order[p] == at for p in (*lives.made.get(n, []), *lives.used.get(n, [])))]
+            full = sum(workload.tensors[n].nbytes for n in (*here, *now)) > room
+            idle = [n for n in here if spans[n][0] < at < spans[n][1] and order[min(lives.used[n])] != at]
+            if not full or not (idle or here):
+                break
+            worst = max(idle or here, key=lambda n: (workload.tensors[n].nbytes, n))
+            found.add(worst)
+            del spans[worst]
+    return found
+
+
+def samples(workload: Workload) -> int:
+    """Samples that the first Einsum works on: the size of the first rank of its result, where its input has it too."""
+    first = next((item for item in workload.body if not isinstance(item, View)), None)
+    rank = _sample_rank(first) if isinstance(first, Einsum) else ""
+    return first.sizes[rank] if rank and isinstance(first, Einsum) else 1
+
+
+def _sample_rank(einsum: Einsum) -> str:
+    """The first rank of the result, where it is an index of its own and the first input has it too; else empty."""
+    ranks = list(einsum.output.indices[0].ranks) if einsum.output.indices else []
+    return ranks[0] if len(ranks) == 1 and ranks[0] in einsum.inputs[0].ranks else ""
+
+
+@dataclass
+class _Group:
+    """Einsums in a row that form a pipeline, by their numbers; `depths` of results before each."""
+
+    first: int
+    last: int
+    depths: list[int]
+
+
+class Pipelines:
+    """Einsums in groups, one group after the other; those of a group at once, each on a sample of its own.
+
+    Between an Einsum and the next there are `slots` results, `slots` - 1 + d of what is used d stages later. A group
+    is as long as its buffers fit beside the arrays and no view stands between; what passes from one to another goes
+    outside.
+    """
+
+    def __init__(self, workload: Workload, picked: Mapping[str, Choice], places: Places, slots: int) -> None:
+        self.workload, self.picked, self.places, self.slots = workload, picked, places, slots
+        self.items = [item for item in workload.body if isinstance(item, Einsum)]
+        self.samples = samples(workload)
+        self.maker: dict[str, list[int]] = {}
+        self.user: dict[str, list[int]] = {}
+        for number, einsum in enumerate(self.items):
+            self.maker.setdefault(_base(workload, einsum.output.tensor), []).append(number)
+            for name in self._read(einsum):
+                self.user.setdefault(name, []).append(number)
+
+    def mapping(self, arch: str) -> Mapped | None:
+        """None where the Workload has Repeats, a single Einsum or a single sample."""
+        if self.samples < 2 or any(isinstance(item, Repeat) for item in self.workload.body):
+            return None
+        stays = _weight_stays(self.workload, self.picked, self.places)
+        held = sum(self.workload.tensors[x.tensor].nbytes for x in stays.values() if x.memory == self.places.chip)
+        groups = self._groups(self.places.room - held)
+        nodes: list[Node] = []
+        moves: list[Move] = []
+        for number, group in enumerate(groups):
+            at: Position = (number,) if len(groups) > 1 else ()
+            ops = tuple(Op(e.name, self.picked[e.name].unit, self.picked[e.name].variant)
+                        for e in self.items[group.first : group.last + 1])  # fmt: skip
+            rank = _sample_rank(self.items[group.first])
+            if not rank:
+                return None
+            nodes.append(Loop(rank, 1, ops[0] if len(ops) == 1 else Pipe(ops, tuple(group.depths[1:]))))
+            for step in range(len(ops)):
+                here = (*at, BODY, step) if len(ops) > 1 else (*at, BODY)
+                moves += self._moves(group, group.first + step, at, here)
+        outside = {m.tensor: Stay(m.tensor, self.places.outside, (), ()) for m in moves}
+        root = nodes[0] if len(nodes) == 1 else Seq(tuple(nodes))
+        return Mapped(self.workload.name, arch, root, (*stays.values(), *outside.values()), tuple(moves))
+
+    def _read(self, einsum: Einsum) -> list[str]:
+        names = dict.fromkeys(_base(self.workload, a.tensor) for a in einsum.inputs)
+        return [n for n in names if self.workload.tensors[n].role is not Role.WEIGHT]
+
+    def _moves(self, group: _Group, number: int, loop: Position, at: Position) -> list[Move]:
+        """Loads of what comes from outside the group, and the store of what is used there."""
+        einsum, outside, chip = self.items[number], self.places.outside, self.places.chip
+        found = [Move(name, outside, chip, at, at) for name in self._read(einsum)
+                 if not self._inside(group, name)]  # fmt: skip
+        out = _base(self.workload, einsum.output.tensor)
+        if self.workload.tensors[out].role is Role.OUTPUT or any(u > group.last for u in self.user.get(out, [])):
+            found.append(Move(out, chip, outside, at, loop, store=True))
+        return found
+
+    def _inside(self, group: _Group, name: str) -> bool:
+        return any(group.first <= m <= group.last for m in self.maker.get(name, []))
+
+    def _depth(self, first: int, number: int) -> int:
+        """Results of the stage before that an Einsum of a group beginning at `first` has room for."""
+        far = [number - m for n in self._read(self.items[number]) for m in self.maker.get(n, []) if m >= first]
+        return self.slots - 1 + max(far, default=1) if self.slots > 1 else 1
+
+    def _bytes(self, name: str) -> int:
+        """Of one sample."""
+        return -(-self.workload.tensors[name].nbytes // self.samples)
+
+    def _room(self, group: _Group) -> int:
+        total = 0
+        for number in range(group.first, group.last + 1):
+            depth = group.depths[number - group.first]
+            einsum = self.items[number]
+            for name in self._read(einsum):
+                total += self._bytes(name) * (depth if self._inside(group, name) else 2)
+            total += 2 * self._bytes(_base(self.workload, einsum.output.tensor))
+        return total
+
+    def _views(self, einsum: Einsum) -> bool:
+        """Whether it reads an activation in another shape than it was made in: loops over samples end there."""
+        return any(_base(self.workload, a.tensor) != a.tensor for a in einsum.inputs
+                   if _base(self.workload, a.tensor) in self.maker)  # fmt: skip
+
+    def _groups(self, room: int) -> list[_Group]:
+        found = [_Group(0, 0, [1])]
+        for number in range(1, len(self.items)):
+            last = found[-1]
+            longer = _Group(last.first, number, [*last.depths, self._depth(last.first, number)])
+            if self._room(longer) <= room and not self._views(self.items[number]):
+                found[-1] = longer
+            else:
+                found.append(_Group(number, number, [1]))
+        return found
