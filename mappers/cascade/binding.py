@@ -11,6 +11,7 @@ from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit, SpatialOption
 from ...ir import Einsum, Workload
 from ...mapping.constraints import OpConstraint
+from .memories import Memories
 
 WIDTH = 64
 """Partial bindings that are kept; more that do not dominate each other are cut, and the binding may miss the best."""
@@ -18,7 +19,7 @@ WIDTH = 64
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run a tile: cycles of the machine's clock, and joules with the buffer's part."""
+    """One way to run a tile: cycles of the machine's clock, and joules with those of the unit's memories."""
 
     unit: ComputeUnit
     option: SpatialOption
@@ -36,16 +37,21 @@ class Bound:
 
 
 class Ways:
-    """What a tile of an Einsum costs on the units that work on one memory; remembered by Einsum and extents."""
+    """What a tile of an Einsum costs on the units of groups; remembered by Einsum and extents."""
 
-    def __init__(self, workload: Workload, arch: Architecture, buffer: str) -> None:
-        self.workload, self.arch = workload, arch
-        self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit) and set(u.memories) == {buffer}]
-        energy = arch.memories[buffer].action_energy()
-        self.read, self.write = energy.get("read", 0.0), energy.get("write", 0.0)
+    def __init__(self, workload: Workload, arch: Architecture, memories: Memories) -> None:
+        self.workload, self.arch, self.memories = workload, arch, memories
+        self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit) and memories.runs(u)]
+        energies = {m: arch.memories[m].action_energy() for m in memories.chains}
+        self.read = {m: energy.get("read", 0.0) for m, energy in energies.items()}
+        self.write = {m: energy.get("write", 0.0) for m, energy in energies.items()}
         self.prices = {u.name: u.action_energy() for u in self.units}
         self._options: dict[str, list[tuple[ComputeUnit, SpatialOption]]] = {}
         self._known: dict[tuple[str, tuple[int, ...]], tuple[Way, ...]] = {}
+
+    def feeds(self, einsum: Einsum) -> tuple[str, ...]:
+        """The memory of every input and, last, of the result; empty where no unit runs the Einsum."""
+        return next((u.feeds(len(einsum.inputs)) for u, _ in self._of(einsum)), ())
 
     def of(self, einsum: Einsum, extents: Mapping[str, int], constraint: OpConstraint) -> tuple[Way, ...]:
         """The ways to run a tile of these extents that a user allows, none dominated by another on its unit."""
@@ -63,8 +69,14 @@ class Ways:
         return self._known[key]
 
     def _of(self, einsum: Einsum) -> list[tuple[ComputeUnit, SpatialOption]]:
+        """Units, and their options, that are fed from the same memories as the one that is fastest."""
         if einsum.name not in self._options:
-            self._options[einsum.name] = [(u, o) for u in self.units for o in u.spatial_options(einsum)]
+            able = [(u, o) for u in self.units for o in u.spatial_options(einsum)]
+            fed = {u.feeds(len(einsum.inputs)) for u, _ in able}
+            if len(fed) > 1:
+                best, _ = min(able, key=lambda x: self._way(einsum, x[0], x[1], einsum.sizes).cycles)
+                fed = {best.feeds(len(einsum.inputs))}
+            self._options[einsum.name] = [(u, o) for u, o in able if u.feeds(len(einsum.inputs)) in fed]
         return self._options[einsum.name]
 
     def _way(self, einsum: Einsum, unit: ComputeUnit, option: SpatialOption, extents: Mapping[str, int]) -> Way:
@@ -74,8 +86,9 @@ class Ways:
         cost = at_work.cost(einsum, option, arrays, [t.bits for t in tensors])
         prices = self.prices[unit.name]
         joules = sum(int(n.item()) * prices.get(action, 0.0) for action, n in cost.actions.items())
-        joules += (sum(int(n.item()) for n in cost.reads) + int(cost.partial_reads.item())) * self.read
-        joules += int(cost.writes.item()) * self.write
+        *feeds, last = unit.feeds(len(einsum.inputs))
+        joules += sum(int(n.item()) * self.read[m] for n, m in zip(cost.reads, feeds, strict=True))
+        joules += int(cost.partial_reads.item()) * self.read[last] + int(cost.writes.item()) * self.write[last]
         cycles = int(cost.cycles.item()) * float(self.arch.clock) / unit.clock_hz
         return Way(unit, option, max(cycles, 1.0), joules)
 

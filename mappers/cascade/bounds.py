@@ -64,11 +64,11 @@ def _prices(units: int) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-def edge(ways: Ways, buffer: str, home: str, loaded: int, stored: int) -> tuple[float, float]:
-    """Cycles and joules to bring so many bytes in and out."""
+def edge(ways: Ways, loaded: int, stored: int) -> tuple[float, float]:
+    """Cycles and joules to bring so many bytes onto the chip, and off it."""
     ports: dict[str, float] = {}
-    joules = 0.0
-    for nbytes, way in ((loaded, route(ways.arch, home, buffer)), (stored, route(ways.arch, buffer, home))):
+    joules, near, home = 0.0, ways.memories.near, ways.memories.home
+    for nbytes, way in ((loaded, route(ways.arch, home, near)), (stored, route(ways.arch, near, home))):
         joules += nbytes * way.joules_per_byte
         for port, cycles in way.cycles_per_byte.items():
             ports[port] = ports.get(port, 0.0) + nbytes * cycles

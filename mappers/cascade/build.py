@@ -10,10 +10,10 @@ from .search import GroupPlan
 
 
 class GroupTree:
-    """A plan as a tree below `at`, with the Moves that feed it from `home` and take its results there."""
+    """A plan as a tree below `at`, with the Moves that feed it and take its results away."""
 
-    def __init__(self, plan: GroupPlan, at: Position, buffer: str, home: str) -> None:
-        self.plan, self.at, self.buffer, self.home = plan, at, buffer, home
+    def __init__(self, plan: GroupPlan, at: Position) -> None:
+        self.plan, self.at = plan, at
         self.found = plan.arrangement
         self.stages: dict[int, list[Placed]] = {}
         for place in self.found.places:
@@ -48,16 +48,12 @@ class GroupTree:
 
     def moves(self) -> list[Move]:
         found = []
-        for transfer in self.found.transfers:
-            cut = self._cut(transfer)
-            if transfer.store:
-                found.append(
-                    Move(
-                        transfer.tensor, self.buffer, self.home, cut, self.at, self.found.buffers(transfer), store=True
-                    )
-                )
-            else:
-                found.append(Move(transfer.tensor, self.home, self.buffer, cut, cut, self.found.buffers(transfer)))
+        for t in self.found.transfers:
+            cut = self._cut(t)
+            # Of what passes several memories, in tiles of one size, only the last Move may take long.
+            last = t.store and not any(x.store and (x.tensor, x.src) == (t.tensor, t.dst) for x in self.found.transfers)
+            due = self.at if last else cut
+            found.append(Move(t.tensor, t.src, t.dst, cut, due, self.found.buffers(t), store=t.store))
         return found
 
     def _cut(self, transfer: Transfer) -> Position:

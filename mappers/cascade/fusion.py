@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...arch.architecture import Architecture
-from ...components.base import ComputeUnit
 from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Role, Workload
 from ...ir.families import cascade_einsums
@@ -19,6 +18,7 @@ from ..tile.network import Network
 from .binding import Ways
 from .bounds import Bounds, edge
 from .groups import Group
+from .memories import memories_of
 from .network import Fused, FusedNetwork
 from .partition import best_cuts
 from .search import GroupPlan, GroupSearch, Site
@@ -73,7 +73,7 @@ class Fusion:
             self.plain: Network | None = Network(workload, arch, objective, constraints)
         except DoesNotFit as error:
             self.plain, self.why = None, error
-        self.memories = _memories(arch)
+        self.memories = memories_of(arch)
         try:
             cascade_einsums(workload)
             self.by_name = True
@@ -84,7 +84,7 @@ class Fusion:
     @cached_property
     def ways(self) -> Ways:
         assert self.memories is not None
-        return Ways(self.workload, self.arch, self.memories[0])
+        return Ways(self.workload, self.arch, self.memories)
 
     def unfused(self) -> Chosen | None:
         """One Einsum after the other; None where that does not fit."""
@@ -181,7 +181,6 @@ class Fusion:
 
     def _bound(self, stretch: Stretch, bounds: Bounds) -> float:
         """Below which no plan of a group can come."""
-        assert self.memories is not None
         here = self._staying(stretch, self._kept)
         loaded = sum(
             min(self._touched(stretch, name), self.workload.tensors[stored].nbytes)
@@ -189,7 +188,7 @@ class Fusion:
             for name in [next(n for n, s in stretch.outside.items() if s == stored)]
         )
         stored = sum(self._touched(stretch, name) for name in stretch.leaving - here.keys())
-        at_edge, energy = edge(self.ways, *self.memories, loaded, stored)
+        at_edge, energy = edge(self.ways, loaded, stored)
         cycles = max(at_edge, bounds.cycles(stretch.first, stretch.last))
         joules = energy + bounds.joules(stretch.first, stretch.last)
         return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
@@ -227,16 +226,18 @@ class Fusion:
     def plans(self, stretch: Stretch, kept: MappingABC[str, int] | None = None) -> list[GroupPlan]:
         """Plans of a group, best first as far as can be foreseen.
 
-        `kept` has the addresses of tensors that stay in the buffer, if they are not those of what is not fused.
+        `kept` has the addresses of tensors that stay next to the edge, if they are not those of what is not fused.
         """
         assert self.memories is not None
-        buffer, home = self.memories
+        near = self.memories.near
         staying = self._staying(stretch, self._kept if kept is None else kept)
-        budget = self.arch.memories[buffer].capacity - max(staying.values(), default=0)
+        budgets = {m: self.arch.memories[m].capacity for m in self.memories.on_chip}
+        budgets[near] -= max(staying.values(), default=0)
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
-        site = Site(self.arch, self.ways, buffer, home, budget, here, self.objective, self.constraints)
+        leaving = stretch.leaving - here if near == self.memories.buffer else stretch.leaving
+        site = Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints)
         group = Group(self.workload, stretch.einsums, by_name=self.by_name)
-        return GroupSearch(group, stretch.outside, stretch.leaving - here, site).plans()
+        return GroupSearch(group, stretch.outside, leaving, site).plans()
 
     def best_run(self, plans: Sequence[GroupPlan]) -> GroupPlan | None:
         """The best of some plans of a group by what a run of it gives; None where none can be run."""
@@ -245,7 +246,7 @@ class Fusion:
         for plan in plans:
             if best is not None and plan.value(self.objective) > NEAR * best.value(self.objective):
                 break
-            found = proved(plan, self.arch, *self.memories)
+            found = proved(plan, self.arch, self.memories)
             if found is not None and (best is None or found.value(self.objective) < best.value(self.objective)):
                 best = found
         return best
@@ -255,7 +256,7 @@ class Fusion:
         if life.scope != scope.path or life.carried or life.tensor.role is not Role.ACTIVATION or not life.users:
             return False
         wanted = self.constraints.memory_of(name)
-        if wanted is not None and self.memories is not None and wanted != self.memories[0]:
+        if wanted is not None and self.memories is not None and wanted != self.memories.buffer:
             return False
         return all(first <= i < last for i in (*life.makers, *life.users))
 
@@ -265,16 +266,3 @@ def _connected(einsums: Sequence[Einsum]) -> bool:
     made = {e.output.tensor for e in einsums}
     read = {a.tensor for e in einsums for a in e.inputs}
     return all(e.output.tensor in read or any(a.tensor in made for a in e.inputs) for e in einsums)
-
-
-def _memories(arch: Architecture) -> tuple[str, str] | None:
-    """The memory that most units work on alone, next to the chip's edge, and the one behind it."""
-    units: dict[str, int] = {}
-    for unit in arch.units.values():
-        if isinstance(unit, ComputeUnit) and len(set(unit.memories)) == 1:
-            name = unit.memories[0]
-            parent = arch.memories[name].parent
-            if arch.memories[name].on_chip and parent is not None and not arch.memories[parent].on_chip:
-                units[name] = units.get(name, 0) + 1
-    best = max(sorted(units), key=lambda n: units[n], default=None)
-    return None if best is None else (best, str(arch.memories[best].parent))

@@ -62,8 +62,11 @@ class FusedNetwork(Network):
 
     def _elsewhere(self) -> set[str]:
         """Also those that a group was planned to load or store."""
-        moved = {t.tensor for g in self.groups for t in g.plan.arrangement.transfers}
-        return super()._elsewhere() | moved | self.refused
+        found = super()._elsewhere() | self.refused
+        for group in self.groups:
+            arrangement = group.plan.arrangement
+            found |= {t.tensor for t in arrangement.transfers} - arrangement.here
+        return found
 
     def crowded(self, group: Fused) -> set[str]:
         """Tensors that must not stay, for a group to run as planned: those for which there is no room beside it.
@@ -87,7 +90,7 @@ class FusedNetwork(Network):
         group = self._members[path, item]
         if item != group.first:
             return None
-        tree = GroupTree(group.plan, at, self.buffer, self.tiers.near)
+        tree = GroupTree(group.plan, at)
         moves = tree.moves()
         far = dict.fromkeys(m.tensor for m in moves if m.tensor in self.tiers.streamed)
         self.moves += [*(Move(name, self.tiers.far, self.tiers.near, at, at, 1) for name in far), *moves]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 from ...ir import Access
 from .groups import Form, Group
+from .memories import Memories
 
 Loops = tuple[tuple[int, int], ...]
 """(class of ranks, tile) from the outermost loop on."""
+Fed = tuple[str, str]
+"""A stored tensor, and a memory that feeds units with it."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class Tiling:
         outer: loops around the whole group.
         step: tile of the streamed class in every pass over it.
         inner: loops inside those, over tiles of the outer ones.
-        kept: tensors from outside that a visit to the group's body loads once, whole; others come pass by pass.
+        kept: tensors from outside of which a visit to the group's body loads something once, whole, with the number of
+            that way among `Arrangement.loads`; others come pass by pass.
         depth: tiles that stand between two Ops of a pass.
         blocks: results that stand between two passes, and buffers of what is kept: with two, bodies overlap.
     """
@@ -29,7 +35,7 @@ class Tiling:
     outer: Loops
     step: int
     inner: Loops
-    kept: frozenset[str] = frozenset()
+    kept: frozenset[tuple[Fed, int]] = frozenset()
     depth: int = 4
     blocks: int = 2
 
@@ -55,11 +61,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A tensor that enters or leaves a group tile by tile.
+    """A tensor that passes, tile by tile, from one memory to the next on its way into a group or out of it.
 
     Attributes:
         tensor: its stored name.
         store: whether it leaves.
+        src, dst: memories.
         users: the Ops that it is for or from.
         stage: the child of the group's Pipe in which it is cut; -1 for the loops around the body.
         loops: loops around the place where it is cut.
@@ -68,10 +75,17 @@ class Transfer:
 
     tensor: str
     store: bool
+    src: str
+    dst: str
     users: tuple[int, ...]
     stage: int
     loops: Loops
     tile_bytes: int
+
+    @property
+    def memory(self) -> str:
+        """Where its tiles wait."""
+        return self.src if self.store else self.dst
 
 
 @dataclass(frozen=True)
@@ -90,15 +104,18 @@ class Arrangement:
     group: Group
     form: Form
     tiling: Tiling
+    memories: Memories
+    feeds: Sequence[tuple[str, ...]]
+    """The memory of every input of each Einsum and, last, of its result."""
     outside: Mapping[str, str]
     """Tensors from outside, by the names under which the group reads them, and their stored names."""
     leaving: frozenset[str]
     """Tensors made in the group that must leave it for another memory."""
     here: frozenset[str] = frozenset()
-    """Stored tensors that are in the buffer already, and need no transfer."""
+    """Stored tensors that are in the memory next to the edge already, or shall stay there."""
     places: list[Placed] = field(default_factory=list)
-    loads: dict[str, tuple[tuple[Transfer, ...], Transfer]] = field(default_factory=dict)
-    """Stored tensors from outside to how they come: pass by pass, or kept."""
+    loads: dict[Fed, list[tuple[Transfer, ...]]] = field(default_factory=dict)
+    """How tensors may come from outside: pass by pass, or whole as far as each of the memories on their way."""
     stores: list[Transfer] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     """Those that the tiling stands for."""
@@ -115,6 +132,7 @@ class Arrangement:
     def changed(self, tiling: Tiling) -> Arrangement:
         """The same loops with other buffers, or with other tensors kept."""
         found = copy(self)
+        found.__dict__.pop("held", None)
         found.tiling = tiling
         if tiling.kept != self.tiling.kept:
             found.transfers = found._chosen()
@@ -122,8 +140,9 @@ class Arrangement:
 
     def _chosen(self) -> list[Transfer]:
         found = list(self.stores)
-        for name, (apart, whole) in self.loads.items():
-            found += [whole] if name in self.tiling.kept else apart
+        kept = dict(self.tiling.kept)
+        for fed, ways in self.loads.items():
+            found += ways[kept.get(fed, 0)]
         return found
 
     def _real(self, loops: Loops, done: Mapping[int, int]) -> Loops:
@@ -173,27 +192,40 @@ class Arrangement:
 
     # What moves
 
+    def _way(self, stored: str, memory: str) -> tuple[str, ...]:
+        """The memories from where a tensor is, or shall be, to one that feeds units with it."""
+        chain, near = self.memories.chains[memory], self.memories.near
+        return chain[chain.index(near) :] if stored in self.here and near in chain else chain
+
     def _load(self) -> None:
-        reads: dict[str, dict[int, list[tuple[Placed, Access]]]] = {}
+        reads: dict[Fed, dict[int, list[tuple[Placed, Access]]]] = {}
         for place in self.places:
-            for access in self.group.einsums[place.member].inputs:
+            inputs = self.group.einsums[place.member].inputs
+            for access, memory in zip(inputs, self.feeds[place.member], strict=False):
                 stored = self.outside.get(access.tensor)
-                if stored is not None and stored not in self.here:
-                    reads.setdefault(stored, {}).setdefault(place.stage, []).append((place, access))
+                if stored is not None and len(self._way(stored, memory)) > 1:
+                    reads.setdefault((stored, memory), {}).setdefault(place.stage, []).append((place, access))
         outer = len(self.outer)
-        for stored, stages in reads.items():
+        for (stored, memory), stages in reads.items():
+            way = self._way(stored, memory)
             apart = []
             for stage, mine in stages.items():
                 depth = min(self._leading(p, a, p.loops[outer:]) for p, a in mine)
-                apart.append(self._loaded(stored, mine, stage, mine[0][0].loops[: outer + depth]))
+                apart.append(self._loaded(stored, way, mine, stage, mine[0][0].loops[: outer + depth]))
             uses = [use for mine in stages.values() for use in mine]
             depth = min(self._leading(p, a, self.outer) for p, a in uses)
-            self.loads[stored] = tuple(apart), self._loaded(stored, uses, -1, self.outer[:depth])
+            whole = self._loaded(stored, way, uses, -1, self.outer[:depth])
+            self.loads[stored, memory] = [
+                (*whole[:near], *(t for hops in apart for t in hops[near:])) for near in range(len(way))
+            ]
 
-    def _loaded(self, stored: str, uses: list[tuple[Placed, Access]], stage: int, loops: Loops) -> Transfer:
+    def _loaded(
+        self, stored: str, way: tuple[str, ...], uses: list[tuple[Placed, Access]], stage: int, loops: Loops
+    ) -> list[Transfer]:
+        """From memory to memory, all in tiles of one size."""
         nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a in uses)
         members = tuple(dict.fromkeys(p.member for p, _ in uses))
-        return Transfer(stored, False, members, stage, loops, nbytes)
+        return [Transfer(stored, False, src, dst, members, stage, loops, nbytes) for src, dst in pairwise(way)]
 
     def _store(self) -> None:
         for place in self.places:
@@ -202,7 +234,11 @@ class Arrangement:
                 outer = len(self.outer)
                 loops = place.loops[: outer + self._leading(place, made, place.loops[outer:])]
                 nbytes = self.group.tile_bytes(place.member, made, loops)
-                self.stores.append(Transfer(made.tensor, True, (place.member,), place.stage, loops, nbytes))
+                way = reversed(self._way(made.tensor, self.feeds[place.member][-1]))
+                self.stores += [
+                    Transfer(made.tensor, True, src, dst, (place.member,), place.stage, loops, nbytes)
+                    for src, dst in pairwise(way)
+                ]
 
     def _leading(self, place: Placed, access: Access, loops: Loops) -> int:
         """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
@@ -235,11 +271,15 @@ class Arrangement:
         """Tiles of a transfer that the buffer holds at once."""
         return 2 if transfer.stage >= 0 else min(2, self.tiling.blocks)
 
-    @property
-    def held(self) -> int:
-        """Bytes of the buffer that the group takes, by and large; the replay of a Mapping counts exactly."""
-        tiles = sum(self.buffers(t) * t.tile_bytes for t in self.transfers)
-        return tiles + sum((self.tiling.blocks if h.across else self.tiling.depth) * h.tile_bytes for h in self.handed)
+    @cached_property
+    def held(self) -> Mapping[str, int]:
+        """Bytes of each memory that the group takes, by and large; the replay of a Mapping counts exactly."""
+        found = dict.fromkeys(self.memories.on_chip, 0)
+        for t in self.transfers:
+            found[t.memory] += self.buffers(t) * t.tile_bytes
+        for h in self.handed:
+            found[self.memories.buffer] += (self.tiling.blocks if h.across else self.tiling.depth) * h.tile_bytes
+        return found
 
     def moved(self, transfer: Transfer) -> int:
         """Bytes that a transfer moves in all, ragged tiles taken for whole ones, but never less than they cover."""

@@ -13,11 +13,12 @@ from ...components.pe_array import PeArray
 from ...components.systolic import SystolicArray
 from ...components.vector import VectorUnit
 from ...ir import Einsum
-from ...lowering.ports import route
+from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints, OpConstraint
 from .binding import WIDTH, Bound, Ways, bind
 from .groups import Form, Group
-from .plan import Arrangement, Tiling
+from .memories import Memories
+from .plan import Arrangement, Fed, Tiling, Transfer
 
 TILES = (14, 6, 3)
 """Sizes of a tile of each rank that are tried around a whole group, of one, two, or more ranks."""
@@ -49,7 +50,7 @@ class GroupPlan:
         cycles: of the machine's clock, expected for the whole group.
         joules: expected.
         traffic: bytes that pass the chip's edge.
-        held: bytes of the buffer.
+        held: bytes of the memory next to the chip's edge.
     """
 
     arrangement: Arrangement
@@ -68,16 +69,14 @@ class Site:
     """Where a group runs.
 
     Attributes:
-        buffer, home: the memory of the units, and the one behind it.
-        budget: bytes of the buffer that the group may take.
-        here: stored tensors that lie in the buffer already, or may.
+        budgets: bytes of each memory on the chip that the group may take.
+        here: stored tensors that lie in the memory next to the chip's edge already, or shall.
     """
 
     arch: Architecture
     ways: Ways
-    buffer: str
-    home: str
-    budget: int
+    memories: Memories
+    budgets: Mapping[str, int]
     here: frozenset[str]
     objective: str
     constraints: Constraints
@@ -90,12 +89,12 @@ class GroupSearch:
         self.group, self.outside, self.leaving, self.site = group, outside, leaving, site
         self.fixed = self._fixed()
         self.sides = sides_of(site.ways.units)
-        inward, outward = route(site.arch, site.home, site.buffer), route(site.arch, site.buffer, site.home)
-        self.routes = {False: inward, True: outward}
+        self.feeds = [site.ways.feeds(einsum) for einsum in group.einsums]
+        self._routes: dict[tuple[str, str], Route] = {}
 
     def plans(self) -> list[GroupPlan]:
         """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them."""
-        if self.fixed is None or not self.site.ways.units:
+        if self.fixed is None or not all(self.feeds) or not self._handed_in_the_buffer():
             return []
         rough: list[tuple[float, float, int, Arrangement]] = []
         limit = math.inf
@@ -117,6 +116,22 @@ class GroupSearch:
 
     def _runs(self, einsum: Einsum) -> bool:
         return bool(self.site.ways.of(einsum, dict(einsum.sizes), self._constraint(einsum)))
+
+    def _handed_in_the_buffer(self) -> bool:
+        """Whether units read what passes between the group's Einsums where others write it."""
+        buffer, makers = self.site.memories.buffer, self.group.makers
+        return all(
+            memory == buffer
+            for einsum, feeds in zip(self.group.einsums, self.feeds, strict=True)
+            for access, memory in zip((*einsum.inputs, einsum.output), feeds, strict=True)
+            if access.tensor in makers
+        )
+
+    def _route(self, transfer: Transfer) -> Route:
+        key = transfer.src, transfer.dst
+        if key not in self._routes:
+            self._routes[key] = route(self.site.arch, *key)
+        return self._routes[key]
 
     # The space
 
@@ -208,26 +223,37 @@ class GroupSearch:
     def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
         site = self.site
-        found = Arrangement(self.group, form, tiling, self.outside, self.leaving, site.here)
+        found = Arrangement(
+            self.group, form, tiling, site.memories, self.feeds, self.outside, self.leaving, site.here
+        )
         for depth, blocks in DEPTHS if form.stream >= 0 else FLAT_DEPTHS:
             found = found.changed(replace(tiling, depth=depth, blocks=blocks))
-            if found.held <= site.budget:
+            if all(n <= site.budgets[m] for m, n in found.held.items()):
                 break
         else:
             return None
-        gains = []
-        for name, (apart, whole) in found.loads.items():
-            gain = sum(map(found.moved, apart)) - found.moved(whole)
-            taken = found.buffers(whole) * whole.tile_bytes - sum(found.buffers(t) * t.tile_bytes for t in apart)
-            if gain > 0:
-                gains.append((-gain, name, taken))
-        room = site.budget - found.held
-        kept = set()
-        for _, name, taken in sorted(gains):
-            if taken <= room:
-                room -= taken
-                kept.add(name)
-        return found.changed(replace(found.tiling, kept=frozenset(kept))) if kept else found
+        gains: list[tuple[int, Fed, int, dict[str, int]]] = []
+        for fed, (apart, *ways) in found.loads.items():
+            moved, held = sum(map(found.moved, apart)), self._held(found, apart)
+            for number, way in enumerate(ways, 1):
+                gain = moved - sum(map(found.moved, way))
+                if gain > 0:
+                    taken = {m: n - held.get(m, 0) for m, n in self._held(found, way).items()}
+                    gains.append((-gain, fed, number, taken))
+        room = {m: site.budgets[m] - n for m, n in found.held.items()}
+        kept: dict[Fed, int] = {}
+        for _, fed, number, taken in sorted(gains, key=lambda g: g[:3]):
+            if fed not in kept and all(n <= room[m] for m, n in taken.items()):
+                room |= {m: room[m] - n for m, n in taken.items()}
+                kept[fed] = number
+        return found.changed(replace(found.tiling, kept=frozenset(kept.items()))) if kept else found
+
+    @staticmethod
+    def _held(found: Arrangement, transfers: Sequence[Transfer]) -> dict[str, int]:
+        held: dict[str, int] = {}
+        for t in transfers:
+            held[t.memory] = held.get(t.memory, 0) + found.buffers(t) * t.tile_bytes
+        return held
 
     def _weighed(self, found: Arrangement, width: int = WIDTH) -> GroupPlan | None:
         """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
@@ -246,15 +272,15 @@ class GroupSearch:
         bound = bind(ways, times, by_energy=by_energy, width=width)
         moving, joules, traffic = self._moving(found)
         cycles = self._cycles(found, bound, times, moving)
-        return GroupPlan(found, bound, cycles, bound.joules + joules, traffic, found.held)
+        return GroupPlan(found, bound, cycles, bound.joules + joules, traffic, found.held[self.site.memories.near])
 
     def _moving(self, found: Arrangement) -> tuple[float, float, int]:
         """Cycles of the busiest port, joules, and bytes of what passes the chip's edge."""
         ports: dict[str, float] = {}
         joules, traffic = 0.0, 0
         for transfer in found.transfers:
-            nbytes, way = found.moved(transfer), self.routes[transfer.store]
-            traffic += nbytes
+            nbytes, way = found.moved(transfer), self._route(transfer)
+            traffic += nbytes if self.site.memories.home in (transfer.src, transfer.dst) else 0
             joules += nbytes * way.joules_per_byte
             for port, cycles in way.cycles_per_byte.items():
                 ports[port] = ports.get(port, 0.0) + nbytes * cycles
@@ -282,10 +308,8 @@ class GroupSearch:
         else:
             cycles = max(passes + bodies * filling, moving, waits)
         first, last = found.places[0].member, found.places[-1].member
-        cold = sum(t.tile_bytes for t in found.transfers if not t.store and first in t.users)
-        left = sum(t.tile_bytes for t in found.transfers if t.store and last in t.users)
-        rates = (max(self.routes[s].cycles_per_byte.values(), default=0.0) for s in (False, True))
-        return cycles + sum(n * rate for n, rate in zip((cold, left), rates, strict=True))
+        ends = [t for t in found.transfers if (last if t.store else first) in t.users]
+        return cycles + sum(t.tile_bytes * max(self._route(t).cycles_per_byte.values(), default=0.0) for t in ends)
 
 
 def _waits(found: Arrangement, bound: Bound) -> float:

@@ -17,6 +17,7 @@ from ...mapping.replay import replay
 from ...mapping.scope import Scope
 from ...mapping.tree import Mapping, Stay
 from .build import GroupTree
+from .memories import Memories
 from .plan import Arrangement
 from .search import GroupPlan
 
@@ -59,13 +60,13 @@ def _joules(arch: Architecture, trace: Trace) -> float:
     return float(sum(n * prices[a.component].get(a.action, 0.0) for a, n in counted if isinstance(a, Action) and n))
 
 
-def proved(plan: GroupPlan, arch: Architecture, buffer: str, home: str) -> GroupPlan | None:
+def proved(plan: GroupPlan, arch: Architecture, memories: Memories) -> GroupPlan | None:
     """The plan with the cycles and joules of its run; None where it does not fit, or would not do what it says."""
     workload = alone(plan.arrangement)
-    tree = GroupTree(plan, (), buffer, home)
+    tree = GroupTree(plan, ())
     staying = plan.arrangement.here
     stays = tuple(
-        Stay(name, buffer if name in staying else home, (), ())
+        Stay(name, memories.near if name in staying else memories.home, (), ())
         for name, tensor in workload.tensors.items()
         if workload.storage(name) == name and (name in staying or tensor.role in (Role.INPUT, Role.OUTPUT))
     )
@@ -77,7 +78,7 @@ def proved(plan: GroupPlan, arch: Architecture, buffer: str, home: str) -> Group
     except AccelsimError:
         return None
     whole = sum(workload.tensors[name].nbytes for name in staying if name in workload.tensors)
-    return replace(plan, cycles=ran.cycles, joules=ran.joules, held=ran.peaks[buffer] - whole)
+    return replace(plan, cycles=ran.cycles, joules=ran.joules, held=ran.peaks[memories.near] - whole)
 
 
 def alone(found: Arrangement) -> Workload:
