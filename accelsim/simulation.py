@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from .arch.architecture import Architecture
 from .errors import AccelsimError, BadInput, SpecError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .report import Report
 
 MAPPER_GROUP = "accelsim.mappers"
+FLOOR_GROUP = "accelsim.floors"
+Floor: TypeAlias = Callable[[Workload, Architecture], tuple[float, float]]
+"""Cycles, and joules of action, below which no Mapping of one mapper comes, for any objective and constraints."""
 OBJECTIVES = ("latency", "energy", "edp")
 Kernel = Literal["compiled", "reference"]
 
@@ -54,6 +58,14 @@ def load_mapper(name: str) -> Mapper:
             mapper: Mapper = entry.load()
             return mapper
     raise BadInput(f"no mapper {name!r}; there are auto, {', '.join(mapper_names())}")
+
+
+@lru_cache
+def load_floor(name: str) -> Floor | None:
+    """The floor that a mapper publishes under its own name in the entry-point group ``accelsim.floors``, if any."""
+    found = [entry for entry in entry_points(group=FLOOR_GROUP) if entry.name == name]
+    floor: Floor | None = found[0].load() if found else None
+    return floor
 
 
 def check_objective(objective: str) -> None:

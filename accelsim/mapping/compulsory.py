@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from ..ir import Access, Affine, Einsum, Item, Repeat, Role, Tensor, View, Workl
 
 _STANDING = (Role.INPUT, Role.WEIGHT, Role.STATE)
 _KEPT = (Role.OUTPUT, Role.STATE)
+Use: TypeAlias = tuple[Tensor, Einsum, Access]
+"""An access of an Einsum, and the tensor that it names: a stored one, or a view."""
 Intervals = NDArray[np.int64]
 """[n, 2] disjoint half-open intervals, ascending."""
 
@@ -33,12 +36,12 @@ class CompulsoryTraffic:
 
 
 @dataclass
-class _Use:
+class _Uses:
     """How a stored tensor is touched, and how many instances of it come from, and go to, outside."""
 
     instances: int | None = None
-    reads: list[tuple[Tensor, Einsum, Access]] = field(default_factory=list)
-    writes: list[tuple[Tensor, Einsum, Access]] = field(default_factory=list)
+    reads: list[Use] = field(default_factory=list)
+    writes: list[Use] = field(default_factory=list)
 
 
 def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) -> CompulsoryTraffic:
@@ -55,11 +58,11 @@ def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) ->
         resident: stored tensors that are on the chip before and after the run.
     """
     views = {v.output: v for v in _views(workload.body)}
-    uses: dict[str, _Use] = {}
+    uses: dict[str, _Uses] = {}
     for item, times in _visits(workload):
         for access, written in [*((a, False) for a in item.inputs), (item.output, True)]:
             name = workload.storage(access.tensor)
-            use = uses.setdefault(name, _Use())
+            use = uses.setdefault(name, _Uses())
             copies = times(access.tensor, name)
             use.instances = copies if use.instances is None else min(use.instances, copies)
             (use.writes if written else use.reads).append((workload.tensors[access.tensor], item, access))
@@ -71,11 +74,11 @@ def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) ->
             continue
         source = _source(name, views)
         if workload.tensors[source].role in _STANDING and source not in resident and use.reads:
-            touched = _touched(tensor, use.reads, without=use.writes)
-            if touched:
-                reads[name] = tensor.bytes_of(touched) * use.instances
+            elements = touched(tensor, use.reads, without=use.writes)
+            if elements:
+                reads[name] = tensor.bytes_of(elements) * use.instances
         if tensor.role in _KEPT and use.writes:
-            writes[name] = tensor.bytes_of(_touched(tensor, use.writes)) * use.instances
+            writes[name] = tensor.bytes_of(touched(tensor, use.writes)) * use.instances
     return CompulsoryTraffic(reads, writes)
 
 
@@ -122,8 +125,8 @@ def _source(name: str, views: Mapping[str, View]) -> str:
     return name
 
 
-def _touched(
-    tensor: Tensor, uses: list[tuple[Tensor, Einsum, Access]], without: Iterable[tuple[Tensor, Einsum, Access]] = ()
+def touched(
+    tensor: Tensor, uses: list[Use], without: Iterable[Use] = ()
 ) -> int:
     """Elements of a stored tensor that any of `uses`, and none of `without`, touches (at least that many).
 

@@ -82,32 +82,37 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     Any prices w of the units that sum to one give a lower bound, the sum over Einsums of the least w·cycles of a unit
     (weak duality); so the solver decides how good the bound is, not whether it holds.
     """
-    units = [(unit, float(arch.clock) / unit.clock_hz) for unit in arch.units.values()]
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
     for einsum, times in workload.einsums():
-        counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
-        full = all(density.is_full for density in densities)
-        cycles = []
-        for unit, scale in units:
-            rates = unit.rates_on(einsum)
-            if not all(rates.get(c, 0) > 0 for c in counts):
-                cycles.append(math.inf)
-                continue
-            left = {"mac": unit.least_shares(einsum, densities)[0]}
-            working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
-            inside = not all(arch.memories[name].on_chip for name in unit.memories)
-            fed = unit.least_feed_cycles(einsum, _bits(einsum, workload)) if full and not inside else 0.0
-            cycles.append(max(working, fed) * scale)
+        cycles = unit_cycles(einsum, workload, arch)
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
             rows[key] = rows.get(key, 0.0) + least * times
-    prices = _prices(rows, len(units))
+    prices = _prices(rows, len(arch.units))
     return sum(
         total * min(w * c for w, c in zip(prices, ratios, strict=True) if c < math.inf)
         for ratios, total in rows.items()
     )
+
+
+def unit_cycles(einsum: Einsum, workload: Workload, arch: Architecture) -> list[float]:
+    """Cycles of the machine's clock below which no unit runs an Einsum, unit by unit; inf where one cannot run it."""
+    counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
+    full = all(density.is_full for density in densities)
+    cycles = []
+    for unit in arch.units.values():
+        rates = unit.rates_on(einsum)
+        if not all(rates.get(c, 0) > 0 for c in counts):
+            cycles.append(math.inf)
+            continue
+        left = {"mac": unit.least_shares(einsum, densities)[0]}
+        working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
+        inside = not all(arch.memories[name].on_chip for name in unit.memories)
+        fed = unit.least_feed_cycles(einsum, _bits(einsum, workload)) if full and not inside else 0.0
+        cycles.append(max(working, fed) * float(arch.clock) / unit.clock_hz)
+    return cycles
 
 
 def _prices(rows: dict[tuple[float, ...], float], units: int) -> list[float]:
@@ -140,7 +145,7 @@ def _outside(arch: Architecture) -> list[Memory]:
     return [m for m in arch.memories.values() if not m.on_chip]
 
 
-def _bandwidth(memories: Collection[Memory], arch: Architecture, direction: Direction | None) -> float:
+def off_chip_bandwidth(memories: Collection[Memory], arch: Architecture, direction: Direction | None) -> float:
     """Bytes per cycle in one direction, or in both together. Units that compute inside a memory read it unseen."""
     if any(m.name in unit.memories for unit in arch.units.values() for m in memories):
         return math.inf
@@ -164,7 +169,7 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
             room = sum(m.capacity for m in outside if m not in chosen)
             reads, writes = max(0, traffic.read_bytes - room), max(0, traffic.write_bytes - room)
             for amount, direction in ((reads, "read"), (writes, "write"), (reads + writes, None)):
-                longest = max(longest, amount / _bandwidth(chosen, arch, direction))  # type: ignore[arg-type]
+                longest = max(longest, amount / off_chip_bandwidth(chosen, arch, direction))  # type: ignore[arg-type]
     return longest
 
 

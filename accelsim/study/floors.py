@@ -1,4 +1,4 @@
-"""Floors: what the objectives of a point are at least, by the machine bound, before it is simulated.
+"""What the objectives of a point are at least, by its mapper's floor or the machine bound, before it is simulated.
 
 A point whose floors are bettered by the results of another cannot be on the Pareto front, whatever its simulation would
 give. Objectives are expressions, so floors are worked out with intervals: sizes of the machine and settings are exact,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .analysis import Analysis, Objective
 from .dimensions import quantity
@@ -19,6 +19,10 @@ from .expression_nodes import Binary, Call, Name, Node, Number, Unary
 from .point import Point
 from .span import Scalar
 from .sweep import Sweep
+
+if TYPE_CHECKING:
+    from ..arch.architecture import Architecture
+    from ..ir import Workload
 
 Interval: TypeAlias = tuple[float, float]
 ANYTHING: Interval = (-math.inf, math.inf)
@@ -56,22 +60,32 @@ class Floors:
 
 def bounded_columns(point: Point) -> dict[str, Interval]:
     """Intervals of the columns of a point. Raises AccelsimError where the machine or the model cannot be built."""
-    from ..mapping.machine_bound import machine_bound
-
-    arch = machine(point.arch, point.arch_values)
-    bound = machine_bound(model(point.model, point.model_options), arch)
-    latency_s = bound.cycles / float(arch.clock)
+    arch, workload = machine(point.arch, point.arch_values), model(point.model, point.model_options)
+    cycles, joules = _least(workload, arch, point.mapper)
+    latency_s = cycles / float(arch.clock)
     leakage = sum(part.leakage_watts or 0.0 for part in arch.components())
     found: dict[str, Interval] = {
-        "cycles": (bound.cycles, math.inf),
+        "cycles": (cycles, math.inf),
         "latency_s": (latency_s, math.inf),
-        "energy_J": (bound.energy_J + leakage * latency_s, math.inf),
+        "energy_J": (joules + leakage * latency_s, math.inf),
     }
     exact: dict[str, Scalar | None] = {**point.settings(), **size(arch), "area_mm2": arch.area_mm2}
     for name, value in exact.items():
         if (number := _number(value)) is not None:
             found[name] = (number, number)
     return found
+
+
+def _least(workload: Workload, arch: Architecture, mapper: str) -> tuple[float, float]:
+    """Cycles and joules of action."""
+    from ..mapping.machine_bound import machine_bound
+    from ..simulation import auto_mapper, load_floor
+
+    floor = load_floor(auto_mapper(arch) if mapper == "auto" else mapper)
+    if floor is not None:
+        return floor(workload, arch)
+    bound = machine_bound(workload, arch)
+    return bound.cycles, bound.energy_J
 
 
 def _number(value: Scalar | None) -> float | None:

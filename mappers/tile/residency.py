@@ -22,14 +22,14 @@ def stays_on_chip(flow: Flow, capacity: int, refused: frozenset[str]) -> dict[st
     """
     found: dict[str, int] = {}
     taken: dict[tuple[tuple[str, ...], int], list[tuple[int, int]]] = {}
-    limit = capacity - capacity // RESERVE
+    limit = staying_limit(capacity)
 
     def worth(item: tuple[str, Life]) -> float:
         uses = [*item[1].makers, *item[1].users]
         return -(1 + len(item[1].users)) / (max(uses) - min(uses) + 1)
 
     for name, life in sorted(flow.lives.items(), key=worth):
-        if name in refused or not _may_stay(flow, life):
+        if name in refused or not may_stay(flow, life):
             continue
         uses = [*life.makers, *life.users]
         places = [(life.scope, i) for i in range(min(uses), max(uses) + 1)]
@@ -47,7 +47,13 @@ def stays_on_chip(flow: Flow, capacity: int, refused: frozenset[str]) -> dict[st
     return found
 
 
-def _may_stay(flow: Flow, life: Life) -> bool:
+def staying_limit(capacity: int) -> int:
+    """Bytes that staying tensors may take of a buffer together."""
+    return capacity - capacity // RESERVE
+
+
+def may_stay(flow: Flow, life: Life) -> bool:
+    """Whether a tensor is an activation that is made and used in one straight run of Einsums."""
     if life.carried or life.tensor.role is not Role.ACTIVATION or not life.makers or not life.users:
         return False
     items = flow.scopes[life.scope].items
