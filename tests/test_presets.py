@@ -124,6 +124,13 @@ IN_MEMORY = {
         "CENT: a device of 32 GDDR6-AiM channels",
         beside=("vector",),
     ),
+    "isaac": Sheet(
+        "crossbars",
+        41.3e12 / 2,
+        {"dram": (16 * 2**30, None), "edram": (168 * 64 * 2**10, None), "cells": (16128 * 4096, None)},
+        "ISAAC-CE (ISCA 2016): 41.3 TOP/s at 16 bits, 168 tiles of 64 KB",
+        beside=("vector",),
+    ),
     "hbm_pim": Sheet(
         "pim",
         32 * 16 * 16 * 1.2e9 / 4,

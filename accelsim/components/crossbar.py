@@ -99,6 +99,8 @@ class CrossbarArray(ComputeUnit):
     pipeline: Annotated[int, Field(ge=0, le=10_000, description="Array times from the last pass to the result.")] = 0
     write_time: Annotated[Time, Field(description="To write a row of cells; all arrays write at once.")] = 0.0
     input_bits: Annotated[int, Field(ge=1, le=64, description="Widest operand that comes in.")] = 16
+    min_input_bits: Annotated[int, Field(ge=1, le=64, description="Narrower operands take as many passes.")] = 1
+    min_weight_bits: Annotated[int, Field(ge=1, le=64, description="Narrower weights take as many cells.")] = 1
     input_activity: Annotated[float, Field(ge=0, le=1, description="Mean drive of a row, over the full one.")] = 1.0
     weight_activity: Annotated[float, Field(ge=0, le=1, description="Mean cell, over the largest value.")] = 1.0
     dac_energy: Annotated[Energy | None, Field(description="To drive a row in a pass, fully.")] = None
@@ -161,12 +163,12 @@ class CrossbarArray(ComputeUnit):
 
     def columns_of(self, bits: int) -> int:
         """Columns of a weight of so many bits."""
-        slices = -(-bits // self.cell_bits)
+        slices = -(-max(bits, self.min_weight_bits) // self.cell_bits)
         return slices * (2 if self.encoding == "differential" else 1) + self.guard_columns
 
     def passes(self, bits: int) -> int:
         """Passes of an operand of so many bits."""
-        return -(-bits // self.dac_bits)
+        return -(-max(bits, self.min_input_bits) // self.dac_bits)
 
     def placed(self, k: IntArray, n: IntArray, matrices: IntArray, bits: int) -> Placed:
         """So many matrices of K by N weights of so many bits each.
@@ -200,22 +202,17 @@ class CrossbarArray(ComputeUnit):
 
     # What mappers and lowering ask
 
-    def _rate(self, weight_bits: int, passes: int) -> float:
-        """Multiply-accumulates per cycle of all arrays, the most there can be."""
+    def rate_at(self, input_bits: int, weight_bits: int) -> float:
+        """Multiply-accumulates per cycle of full arrays, the most there can be, with operands of these widths."""
         sweeps = np.arange(1, -(-self.cols // (self.adcs or self.cols)) + 1, dtype=np.int64)
         columns = np.minimum(self.cols, sweeps * (self.adcs or self.cols))
         best = float((columns / self._pass_cycles(sweeps)).max())
-        rows = self.rows / -(-self.rows // (self.active_rows or self.rows))
-        rows = max(rows, float(self.active_rows or self.rows))
-        return self.arrays * rows * best / self.columns_of(weight_bits) / passes
+        rows = self.active_rows or self.rows
+        return self.arrays * rows * best / self.columns_of(weight_bits) / self.passes(input_bits)
 
     def peak_rates(self) -> Mapping[str, float]:
-        """Multiply-accumulates per cycle with weights of one bit and operands of one pass."""
-        return {"mac": self._rate(1, 1)}
-
-    def rate_at(self, input_bits: int, weight_bits: int) -> float:
-        """Multiply-accumulates per cycle of full arrays, the most there can be, with operands of these widths."""
-        return self._rate(weight_bits, self.passes(input_bits))
+        """Multiply-accumulates per cycle with the narrowest weights and operands."""
+        return {"mac": self.rate_at(1, 1)}
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Copies in powers of two, of arrays that are shared; none if it is not a contraction."""
