@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,69 +44,80 @@ class ServeLog:
     fragments: int
 
 
-class _Run:
-    """The fragments of one run of the loop."""
+@dataclass(frozen=True)
+class Completion:
+    """A fragment that has completed: its id in the Session, what was submitted, and the tick of its last end."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.submitted: dict[int, Submission] = {}
-        self.ended: dict[int, int] = {}
+    fragment: int
+    submission: Submission
+    tick: int
 
-    def submit(self, submissions: Iterable[Submission], at: int) -> None:
+
+def completions(driver: Driver[P, S], scenario: Scenario[P], session: Session) -> Iterator[Completion]:
+    """Run a Scenario to its end on a Session that nothing else uses; yield fragments as they complete.
+
+    What a Driver submits at an arrival may fire in that very tick; what it submits at a completion, in the next. In one
+    tick, completions come before arrivals.
+
+    Raises:
+        ProgramError: the Driver submitted a Program that the Session refuses.
+        Deadlock: a submitted Program can never end.
+    """
+    state = driver.start(scenario.policy, scenario.seed)
+    pending = deque(scenario.arrivals.requests(scenario.seed))
+    submitted: dict[int, Submission] = {}
+
+    def submit(submissions: Iterable[Submission], at: int) -> None:
         for submission in submissions:
-            self.submitted[self.session.submit(submission.program, at)] = submission
+            submitted[session.submit(submission.program, at)] = submission
+
+    while True:
+        completed = session.advance(pending[0].arrival - 1 if pending else None)
+        for fragment, tick in completed:
+            submission = submitted.pop(fragment)
+            state, submissions = driver.on_complete(state, submission, tick)
+            submit(submissions, tick + 1)
+            yield Completion(fragment, submission, tick)
+        if completed:
+            continue
+        if not pending:
+            return
+        now = pending[0].arrival
+        while pending and pending[0].arrival == now:
+            state, submissions = driver.on_arrival(state, pending.popleft(), now)
+            submit(submissions, now)
 
 
 def serve(driver: Driver[P, S], scenario: Scenario[P], session: Session) -> ServeLog:
-    """Run a Scenario to its end on a Session that nothing else uses.
-
-    What a Driver submits at an arrival may fire in that very tick; what it submits at a completion, in the next.
+    """Run a Scenario to its end on a Session that nothing else uses, and log what became of each request.
 
     Raises:
         ProgramError: the Driver left a request unserved, or submitted a Program that the Session refuses.
         Deadlock: a submitted Program can never end.
     """
-    requests = scenario.arrivals.requests(scenario.seed)
-    state = driver.start(scenario.policy, scenario.seed)
-    pending = deque(requests)
-    run = _Run(session)
-    while True:
-        completed = session.advance(pending[0].arrival - 1 if pending else None)
-        for fragment, tick in completed:
-            run.ended[fragment] = tick
-            state, submissions = driver.on_complete(state, run.submitted[fragment], tick)
-            run.submit(submissions, tick + 1)
-        if completed:
-            continue
-        if not pending:
-            break
-        now = pending[0].arrival
-        while pending and pending[0].arrival == now:
-            state, submissions = driver.on_arrival(state, pending.popleft(), now)
-            run.submit(submissions, now)
-    arrivals = {r.id: r.arrival for r in requests}
-    return ServeLog(_served(run, arrivals), max(run.ended.values(), default=0), len(run.submitted))
+    done = sorted(completions(driver, scenario, session), key=lambda c: c.fragment)
+    arrivals = {r.id: r.arrival for r in scenario.arrivals.requests(scenario.seed)}
+    return ServeLog(_served(done, session, arrivals), max((c.tick for c in done), default=0), len(done))
 
 
-def _served(run: _Run, arrivals: dict[int, int]) -> tuple[Served, ...]:
-    fragments: dict[int, list[int]] = {request: [] for request in arrivals}
-    for fragment, submission in run.submitted.items():
-        for request in submission.requests:
-            fragments[request].append(fragment)
-    unserved = [request for request, mine in fragments.items() if not mine]
+def _served(done: Sequence[Completion], session: Session, arrivals: dict[int, int]) -> tuple[Served, ...]:
+    mine: dict[int, list[Completion]] = {request: [] for request in arrivals}
+    starts = {}
+    for completion in done:
+        begun = session.trace(completion.fragment).start
+        starts[completion.fragment] = int(begun[begun >= 0].min(initial=np.iinfo(np.int64).max))
+        for request in completion.submission.requests:
+            mine[request].append(completion)
+    unserved = [request for request, found in mine.items() if not found]
     if unserved:
         raise ProgramError(f"the driver left {len(unserved)} requests unserved, the first of them {unserved[0]}")
-    starts = {}
-    for fragment in run.submitted:
-        begun = run.session.trace(fragment).start
-        starts[fragment] = int(begun[begun >= 0].min(initial=np.iinfo(np.int64).max))
     return tuple(
         Served(
             request,
             arrivals[request],
-            min(starts[f] for f in mine),
-            max(run.ended[f] for f in mine),
-            tuple(run.submitted[f].note for f in mine),
+            min(starts[c.fragment] for c in found),
+            max(c.tick for c in found),
+            tuple(c.submission.note for c in found),
         )
-        for request, mine in fragments.items()
+        for request, found in mine.items()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,13 @@ from ..errors import BadInput
 from .driver import Request
 
 P_co = TypeVar("P_co", covariant=True)
+
+
+class Arrivals(Protocol):
+    """Whatever makes requests from a seed, in order of arrival; equal seeds give equal requests."""
+
+    def requests(self, seed: int) -> tuple[Request, ...]:
+        """Raises BadInput where they cannot be."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,6 @@ class Poisson:
 class Scenario(Generic[P_co]):
     """A Driver's value: equal Scenarios give equal logs."""
 
-    arrivals: Listed | Poisson
+    arrivals: Arrivals
     policy: P_co
     seed: int = 0

@@ -1,0 +1,146 @@
+"""The Driver of LLM serving: which tokens of which requests make up the next step of each replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ...engine.program import Program
+from ...errors import BadInput, DoesNotFit
+from ..driver import Request, Submission
+from .blocks import Blocks
+from .state import KINDS, PREEMPTIONS, BatchState, Move, Policy, Replica, Sequence, Shape, Step, Tokens, Way
+from .turn import Turn
+
+
+@dataclass(frozen=True)
+class Batching:
+    """A Driver for equal replicas; arrivals go to the one with the fewest requests, among equals the first.
+
+    Attributes:
+        step_program: the Program of a step, from replica and Shape.
+        move_program: the Program of blocks moved between the tiers, from replica, way and blocks.
+        replicas: how many.
+        blocks: of KV cache of each replica.
+        block_tokens: tokens of a block.
+        block_bytes: bytes of a block on all sockets of a replica, for messages.
+        lower_blocks: blocks of the lower tier of each replica.
+        tier: what messages call the memory of the blocks.
+    """
+
+    step_program: Callable[[int, Shape], Program]
+    move_program: Callable[[int, Way, int], Program]
+    replicas: int
+    blocks: int
+    block_tokens: int
+    block_bytes: int
+    lower_blocks: int = 0
+    tier: str = "memory"
+
+    def start(self, policy: Policy, seed: int) -> BatchState:
+        """Return idle replicas; nothing in this Driver is left to chance.
+
+        Raises:
+            BadInput: the policy is none.
+            DoesNotFit: there is not even one block for each request of a batch.
+        """
+        if policy.kind not in KINDS or policy.preemption not in PREEMPTIONS:
+            raise BadInput(f"policy: {policy.kind}, {policy.preemption} (known: {', '.join(KINDS)}; "
+                           f"{', '.join(PREEMPTIONS)})")
+        if policy.batch < 1 or policy.step_tokens < policy.batch:
+            raise BadInput(f"policy: a batch of {policy.batch} in steps of {policy.step_tokens} tokens (a batch is at "
+                           "least 1, and a step has room for one token of each)")
+        if policy.preemption == "swap" and not self.lower_blocks:
+            raise BadInput("policy: preemption by swap needs a lower tier with room for at least one block")
+        self._fits(policy.batch, f"a batch of {policy.batch} requests with a block each")
+        return BatchState(policy, tuple(Replica(Blocks(self.blocks, self.block_tokens)) for _ in range(self.replicas)))
+
+    def on_arrival(self, state: BatchState, request: Request, now: int) -> tuple[BatchState, tuple[Submission, ...]]:
+        """Raises BadInput for a request without tokens, DoesNotFit for one that no replica can hold."""
+        wants = request.wants
+        if not isinstance(wants, Tokens) or min(wants) < 1:
+            raise BadInput(f"request {request.id}: wants {wants} (at least one token of prompt and one of output)")
+        each = state.replicas[0].kv.needed(sum(wants) - 1)
+        self._fits(each, f"request {request.id} of {wants.prompt} + {wants.output} tokens")
+        batch = state.policy.batch
+        if state.policy.kind == "static":
+            self._fits(each * batch, f"a static batch of {batch} requests such as {request.id}, of {wants.prompt} + "
+                                     f"{wants.output} tokens,")
+        chosen = min(range(self.replicas), key=lambda i: (state.replicas[i].requests, i))
+        mine = state.replicas[chosen]
+        joined = Sequence(request.id, wants.prompt, wants.output)
+        return self._next(state, chosen, replace(mine, waiting=(*mine.waiting, joined)))
+
+    def on_complete(
+        self, state: BatchState, fragment: Submission, now: int
+    ) -> tuple[BatchState, tuple[Submission, ...]]:
+        if isinstance(fragment, Move):
+            return self._next(state, fragment.replica, after_move(state.replicas[fragment.replica], fragment))
+        assert isinstance(fragment, Step)  # there are no others
+        mine = after_step(state.replicas[fragment.replica], fragment, state.policy)
+        return self._next(state, fragment.replica, mine)
+
+    def _fits(self, blocks: int, what: str) -> None:
+        if blocks > self.blocks:
+            short = (blocks - self.blocks) * self.block_bytes
+            raise DoesNotFit(f"KV cache in {self.tier}: {what} needs {blocks} blocks of {self.block_tokens} tokens and "
+                             f"there are {self.blocks}, {short:,} bytes too few")
+
+    def _next(self, state: BatchState, number: int, mine: Replica) -> tuple[BatchState, tuple[Submission, ...]]:
+        """Submit what a replica that is not in a step can begin."""
+        submissions: list[Submission] = []
+        if not mine.stepping:
+            turn = Turn(mine, state.policy, self.lower_blocks)
+            turn.decide()
+            mine = turn.result()
+            for way, s in turn.moves:
+                program = self.move_program(number, way, len(s.blocks))
+                submissions.append(Move(program, (s.id,), f"swap {way}", number, way, len(s.blocks)))
+            if mine.stepping:
+                submissions.append(self._step(number, mine, turn))
+        replicas = (*state.replicas[:number], mine, *state.replicas[number + 1:])
+        return replace(state, replicas=replicas), tuple(submissions)
+
+    def _step(self, number: int, mine: Replica, turn: Turn) -> Step:
+        decodes = tuple(s.id for s in turn.decodes)
+        emits = [s.id for s in turn.decodes if s.generated < s.output]
+        if turn.chunks:
+            ends = {s.id: s.prompt + s.generated for s in mine.running}
+            emits += [c.request for c in turn.chunks if c.past + c.tokens == ends[c.request]]
+        shape = Shape(len(decodes), sum(s.computed + 1 for s in turn.decodes),
+                      tuple((c.tokens, c.past) for c in turn.chunks), len(emits))  # fmt: skip
+        requests = (*decodes, *(c.request for c in turn.chunks))
+        return Step(self.step_program(number, shape), requests, "step", number, shape, decodes, tuple(turn.chunks),
+                    tuple(emits), mine.kv.in_use, len(mine.waiting) + len(mine.lower))  # fmt: skip
+
+
+def after_step(mine: Replica, step: Step, policy: Policy) -> Replica:
+    """A replica when its step is done: tokens are computed, those that have all their tokens give back their blocks.
+
+    In a static batch they stay, idle, until the last one is done.
+    """
+    decoded, emits = set(step.decodes), set(step.emits)
+    chunks = {c.request: c.tokens for c in step.chunks}
+    kv, kept = mine.kv, list[Sequence]()
+    done: list[Sequence] = []
+    for s in mine.running:
+        computed = chunks.get(s.id, 0) + (s.id in decoded and s.generated < s.output)
+        if computed:
+            s = Sequence(s.id, s.prompt, s.output, s.generated + (s.id in emits), s.computed + computed, s.blocks)
+        (done if s.generated == s.output else kept).append(s)
+    if policy.kind == "static" and kept:
+        by_id = {s.id: s for s in (*done, *kept)}
+        return replace(mine, running=tuple(by_id[s.id] for s in mine.running), stepping=False)
+    for s in done:
+        kv = kv.give(s.blocks)
+    return replace(mine, kv=kv, running=tuple(kept), stepping=False)
+
+
+def after_move(mine: Replica, move: Move) -> Replica:
+    """A replica when blocks have arrived: out, they are free in the upper tier; in, the sequence runs again."""
+    way, s = next(entry for entry in mine.moving if entry[1].id in move.requests)
+    moving = tuple(entry for entry in mine.moving if entry[1].id != s.id)
+    if way == "out":
+        return replace(mine, moving=moving, kv=mine.kv.give(s.blocks), lower=(*mine.lower, s._replace(blocks=())))
+    lower_used = mine.lower_used - move.blocks
+    return replace(mine, moving=moving, running=(*mine.running, s), lower_used=lower_used)
