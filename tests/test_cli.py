@@ -264,6 +264,26 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (["run", "edge"], {"edge_npu"}),
+        (["run", "edge_npu", "mobilenet_v2"], {"mobilenet_v2"}),
+        (["run", "edge_npu", "gpt2", "--mapper", "casc"], {"cascade"}),
+        (["sweep", "edge_npu", "gpt2", "--objective", "en"], {"energy"}),
+        (["reproduce", "scale"], {"scalesim"}),
+    ],
+)
+def test_the_shell_completes_names(typed: list[str], completed: set[str]) -> None:
+    """As bash asks for them; see the script that ``accelsim --show-completion`` prints."""
+    words = ["accelsim", *typed]
+    asked = {"_ACCELSIM_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "from accelsim.cli.app import app; app(prog_name='accelsim')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                         env={**os.environ, **asked})  # fmt: skip
+    assert set(ran.stdout.split()) == completed, ran.stderr
+
+
+@pytest.mark.parametrize(
     "option", [("--objective", "energy"), ("--bits", "4"), ("--seed", "1"), ("--pareto", "latency_s")]
 )
 def test_a_sweep_file_leaves_no_option_without_effect(tmp_path: Path, option: tuple[str, str]) -> None:

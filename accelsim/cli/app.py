@@ -31,7 +31,6 @@ app = typer.Typer(
     "70 a bug of accelsim, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -19,7 +19,7 @@ def list_all(
     """List machines, models, mappers, kinds of components and experiments by name."""
     if section is not None and section not in SECTIONS:
         raise BadInput(f"no section '{section}' ({', '.join(SECTIONS)})")
-    found = {name: _names(name) for name in SECTIONS if section in (None, name)}
+    found = {name: names(name) for name in SECTIONS if section in (None, name)}
     if json_:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -30,7 +30,8 @@ def list_all(
             typer.echo(entry if section else f"  {entry}")
 
 
-def _names(section: str) -> list[str]:
+def names(section: str) -> list[str]:
+    """What there is of one of `SECTIONS`."""
     if section == "machines":
         from ..arch.document import preset_names
 

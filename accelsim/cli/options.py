@@ -10,10 +10,21 @@ import typer
 from ..errors import BadInput
 from ..study.axis import MODEL_OPTIONS
 from ..study.sweep import Scalar, parse_scalar
+from . import completion
 
-Arch = Annotated[str, typer.Argument(metavar="ARCH", help="A machine: a preset's name or a YAML file.")]
+Arch = Annotated[
+    str,
+    typer.Argument(
+        metavar="ARCH", help="A machine: a preset's name or a YAML file.", autocompletion=completion.of("machines")
+    ),
+]
 ModelRef = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo.",
+        autocompletion=completion.of("models"),
+    ),
 ]
 Phase = Annotated[str | None, typer.Option(help="prefill or decode.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Sequences.")]
@@ -40,8 +51,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change the machine, such as memories.sram.capacity='1 MiB'."),
 ]
-Mapper = Annotated[str, typer.Option(help="Which mapper; see `accelsim list`.")]
-Objective = Annotated[str, typer.Option(help="latency, energy or edp.")]
+Mapper = Annotated[
+    str, typer.Option(help="Which mapper; see `accelsim list`.", autocompletion=completion.of("mappers"))
+]
+Objective = Annotated[str, typer.Option(help="latency, energy or edp.", autocompletion=completion.objectives)]
 Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
 
 

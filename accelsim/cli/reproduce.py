@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadInput
+from . import completion
 
 if TYPE_CHECKING:
     from ..experiments.loader import Comparison
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The experiment, or `all`.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="The experiment, or `all`.", autocompletion=completion.of("experiments")
+        ),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name all experiments.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with a figure of the rows.")] = None,

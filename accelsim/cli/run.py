@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadInput, SpecError
-from . import options
+from . import completion, options
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
@@ -34,7 +34,7 @@ def run(
         str | None,
         typer.Argument(
             metavar="[MODEL]", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo. Without one, "
-            "ARCH is a stream graph in YAML."
+            "ARCH is a stream graph in YAML.", autocompletion=completion.of("models"),
         ),
     ] = None,
     phase: options.Phase = None,
