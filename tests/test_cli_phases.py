@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner
 
 from accelsim.cli.app import app
+from accelsim.report import schema
 
 MODEL = ["plasticine", "attention_3pass", "--bind", "h=2", "--bind", "m=64", "--bind", "p=64"]
 
@@ -37,6 +39,42 @@ def test_styles_beside_each_other(tmp_path: Path) -> None:
         assert run["bounds"]["machine"] <= run["bounds"]["program"] + 1 <= run["cycles"] + 1
     again = told(*MODEL, "--plan", str(file))["styles"]["plan"]
     assert again["cycles"] == fastest
+    assert again["energy_J"] == min(styles.values(), key=lambda run: run["latency_s"])["energy_J"]
+
+
+def test_a_style_has_all_that_a_run_has(tmp_path: Path) -> None:
+    """The keys of `accelsim run --json`, bytes and MACs counted, and the same when the mapping is run by itself."""
+    file, page = tmp_path / "plan.yaml", tmp_path / "page.html"
+    found = told(*MODEL, "--style", "sequential", "--save-plan", str(file), "--html", str(page))["styles"]["sequential"]
+    jsonschema.validate({k: v for k, v in found.items() if k in schema()["properties"]}, schema())
+    assert set(schema()["required"]) <= set(found)
+    assert found["traffic_bytes"]["dram"] == found["off_chip_bytes"]
+    assert found["macs"] == 2 * 2 * 64 * 64 * 64
+    assert found["energy_J"] > 0
+    assert found["cycles"] == sum(part["cycles"] for part in found["parts"])
+    assert "<html" in page.read_text()
+    done = CliRunner().invoke(app, ["run", *MODEL, "--mapping", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    again = json.loads(done.stdout)
+    assert {k: again[k] for k in again if k != "provenance"} == {k: found[k] for k in again if k != "provenance"}
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
+def test_phases_as_a_mapper(objective: str, tmp_path: Path) -> None:
+    """`accelsim run --mapper phases` finds what is claimed, and what it saves runs alike."""
+    file = tmp_path / "mapping.yaml"
+    done = CliRunner().invoke(
+        app, ["run", *MODEL, "--mapper", "phases", "--objective", objective, "--save-mapping", str(file), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    claim = found["provenance"]["claim"]
+    assert claim["mapper"] == "phases"
+    cost = {"latency": found["cycles"], "energy": found["energy_J"], "edp": found["energy_J"] * found["latency_s"]}
+    assert claim["value"] == pytest.approx(cost[objective])
+    assert claim["bound"] <= claim["value"]
+    again = CliRunner().invoke(app, ["run", *MODEL, "--mapping", str(file), "--json"])
+    assert json.loads(again.stdout)["energy_J"] == found["energy_J"]
 
 
 def test_a_table_names_phases_and_limits() -> None:

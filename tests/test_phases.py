@@ -28,7 +28,6 @@ from accelsim.mappers.phases import (
     TaskGraph,
     all_reduced,
     fabric_of,
-    plan_from_dict,
     plan_style,
     run_style,
     simulate_plan,
@@ -184,19 +183,6 @@ def test_bad_graphs_and_machines() -> None:
         fabric("sofware")
     with pytest.raises(DoesNotFit, match="unrolled to 64 multipliers"):
         simulate_plan(Plan(chain(8, 8, 8, loops=(Loop((("n", 8), ("k", 8))),)), fabric(), (Phase((Stage("T0", 1),)),)))
-
-
-def test_plans_are_plain_values() -> None:
-    graph, on = chain(16, 8, 16, 8), fabric()
-    for style in STYLES:
-        plan = plan_style(graph, on, style)
-        assert plan_from_dict(plan.to_dict(), graph, on) == plan
-    with pytest.raises(BadInput, match="phases: stages with task"):
-        plan_from_dict({"phases": [{"stages": [{"cores": 1}]}]}, graph, on)
-    with pytest.raises(BadInput, match="unknown key `core`"):
-        plan_from_dict({"phases": [{"stages": [{"core": 1}]}]}, graph, on)
-    with pytest.raises(BadInput, match="not a list of names"):
-        plan_from_dict({"phases": [{"stages": [], "keep": "x"}]}, graph, on)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import BadInput
 from . import options
+from .run import RECORDED_FOR_PAGE
 
 if TYPE_CHECKING:
-    from ..mappers.phases import Fabric, Plan, Result, TaskGraph
+    from ..arch.architecture import Architecture
+    from ..ir import Workload
+    from ..mappers.phases import Fabric, Plan, TaskGraph
+    from ..mapping import Mapping
+    from ..report import Report
 
 PoolRef = Annotated[
     str, typer.Argument(metavar="ARCH", help="A machine with a core_pool: sn40l_kernels, versal_vpk180, a YAML file.")
@@ -27,8 +33,8 @@ def phases(
     ] = None,
     orchestration: Annotated[str, typer.Option(help="Who starts phases: a key of the pool's switches.")] = "",
     longest: Annotated[int, typer.Option(min=1, help="Reconfigurable: the most tasks in one phase.")] = 8,
-    plan: Annotated[str | None, typer.Option(metavar="FILE", help="Run the plan of --save-plan instead.")] = None,
-    save_plan: Annotated[str | None, typer.Option(metavar="FILE", help="Write the fastest plan as YAML.")] = None,
+    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="Run this mapping with phases instead.")] = None,
+    save_plan: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the fastest as a mapping.")] = None,
     phase: options.Phase = None,
     batch: options.Batch = None,
     seq: options.Seq = None,
@@ -38,22 +44,35 @@ def phases(
     precision: options.Precision = None,
     set_: options.Set = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page of the fastest.")] = None,
 ) -> None:
-    """Cycles, on-chip memory, off-chip bytes and launches of a model in several styles of execution."""
-    from ..mappers.phases import fabric_of, task_graphs
+    """Time, energy, on-chip memory, off-chip bytes and launches of a model in several styles of execution."""
+    from ..files import replacing, writable_file, write_text
+    from ..mapping import dumps_mapping, load_mapping
+    from ..simulation import simulate
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
+    for output in (save_plan, html):
+        if output is not None:
+            writable_file(output)
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision)
-    fabric = fabric_of(machine(arch, options.machine_values(set_)), orchestration=orchestration)
-    graphs = task_graphs(workload_of(model, wanted), fabric.pool)
+    built = machine(arch, options.machine_values(set_))
+    workload = workload_of(model, wanted)
     if plan is not None:
-        runs = {"plan": _run(_read(plan, graphs, fabric))}
+        mappings = {"plan": load_mapping(plan)}
+        if mappings["plan"].phases is None:
+            raise BadInput(f"{plan}: a Mapping without `phases` (accelsim run --mapping replays it)")
     else:
-        runs = _styles(graphs, fabric, style, longest)
+        mappings = _styles(workload, built, style, orchestration, longest)
+    runs = {name: simulate(built, workload, mapping=m) for name, m in mappings.items()}
+    best = min(runs, key=lambda name: runs[name].latency_s)
     if save_plan is not None:
-        _write(save_plan, min(runs.values(), key=lambda results: sum(r.seconds for r in results)))
-    told = {"arch": arch, "model": model, "styles": {name: _told(results) for name, results in runs.items()}}
+        write_text(save_plan, dumps_mapping(mappings[best]))
+    if html is not None:
+        with replacing(html) as temporary:
+            simulate(built, workload, mapping=mappings[best], record=RECORDED_FOR_PAGE).to_html(temporary)
+    told = {"arch": arch, "model": model, "styles": {name: _told(report) for name, report in runs.items()}}
     if json_:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
@@ -61,26 +80,31 @@ def phases(
 
 
 def _styles(
-    graphs: tuple[TaskGraph, ...], fabric: Fabric, wanted: list[str] | None, longest: int
-) -> dict[str, list[Result]]:
-    """Results by style. A style that was not asked for is left out where it does not fit."""
+    workload: Workload, arch: Architecture, wanted: list[str] | None, orchestration: str, longest: int
+) -> dict[str, Mapping]:
+    """Mappings by style. A style that was not asked for is left out where it does not fit."""
     from ..errors import DoesNotFit
-    from ..mappers.phases import STYLES
+    from ..mappers.phases import STYLES, fabric_of, task_graphs
+    from ..mappers.phases.mapper import mapping_of
 
     known = (*STYLES, "operators")
     if unknown := [s for s in wanted or () if s not in known]:
         raise BadInput(f"--style {unknown[0]}: no such style (known: {', '.join(known)})")
-    runs, problem = {}, None
+    fabric = fabric_of(arch, orchestration=orchestration)
+    graphs = task_graphs(workload, fabric.pool)
+    found: dict[str, Mapping] = {}
+    problem = None
     for name in wanted or known:
         try:
-            runs[name] = _run([_plan(g, fabric, name, longest) for g in graphs])
+            plans = [_plan(g, fabric, name, longest) for g in graphs]
+            found[name] = mapping_of(workload, arch, plans, switch=orchestration)
         except DoesNotFit as error:
             if wanted:
                 raise
             problem = error
-    if not runs and problem is not None:
+    if not found and problem is not None:
         raise problem
-    return runs
+    return found
 
 
 def _plan(graph: TaskGraph, fabric: Fabric, style: str, longest: int) -> Plan:
@@ -93,57 +117,21 @@ def _plan(graph: TaskGraph, fabric: Fabric, style: str, longest: int) -> Plan:
     return plan_style(graph, fabric, style)
 
 
-def _run(plans: list[Plan]) -> list[Result]:
+def _told(report: Report) -> dict[str, Any]:
+    """The JSON of a Report, with what phases have beside it; the contract of ``--json``."""
+    from ..lowering.phases import plans_of
     from ..mappers.phases import simulate_plan
 
-    return [simulate_plan(p) for p in plans]
-
-
-def _read(file: str, graphs: tuple[TaskGraph, ...], fabric: Fabric) -> list[Plan]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    from ..files import read_text
-    from ..mappers.phases import plan_from_dict
-
-    try:
-        values = YAML(typ="safe").load(read_text(file))
-    except YAMLError as error:
-        raise BadInput(f"{file}: {error}") from None
-    if not isinstance(values, list) or len(values) != len(graphs):
-        raise BadInput(f"{file}: a list of {len(graphs)} plans, one for each of {', '.join(g.name for g in graphs)}")
-    return [plan_from_dict(v, g, fabric) for v, g in zip(values, graphs, strict=True)]
-
-
-def _write(file: str, results: list[Result]) -> None:
-    from io import StringIO
-
-    from ruamel.yaml import YAML
-
-    from ..files import write_text
-
-    text = StringIO()
-    YAML().dump([r.plan.to_dict() for r in results], text)
-    write_text(file, text.getvalue())
-
-
-def _told(results: list[Result]) -> dict[str, Any]:
-    """Plain values; the contract of ``--json``."""
-    cycles = sum(r.cycles for r in results)
+    assert report.mapping is not None and report.mapping.phases is not None
+    results = [simulate_plan(p) for p in plans_of(report.mapping.phases, report.workload, report.arch)]
     return {
-        "cycles": cycles,
-        "latency_s": sum(r.seconds for r in results),
+        **report.to_json(),
         "launches": sum(r.launches for r in results),
         "on_chip_bytes": max(r.on_chip_bytes for r in results),
         "off_chip_bytes": {
             "read": sum(r.read_bytes for r in results), "write": sum(r.written_bytes for r in results),
         },
-        "utilization": sum(r.utilization * r.cycles for r in results) / cycles,
-        "bounds": {
-            "machine": sum(r.machine_bound for r in results),
-            "program": float(sum(r.program_bound for r in results)),
-        },
-        "graphs": [
+        "parts": [
             {
                 "name": r.plan.graph.name,
                 "repeat": r.plan.graph.repeat,
@@ -166,15 +154,16 @@ def _print(told: dict[str, Any]) -> None:
     for name, run in told["styles"].items():
         moved = run["off_chip_bytes"]["read"] + run["off_chip_bytes"]["write"]
         rows.append({
-            "style": name, "cycles": f"{run['cycles']:,}", "ms": f"{run['latency_s'] * 1e3:,.4g}",
+            "style": name, "cycles": f"{run['cycles']:,.0f}", "ms": f"{run['latency_s'] * 1e3:,.4g}",
+            "mJ": f"{run['energy_J'] * 1e3:,.4g}",
             "bound": f"{run['bounds']['program']:,.0f}", "phases": f"{run['launches']:,}",
             "on chip (KiB)": f"{run['on_chip_bytes'] / 1024:,.0f}", "off chip (MB)": f"{moved / 1e6:,.4g}",
-            "utilization": f"{run['utilization']:.1%}",
+            "utilization": f"{max(unit['mac'] for unit in run['utilization'].values()):.1%}",
         })  # fmt: skip
     title = f"{told['model']} on {told['arch']}"
     console().print(table(title, tuple(rows[0]), rows, tuple(rows[0])[1:]))
     best = min(told["styles"].values(), key=lambda run: run["latency_s"])
-    for graph in best["graphs"]:
+    for graph in best["parts"]:
         typer.echo(f"\n{graph['name']}" + (f", {graph['repeat']} times" if graph["repeat"] > 1 else ""))
         for p in graph["phases"]:
             typer.echo(f"    {' | '.join(p['tasks'])}: {p['end'] - p['start']:,} cycles, limited by {p['limit']}")

@@ -6,6 +6,7 @@ from .constraints import dumps as dumps_constraints
 from .constraints import load as load_constraints
 from .constraints import loads as loads_constraints
 from .constraints import save as save_constraints
+from .phases import Phase, Phases, Stage
 from .replay import ReplayResult, replay
 from .tree import (
     Claim,
@@ -41,10 +42,13 @@ __all__ = [
     "OpConstraint",
     "Par",
     "Peak",
+    "Phase",
+    "Phases",
     "Pipe",
     "Position",
     "ReplayResult",
     "Seq",
+    "Stage",
     "Stay",
     "dumps_constraints",
     "dumps_mapping",

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from ..arch.architecture import Architecture
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload, count_operations
-from .capacity import Peak, collisions, contents, overfull, peaks
+from .capacity import Content, Peak, collisions, contents, overfull, peaks
 from .counting import Tally, points, tally
+from .phases import Phases
+from .phases_replay import moved, phase_problems
 from .presence import Presence
 from .scope import Scope
 from .tree import Mapping as MappingValue
@@ -56,6 +58,8 @@ def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> Rep
             where it must be; two Stays lie at the same addresses at the same time. The message lists all of them.
         DoesNotFit: a memory holds more than it can; the message says which, where, what and by how much.
     """
+    if mapping.phases is not None:
+        return _replay_phases(mapping.phases, workload, arch)
     scope = Scope(mapping, workload)
     _raise([str(problem) for problem in structure_problems(scope, arch)])
     _raise(Presence(scope, arch).check())
@@ -100,6 +104,31 @@ def _result(
     for (_, component, direction), nbytes in by_tensor.items():
         traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
     return ReplayResult(traffic, by_tensor, highest, sum(t.tiles + t.reloads for t in tallies), macs)
+
+
+def _replay_phases(phases: Phases, workload: Workload, arch: Architecture) -> ReplayResult:
+    _raise([str(problem) for problem in phase_problems(phases, workload, arch)])
+    memory = arch.memories[arch.units[phases.unit].memory]
+    if memory.parent is None:
+        raise MappingError(f"memory {memory.name} of unit {phases.unit} has no parent to load from")
+    counted = moved(phases, workload)
+    peak = Peak(counted.held, counted.where, tuple(Content(what, n, 0, 0) for what, n in counted.contents))
+    if peak.nbytes > memory.capacity:
+        where = "phase {1} of part {0}".format(*counted.where)
+        raise DoesNotFit(f"{where}: {peak.nbytes:,} bytes in {memory.name}, which has {memory.capacity:,} ({peak})")
+    outside, inside = memory.parent, memory.name
+    links = [name for name, link in arch.links.items() if {*link.between} == {outside, inside}]
+    by_tensor: dict[tuple[str, str, str], int] = {}
+    for tensors, src, dst in ((counted.read, outside, inside), (counted.written, inside, outside)):
+        for tensor, nbytes in tensors.items():
+            for component, direction in ((src, "read"), (dst, "write"), *((name, "transfer") for name in links)):
+                key = tensor, component, direction
+                by_tensor[key] = by_tensor.get(key, 0) + nbytes
+    traffic: dict[tuple[str, str], int] = {}
+    for (_, component, direction), nbytes in by_tensor.items():
+        traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
+    macs = {e.name: count_operations(e).macs * times for e, times in workload.einsums()}
+    return ReplayResult(traffic, by_tensor, {memory.name: peak}, counted.transfers, macs)
 
 
 def macs_run(scope: Scope) -> dict[str, int]:

@@ -67,6 +67,7 @@ from typing import Literal, TypeAlias
 
 from ..arch.layout import Layout
 from ..errors import MappingError
+from .phases import Phases
 
 Position: TypeAlias = tuple[int | str, ...]
 Halo: TypeAlias = Literal["", "clipped", "whole"]
@@ -186,7 +187,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Mapping:
-    """Tree, tables and claim. `workload` and `architecture` name what it was made for."""
+    """Tree, tables and claim. `workload` and `architecture` name what it was made for.
+
+    A Mapping onto a pool of cores has `phases` in place of the tree and the tables.
+    """
 
     workload: str
     architecture: str
@@ -194,6 +198,7 @@ class Mapping:
     stays: tuple[Stay, ...] = ()
     moves: tuple[Move, ...] = ()
     claim: Claim | None = field(default=None, compare=False)
+    phases: Phases | None = None
 
     def _repr_html_(self) -> str:
         """The loop nest, in notebooks."""

@@ -35,6 +35,8 @@ A Loop with a halo adds how its boxes end, and a Stay in the place of another on
     loop: {rank: p, tile: 7, halo: clipped}
     - {tensor: a2, memory: sram, from: "1", to: "2", over: a1, aside: 784}
 
+A Mapping onto a pool of cores has ``phases`` (module `phases`) in place of the tree and the tables.
+
 Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
 """
 
@@ -51,6 +53,7 @@ from ..text.names import nearest
 from ..text.nodes import Items, Scalar, Table
 from ..text.nodes import Node as YamlNode
 from ..text.plain import quoted
+from .phases import phase_lines, read_phases
 from .tree import (
     BODY,
     HALOS,
@@ -89,8 +92,12 @@ _CLAIM = "{objective: latency, value: 1000.0, bound: 900.0, gap: 0.1}"
 
 def dumps(mapping: Mapping) -> str:
     """The YAML form; `loads` reads it back to an equal Mapping, and equal Mappings have equal texts but for claims."""
-    lines = [f"workload: {quoted(mapping.workload)}", f"architecture: {quoted(mapping.architecture)}", "root:"]
-    _write(mapping.root, 2, lines)
+    lines = [f"workload: {quoted(mapping.workload)}", f"architecture: {quoted(mapping.architecture)}"]
+    if mapping.phases is not None:
+        lines += phase_lines(mapping.phases)
+    else:
+        lines.append("root:")
+        _write(mapping.root, 2, lines)
     if mapping.stays:
         lines.append("stays:")
         lines += [f"- {{{_stay(s)}}}" for s in mapping.stays]
@@ -229,8 +236,10 @@ def loads(text: str, name: str = "mapping") -> Mapping:
         SpecError: with everything that is wrong, each with its line and the nearest valid key.
     """
     reader = Reader(text, name)
-    optional = ("stays", "moves", "claim")
-    top = reader.table(reader.root, "", ("workload", "architecture", "root"), optional, _MAPPING)
+    phased = isinstance(reader.root, Table) and "phases" in reader.root.entries
+    body = ("phases",) if phased else ("root",)
+    optional = ("claim",) if phased else ("stays", "moves", "claim")
+    top = reader.table(reader.root, "", ("workload", "architecture", *body), optional, _MAPPING)
     mapping = Mapping(
         reader.text(top.get("workload"), "workload"),
         reader.text(top.get("architecture"), "architecture"),
@@ -238,6 +247,7 @@ def loads(text: str, name: str = "mapping") -> Mapping:
         tuple(_read_stay(reader, n, f"stays[{i}]") for i, n in enumerate(reader.items(top.get("stays"), "stays"))),
         tuple(_read_move(reader, n, f"moves[{i}]") for i, n in enumerate(reader.items(top.get("moves"), "moves"))),
         _read_claim(reader, top["claim"]) if "claim" in top else None,
+        read_phases(reader, top["phases"]) if "phases" in top else None,
     )
     reader.finish()
     return mapping

@@ -37,7 +37,7 @@ def provenance(
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "architecture": {"name": arch.name, "hash": arch.spec_hash},
         "workload": {"name": workload.name, "hash": value_hash(workload)},
-        "mapping": None if mapping is None else {"hash": value_hash((mapping.root, mapping.stays, mapping.moves))},
+        "mapping": None if mapping is None else {"hash": value_hash(_decisions(mapping))},
         "seed": claim.seed if claim is not None else 0,
         "claim": None if claim is None else {k: v for k, v in _plain(claim).items() if k not in ("seconds", "type")},
         "defaults_used": arch.defaults_used(),
@@ -46,6 +46,11 @@ def provenance(
         "without_area": list(arch.without_area()),
         "notes": list(notes),
     }
+
+
+def _decisions(mapping: Mapping) -> tuple[object, ...]:
+    """What a Mapping decides: its tree and tables, or its phases."""
+    return (mapping.root, mapping.stays, mapping.moves) if mapping.phases is None else (mapping.phases,)
 
 
 @cache

@@ -14,7 +14,6 @@ from ...lowering.phases import (
     Task,
     TaskGraph,
     fabric_of,
-    plan_from_dict,
     task_graphs,
 )
 from .arrange import with_residents
@@ -41,7 +40,6 @@ __all__ = [
     "joined",
     "machine_bound",
     "operators",
-    "plan_from_dict",
     "plan_style",
     "reconfigurable",
     "run_style",

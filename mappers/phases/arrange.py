@@ -171,7 +171,7 @@ def with_residents(
 ) -> tuple[Phase, Layout]:
     """The stages with every tensor resident that would be loaded again and again, as far as there is room."""
     layout = work_out(graph, fabric, Phase(stages), held)
-    again = sorted((-t.pieces, t.task, t.tensor) for t in layout.loads if t.again)
+    again = sorted((-t.pieces, t.task, t.stored) for t in layout.loads if t.again)
     for chosen in (again, *((one,) for one in again)) if again else ():
         trial = tuple(
             replace(s, resident=(*s.resident, *(tensor for _, name, tensor in chosen if name == s.task)))

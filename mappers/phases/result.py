@@ -12,10 +12,12 @@ from ...engine.labels import Action
 from ...engine.trace import Trace
 from ...lowering.phases import (
     Fabric,
+    Layout,
     Phase,
     Plan,
     TaskGraph,
     layouts,
+    longest_first,
     lower_plan,
     off_chip_bytes,
     whole_rate,
@@ -99,7 +101,7 @@ def simulate_plan(plan: Plan) -> Result:
     limits = {b.segment: b for b in binding(program)}
     once = trace if plan.graph.repeat == 1 else run(lower_plan(replace(plan, graph=replace(plan.graph, repeat=1))))
     phases = tuple(
-        _phase(once, k, phase, layout.nbytes, limits[k].name)
+        _phase(once, k, phase, layout.nbytes, _limit(limits[k].name, layout, plan.fabric))
         for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True))
     )
     repeat, fabric = plan.graph.repeat, plan.fabric
@@ -108,14 +110,20 @@ def simulate_plan(plan: Plan) -> Result:
         cycles=trace.finish,
         seconds=trace.finish / fabric.clock_hz,
         on_chip_bytes=max(d.nbytes for d in details),
-        read_bytes=off_chip_bytes(counts, "read"),
-        written_bytes=off_chip_bytes(counts, "write"),
+        read_bytes=off_chip_bytes(counts, fabric.off_chip, "read"),
+        written_bytes=off_chip_bytes(counts, fabric.off_chip, "write"),
         launches=len(plan.phases) * repeat,
         program_bound=sum((b.ticks for b in limits.values()), Fraction(0)),
         machine_bound=machine_bound(plan.graph, fabric),
         utilization=float(plan.graph.work / (trace.finish * fabric.pool.lanes)),
         phases=phases,
     )
+
+
+def _limit(server: str, layout: Layout, fabric: Fabric) -> str:
+    """What bounds a phase: a task by its name, else the port, channel or network."""
+    part = server.removeprefix(f"{fabric.pool.name}/")
+    return server if part == server else longest_first(layout)[int(part)]
 
 
 def _phase(once: Trace, k: int, phase: Phase, nbytes: int, limit: str) -> PhaseResult:

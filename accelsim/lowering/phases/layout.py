@@ -10,8 +10,9 @@ from math import ceil, isqrt, lcm
 
 from ...components.pipelined import Timing
 from ...errors import DoesNotFit
+from ...mapping.phases import Phase, Stage
 from .handover import hands_on, walks
-from .plan import Fabric, Phase, Stage
+from .plan import Fabric, stage_timing
 from .task import Read, Task, TaskGraph
 
 
@@ -55,6 +56,8 @@ class Transfer:
     slots: int
     again: bool = False
     """Every piece is the whole tensor."""
+    stored: str = ""
+    """Name of the tensor in memory, of which this may be a part."""
 
     @property
     def piece(self) -> int:
@@ -123,21 +126,8 @@ def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]
     return found
 
 
-def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
-    """Time of a stage, on its cores or on the network between sockets."""
-    if not task.message:
-        return fabric.pool.timing(
-            task.name, task.sizes, task.work, task.loop, cores=stage.cores, outer=stage.outer
-        )
-    wait = fabric.cycles(fabric.pool.network_latency)
-    rate = fabric.pool.network_bandwidth
-    cycles = 1 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
-    pieces = min(task.sizes.get(stage.outer, 1), cycles)
-    return Timing(pieces, cycles // pieces, cycles % pieces, wait, {})
-
-
 def _timing(graph: TaskGraph, stage: Stage, fabric: Fabric) -> Timing:
-    key = fabric, stage.task, stage.cores, stage.outer
+    key = fabric, stage.task, stage.cores, stage.outer, stage.pieces
     known = graph.memo.get(key)
     if not isinstance(known, Timing):
         known = graph.memo[key] = stage_timing(graph.by_name[stage.task], stage, fabric)
@@ -158,7 +148,7 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
         used[name] = graph.makers[name].output_bytes
     for stage in phase.stages:
         task, time = tasks[stage.task], timings[stage.task]
-        for read in _distinct(task.reads):
+        for read in _distinct(task.reads, stage.outer):
             maker = graph.makers.get(read.tensor)
             if maker is not None and maker.name in tasks:
                 hops = abs(places[maker.name] - places[task.name])
@@ -182,7 +172,7 @@ def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str
         if leaves and task.output_bytes:
             pieces = 1 if reduced else time.firings
             slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
-            stores.append(Transfer(task.name, task.output, pieces, task.output_bytes, slots))
+            stores.append(Transfer(task.name, task.output, pieces, task.output_bytes, slots, stored=task.output))
             if task.output not in used:
                 used[f"{task.output} to memory"] = slots * stores[-1].piece
     total = sum(fabric.blocks(n) for n in used.values())
@@ -244,12 +234,12 @@ def _grain(s: Stream, made: Timing, time: Timing, slowest: int) -> float:
 
 def _load(task: Task, stage: Stage, time: Timing, read: Read, in_flight: float) -> Transfer:
     """Streamed where the outermost loop walks along it, else whole once, or again for every firing."""
-    if time.firings == 1 or read.tensor in stage.resident:
-        return Transfer(task.name, read.tensor, 1, read.nbytes, 1)
+    if time.firings == 1 or read.name in stage.resident:
+        return Transfer(task.name, read.tensor, 1, read.nbytes, 1, stored=read.name)
     again = walks(read, stage.outer) is None
     total = read.nbytes * (time.firings if again else 1)
     slots = 2 + ceil(in_flight * time.firings / max(1, total))
-    return Transfer(task.name, read.tensor, time.firings, total, slots, again)
+    return Transfer(task.name, read.tensor, time.firings, total, slots, again, read.name)
 
 
 def _buffered(load: Transfer, read: Read, task: Task, block: int) -> int:
@@ -266,9 +256,13 @@ def _buffered(load: Transfer, read: Read, task: Task, block: int) -> int:
     return min(load.slots * piece, 2 * block) if once else load.slots * piece
 
 
-def _distinct(reads: Sequence[Read]) -> list[Read]:
-    """The reads of a task, each tensor once."""
-    return list({r.tensor: r for r in reads}.values())
+def _distinct(reads: Sequence[Read], outer: str) -> list[Read]:
+    """The reads of a task, each tensor once: of several ways to read it, one that `outer` does not walk along."""
+    found: dict[str, Read] = {}
+    for read in reads:
+        if read.tensor not in found or walks(read, outer) is None:
+            found[read.tensor] = read
+    return list(found.values())
 
 
 @lru_cache(maxsize=1 << 12)

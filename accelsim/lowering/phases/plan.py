@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
-from typing import Any
 
 from ...arch.architecture import Architecture
 from ...components.core_pool import CorePool
+from ...components.pipelined import MOST_PIECES, Timing
 from ...errors import BadInput, DoesNotFit
-from ...text.names import nearest, nearest_key
-from .task import TaskGraph
+from ...ir import Workload
+from ...mapping.phases import Phase, Phases, Stage
+from ...text.names import nearest
+from .task import Task, TaskGraph, task_graphs
 
 
 @dataclass(frozen=True)
@@ -92,30 +94,6 @@ def fabric_of(arch: Architecture, *, unit: str = "", orchestration: str = "", so
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A task in a phase.
-
-    Attributes:
-        cores: that it alone has; 0 for a task on the network.
-        outer: its outermost rank, along which it hands on results; empty for one firing.
-        resident: tensors that it loads whole before it starts, because every firing needs them.
-    """
-
-    task: str
-    cores: int
-    outer: str = ""
-    resident: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Stages that run at once. `keep` names results that stay on the chip for later phases."""
-
-    stages: tuple[Stage, ...]
-    keep: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Plan:
     """Phases of a graph on a fabric, in order.
 
@@ -182,68 +160,47 @@ class Plan:
     def phase_of(self) -> Mapping[str, int]:
         return {s.task: k for k, p in enumerate(self.phases) for s in p.stages}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as a YAML file holds them; `plan_from_dict` reads them back."""
-        return {
-            "graph": self.graph.name,
-            "fabric": self.fabric.name,
-            "style": self.style,
-            "phases": [
-                {
-                    "stages": [
-                        {"task": s.task, "cores": s.cores, "outer": s.outer, "resident": list(s.resident)}
-                        for s in p.stages
-                    ],
-                    "keep": list(p.keep),
-                }
-                for p in self.phases
-            ],
-        }
 
-
-KEYS = {"": ("graph", "fabric", "style", "phases"), "phases": ("stages", "keep"),
-        "stages": ("task", "cores", "outer", "resident")}  # fmt: skip
-"""What a plan, a phase and a stage may say."""
-
-
-def _known_keys(values: Mapping[str, Any], graph: TaskGraph) -> None:
-    """Raise BadInput for a key that is none, or a text where a list should stand."""
-    def inside(part: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-        found = part.get(key)
-        return [p for p in found if isinstance(p, Mapping)] if isinstance(found, list | tuple) else []
-
-    whole = [values] if isinstance(values, Mapping) else []
-    phases = [p for v in whole for p in inside(v, "phases")]
-    stages = [s for p in phases for s in inside(p, "stages")]
-    for kind, parts in (("", whole), ("phases", phases), ("stages", stages)):
-        for part in parts:
-            for key, value in part.items():
-                if key not in KEYS[kind]:
-                    raise BadInput(f"plan of {graph.name}: unknown key `{key}` ({nearest_key(str(key), KEYS[kind])})")
-                if key in ("keep", "resident") and isinstance(value, str):
-                    raise BadInput(f"plan of {graph.name}: `{key}` is a text ({value!r}), not a list of names")
-
-
-def plan_from_dict(values: Mapping[str, Any], graph: TaskGraph, fabric: Fabric) -> Plan:
-    """A Plan from what `Plan.to_dict` gave or a user wrote.
+def plans_of(phases: Phases, workload: Workload, arch: Architecture) -> tuple[Plan, ...]:
+    """The Plans of a Mapping's phases, one for each part of the Workload.
 
     Raises:
-        BadInput: a key is missing or unknown, or the Plan is not well formed.
-        DoesNotFit: it takes more cores than there are.
+        BadInput: they are not of this Workload and machine.
+        DoesNotFit: a phase has more stages or cores than the pool.
     """
-    _known_keys(values, graph)
-    try:
-        phases = tuple(
-            Phase(
-                tuple(
-                    Stage(str(s["task"]), int(s["cores"]), str(s.get("outer", "")), tuple(s.get("resident", ())))
-                    for s in p["stages"]
-                ),
-                tuple(p.get("keep", ())),
-            )
-            for p in values["phases"]
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        form = "phases: stages with task, cores, outer, resident; keep"
-        raise BadInput(f"plan of {graph.name}: {error!r} ({form})") from None
-    return Plan(graph, fabric, phases, str(values.get("style", "")))
+    fabric = fabric_of(arch, unit=phases.unit, orchestration=phases.switch)
+    graphs = task_graphs(workload, fabric.pool)
+    if len(graphs) != len(phases.parts):
+        raise BadInput(f"{len(phases.parts)} parts of {workload.name}, which has {', '.join(g.name for g in graphs)}")
+    return tuple(Plan(g, fabric, part) for g, part in zip(graphs, phases.parts, strict=True))
+
+
+def settled(plan: Plan) -> tuple[Phase, ...]:
+    """The phases of a Plan with the pieces of every stage, as a Mapping holds them."""
+    def whole(stage: Stage) -> Stage:
+        pieces = stage_timing(plan.graph.by_name[stage.task], stage, plan.fabric).firings
+        return replace(stage, pieces=pieces if stage.outer else 0)
+
+    return tuple(replace(p, stages=tuple(whole(s) for s in p.stages)) for p in plan.phases)
+
+
+def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
+    """Time of a stage, on its cores or on the network between sockets.
+
+    Raises:
+        BadInput: it is to come in more pieces than its loop makes.
+        DoesNotFit: it is unrolled to more multipliers than it has.
+    """
+    pool = fabric.pool
+    if not task.message:
+        most = stage.pieces or MOST_PIECES
+        time = pool.timing(task.name, task.sizes, task.work, task.loop, cores=stage.cores, outer=stage.outer,
+                           pieces=most)  # fmt: skip
+        if stage.pieces and time.firings != stage.pieces:
+            raise BadInput(f"stage {task.name}: {stage.pieces} pieces, but its loop along {stage.outer} makes "
+                           f"{time.firings} on {stage.cores} cores")  # fmt: skip
+        return time
+    rate = pool.network_bandwidth
+    cycles = 1 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
+    pieces = min(task.sizes.get(stage.outer, 1), cycles)
+    return Timing(pieces, cycles // pieces, cycles % pieces, fabric.cycles(pool.network_latency), {})

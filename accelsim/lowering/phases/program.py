@@ -5,7 +5,7 @@ Phases follow each other through one actor that waits for all of a phase, spends
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -15,8 +15,10 @@ from ...engine.builder import Phase as Firing
 from ...engine.builder import ProgramBuilder, Repeat, Run
 from ...engine.labels import Action, ActorLabel
 from ...engine.program import ROUND_ROBIN, Program, Server
+from ...ir import Workload
 from .layout import Layout, Stream, Transfer, lay_out
 from .plan import Fabric, Plan
+from .work import Work
 
 _BURST = 4096
 """Bytes that a shared channel serves before it looks at the next stream."""
@@ -29,13 +31,45 @@ def layouts(plan: Plan) -> tuple[Layout, ...]:
     )
 
 
+def longest_first(layout: Layout) -> list[str]:
+    """The tasks of a phase by the time that they work; the cores of the longest one are part 0 of the pool."""
+    return sorted(layout.timings, key=lambda name: (-layout.timings[name].total, name))
+
+
 def lower_plan(plan: Plan) -> Program:
     """The Program of a Plan; a tick is a cycle of the pool's clock.
 
     Raises:
         DoesNotFit: a phase needs more bytes on the chip than there are.
     """
-    return _Lowering(plan).program()
+    return lower_plans(plan.graph.name, (plan,))
+
+
+def lower_plans(
+    name: str, plans: Sequence[Plan], workload: Workload | None = None, links: Sequence[str] = ()
+) -> Program:
+    """The Program of Plans on one fabric that run one after the other.
+
+    Args:
+        name: of the Program.
+        plans: at least one.
+        workload: whose Einsums the tasks are, to count what the cores do; without it only transfers are counted.
+        links: between the on-chip and the off-chip memory, that count what passes.
+
+    Raises:
+        DoesNotFit: a phase needs more bytes on the chip than there are.
+    """
+    builder = ProgramBuilder(name, tick_hz=Fraction(plans[0].fabric.clock_hz))
+    servers: dict[object, int] = {}
+    parts: list[_Lowering] = []
+    for plan in plans:
+        first = sum(len(p.plan.phases) for p in parts)
+        parts.append(_Lowering(builder, servers, plan, first, Work(plan.fabric, workload) if workload else None, links))
+    for before, part in pairwise(parts):
+        before.hand_over(part)
+    for part in parts:
+        part.schedule()
+    return builder.build()
 
 
 @dataclass
@@ -56,43 +90,42 @@ class _Actor:
     breaks: frozenset[int] = frozenset()
     inputs: list[_Port] = field(default_factory=list)
     outputs: list[_Port] = field(default_factory=list)
-    moves: tuple[Action, Callable[[int], int]] | None = None
-    """What it counts, and how much of it at each firing."""
+    actions: Callable[[int], Mapping[Action, int]] = field(default=lambda _: {})
+    """What it counts at each firing."""
+    before: list[_Port] = field(default_factory=list)
+    """Further inputs of the first run of its part, if that is repeated."""
+    after: list[_Port] = field(default_factory=list)
+    """Further outputs of the last run of its part."""
 
 
 class _Lowering:
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.fabric = plan, plan.fabric
-        self.layouts = layouts(plan)
-        self.builder = ProgramBuilder(plan.graph.name, tick_hz=Fraction(self.fabric.clock_hz))
-        self.actors: list[tuple[int, _Actor]] = []
-        """With the phase that each belongs to."""
-        self.servers: dict[object, int] = {}
+    """The actors of one Plan, whose phases are numbered from `first` on."""
 
-    def program(self) -> Program:
+    def __init__(
+        self, builder: ProgramBuilder, servers: dict[object, int], plan: Plan, first: int, work: Work | None,
+        links: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.builder, self.servers, self.plan, self.fabric = builder, servers, plan, plan.fabric
+        self.first, self.work, self.links = first, work, links
+        self.layouts = layouts(plan)
         wait = max(1, self.fabric.cycles(self.fabric.switch_s))
-        gates = []
-        for k in range(len(self.layouts)):
-            index = self.builder.actor(f"switch {k}", label=ActorLabel(f"switch {k}", self.fabric.pool.name, "load"))
-            gates.append(_Actor(index, 1, lambda _: wait))
-        ends: list[list[_Actor]] = []
+        self.gates = []
+        for k in range(first, first + len(self.layouts)):
+            index = builder.actor(f"switch {k}", label=ActorLabel(f"switch {k}", self.fabric.pool.name, "load"))
+            self.gates.append(_Actor(index, 1, lambda _: wait))
+        self.ends: list[list[_Actor]] = []
+        """What each phase waits for before it ends."""
         for k, layout in enumerate(self.layouts):
-            actors = _PhaseLowering(self, k, layout).actors()
+            actors = _PhaseLowering(self, first + k, layout).actors()
             for actor in actors:
-                self._join(gates[k], actor)
-            ends.append(actors)
+                self._join(self.gates[k], actor)
+            self.ends.append(actors)
         for k in range(len(self.layouts)):
             again = k == 0
-            if again and self.plan.graph.repeat == 1:
+            if again and plan.graph.repeat == 1:
                 continue
-            for actor in ends[k - 1]:
-                self._join(actor, gates[k], init=1 if again else 0)
-        for k, gate in enumerate(gates):
-            self._schedule(k, gate)
-        for k, actors in enumerate(ends):
-            for actor in actors:
-                self._schedule(k, actor)
-        return self.builder.build()
+            for actor in self.ends[k - 1]:
+                self._join(actor, self.gates[k], init=1 if again else 0)
 
     def _join(self, src: _Actor, dst: _Actor, *, init: int = 0) -> None:
         """A token from the last firing of one to the first firing of the other."""
@@ -100,10 +133,37 @@ class _Lowering:
         src.outputs.append(last(fifo, src.firings))
         dst.inputs.append(first(fifo))
 
+    def hand_over(self, following: _Lowering) -> None:
+        """Let another Plan begin when this one has ended."""
+        gate = following.gates[0]
+        for actor in self.ends[-1]:
+            fifo = self.builder.fifo(actor.index, gate.index, depth=1)
+            actor.after.append(last(fifo, actor.firings))
+            gate.before.append(first(fifo))
+
+    def schedule(self) -> None:
+        for k, gate in enumerate(self.gates):
+            self._schedule(self.first + k, gate)
+        for k, actors in enumerate(self.ends):
+            for actor in actors:
+                self._schedule(self.first + k, actor)
+
     def _schedule(self, segment: int, actor: _Actor) -> None:
-        body = tuple(_runs(actor, segment))
-        repeat = self.plan.graph.repeat
-        self.builder.schedule(actor.index, body if repeat == 1 else (Repeat(repeat, body),))
+        times = self.plan.graph.repeat
+        alike = actor.inputs, actor.outputs
+        begin = [*actor.inputs, *actor.before], actor.outputs
+        end = actor.inputs, [*actor.outputs, *actor.after]
+        body = tuple(_runs(actor, segment, *alike))
+        if times == 1:
+            runs: tuple[Run | Repeat, ...] = tuple(_runs(actor, segment, begin[0], end[1]))
+        elif actor.before:
+            runs = (*_runs(actor, segment, *begin), *_repeated(times - 2, body),
+                    *_runs(actor, segment, *end))  # fmt: skip
+        elif actor.after:
+            runs = (*_repeated(times - 1, body), *_runs(actor, segment, *end))
+        else:
+            runs = _repeated(times, body)
+        self.builder.schedule(actor.index, runs)
 
     def server(self, key: object, name: str, rate: Fraction, *, shared: bool = False) -> int:
         if key not in self.servers:
@@ -120,18 +180,23 @@ class _PhaseLowering:
         self.top, self.k, self.layout = lowering, k, layout
         self.fabric: Fabric = lowering.fabric
         self.streams_used = 0
+        self.outer = {stage.task: stage.outer for stage in layout.stages}
         self.stages: dict[str, _Actor] = {}
 
     def actors(self) -> list[_Actor]:
-        top, layout = self.top, self.layout
+        top, layout, order = self.top, self.layout, longest_first(self.layout)
         for name, time in layout.timings.items():
             message = top.plan.graph.by_name[name].message
-            key, place = ("network", "network") if message else ((self.k, name), f"{name}, phase {self.k}")
-            server = top.server(key, place, Fraction(1))
+            place = "network" if message else f"{self.fabric.pool.name}/{order.index(name)}"
+            server = top.server(place, place, Fraction(1))
             index = top.builder.actor(
                 f"{name}, phase {self.k}", server=server, label=ActorLabel(name, self.fabric.pool.name, "compute")
             )
-            self.stages[name] = _Actor(index, time.firings, _work(time), frozenset({time.extra}))
+            made = _Actor(index, time.firings, _work(time), frozenset({time.extra}))
+            if top.work is not None:
+                made.actions, cuts = top.work.of(top.plan.graph.by_name[name], self.outer[name], time.firings)
+                made.breaks |= cuts
+            self.stages[name] = made
         for stream in layout.streams:
             self._stream(stream)
         moves = [self._load(t) for t in layout.loads] + [self._store(t) for t in layout.stores]
@@ -164,22 +229,28 @@ class _PhaseLowering:
             return top.server("channel", self.fabric.off_chip, rate, shared=True)
         number = self.streams_used % pool.ports
         self.streams_used += 1
-        name = f"{self.fabric.off_chip} port {number}, phase {self.k}"
+        name = f"{self.fabric.off_chip}/port {number}, phase {self.k}"
         return top.server(("port", self.k, number), name, rate, shared=True)
 
-    def _mover(self, t: Transfer, role: str, verb: str) -> _Actor:
-        label = ActorLabel(t.task, self.fabric.off_chip, role, t.tensor)
+    def _mover(self, t: Transfer, role: str) -> _Actor:
+        label = ActorLabel(t.task, self.fabric.off_chip, role, t.stored)
         index = self.top.builder.actor(f"{role} {t.tensor}, {t.task}", server=self._channel(), label=label)
-        action = Action(self.fabric.off_chip, verb, t.task, t.tensor, self.fabric.on_chip)
+        outside, inside = self.fabric.off_chip, self.fabric.on_chip
+        src, dst = (outside, inside) if role == "load" else (inside, outside)
+        moved = [Action(src, "read", t.task, t.stored, dst), Action(dst, "write", t.task, t.stored, src)]
+        moved += [Action(link, "transfer", t.task, t.stored) for link in self.top.links]
         least, larger = divmod(t.total, t.pieces)
 
         def piece(i: int) -> int:
             return least + (1 if i < larger else 0)
 
-        return _Actor(index, t.pieces, lambda i: max(1, piece(i)), frozenset({larger}), moves=(action, piece))
+        def count(i: int) -> Mapping[Action, int]:
+            return dict.fromkeys(moved, piece(i))
+
+        return _Actor(index, t.pieces, lambda i: max(1, piece(i)), frozenset({larger}), actions=count)
 
     def _load(self, t: Transfer) -> _Actor:
-        mover, stage = self._mover(t, "load", "read"), self.stages[t.task]
+        mover, stage = self._mover(t, "load"), self.stages[t.task]
         latency = self.fabric.cycles(self.fabric.latency_s)
         name = f"{t.tensor} to {t.task}"
         fifo = self.top.builder.fifo(mover.index, stage.index, depth=t.slots, latency=latency, name=name)
@@ -188,7 +259,7 @@ class _PhaseLowering:
         return mover
 
     def _store(self, t: Transfer) -> _Actor:
-        mover, stage = self._mover(t, "store", "write"), self.stages[t.task]
+        mover, stage = self._mover(t, "store"), self.stages[t.task]
         time = self.layout.timings[t.task]
         name = f"{t.tensor} from {t.task}"
         fifo = self.top.builder.fifo(stage.index, mover.index, depth=t.slots, latency=time.latency, name=name)
@@ -211,40 +282,37 @@ def _every(fifo: int) -> _Port:
     return _Port(fifo, lambda _: 1, frozenset())
 
 
+def _repeated(times: int, body: tuple[Run, ...]) -> tuple[Run | Repeat, ...]:
+    return () if times == 0 else body if times == 1 else (Repeat(times, body),)
+
+
 def _work(time: Timing) -> Callable[[int], int]:
     return lambda i: max(1, time.cycles + (1 if i < time.extra else 0))
 
 
-def _runs(actor: _Actor, segment: int) -> Iterator[Run]:
+def _runs(actor: _Actor, segment: int, inputs: Sequence[_Port], outputs: Sequence[_Port]) -> Iterator[Run]:
     """Its firings, in runs between the places where something changes."""
     places = {0, *actor.breaks}
-    for port in (*actor.inputs, *actor.outputs):
+    for port in (*inputs, *outputs):
         places |= port.edges
     ordered = [p for p in sorted(places) if 0 <= p < actor.firings] + [actor.firings]
     for start, end in pairwise(ordered):
         yield Run(
             Firing(
                 work=actor.work(start),
-                inputs=_ports(actor.inputs, start),
-                outputs=_ports(actor.outputs, start),
-                actions=_actions(actor, start),
+                inputs=_ports(inputs, start),
+                outputs=_ports(outputs, start),
+                actions=tuple((a, n) for a, n in sorted(actor.actions(start).items()) if n),
                 segment=segment,
             ),
             end - start,
         )
 
 
-def _actions(actor: _Actor, i: int) -> tuple[tuple[Action, int], ...]:
-    if actor.moves is None:
-        return ()
-    action, count = actor.moves
-    return ((action, count(i)),)
-
-
-def _ports(ports: list[_Port], i: int) -> tuple[tuple[int, int, int], ...]:
+def _ports(ports: Sequence[_Port], i: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((p.fifo, n, n) for p in ports if (n := p.tokens(i)))
 
 
-def off_chip_bytes(actions: Mapping[Action, int], verb: str) -> int:
-    """Bytes read from or written to off-chip memory, from counts of actions."""
-    return sum(n for a, n in actions.items() if a.action == verb)
+def off_chip_bytes(actions: Mapping[Action, int], memory: str, verb: str) -> int:
+    """Bytes that transfers read from or write to a memory, from counts of actions."""
+    return sum(n for a, n in actions.items() if (a.component, a.action) == (memory, verb) and a.peer)

@@ -26,6 +26,7 @@ class Read:
         nbytes: of the whole tensor.
         ahead: elements of a dimension that a window reaches beyond where the walking rank stands.
         shape: of the tensor as its maker sees it, where that has other dimensions; empty for the same.
+        stored: its name in memory, where it is a part of a tensor.
     """
 
     tensor: str
@@ -33,6 +34,12 @@ class Read:
     nbytes: int
     ahead: int = 0
     shape: tuple[int, ...] = ()
+    stored: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the tensor in memory."""
+        return self.stored or self.tensor
 
 
 @dataclass(frozen=True)
@@ -140,10 +147,16 @@ def task_graphs(workload: Workload, pool: CorePool) -> tuple[TaskGraph, ...]:
     """
     graphs: list[TaskGraph] = []
     alone: list[Einsum] = []
+    awaited = _awaited(workload)
+
+    def tasks(einsums: Sequence[Einsum]) -> tuple[Task, ...]:
+        here = {e.name for e in einsums}
+        leave = {t for t, readers in awaited.items() if readers - here}
+        return tuple(replace(t, persistent=t.persistent or t.output in leave) for t in _tasks(einsums, workload, pool))
 
     def close() -> None:
         if alone:
-            graphs.append(TaskGraph(f"{workload.name}.{len(graphs)}", _tasks(alone, workload, pool)))
+            graphs.append(TaskGraph(f"{workload.name}.{len(graphs)}", tasks(alone)))
             alone.clear()
 
     for item in workload.body:
@@ -153,10 +166,22 @@ def task_graphs(workload: Workload, pool: CorePool) -> tuple[TaskGraph, ...]:
             close()
             if any(isinstance(i, Repeat) for i in item.body):
                 raise BadInput(f"{workload.name}: {item.name} holds another Repeat; phases are made of one level")
-            tasks = _tasks([e for e in item.body if isinstance(e, Einsum)], workload, pool)
-            graphs.append(TaskGraph(f"{workload.name}.{item.name}", tasks, item.count))
+            body = [e for e in item.body if isinstance(e, Einsum)]
+            graphs.append(TaskGraph(f"{workload.name}.{item.name}", tasks(body), item.count))
     close()
     return tuple(graphs)
+
+
+def _awaited(workload: Workload) -> dict[str, set[str]]:
+    """The Einsums that read each stored tensor; what the next iteration takes over and tables are read by nobody."""
+    found: dict[str, set[str]] = {}
+    for einsum, _ in workload.einsums():
+        for access in einsum.inputs:
+            found.setdefault(workload.storage(access.tensor), set()).add(einsum.name)
+    carried = [made for item in workload.body if isinstance(item, Repeat) for made, _ in item.carried]
+    for tensor in (*carried, *workload.tables.values()):
+        found.setdefault(workload.storage(tensor), set()).add("")
+    return found
 
 
 def _tasks(einsums: Sequence[Einsum], workload: Workload, pool: CorePool) -> tuple[Task, ...]:
@@ -191,8 +216,9 @@ def _task(einsum: Einsum, workload: Workload, pool: CorePool, written: Mapping[s
         nbytes = workload.tensors[source].nbytes
         new = written.get(source, nbytes)
         if new < nbytes:
-            reads.append(Read(f"{source} before", dims, nbytes - new))
-        reads.append(Read(source, dims, new, ahead, () if source == access.tensor else shape))
+            reads.append(Read(f"{source} before", dims, nbytes - new, stored=source))
+        seen = () if source == access.tensor else shape
+        reads.append(Read(source, dims, new, ahead, seen))
     made = workload.tensors[einsum.output.tensor]
     out = tuple(i.ranks[0] if i.ranks else "" for i in einsum.output.indices)
     nbytes = made.bytes_of(prod(einsum.sizes[r] for r in einsum.output.ranks))
