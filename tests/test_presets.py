@@ -124,6 +124,34 @@ IN_MEMORY = {
         "CENT: a device of 32 GDDR6-AiM channels",
         beside=("vector",),
     ),
+    "colonnade": Sheet(
+        "array",
+        128 * 16 * 100e6,
+        {"dram": (2**30, None), "sram": (2**20, None), "cells": (2048, None)},
+        "Colonnade (JSSC 2021): 128 x 128 cells at 100 MHz; a weight of a bit takes 8 columns",
+        beside=("vector",),
+    ),
+    "jia_2020": Sheet(
+        "array",
+        0.874e12 / 2,
+        {"dram": (2**30, None), "sram": (2**20, None), "cells": (2304 * 32, None)},
+        "Jia (JSSC 2020), table II: 0.874 TOP/s of a bit at 0.85 V",
+        beside=("vector",),
+    ),
+    "sinangil_2021": Sheet(
+        "array",
+        372.4e9 / 2,
+        {"dram": (2**30, None), "sram": (2**20, None), "cells": (512, None)},
+        "Sinangil (JSSC 2021): 372.4 GOP/s of 4 bits at 0.8 V",
+        beside=("vector",),
+    ),
+    "wang_2022": Sheet(
+        "array",
+        3.596e12 * 0.124 / 2,
+        {"dram": (2**30, None), "sram": (2**20, None), "cells": (1024, None)},
+        "Wang (VLSI 2022): 3.596 TOP/s/mm2 of 0.124 mm2 at 1 V",
+        beside=("vector",),
+    ),
     "isaac": Sheet(
         "crossbars",
         41.3e12 / 2,
@@ -149,6 +177,9 @@ IN_MEMORY = {
     ),
 }
 """Machines whose units compute at the banks: opening rows keeps them from their peak (tests/test_pim.py)."""
+
+MACROS = ("colonnade", "jia_2020", "sinangil_2021", "wang_2022")
+"""Single arrays, which are written again from operator to operator."""
 
 LAYOUTS = {
     "eyeriss": row_by_row(12, 14),
@@ -236,7 +267,7 @@ def test_a_small_model_runs_on_every_preset(name: str) -> None:
     from accelsim import simulate
 
     arch, workload = load_architecture(name), two_operators()
-    report = simulate(arch, workload)
+    report = simulate(arch, workload, mapper="tile" if name in MACROS else "auto")
     assert report.bounds.machine <= report.bounds.program * (1 + 1e-9)
     assert report.bounds.program <= report.cycles
     assert report.macs == workload.macs

@@ -1,0 +1,1 @@
+"""Crossbars: ISAAC and published macros that compute in memory."""
