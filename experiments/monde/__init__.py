@@ -1,0 +1,1 @@
+"""A mixture of experts over a GPU and a unit beside the experts' memory."""

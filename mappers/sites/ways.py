@@ -1,0 +1,242 @@
+"""Ways of running Einsums at the sites of a machine, from its memories, links and units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+
+from ...arch.architecture import Architecture
+from ...arch.component import LinkBase, Memory
+from ...components import ComputeUnit, compute_units
+from ...engine.program import Server
+from ...errors import BadInput, DoesNotFit
+from ...ir import Einsum, Role, Workload
+from .model import Stage, Way
+
+PIECE = 256 * 1024
+"""Bytes of a piece of a transfer."""
+MOST_PIECES = 64
+"""Pieces of a transfer: beyond, they grow."""
+STORED = (Role.WEIGHT, Role.STATE)
+"""Roles of tensors that are there from the beginning."""
+
+
+def check_room(arch: Architecture, held: Mapping[str, int]) -> None:
+    """Whether memories hold so many bytes that stay in them, by name.
+
+    Raises:
+        BadInput: there is no such memory.
+        DoesNotFit: one does not; the message says which, and by how much.
+    """
+    for name, nbytes in held.items():
+        if name not in arch.memories:
+            raise BadInput(f"{arch.name} has no memory `{name}` (there are {', '.join(arch.memories)})")
+        room = arch.memories[name].capacity
+        if nbytes > room:
+            raise DoesNotFit(f"{arch.name}: what stays in memory `{name}` takes {nbytes:,} bytes, it holds {room:,}")
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The sites of a machine, and where tensors lie.
+
+    A site is the units whose results go to one memory; it bears the name of that memory.
+
+    Attributes:
+        homes: memory by stored tensor; others, and what passes between tasks, lie in `hub`.
+        hub: a memory.
+        pools: by memory, the name of the pool from which stored tensors that come to rest there take room.
+    """
+
+    arch: Architecture
+    workload: Workload
+    hub: str
+    homes: Mapping[str, str] = field(default_factory=dict)
+    pools: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (self.hub, *self.homes.values(), *self.pools):
+            if name not in self.arch.memories:
+                raise BadInput(f"{self.arch.name} has no memory `{name}` (there are {', '.join(self.arch.memories)})")
+        for name in self.homes:
+            if name not in self.workload.tensors:
+                raise BadInput(f"{self.workload.name} has no tensor `{name}`")
+
+    @cached_property
+    def units(self) -> Mapping[str, tuple[ComputeUnit, ...]]:
+        """Units by site."""
+        found: dict[str, tuple[ComputeUnit, ...]] = {}
+        for unit in compute_units(self.arch).values():
+            site = unit.feeds(1)[-1]
+            found[site] = (*found.get(site, ()), unit)
+        return found
+
+    @cached_property
+    def einsums(self) -> Mapping[str, Einsum]:
+        return {e.name: e for e, _ in self.workload.einsums()}
+
+    @cached_property
+    def readers(self) -> Mapping[str, frozenset[str]]:
+        """Einsums that read a tensor, by its storage."""
+        found: dict[str, frozenset[str]] = {}
+        for einsum in self.einsums.values():
+            for access in einsum.inputs:
+                base = self.workload.storage(access.tensor)
+                found[base] = found.get(base, frozenset()) | {einsum.name}
+        return found
+
+    def home(self, tensor: str) -> str:
+        return self.homes.get(tensor, self.hub)
+
+    def servers(self, tick_hz: int) -> dict[str, Server]:
+        """Units, links and the ports of off-chip memories, by name."""
+        found: dict[str, Server] = {}
+        for unit in compute_units(self.arch).values():
+            found[unit.name] = unit.server(Fraction(tick_hz))
+        for link in self.arch.links.values():
+            server = link.server(Fraction(tick_hz))
+            if server is not None:
+                found[link.name] = server
+        for memory in self.arch.off_chip:
+            for direction in ("read", "write"):
+                server = memory.server(direction, Fraction(tick_hz))
+                if server is not None:
+                    found[server.name] = server
+        return found
+
+    def ways(self, names: Sequence[str], only: Sequence[str] = (), *, ahead: bool = True) -> tuple[Way, ...]:
+        """Every way to run these Einsums as one task: at each site that can, all of them there.
+
+        Args:
+            names: of Einsums, in order.
+            only: sites to look at; all unless given.
+            ahead: stored tensors may come before the tasks before are over, as it is known that they are needed.
+
+        Raises:
+            BadInput: no site can.
+        """
+        found = [w for site in self.units if not only or site in only for w in self._at(site, names, ahead)]
+        if not found:
+            raise BadInput(f"{self.arch.name}: no site runs {', '.join(names)} ({', '.join(only or self.units)})")
+        return tuple(found)
+
+    def _at(self, site: str, names: Sequence[str], ahead: bool) -> Iterator[Way]:
+        einsums = [self.einsums[n] for n in names]
+        best = [self._fastest(site, e) for e in einsums]
+        if all(b is not None for b in best):
+            yield _Writer(self, site, names, ahead).way(einsums, [b for b in best if b is not None])
+
+    def _fastest(self, site: str, einsum: Einsum) -> tuple[ComputeUnit, int] | None:
+        """The unit at a site that runs an Einsum in the least time, and its cycles."""
+        extents = {r: np.array([n], np.int64) for r, n in einsum.sizes.items()}
+        bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
+        found: list[tuple[float, str, ComputeUnit, int]] = []
+        for unit in self.units[site]:
+            for option in unit.spatial_options(einsum):
+                cost = unit.cost(einsum, option, extents, bits)
+                cycles = int((cost.cycles + cost.latency).flat[0])
+                found.append((cycles / unit.clock_hz, unit.name, unit, cycles))
+        if not found:
+            return None
+        _, _, unit, cycles = min(found, key=lambda f: f[:2])
+        return unit, cycles
+
+
+class _Writer:
+    """Writes the stages of one way."""
+
+    def __init__(self, sites: Sites, site: str, names: Sequence[str], ahead: bool) -> None:
+        self.sites, self.site, self.names, self.ahead = sites, site, frozenset(names), ahead
+        self.stages: list[Stage] = []
+        self.there: set[str] = set()
+
+    def way(self, einsums: Sequence[Einsum], best: Sequence[tuple[ComputeUnit, int]]) -> Way:
+        workload = self.sites.workload
+        previous: tuple[int, ...] = ()
+        for einsum, (unit, cycles) in zip(einsums, best, strict=True):
+            bases = dict.fromkeys(workload.storage(a.tensor) for a in einsum.inputs)
+            fed = [b for b in bases if b not in self.there]
+            pieces = self._pieces([workload.tensors[b].nbytes for b in fed], cycles)
+            brought = [i for b in fed for i in self._bring(b, pieces)]
+            follows = tuple(i for i in brought if self.stages[i].pieces == pieces)
+            after = tuple(i for i in brought if i not in follows)
+            self.stages.append(
+                Stage(einsum.name, unit.name, cycles, pieces if follows else 1, (*previous, *after), follows)
+            )
+            previous = (len(self.stages) - 1,)
+            out = workload.storage(einsum.output.tensor)
+            self.there |= {*fed, out}
+            if self._leaves(out):
+                self._take(out, previous)
+        return Way(self.site, tuple(self.stages))
+
+    def _leaves(self, tensor: str) -> bool:
+        readers = self.sites.readers.get(tensor, frozenset())
+        return not readers or not readers <= self.names
+
+    @staticmethod
+    def _pieces(sizes: Sequence[int], work: int) -> int:
+        least = min([work, *sizes])
+        return max(1, min(ceil(max(sizes, default=0) / PIECE), MOST_PIECES, least))
+
+    def _bring(self, tensor: str, pieces: int) -> tuple[int, ...]:
+        """Stages that bring a tensor to the site: leg by leg, at rest in every off-chip memory between."""
+        early = self.ahead and self.sites.workload.tensors[tensor].role in STORED
+        end: tuple[int, ...] = ()
+        legs = self._legs(self.sites.home(tensor), self.site)
+        for k, leg in enumerate(legs):
+            last = k == len(legs) - 1
+            n = pieces if last else self._pieces([self.sites.workload.tensors[tensor].nbytes], MOST_PIECES)
+            end = self._leg(tensor, leg, n, end, early=early)
+        return end
+
+    def _take(self, tensor: str, made: tuple[int, ...]) -> None:
+        """Stages that take a result to where it lies."""
+        end = made
+        for leg in self._legs(self.site, self.sites.home(tensor)):
+            end = self._leg(tensor, leg, 1, end, early=False)
+
+    def _legs(self, src: str, dst: str) -> list[list[Memory | LinkBase]]:
+        """A path, cut at every off-chip memory between its ends; nothing from a memory to itself."""
+        legs: list[list[Memory | LinkBase]] = []
+        leg: list[Memory | LinkBase] = []
+        path = self.sites.arch.path(src, dst)
+        for i, part in enumerate(path):
+            leg.append(part)
+            if isinstance(part, Memory) and i > 0 and (i == len(path) - 1 or not part.on_chip):
+                legs.append(leg)
+                leg = [part]
+        return legs
+
+    def _leg(
+        self, tensor: str, leg: Sequence[Memory | LinkBase], pieces: int, after: tuple[int, ...], *, early: bool
+    ) -> tuple[int, ...]:
+        """Read, pass links, write, each following the one before piece by piece."""
+        nbytes = self.sites.workload.tensors[tensor].nbytes
+        first, last = leg[0], leg[-1]
+        assert isinstance(first, Memory) and isinstance(last, Memory)
+        parts: list[tuple[str, str, float]] = []
+        for part in leg:
+            if isinstance(part, LinkBase):
+                parts.append((part.name, part.name, part.latency))
+            elif not part.on_chip and part is first and (port := part.port("read")) is not None:
+                parts.append((port[0], f"read {part.name}", part.latency))
+            elif not part.on_chip and part is last and (port := part.port("write")) is not None:
+                parts.append((port[0], f"write {part.name}", 0.0))
+        stored = self.sites.workload.tensors[tensor].role in STORED
+        room = (self.sites.pools[last.name], nbytes) if stored and last.name in self.sites.pools else None
+        pieces = min(pieces, nbytes)
+        before = after
+        follows: tuple[int, ...] = ()
+        for k, (resource, what, latency) in enumerate(parts):
+            queue = f"{resource} {first.name} to {last.name}" if k == 0 else ""
+            self.stages.append(Stage(f"{tensor}: {what}", resource, nbytes, pieces, before, follows,
+                                     early and not before and not follows, queue, latency,
+                                     room if k == 0 else None))  # fmt: skip
+            before, follows = (), (len(self.stages) - 1,)
+        return follows or after
