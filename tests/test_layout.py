@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mapping": BASE | {"ir", "arch"},
     "lowering": BELOW_LOWERING,
     "mappers": BELOW_LOWERING | {"lowering"},
-    "serving": BELOW_LOWERING | {"lowering", "mappers"},
+    "serving": BELOW_LOWERING | {"lowering", "mappers", "workloads", "report", "simulation"},
     "workloads": BASE | {"ir"},
     "arch_specs": set(),
     "report": BASE | {"ir", "arch", "engine", "mapping"},

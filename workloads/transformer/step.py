@@ -14,7 +14,7 @@ from .ends import embed
 from .site import Site
 from .spec import Attention, Bits, Layer, Options, Stack, TokenEmbedding, Transformer, VocabularyHead, stacks
 
-Part: TypeAlias = Literal["all", "dense", "attention"]
+Part: TypeAlias = Literal["all", "dense", "attention", "head"]
 
 
 class Group(NamedTuple):
@@ -36,8 +36,9 @@ def build_step(
     ignored. Logits are computed for
     `sampled` tokens (default: one per sequence; 0: no head).
 
-    The parts ``dense`` (no scores, softmax and values; new keys and values are still stored) and ``attention`` (these
-    alone, a layer taking the result of the one before as its queries) together do what ``all`` does.
+    Three parts together do what ``all`` does: ``dense`` (no scores, softmax, values and head; new keys and values are
+    stored), ``attention`` (scores, softmax and values alone, a layer taking the result of the one before as its
+    queries) and ``head`` (logits of `sampled` tokens alone).
 
     Raises:
         BadInput: there are no tokens, a group has fewer keys than tokens, the model is no decoder of text, or its
@@ -53,6 +54,12 @@ def build_step(
         x = b.input("queries", (1, tokens, attention.heads * attention.head_size))
         b.output(_stacks(site, x, model, groups, part))
         return b.build()
+    count = sum(g.sequences for g in groups) if sampled is None else sampled
+    head = bool(count) and isinstance(model.head, VocabularyHead)
+    if part == "head":
+        x = b.input("hidden", (1, max(1, count), model.hidden))
+        b.output(_logits(replace(site, tokens=max(1, count)), x, model, count) if head else b.elementwise("copy", x))
+        return b.build()
     x = embed(site, replace(model, embedding=_short(model.embedding, tokens)))
     for size in sorted({layer.attention.rotary for layer in model.layers} - {0}):
         site.tables[size] = (b.weight(f"rotary{size}.cos", (tokens, size // 2), bits.activation),
@@ -60,8 +67,7 @@ def build_step(
     x = _stacks(site, x, model, groups, part)
     if model.final_norm is not None:
         x = site.norm(x, model.final_norm, "final_norm")
-    count = sum(g.sequences for g in groups) if sampled is None else sampled
-    b.output(_logits(site, x, model, count) if count and isinstance(model.head, VocabularyHead) else x)
+    b.output(_logits(site, x, model, count) if head and part == "all" else x)
     return b.build()
 
 
@@ -202,7 +208,8 @@ def _logits(site: Site, x: str, model: Transformer, count: int) -> str:
     width = spec.width or model.hidden
     if width != model.hidden:
         x = site.linear(x, "embed_out", width)
-    weight = "embedding" if head.tied else site.weight("head", spec.vocabulary, width)
+    shared = head.tied and "embedding" in b
+    weight = "embedding" if shared else site.weight("head", spec.vocabulary, width)
     sizes = {"s": min(count, site.tokens), "n": spec.vocabulary, "k": width}
     inputs = [Access(x, (affine(0), affine("s"), affine("k"))), Access(weight, (affine("n"), affine("k")))]
     y = b.compute("mul", inputs, [0, "s", "n"], sizes, reduce="add", kind="Head", name="logits")

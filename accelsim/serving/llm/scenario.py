@@ -1,0 +1,98 @@
+"""A Scenario of LLM serving as a value: model, machines, network, requests, policy, memory, objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .arrivals import PoissonRequests, TraceRequests
+from .state import Policy
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """`data` replicas of `tensor` sockets each, whose links are those of a topology of `arch.network`.
+
+    Attributes:
+        tensor: sockets that share every layer.
+        data: replicas, each with all weights.
+        topology: of the sockets of one replica.
+        bandwidth: bytes per second, one way; see the topologies.
+        latency_s: of a message.
+        algorithm: of collectives; ``auto`` is the fastest for each size.
+    """
+
+    tensor: int = 1
+    data: int = 1
+    topology: str = "switch"
+    bandwidth: float = 0.0
+    latency_s: float = 0.0
+    algorithm: str = "auto"
+
+    @property
+    def sockets(self) -> int:
+        return self.tensor * self.data
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Paged keys and values.
+
+    Attributes:
+        block_tokens: tokens of a block.
+        bits: per element.
+        memory_share: of the memory next to the chip that may be used at all.
+        nbytes: for blocks on each socket; None: what the weights leave.
+    """
+
+    block_tokens: int = 16
+    bits: int = 16
+    memory_share: float = 0.9
+    nbytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Lower:
+    """The tier that blocks are swapped to, of one socket: its room for them, and the bandwidth on the way."""
+
+    name: str
+    nbytes: int
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Service level: a request attains it when neither limit is passed. None: no limit."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+
+@dataclass(frozen=True)
+class LlmScenario:
+    """What `simulate_serving` runs; equal values give equal results.
+
+    Attributes:
+        model: a name of the zoo or a config file.
+        machine: a preset or a machine file; every socket is one.
+        arrivals: requests.
+        values: what to replace in the machine, by path.
+        swap: a memory of the machine by name, or a tier beside it; None: no swapping.
+        mappers: of the parts of a step, ``dense`` and ``attention``.
+        bits: of weights and activations.
+        checks: steps that are simulated whole, to measure the error of interpolation.
+    """
+
+    model: str
+    machine: str
+    arrivals: PoissonRequests | TraceRequests
+    values: tuple[tuple[str, str | int | float | bool], ...] = ()
+    parallel: Parallel = field(default_factory=Parallel)
+    policy: Policy = field(default_factory=Policy)
+    cache: Cache = field(default_factory=Cache)
+    swap: str | Lower | None = None
+    objectives: Objectives = field(default_factory=Objectives)
+    mappers: tuple[str, str] = ("tile", "cascade")
+    bits: int = 16
+    checks: int = 4
+    seed: int = 0
+    name: str = "scenario"
