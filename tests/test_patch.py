@@ -367,10 +367,12 @@ def test_only_the_last_result_leaves_a_halo() -> None:
     assert "only relu6_2, the last one below, makes what is used elsewhere" in said
 
 
-def test_a_load_does_not_slide_in_a_halo() -> None:
+def test_a_load_that_slides_in_a_halo_brings_columns_once_per_row_of_patches() -> None:
+    """Boxes of 6, 7 and 4 rows, as they stand, and nine columns, without what lies beyond the borders."""
     mapping = two()
     moves = tuple(replace(m, sliding=True) if m.tensor == "input" else m for m in mapping.moves)
-    assert "cannot slide" in problems(replace(mapping, moves=moves))
+    trace = run(machine(), loads_layers(TWO), replace(mapping, moves=moves))
+    assert count(trace, "dram", "read", tensor="input") == 2 * 2 * (6 + 7 + 4) * 9
 
 
 def test_a_tile_that_stays_is_gone_in_the_next_iteration() -> None:

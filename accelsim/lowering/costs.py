@@ -40,6 +40,9 @@ class TileCost:
     actions: Mapping[Hashable, int]
 
 
+NOTHING = TileCost(0, {})
+
+
 class OpCosts:
     """Costs of the tiles of one Op, the largest of which has the extents `largest`."""
 
@@ -59,7 +62,9 @@ class OpCosts:
         """Cycles of the unit from the end of service to the result being there, those of the largest tile."""
 
     def at(self, extents: Extents, *, resumed: bool, unfinished: bool) -> TileCost:
-        """Cost of a tile of these extents that adds to partial results, or leaves some."""
+        """Cost of a tile of these extents that adds to partial results, or leaves some; none where it has no points."""
+        if not all(extent for _, extent in extents):
+            return NOTHING
         key = extents, resumed, unfinished
         if key not in self._known:
             self._known[key] = self._cost(*key)[1]

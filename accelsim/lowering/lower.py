@@ -443,7 +443,7 @@ class _Lowering:
 
     def _schedule(self, actor: Actor) -> Block:
         if actor.part is not None:
-            nest = nest_of(actor.part.users, actor.depth)
+            nest = actor.part.nest(self.names)
             stored = actor.depth if actor.part.move.store else 0
         else:
             nest = nest_of((actor.leaf,), actor.depth)
@@ -515,8 +515,9 @@ class _Lowering:
         move, operator = part.move, part.leaf.einsum.name
         if nbytes is None:
             uses, around = part.uses(place, self.names), part.depth - 1
-            nbytes = self.names.tile_bytes(uses, part.depth)
-            if move.sliding and place.first == part.depth:
+            along = part.slides_along(self.names)
+            nbytes = self.names.slid_bytes(uses, along) if along >= 0 else self.names.tile_bytes(uses, part.depth)
+            if move.sliding and along < 0 and place.first == part.depth:
                 nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[around], part.leaf.cuts[around])
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}

@@ -24,9 +24,12 @@ from ..mapping.tree import (
     levels,
     walk,
 )
-from .halos import Ranges, halo_ranges
+from .halos import Ranges, corners, halo_ranges, unseen
 from .order import path, within
 from .schedule import Nest, Place
+
+FRESH = "positions that were not touched before"
+"""Beside the ranks of a nest: what a load brings that slides in a Loop with a halo."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ class Names:
         """Bytes of a tile: of the points that all accesses touch, at most of the whole tensor.
 
         Accesses that the loops around shift alike share the box around them where that is smaller. Each is whole bytes.
+        An Op to which a Loop that retains leaves nothing to do touches nothing.
         """
+        uses = [use for use in uses if all(use.extents[rank] for rank in use.access.ranks)]
+        if not uses:
+            return 0
         if len(uses) == 1:
             return self._box(*uses)
         groups: dict[Hashable, list[Use]] = {}
@@ -138,11 +145,18 @@ class Names:
             elements *= number
         return tensor.bytes_of(elements)
 
-    def _box(self, *uses: Use) -> int:
+    def slid_bytes(self, uses: Sequence[Use], dim: int) -> int:
+        """Bytes of a load that slides in a Loop with a halo, which cuts a dimension of the tensor."""
+        return self._box(*uses, of=(dim, uses[0].fresh))
+
+    def _box(self, *uses: Use, of: tuple[int, int] = (-1, 0)) -> int:
+        """Bytes of the box around accesses; with `of`, of so many positions along a dimension."""
         tensor = self.workload.tensors[uses[0].access.tensor]
         elements = 1
         for dim, size in enumerate(tensor.shape):
-            if len({use.along(dim) for use in uses}) == 1:
+            if dim == of[0]:
+                elements *= of[1]
+            elif len({use.along(dim) for use in uses}) == 1:
                 elements *= min(size, uses[0].access.indices[dim].count(uses[0].extents))
             else:
                 bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
@@ -152,11 +166,15 @@ class Names:
 
 @dataclass(frozen=True)
 class Use:
-    """An access of an Op over a tile of the given extents."""
+    """An access of an Op over a tile of the given extents.
+
+    `fresh` are the positions that a load brings which slides in a Loop with a halo.
+    """
 
     leaf: Leaf
     access: Access
     extents: MappingABC[str, int]
+    fresh: int = 0
 
     def along(self, dim: int) -> Hashable:
         """The same for uses that touch the same points along a dimension."""
@@ -350,8 +368,36 @@ class Part:
         for i, leaf in enumerate(self.users):
             mine = {rank: extents[leaf.foreign(rank) if i else rank] for rank in leaf.einsum.sizes}
             accesses = names.accesses(leaf.einsum, self.move.tensor, self.move.store)
-            found += [Use(leaf, access, mine) for access in accesses]
+            found += [Use(leaf, access, mine, extents.get(FRESH, 0)) for access in accesses]
         return found
+
+    def slides_along(self, names: Names) -> int:
+        """The dimension of its tensor along which it slides in a Loop with a halo; -1 where it does not."""
+        if not self.move.sliding or not _halo(self.leaf.levels[self.depth - 1]):
+            return -1
+        access = names.accesses(self.leaf.einsum, self.move.tensor, False)[0]
+        return next(d for d, i in enumerate(access.indices) if self.leaf.cuts[self.depth - 1] in i.ranks)
+
+    def nest(self, names: Names) -> Nest:
+        """The loops around its cut; where it slides in a Loop with a halo, with the `FRESH` positions of each tile."""
+        nest = nest_of(self.users, self.depth)
+        dim, at = self.slides_along(names), self.depth - 1
+        if dim < 0:
+            return nest
+        accesses = [(x, a) for x in self.users for a in names.accesses(x.einsum, self.move.tensor, False)]
+        size = names.workload.tensors[accesses[0][1].tensor].shape[dim]
+        boxes = []
+        for i in range(len(self.leaf.points[at])):
+            touched = [
+                value
+                for x, a in accesses
+                for value in corners(a.indices[dim], x.einsum, Ranges(x.cuts[at], x.points[at]), i)
+            ]
+            ends = (min(touched), max(touched)) if touched else (0, -1)
+            low, high = (min(max(value, 0), size - 1) for value in ends)
+            boxes.append(range(low, high + 1) if touched else range(0))
+        widths = {**nest.widths[at], FRESH: tuple(map(len, unseen(boxes)))}
+        return replace(nest, sizes={**nest.sizes, FRESH: size}, widths={**nest.widths, at: widths})
 
 
 def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
 from .counting import Tally, Use, stay_bytes, steps_kept, tile_bytes
+from .halo import overlap, window
 from .scope import Place, Scope, within
 from .tree import Move, Par, Pipe, Position, Stay, format_position
 
@@ -47,7 +48,7 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
     takes `buffers` times its largest tile: a load at its destination from the start of `issue` to the end of the child
     of a Seq in which it is due, a store at its source from the start of the child of a Seq in which it is issued to the
     end of `due`; neither where the tensor stays there. A Pipe takes `depths` times the tile that one stage hands to
-    another.
+    another, and what Loops that retain keep of it for their next iteration.
     """
     found: dict[str, list[Content]] = {name: [] for name in arch.memories}
     for stay in scope.mapping.stays:
@@ -57,15 +58,15 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         if stays_at(scope, move.tensor, memory, move.issue if move.store else move.due):
             continue
         begin, end = buffer_life(scope, move)
-        buffers = move.buffers * (2 if counted.reloads else 1)  # partial results come back through as many again
+        buffers = move.buffers * (2 if counted.reloads else 1)
         what = f"{buffers} buffers of {move.tensor}" if buffers > 1 else f"a buffer of {move.tensor}"
         life = scope.tree.first[begin], scope.tree.last[end]
-        found[memory].append(Content(what, buffers * counted.largest, *life))
+        found[memory].append(Content(what, counted.held, *life))
     for pipe, memory, tensor, depth, nbytes in _handed(scope, arch):
         if not stays_at(scope, tensor, memory, pipe):
             what = f"{depth} results of {tensor} between stages"
             life = scope.tree.first[pipe], scope.tree.last[pipe]
-            found[memory].append(Content(what, depth * nbytes, *life))
+            found[memory].append(Content(what, nbytes, *life))
     return found
 
 
@@ -107,8 +108,8 @@ def buffer_life(scope: Scope, move: Move) -> tuple[Position, Position]:
 
 
 def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, int, int]]:
-    """(Pipe, memory, tensor, depth, bytes of a tile) of what the stages of Pipes hand on."""
-    found: dict[tuple[Position, str, str], tuple[int, int]] = {}
+    """(Pipe, memory, tensor, depth, bytes) of what the stages of Pipes hand on."""
+    depths: dict[tuple[Position, str, str], tuple[int, list[Place]]] = {}
     for maker in scope.places:
         tensor = scope.names.stored(maker.einsum.output.tensor)
         for reader in scope.readers.get(tensor, ()):
@@ -117,21 +118,37 @@ def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, 
                 continue
             pipe, stage = scope.tree.nodes[at], reader.at[len(at)]
             assert isinstance(pipe, Pipe) and isinstance(stage, int)
-            made = _made(scope, maker, len(scope.tree.loops[at]))
             feeds = arch.units[reader.op.unit].feeds(len(reader.einsum.inputs))
             for access, memory in zip(reader.einsum.inputs, feeds, strict=False):
                 if tensor in scope.names.known_as(access.tensor):
-                    depth, size = found.get((at, memory, tensor), (0, 0))
-                    found[at, memory, tensor] = max(depth, pipe.depths[stage - 1]), max(size, made)
-    return [(*key, depth, size) for key, (depth, size) in found.items()]
+                    depth, makers = depths.get((at, memory, tensor), (0, []))
+                    depths[at, memory, tensor] = max(depth, pipe.depths[stage - 1]), [*makers, maker]
+    return [
+        (at, memory, tensor, depth, max(_made(scope, maker, len(scope.tree.loops[at]), depth) for maker in makers))
+        for (at, memory, tensor), (depth, makers) in depths.items()
+    ]
 
 
-def _made(scope: Scope, maker: Place, depth: int) -> int:
-    use = Use(maker, maker.levels[:depth], (maker.einsum.output,))
+def _made(scope: Scope, maker: Place, depth: int, slots: int) -> int:
+    """Bytes of so many tiles of a result, and of what Loops that retain keep of the tiles before."""
     extents, steps = maker.extents(depth), steps_kept(scope, maker)
     if steps is not None:
         extents[maker.einsum.iterative] = min(extents[maker.einsum.iterative], steps)
-    return tile_bytes(scope, [use], [extents])
+
+    def nbytes(extents: Mapping[str, int]) -> int:
+        return tile_bytes(scope, [Use(maker, maker.levels[:depth], (maker.einsum.output,))], [extents])
+
+    cutting = [d for d, level in enumerate(maker.levels[:depth]) if level.rank in maker.einsum.output.ranks]
+    retaining = [d for d in cutting if maker.levels[d].retains]
+    if retaining and retaining[-1] == cutting[-1]:
+        inner = maker.levels[retaining.pop()]
+        total = nbytes({**extents, inner.rank: window(inner.boxes, slots)})
+    else:
+        total = slots * nbytes(extents)
+    for d in retaining:
+        level = maker.levels[d]
+        total += nbytes({**maker.extents(d + 1), level.rank: overlap(level.boxes)})
+    return total
 
 
 # -- peaks -----------------------------------------------------------------------------------------------------------

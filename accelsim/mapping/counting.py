@@ -14,6 +14,7 @@ from itertools import product
 from math import prod
 
 from ..ir import Access, Einsum
+from .halo import Cut, Spans, fresh, touched_boxes, window
 from .scope import Level, Place, Scope
 from .tree import BODY, Iterate, Loop, Move, Position, Stay
 
@@ -29,6 +30,7 @@ class Tally:
         tiles: how often the position at which it is cut is entered.
         nbytes: bytes of all these tiles.
         largest: bytes of the largest tile.
+        held: bytes of all its buffers together.
         reloads: of a store, tiles that come back because they were partial results.
         reload_bytes: bytes of these.
     """
@@ -36,6 +38,7 @@ class Tally:
     tiles: int
     nbytes: int
     largest: int
+    held: int
     reloads: int = 0
     reload_bytes: int = 0
 
@@ -62,18 +65,21 @@ def tally(scope: Scope, move: Move) -> Tally:
         for place in scope.served(move.tensor, cut, store=move.store)
     ]
     tiles = nbytes = largest = 0
+    if move.sliding and isinstance(node := uses[0].levels[-1].node, Loop) and node.halo:
+        return _sliding_boxes(scope, uses, move.buffers)
     if move.sliding:
-        return _sliding(scope, uses[0])
+        return _sliding(scope, uses[0], move.buffers)
     for extents, count in _tiles(scope, uses):
         size = tile_bytes(scope, uses, extents)
         tiles += count
         nbytes += count * size
         largest = max(largest, size)
     if not move.store:
-        return Tally(tiles, nbytes, largest)
+        return Tally(tiles, nbytes, largest, move.buffers * largest)
     visits = max(_visits(use) for use in uses)
     once = visits - 1
-    return Tally(tiles, nbytes, largest, tiles // visits * once, nbytes // visits * once)
+    held = move.buffers * (2 if once else 1) * largest  # partial results come back through as many again
+    return Tally(tiles, nbytes, largest, held, tiles // visits * once, nbytes // visits * once)
 
 
 def stay_bytes(scope: Scope, stay: Stay) -> int:
@@ -232,7 +238,7 @@ def _cut_of_many(
         yield tuple(min(e, tile) if i in cut else e for i, e in enumerate(state)), number
 
 
-def _sliding(scope: Scope, use: Use) -> Tally:
+def _sliding(scope: Scope, use: Use, buffers: int) -> Tally:
     """Tiles along the innermost loop share what both hold; only the first one of each run through it moves in whole."""
     *outer, inner = use.levels
     assert isinstance(inner.node, Loop)
@@ -246,7 +252,39 @@ def _sliding(scope: Scope, use: Use) -> Tally:
         nbytes += count * (first + (whole - 1) * _beyond(scope, access, extents, rank, step, step))
         nbytes += count * _beyond(scope, access, extents, rank, step, rest) if rest else 0
         largest = max(largest, first)
-    return Tally(tiles, nbytes, largest)
+    return Tally(tiles, nbytes, largest, buffers * largest)
+
+
+def slid(scope: Scope, uses: Sequence[tuple[Place, Access, Level]]) -> tuple[int, Spans]:
+    """The dimension along which a load slides in a Loop with a halo, and the positions touched in each iteration.
+
+    Args:
+        scope: where the tensor is.
+        uses: Ops with an access each, and the Loop as their level.
+
+    Raises:
+        Uncuttable: as of `halo.touched_boxes`.
+    """
+    shape = scope.workload.tensors[uses[0][1].tensor].shape
+    return touched_boxes([(p.einsum, a, Cut(x.rank, x.spans)) for p, a, x in uses], lambda dim: shape[dim])
+
+
+def _sliding_boxes(scope: Scope, uses: Sequence[Use], buffers: int) -> Tally:
+    """The same in a Loop with a halo, for all accesses at once: what lies beyond all that was touched before moves."""
+    single = [(use, access) for use in uses for access in use.accesses]
+    dim, boxes = slid(scope, [(use.place, access, use.levels[-1]) for use, access in single])
+    moved = [high - low + 1 for low, high in fresh(boxes)]
+    held = window(boxes, buffers)
+    tiles = nbytes = largest = most = 0
+    for extents, count in _tiles(scope, [Use(u.place, u.levels[:-1], u.accesses) for u in uses]):
+        each = [(a, sizes) for u, sizes in zip(uses, extents, strict=True) for a in u.accesses]
+        slice_elements = _around(scope, each, without=dim)
+        sizes = [scope.names.bytes_of(single[0][1], n * slice_elements) for n in moved]
+        tiles += count * len(sizes)
+        nbytes += count * sum(sizes)
+        largest = max(largest, *sizes)
+        most = max(most, scope.names.bytes_of(single[0][1], held * slice_elements))
+    return Tally(tiles, nbytes, largest, most)
 
 
 def _beyond(scope: Scope, access: Access, extents: Mapping[str, int], rank: str, step: int, size: int) -> int:
@@ -276,6 +314,8 @@ def tile_bytes(scope: Scope, uses: Sequence[Use], extents: Sequence[Mapping[str,
     boxes: dict[object, list[tuple[Access, Mapping[str, int]]]] = {}
     for use, sizes in zip(uses, extents, strict=True):
         for access in use.accesses:
+            if not all(sizes[rank] for rank in access.ranks):
+                continue  # a Loop that retains leaves the Op nothing to do
             boxes.setdefault(_motion(access, use.levels), []).append((access, sizes))
     total = 0
     for members in boxes.values():
@@ -289,6 +329,8 @@ def tile_bytes(scope: Scope, uses: Sequence[Use], extents: Sequence[Mapping[str,
 
 def access_bytes(scope: Scope, access: Access, extents: Mapping[str, int]) -> int:
     """Bytes of the points of one access over a tile."""
+    if not all(extents[rank] for rank in access.ranks):
+        return 0
     shape = scope.workload.tensors[access.tensor].shape
     counts = (min(index.count(extents), size) for index, size in zip(access.indices, shape, strict=True))
     return scope.names.bytes_of(access, prod(counts))
@@ -309,13 +351,20 @@ def _motion(access: Access, levels: tuple[Level, ...]) -> object:
 
 def _common_box(scope: Scope, members: Sequence[tuple[Access, Mapping[str, int]]]) -> int:
     """Bytes of the smallest box around boxes that keep step; along dimensions that all index alike, of their points."""
+    return scope.names.bytes_of(members[0][0], _around(scope, members))
+
+
+def _around(scope: Scope, members: Sequence[tuple[Access, Mapping[str, int]]], without: int = -1) -> int:
+    """Elements of that box, of one slice across the dimension `without`."""
     first = members[0][0]
     counts = []
     for dim, size in enumerate(scope.workload.tensors[first.tensor].shape):
         indices = [(access.indices[dim], sizes) for access, sizes in members]
+        if dim == without:
+            continue
         if len({(i.offset, tuple(sorted((c, sizes[r]) for r, c in i.terms))) for i, sizes in indices}) == 1:
             counts.append(min(size, indices[0][0].count(indices[0][1])))
             continue
         bounds = [index.bounds(sizes) for index, sizes in indices]
         counts.append(min(size, 1 + max(high for _, high in bounds) - min(low for low, _ in bounds)))
-    return scope.names.bytes_of(first, prod(counts))
+    return prod(counts)

@@ -120,17 +120,24 @@ class Level:
     Attributes:
         rank: the rank of the Op's Einsum that a Loop cuts; empty when it cuts none, or for an Iterate.
         spans: of a Loop with a halo that cuts it, the first and last point of the rank in each iteration.
+        boxes: the same for all points that must be there then, of which a Loop that retains makes but a part.
     """
 
     at: Position
     node: Loop | Iterate
     rank: str
     spans: Spans = ()
+    boxes: Spans = ()
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Points of the rank in each iteration of a Loop with a halo."""
         return tuple(high - low + 1 for low, high in self.spans)
+
+    @property
+    def retains(self) -> bool:
+        """Whether it cuts a rank, and what is made of that in one iteration is there in the next."""
+        return bool(self.spans) and isinstance(self.node, Loop) and self.node.halo == "retained"
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ class Scope:
                 levels.append(Level(outer, node, ""))
             elif isinstance(node, Loop) and node.halo:
                 cut = self._halo(outer, node).get(at, Cut())
-                levels.append(Level(outer, node, cut.rank, cut.spans))
+                levels.append(Level(outer, node, cut.rank, cut.spans, cut.boxes))
             elif isinstance(node, Loop):
                 levels.append(Level(outer, node, self._cut(at, outer, node.rank)))
         return Place(at, op, einsum, number, repeats, tuple(levels), ranges)
@@ -296,7 +303,7 @@ class Scope:
         if loop not in self._halos:
             below = {at: einsum for at, einsum in self._einsum_at.items() if within(at, loop)}
             try:
-                cuts = halo_cuts(list(below.values()), node.rank, node.tile, clipped=node.halo == "clipped")
+                cuts = halo_cuts(list(below.values()), node.rank, node.tile, node.halo)
             except Uncuttable as error:
                 self.uncuttable[loop] = str(error)
                 cuts = [Cut()] * len(below)

@@ -11,7 +11,8 @@ How a tree runs:
 - **Loop** cuts the extent of a rank, as it stands there, into tiles (the last one may be ragged) and runs its body once
   per tile. Where the body is one Op or Pipe its iterations overlap, as far as buffers allow.
   With a `halo` it cuts its rank of the last Op below it alone, and every Op before that makes, in each iteration, the
-  box of its result that the Ops after it read then: neighbouring iterations make again what their boxes share.
+  box of its result that the Ops after it read then: neighbouring iterations make again what their boxes share, or,
+  where the Loop retains, find it there.
 - **Iterate** runs its body once for each of `count` iterations, from `start` on, of a Repeat of the Workload, one after
   the other.
 - **Seq** runs its children one after the other: a child begins when everything in the one before it, stores included,
@@ -39,6 +40,9 @@ Details that follow from these:
 - The boxes of a Loop with a `halo` are ``clipped`` to their tensors, or ``whole``, with what lies beyond the borders,
   computed as if it were there. Such a Loop alone cuts the ranks that it cuts, from outside to its body; what the Ops
   before the last one make is read in it alone, through plain accesses (no reshaped views).
+- ``retained`` boxes are clipped, and of each an Op makes the points that no iteration before has made. Such results
+  pass through Pipes alone. Each takes what its `depths` tiles hold, and the points that the box of one iteration shares
+  with the next (line buffers): those of all tiles of the loops inside, where there are loops inside.
 - A Stay may lie `over` another tensor's, in the same memory and where that one ends: the Op there makes its result in
   the place of what it reads, element by element or, where the two share other ranks (a depthwise convolution its
   channels), slice by slice. Only what it has more takes room while both last, and `aside` bytes in which results wait
@@ -50,7 +54,8 @@ Details that follow from these:
   overlap. A later stage of a Pipe that feeds an earlier one in the next iteration does not make it wait.
 - A `sliding` load moves of each tile but the first, in the Loop directly around its cut, only what the tile before did
   not hold: the rows of a window that two tiles share stay. It serves one access of one Op, and that Loop cuts a rank of
-  one index of it.
+  one index of it. In a Loop with a halo it serves all accesses at once, if they are cut along the same dimension: what
+  moves is what lies beyond all that was touched before, clipped to the tensor.
 - A Move with `pieces`, a position below its cut with Loops alone in between, moves its tile in pieces, as those of the
   Loops that change the tensor cut it: what is at `pieces` waits, in the first pass over them, for its piece alone (a
   load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results.
@@ -70,8 +75,8 @@ from ..errors import MappingError
 from .phases import Phases
 
 Position: TypeAlias = tuple[int | str, ...]
-Halo: TypeAlias = Literal["", "clipped", "whole"]
-HALOS: tuple[Halo, ...] = ("clipped", "whole")
+Halo: TypeAlias = Literal["", "clipped", "whole", "retained"]
+HALOS: tuple[Halo, ...] = ("clipped", "whole", "retained")
 BODY = "body"
 
 

@@ -14,7 +14,8 @@ from ..errors import BadInput, Problem
 from ..ir import Access, Affine, Einsum, Role, Workload
 from ..text.names import nearest
 from .capacity import covered
-from .counting import stay_bytes
+from .counting import slid, stay_bytes
+from .halo import Uncuttable
 from .phases_replay import phase_problems
 from .scope import Place, Scope, within, within_loops
 from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
@@ -220,6 +221,16 @@ class _Checker:
                 who = outside[0] if outside else "what comes after the run"
                 what = f"{name} is made for the Ops inside the Loop with a halo, but used by {who}"
                 self.report(at, what, f"only {below[-1].einsum.name}, the last one below, makes what is used elsewhere")
+            if place.levels[depth].retains:
+                self._retained(at, place, name)
+
+    def _retained(self, at: Position, place: Place, name: str) -> None:
+        """What a Loop retains passes through Pipes alone, which have room for it."""
+        readers = self.scope.readers.get(name, ())
+        apart = next((r.label for r in readers if self.scope.handed(place, r) is None), "")
+        if apart or self.scope.stays.get(name):
+            what = f"{name} is retained, but {f'{apart} reads it outside of a Pipe' if apart else 'stays in a memory'}"
+            self.report(at, what, "what a Loop retains is handed on by Pipes inside it, and stays nowhere else")
 
     @staticmethod
     def _extent(place: Place, depth: int) -> str:
@@ -417,13 +428,23 @@ class _Checker:
         return ""
 
     def _slides(self, move: Move, where: str) -> None:
-        """A sliding load serves one access, and the Loop directly around its cut shifts one index of that."""
+        """A sliding load serves one access, and the Loop directly around its cut shifts one index of that.
+
+        In a Loop with a halo it may serve several that are cut alike.
+        """
         places = self.scope.served(move.tensor, move.due, store=False)
         accesses = [a for p in places for a in self.scope.accesses(p, move.tensor, store=False)]
         loops = self.tree.loops[move.due]
         rank = places[0].levels[len(loops) - 1].rank if loops and places else ""
         shifted = [i for a in accesses for i in a.indices if rank and rank in i.ranks]
         inner = self.tree.nodes[loops[-1]] if loops else None
+        if isinstance(inner, Loop) and inner.halo and not move.store:
+            try:
+                slid(self.scope, [(p, a, p.levels[len(loops) - 1]) for p in places for a in
+                                  self.scope.accesses(p, move.tensor, store=False)])  # fmt: skip
+            except Uncuttable as error:
+                self.report(where, "cannot slide", str(error))
+            return
         plain = isinstance(inner, Loop) and not inner.halo
         if move.store or not plain or len(accesses) != 1 or len(shifted) != 1:
             hint = "a load for one access, due in a Loop without a halo over a rank of one of its indices"

@@ -93,7 +93,7 @@ class Ways:
         return Way(unit, option, max(cycles, 1.0), joules)
 
 
-def bind(ways: Sequence[Sequence[Way]], times: Sequence[int], *, by_energy: bool, width: int = WIDTH) -> Bound:
+def bind(ways: Sequence[Sequence[Way]], times: Sequence[float], *, by_energy: bool, width: int = WIDTH) -> Bound:
     """The binding whose busiest unit has fewest cycles, then the one of least energy (or the reverse).
 
     Dynamic programming over the Ops: of partial bindings those are kept that no other one beats on every unit and in

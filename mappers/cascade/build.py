@@ -40,7 +40,7 @@ class GroupTree:
         """Loops, each under the name that its rank has in the first Einsum inside that has it."""
         for number, tile in reversed(loops):
             if number < 0:
-                body = Loop(self.found.group.windows[number], tile, body, "clipped")
+                body = Loop(self.found.group.windows[number], tile, body, self.found.group.halo(number))
                 continue
             names = (self.found.group.rank(p.member, number) for p in inside)
             body = Loop(next(name for name in names if name), tile, body)
@@ -52,8 +52,8 @@ class GroupTree:
             cut = self._cut(t)
             # Of what passes several memories, in tiles of one size, only the last Move may take long.
             last = t.store and not any(x.store and (x.tensor, x.src) == (t.tensor, t.dst) for x in self.found.transfers)
-            due = self.at if last else cut
-            found.append(Move(t.tensor, t.src, t.dst, cut, due, self.found.buffers(t), store=t.store))
+            due, deep = self.at if last else cut, self.found.buffers(t)
+            found.append(Move(t.tensor, t.src, t.dst, cut, due, deep, store=t.store, sliding=t.run_bytes > 0))
         return found
 
     def _cut(self, transfer: Transfer) -> Position:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...ir import Access, Affine, Einsum, Workload
-from ...mapping.halo import Cut, Uncuttable, halo_cuts
+from ...mapping.halo import Cut, Spans, Uncuttable, halo_cuts, touched_boxes
+from ...mapping.tree import Halo
 
 HALO = -2
 """Number of the first rank that loops with a halo may cut; further ones have lower numbers."""
@@ -98,25 +99,66 @@ class Group:
 
     @cached_property
     def windows(self) -> dict[int, str]:
-        """Ranks of the last Einsum's result that loops with a halo may cut, under numbers of their own, below 0."""
+        """Ranks of the last Einsum's result that loops with a halo may cut, under numbers of their own, below 0.
+
+        A rank has one number for loops that make points again, and the one below it for loops that retain them.
+        """
         last = self.einsums[-1]
         known = self.classes[-1]
         ranks = [r for index in last.output.indices for r, _ in _moving(last, index) if known[r] not in self.shared]
-        found = {HALO - k: rank for k, rank in enumerate(ranks[-2:])}
-        return {number: rank for number, rank in found.items() if self._boxes(rank, -(-last.sizes[rank] // 2))}
+        found = {HALO - k: rank for k, rank in enumerate(r for rank in ranks[-2:] for r in (rank, rank))}
+        halves = {number: self._boxes(number, rank, -(-last.sizes[rank] // 2)) for number, rank in found.items()}
+        return {number: rank for number, rank in found.items() if halves[number]}
+
+    @staticmethod
+    def halo(number: int) -> Halo:
+        """What a loop over a rank of that number does where windows overlap."""
+        return "" if number >= 0 else "retained" if (HALO - number) % 2 else "clipped"
 
     def boxes(self, number: int, tile: int) -> list[Cut]:
         """What a loop with a halo over tiles of a rank cuts of every Einsum."""
         key = number, tile
         if key not in self._cuts:
-            self._cuts[key] = self._boxes(self.windows[number], tile)
+            self._cuts[key] = self._boxes(number, self.windows[number], tile)
         return self._cuts[key]
 
-    def _boxes(self, rank: str, tile: int) -> list[Cut]:
+    def _boxes(self, number: int, rank: str, tile: int) -> list[Cut]:
         try:
-            return halo_cuts(self.einsums, rank, tile, clipped=True)
+            return halo_cuts(self.einsums, rank, tile, self.halo(number))
         except Uncuttable:
             return []
+
+    def slid(self, uses: Sequence[tuple[int, Access]], loops: tuple[tuple[int, int], ...]) -> tuple[int, Spans] | None:
+        """The dimension of a tensor that the innermost loop, with a halo, cuts, and the positions that it touches.
+
+        None where what members read in it does not move forward together.
+        """
+        if not loops or loops[-1][0] >= 0:
+            return None
+        cuts = self.boxes(*loops[-1])
+        shape = self.workload.tensors[uses[0][1].tensor].shape
+        try:
+            return touched_boxes([(self.einsums[m], a, cuts[m]) for m, a in uses], lambda dim: shape[dim])
+        except Uncuttable:
+            return None
+
+    def retained_bytes(self, member: int, loops: tuple[tuple[int, int], ...], most: int) -> tuple[int, ...]:
+        """Bytes of one tile of a member's result inside loops, of two, and so on, with what those that retain keep."""
+        einsum, extents = self.einsums[member], self.extents(member, loops)
+        cutting = [d for d, (n, _) in enumerate(loops) if self.rank(member, n) in einsum.output.ranks]
+        kept = [d for d in cutting if self.halo(loops[d][0]) == "retained"]
+        if kept and kept[-1] == cutting[-1]:
+            inner = self.boxes(*loops[kept.pop()])[member]
+            wide = ({**extents, inner.rank: inner.window(n)} for n in range(1, most + 1))
+            tiles = [self.bytes_of(einsum.output, e) for e in wide]
+        else:
+            tiles = [n * self.bytes_of(einsum.output, extents) for n in range(1, most + 1)]
+        more = 0
+        for d in kept:
+            cut = self.boxes(*loops[d])[member]
+            around = {**self.extents(member, loops[: d + 1]), cut.rank: cut.overlap}
+            more += self.bytes_of(einsum.output, around)
+        return tuple(n + more for n in tiles)
 
     def size(self, number: int) -> int:
         """Of the ranks of a class, or of a rank of the last Einsum."""
@@ -163,12 +205,12 @@ class Group:
             self._bytes[key] = self.bytes_of(access, self.extents(member, loops))
         return self._bytes[key]
 
-    def bytes_of(self, access: Access, extents: Mapping[str, int]) -> int:
-        """Bytes of the points that an access touches over a tile."""
+    def bytes_of(self, access: Access, extents: Mapping[str, int], along: tuple[int, int] = (-1, 0)) -> int:
+        """Bytes of the points that an access touches over a tile; with `along`, of so many of a dimension."""
         tensor = self.workload.tensors[access.tensor]
         elements = 1
-        for index, size in zip(access.indices, tensor.shape, strict=True):
-            elements *= min(size, index.count(extents))
+        for dim, (index, size) in enumerate(zip(access.indices, tensor.shape, strict=True)):
+            elements *= along[1] if dim == along[0] else min(size, index.count(extents))
         return tensor.bytes_of(elements)
 
     @cached_property

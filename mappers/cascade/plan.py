@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
 from ...ir import Access
+from ...mapping.halo import fresh, window
 from .groups import Form, Group
 from .memories import Memories
 
@@ -16,6 +17,10 @@ Loops = tuple[tuple[int, int], ...]
 """(class of ranks, tile) from the outermost loop on."""
 Fed = tuple[str, str]
 """A stored tensor, and a memory that feeds units with it."""
+
+
+DEEPEST = 4
+"""Tiles that stand between two Ops at most."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Transfer:
         stage: the child of the group's Pipe in which it is cut; -1 for the loops around the body.
         loops: loops around the place where it is cut.
         tile_bytes: of one tile.
+        held: bytes of one buffer, and of two.
+        run_bytes: where it slides along the innermost of its loops, of all tiles of that together; 0 where it does not.
     """
 
     tensor: str
@@ -81,6 +88,8 @@ class Transfer:
     stage: int
     loops: Loops
     tile_bytes: int
+    held: tuple[int, int]
+    run_bytes: int = 0
 
     @property
     def memory(self) -> str:
@@ -90,11 +99,14 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Handed:
-    """What one Op leaves for others: tiles of so many bytes, between two Ops of a pass or (`across`) between passes."""
+    """What one Op leaves for others, between two Ops of a pass or (`across`) between passes.
+
+    `held` are bytes of one tile, of two, and so on, with what loops that retain keep of those before.
+    """
 
     tensor: str
     across: bool
-    tile_bytes: int
+    held: tuple[int, ...]
 
 
 @dataclass
@@ -165,6 +177,17 @@ class Arrangement:
             left[number] = tile
         return total
 
+    def runs(self, place: Placed) -> float:
+        """How many of its largest tile an Einsum runs: tiles of loops with a halo differ in size."""
+        plain = tuple(x for x in place.loops if x[0] >= 0)
+        total = float(self.trips(plain))
+        for number, tile in place.loops:
+            if number < 0:
+                cut = self.group.boxes(number, tile)[place.member]
+                widths = [high - low + 1 for low, high in cut.spans]
+                total *= sum(widths) / max(widths) if cut.rank else self.trips(((number, tile),))
+        return total
+
     def _place(self) -> None:
         left = dict(self.outer)
         inner = self._real(self.tiling.inner, left)
@@ -225,7 +248,24 @@ class Arrangement:
         """From memory to memory, all in tiles of one size."""
         nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a in uses)
         members = tuple(dict.fromkeys(p.member for p, _ in uses))
-        return [Transfer(stored, False, src, dst, members, stage, loops, nbytes) for src, dst in pairwise(way)]
+        plain = [
+            Transfer(stored, False, src, dst, members, stage, loops, nbytes, (nbytes, 2 * nbytes))
+            for src, dst in pairwise(way)
+        ]
+        found = self.group.slid([(p.member, a) for p, a in uses], loops)
+        if found is None:
+            return plain
+        dim, boxes = found
+
+        def most(number: int) -> int:
+            """Bytes of so many positions along that dimension."""
+            return max(self.group.bytes_of(a, self.extents(p.member, loops), (dim, number)) for p, a in uses)
+
+        total = sum(most(high - low + 1) for low, high in fresh(boxes))
+        if total >= len(boxes) * nbytes:
+            return plain
+        held = most(window(boxes, 1)), most(window(boxes, 2))
+        return [replace(t, held=held, run_bytes=total) for t in plain]
 
     def _store(self) -> None:
         for place in self.places:
@@ -234,9 +274,9 @@ class Arrangement:
                 outer = len(self.outer)
                 loops = place.loops[: outer + self._leading(place, made, place.loops[outer:])]
                 nbytes = self.group.tile_bytes(place.member, made, loops)
-                way = reversed(self._way(made.tensor, self.feeds[place.member][-1]))
+                way, held = reversed(self._way(made.tensor, self.feeds[place.member][-1])), (nbytes, 2 * nbytes)
                 self.stores += [
-                    Transfer(made.tensor, True, src, dst, (place.member,), place.stage, loops, nbytes)
+                    Transfer(made.tensor, True, src, dst, (place.member,), place.stage, loops, nbytes, held)
                     for src, dst in pairwise(way)
                 ]
 
@@ -252,35 +292,43 @@ class Arrangement:
 
     def _hand(self) -> None:
         at = {p.member: p for p in self.places}
-        found: dict[tuple[str, bool], int] = {}
+        found: dict[tuple[str, bool], tuple[int, ...]] = {}
         for i, j, access in self.group.edges:
             if i >= j:
                 continue
             maker, reader = at[i], at[j]
             across = maker.stage != reader.stage
-            einsum = self.group.einsums[i]
-            extents = self.extents(i, self.outer if across else maker.loops)
+            einsum, loops = self.group.einsums[i], self.outer if across else maker.loops
             if einsum.iterative and self.form.stream == self.group.classes[i][einsum.iterative]:
+                extents = self.extents(i, loops)
                 steps = min(extents[einsum.iterative], self.tiling.step) + (0 if across else 1)
-                extents = {**extents, einsum.iterative: steps}
-            nbytes = self.group.bytes_of(einsum.output, extents)
-            found[access.tensor, across] = max(nbytes, found.get((access.tensor, across), 0))
-        self.handed = [Handed(tensor, across, nbytes) for (tensor, across), nbytes in found.items()]
+                nbytes = self.group.bytes_of(einsum.output, {**extents, einsum.iterative: steps})
+                held = tuple(n * nbytes for n in range(1, DEEPEST + 1))
+            else:
+                held = self.group.retained_bytes(i, loops, DEEPEST)
+            found[access.tensor, across] = max(held, found.get((access.tensor, across), held))
+        self.handed = [Handed(tensor, across, held) for (tensor, across), held in found.items()]
 
     def buffers(self, transfer: Transfer) -> int:
         """Tiles of a transfer that the buffer holds at once."""
         return 2 if transfer.stage >= 0 else min(2, self.tiling.blocks)
+
+    def taken(self, transfer: Transfer) -> int:
+        """Bytes of its buffers."""
+        return transfer.held[self.buffers(transfer) - 1]
 
     @cached_property
     def held(self) -> Mapping[str, int]:
         """Bytes of each memory that the group takes, by and large; the replay of a Mapping counts exactly."""
         found = dict.fromkeys(self.memories.on_chip, 0)
         for t in self.transfers:
-            found[t.memory] += self.buffers(t) * t.tile_bytes
+            found[t.memory] += self.taken(t)
         for h in self.handed:
-            found[self.memories.buffer] += (self.tiling.blocks if h.across else self.tiling.depth) * h.tile_bytes
+            found[self.memories.buffer] += h.held[(self.tiling.blocks if h.across else self.tiling.depth) - 1]
         return found
 
     def moved(self, transfer: Transfer) -> int:
         """Bytes that a transfer moves in all, ragged tiles taken for whole ones, but never less than they cover."""
+        if transfer.run_bytes:
+            return self.trips(transfer.loops[:-1]) * transfer.run_bytes
         return self.trips(transfer.loops) * transfer.tile_bytes

@@ -160,8 +160,7 @@ class GroupSearch:
             wide, alone = alone[-2:], alone[:-2]
         assert self.fixed is not None
         if form.stream < 0 and group.windows and not self.fixed:
-            patches = product(*(self._sizes(n, PATCHES) for n in group.windows))
-            yield from (Tiling(tuple(zip(group.windows, tiles, strict=True)), 1, ()) for tiles in patches)
+            yield from (Tiling(patches, 1, ()) for patches in self._patches())
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
         outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
         steps = self._steps(form)
@@ -170,6 +169,21 @@ class GroupSearch:
             for step in steps:
                 for inner in self._inner(form, wide, sizes):
                     yield Tiling(outer, step, inner)
+
+    def _patches(self) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Loops with a halo over the ranks that may have some, each making again what tiles share, or retaining it.
+
+        Where columns are made again, rows are: whole rows of what is made anew for every tile are seldom worth room.
+        """
+        kinds: dict[str, list[int]] = {}
+        for number, rank in self.group.windows.items():
+            kinds.setdefault(rank, []).append(number)
+        for tiles in product(*(self._sizes(numbers[0], PATCHES) for numbers in kinds.values())):
+            cut = [(n, t) for n, t in zip(kinds.values(), tiles, strict=True) if t < self.group.size(n[0])]
+            for numbers in product(*(n for n, _ in cut)):
+                halos = [self.group.halo(n) for n in numbers]
+                if halos != ["retained", "clipped"]:
+                    yield tuple((n, t) for n, (_, t) in zip(numbers, cut, strict=True))
 
     def _steps(self, form: Form) -> Sequence[int]:
         if form.stream < 0:
@@ -252,7 +266,7 @@ class GroupSearch:
     def _held(found: Arrangement, transfers: Sequence[Transfer]) -> dict[str, int]:
         held: dict[str, int] = {}
         for t in transfers:
-            held[t.memory] = held.get(t.memory, 0) + found.buffers(t) * t.tile_bytes
+            held[t.memory] = held.get(t.memory, 0) + found.taken(t)
         return held
 
     def _weighed(self, found: Arrangement, width: int = WIDTH) -> GroupPlan | None:
@@ -267,7 +281,7 @@ class GroupSearch:
             if not able:
                 return None
             ways.append(able)
-            times.append(found.trips(place.loops))
+            times.append(found.runs(place))
         by_energy = self.site.objective == "energy"
         bound = bind(ways, times, by_energy=by_energy, width=width)
         moving, joules, traffic = self._moving(found)
@@ -286,7 +300,7 @@ class GroupSearch:
                 ports[port] = ports.get(port, 0.0) + nbytes * cycles
         return max(ports.values(), default=0.0), joules, traffic
 
-    def _cycles(self, found: Arrangement, bound: Bound, times: Sequence[int], moving: float) -> float:
+    def _cycles(self, found: Arrangement, bound: Bound, times: Sequence[float], moving: float) -> float:
         """The busiest unit or port, and what does not overlap with it.
 
         Passes of one body run one after the other, and overlap with those of the next body if buffers stand between
@@ -328,7 +342,7 @@ def _waits(found: Arrangement, bound: Bound) -> float:
             if a in longest and a < b and found.places[at[b]].stage == maker.stage:
                 longest[b] = max(longest.get(b, 0.0), longest[a] + cycles[b])
         readers = [longest[b] for a, b, _ in group.edges if a == i and a < b and b in longest]
-        worst = max([worst, *(r * found.trips(maker.loops) / found.tiling.depth for r in readers)])
+        worst = max([worst, *(r * found.runs(maker) / found.tiling.depth for r in readers)])
     return worst
 
 
