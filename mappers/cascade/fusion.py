@@ -19,7 +19,7 @@ from .binding import Ways
 from .bounds import Bounds, edge
 from .groups import Group
 from .memories import memories_of
-from .network import Fused, FusedNetwork
+from .network import Fused, FusedNetwork, plan_by_itself
 from .partition import best_cuts
 from .search import GroupPlan, GroupSearch, Site
 from .trial import proved
@@ -70,7 +70,7 @@ class Fusion:
         self.flow = Flow(workload)
         self.why: DoesNotFit | None = None
         try:
-            self.plain: Network | None = Network(workload, arch, objective, constraints)
+            self.plain: Network | None = Network(workload, arch, objective, constraints, plan_by_itself)
         except DoesNotFit as error:
             self.plain, self.why = None, error
         self.memories = memories_of(arch)

@@ -10,9 +10,19 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Node, Position
 from ..tile.flow import Flow
+from ..tile.nest import Shortfall
 from ..tile.network import Network, Path
+from ..tile.search import Plan, Task, best_plan
 from .build import GroupTree
 from .search import GroupPlan
+
+NODES = 48
+"""Tilings of one level whose insides are settled at most, of an Einsum that is in no group."""
+
+
+def plan_by_itself(task: Task) -> Plan | Shortfall:
+    """The tile mapper's plan of an Einsum, searched for longer where memories have memories farther in."""
+    return best_plan(task, NODES)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class FusedNetwork(Network):
         """`refused` are tensors that must not stay in the buffer."""
         self.groups, self.refused = groups, frozenset(refused)
         self._members = {(g.path, i): g for g in groups for i in range(g.first, g.last)}
-        super().__init__(workload, arch, objective, constraints)
+        super().__init__(workload, arch, objective, constraints, plan_by_itself)
 
     def _flow(self, workload: Workload) -> Flow:
         """Without tensors that never leave a group; what a group uses lives as long as it runs."""

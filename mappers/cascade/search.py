@@ -91,6 +91,7 @@ class GroupSearch:
         self.sides = sides_of(site.ways.units)
         self.feeds = [site.ways.feeds(einsum) for einsum in group.einsums]
         self._routes: dict[tuple[str, str], Route] = {}
+        self._known_sizes: dict[tuple[int, int], list[int]] = {}
 
     def plans(self) -> list[GroupPlan]:
         """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them."""
@@ -214,6 +215,11 @@ class GroupSearch:
 
     def _sizes(self, number: int, most: int) -> list[int]:
         """Sizes of tiles of a class, largest first: sides of units, and near their multiples by powers of two."""
+        if (number, most) not in self._known_sizes:
+            self._known_sizes[number, most] = self._sizes_of(number, most)
+        return self._known_sizes[number, most]
+
+    def _sizes_of(self, number: int, most: int) -> list[int]:
         assert self.fixed is not None
         size = self.group.size(number)
         if number in self.fixed:

@@ -55,6 +55,8 @@ class Network:
         self.buffer = self._buffer()
         self.tiers = place(self.flow, arch, self.near)
         self.plans: dict[tuple[Path, int], Plan] = {}
+        self._roomy: dict[Hashable, list[tuple[int, Plan, Mapping[str, list[str]]]]] = {}
+        """Plans found, by all that they were found for but the bytes of the buffer, and those."""
         self.staying: dict[tuple[Path, int], list[str]] = {}
         self.addresses = self._settle()
         self.stays: list[Stay] = []
@@ -247,18 +249,31 @@ class Network:
             tuple((n, o.shapes, o.width, o.is_output, o.chain) for n, x in operands.items() for o in x),
             tuple(number[o.tensor] for x in operands.values() for o in x),
             (tuple(bits), tuple(densities)),
-            (self.arch.spec_hash, budget, self.objective),
+            (self.arch.spec_hash, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items())), tuple(sorted(constraint.spread.items()))),
             self.planner,
         )
-        task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
         names = {u: [o.tensor for o in x] for u, x in operands.items()}
-        plan, made_for = _planned(_Call(identity, self.planner, task, names))
-        if isinstance(plan, Shortfall):
-            return plan
+        known = self._fitting(identity, budget)
+        if known is not None:
+            plan, made_for = known
+        else:
+            task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
+            found, made_for = _planned(_Call((identity, budget), self.planner, task, names))
+            if isinstance(found, Shortfall):
+                return found
+            plan = found
+            self._roomy.setdefault(identity, []).append((budget, plan, made_for))
         # The plan may have been made for an equal Einsum over other tensors.
         new = dict(zip(made_for[plan.unit], names[plan.unit], strict=True))
         return replace(plan, levels=tuple(_renamed(level, new) for level in plan.levels))
+
+    def _fitting(self, identity: Hashable, budget: int) -> tuple[Plan, Mapping[str, list[str]]] | None:
+        """A plan found with as many bytes of the buffer or more, of which it takes no more than there are now."""
+        for room, plan, made_for in self._roomy.get(identity, []):
+            if plan.working_set.get(self.buffer, 0) <= budget <= room:
+                return plan, made_for
+        return None
 
     def value(self) -> float:
         """The objective as the mapper expects it over the whole run."""

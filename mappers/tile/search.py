@@ -89,11 +89,11 @@ class Task:
     constraint: OpConstraint
 
 
-def best_plan(task: Task) -> Plan | Shortfall:
+def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
     """The plan with the least objective (``latency``, ``energy`` or ``edp``) over all units and their options.
 
     Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
-    inputs give equal plans.
+    inputs give equal plans. At most `nodes` tilings of one level have their insides settled.
     """
     best: tuple[tuple[float, float], Plan] | None = None
     short: Shortfall | None = None
@@ -103,7 +103,7 @@ def best_plan(task: Task) -> Plan | Shortfall:
         if task.constraint.unit and unit.name != task.constraint.unit:
             continue
         for option in _options(unit, task):
-            found = stage_of(task, unit, option).best(dict(task.einsum.sizes))
+            found = stage_of(task, unit, option, nodes).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
             elif best is None or _better((found.value, found.tie), best[0], TIE[task.objective]):
@@ -128,7 +128,7 @@ def _fixed(task: Task) -> dict[str, list[str]]:
     return {d: [r for r in ranks if task.einsum.sizes[r] > 1] for d, ranks in task.constraint.spread.items()}
 
 
-def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
+def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = NODES) -> Stage:
     """The outermost level of an Einsum on a unit in one of its options, with all further ones inside."""
     einsum, arch = task.einsum, task.arch
     unit = unit.over(einsum, task.densities)
@@ -150,7 +150,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption) -> Stage:
         space = space_of(einsum, operands, task.constraint, grains, innermost=found is None)
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
-        found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, NODES, nested=number > 1)
+        found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, nodes, nested=number > 1)
         inner = found
     assert found is not None
     return found
