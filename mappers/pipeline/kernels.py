@@ -153,7 +153,7 @@ def kernel_graph(
     inside = set(names)
     g = GraphBuilder(f"{stages.workload.name}: {names[0]} to {names[-1]}", cycle_hz=timing.cycle_hz)
     if budget.off_chip_bytes_per_cycle is not None:
-        g.memory(MEMORY, budget.off_chip_bytes_per_cycle.limit_denominator(10**6), burst=4096)
+        g.memory(MEMORY, budget.off_chip_bytes_per_cycle, burst=4096)
     kept = [s for s in stages.stages if s.name in inside]
     for s in kept:
         g.node(s.name, "stage", latency=timing.latency_of(s.name), ii=timing.ii_of(s, lanes[s.name]), firings=s.firings)

@@ -42,12 +42,12 @@ class Fabric:
     switch_s: float
     sockets: int = 1
 
-    @property
+    @cached_property
     def channel_rate(self) -> Fraction:
         """Bytes per cycle of the off-chip memory."""
         return Fraction(self.bandwidth) / Fraction(self.clock_hz)
 
-    @property
+    @cached_property
     def port_rate(self) -> Fraction | None:
         """Bytes per cycle of one port of the pool; None where it has no ports."""
         if self.pool.ports is None or self.pool.port_bandwidth is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import gcd, lcm
 
+from ...arch.units import rate_fraction
 from ...engine.program import UNBOUNDED
 from ...text.names import nearest
 from .graph import KINDS, Fault, Node, Stream, StreamGraph
@@ -37,9 +38,13 @@ def _names(graph: StreamGraph) -> Iterator[Fault]:
     if graph.cycle_hz <= 0:
         yield ("clock",), f"is {graph.cycle_hz} Hz", "more than 0"
     for m in graph.memories:
-        if m.rate <= 0 or m.burst < 0:
-            yield (("memories", m.name), f"{m.rate} bytes per cycle in bursts of {m.burst}",
-                   "a rate above 0, a burst of 0 or more")
+        try:
+            rate_fraction(m.rate)
+        except ValueError as error:
+            yield (("memories", m.name), str(error), "in bytes per cycle, such as 64")
+            continue
+        if m.burst < 0:
+            yield ("memories", m.name), f"{m.rate} bytes per cycle in bursts of {m.burst}", "a burst of 0 or more"
 
 
 def _node_faults(graph: StreamGraph) -> Iterator[Fault]:

@@ -22,11 +22,13 @@
     - {from: divide.weight, to: out, put: 1, latency: 0, init: 0, space_at_end: false, name: weights}
 
 Attributes are those of `Node`, `Stream`, `Memory` and `UnitPool`. A rate is a number of tokens for each firing, a list
-of numbers for one firing after the other, ``{every: 64, at: last, tokens: 1}``, or ``{runs: [[63, 0], [1, 1]]}``.
+of numbers for one firing after the other, ``{every: 64, at: last, tokens: 1}``, or ``{runs: [[63, 0], [1, 1]]}``. A
+bandwidth or clock may be a ratio: ``1000/3 MHz``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +40,7 @@ from ...errors import BadInput, Problem, SpecError
 from ...files import read_text
 from ...text.document import Document, Steps, parse_document
 from ...text.names import nearest, short
+from ...text.plain import quoted
 from .graph import GraphBuilder, StreamGraph
 from .rates import Rate, every
 
@@ -47,6 +50,7 @@ NODE = ("kind", "latency", "ii", "length", "firings", "memory", "bytes", "unit",
 STREAM = ("from", "to", "depth", "put", "take", "latency", "credit_latency", "init", "space_at_end", "bits", "name")
 MEMORY = ("bandwidth", "policy", "burst")
 RATE = ("every", "at", "tokens", "runs")
+_RATIO = re.compile(r"\s*(\d{1,400}/\d{1,400})\s+(.+)")
 POLICIES = {"first_come": FIRST_COME, "round_robin": ROUND_ROBIN}
 
 
@@ -113,7 +117,7 @@ class _Reader:
         )
         if policy not in POLICIES:
             self.problem((*at, "policy"), f"is {short(policy)}", nearest(policy, POLICIES))
-        self.builder.memory(name, rate.limit_denominator(10**6), policy=POLICIES.get(policy, ROUND_ROBIN), burst=size)
+        self.builder.memory(name, rate, policy=POLICIES.get(policy, ROUND_ROBIN), burst=size)
 
     def node(self, name: str, given: Any) -> None:
         at = ("nodes", name)
@@ -214,9 +218,12 @@ class _Reader:
         return [self.text(name, (*at, i)) for i, name in enumerate(given)]
 
     def quantity(self, given: Any, at: Steps, unit: Quantity, clock: Fraction | None = None) -> Fraction:
+        ratio = _RATIO.fullmatch(str(given))
         try:
-            return Fraction(unit.parse(str(given), clock))
-        except (QuantityError, OverflowError, ValueError) as error:
+            if ratio is None:
+                return Fraction(unit.parse(str(given), clock))
+            return unit.check(Fraction(ratio[1]) * Fraction(unit.parse(f"1 {ratio[2]}", clock)), given)
+        except (QuantityError, OverflowError, ValueError, ZeroDivisionError) as error:
             self.problem(at, str(error))
             return Fraction(1)
 
@@ -224,34 +231,34 @@ class _Reader:
 def dumps_graph(graph: StreamGraph) -> str:
     """A YAML text that `loads_graph` reads back as the same graph."""
     policies = {value: key for key, value in POLICIES.items()}
-    lines = [f"name: {_word(graph.name)}", f"clock: {_number(graph.cycle_hz)} Hz", f"iterations: {graph.iterations}"]
+    lines = [f"name: {quoted(graph.name)}", f"clock: {_number(graph.cycle_hz)} Hz", f"iterations: {graph.iterations}"]
     if graph.memories:
         lines.append("memories:")
         lines += [
-            f"  {_word(m.name)}: {{bandwidth: {_word(f'{_number(m.rate)} B/cycle')}, policy: {policies[m.policy]}, "
+            f"  {quoted(m.name)}: {{bandwidth: {quoted(f'{_number(m.rate)} B/cycle')}, policy: {policies[m.policy]}, "
             f"burst: {m.burst}}}"
             for m in graph.memories
         ]
     if graph.units:
-        lines += ["units:", *(f"  {_word(u.name)}: {u.count}" for u in graph.units)]
+        lines += ["units:", *(f"  {quoted(u.name)}: {u.count}" for u in graph.units)]
     lines.append("nodes:")
     for n, firings in zip(graph.nodes, graph.firings, strict=True):
         values = {"kind": n.kind, "latency": n.latency, "ii": n.ii, "length": n.length, "firings": firings}
         if n.memory:
-            values |= {"memory": _word(n.memory), "bytes": n.bytes}
+            values |= {"memory": quoted(n.memory), "bytes": n.bytes}
         if n.unit:
-            values |= {"unit": _word(n.unit), "units": n.units}
+            values |= {"unit": quoted(n.unit), "units": n.units}
         for key, ports in (("inputs", n.inputs), ("outputs", n.outputs)):
             if ports:
-                values[key] = "[" + ", ".join(map(_word, ports)) + "]"
-        lines.append(f"  {_word(n.name)}: {_flow(values)}")
+                values[key] = "[" + ", ".join(map(quoted, ports)) + "]"
+        lines.append(f"  {quoted(n.name)}: {_flow(values)}")
     lines.append("streams:")
     for s in graph.streams:
         ends = {"from": s.src + (f".{s.src_port}" if s.src_port else ""),
                 "to": s.dst + (f".{s.dst_port}" if s.dst_port else "")}
         depth = "unbounded" if s.depth == UNBOUNDED else s.depth
         lines.append("- " + _flow({
-            **{key: _word(end) for key, end in ends.items()}, "name": _word(s.name), "depth": depth,
+            **{key: quoted(end) for key, end in ends.items()}, "name": quoted(s.name), "depth": depth,
             "put": _rate(s.put), "take": _rate(s.take), "latency": s.latency, "credit_latency": s.credit_latency,
             "init": s.init, "space_at_end": str(s.space_at_end).lower(), "bits": s.bits,
         }))  # fmt: skip
@@ -266,12 +273,6 @@ def _rate(rate: Rate) -> str:
     return "{runs: [" + ", ".join(f"[{n}, {tokens}]" for n, tokens in rate.runs) + "]}"
 
 
-def _word(text: str) -> str:
-    """A text in double quotes, so that no character of it means anything."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _number(value: Fraction) -> str:
-    """A number as a decimal; one that has none that ends, to 25 digits behind the point."""
-    whole, rest = divmod(value.numerator * 10**25 // value.denominator, 10**25)
-    return f"{whole}.{rest:025d}".rstrip("0").rstrip(".")
+    """A number as `_Reader.quantity` reads it, exactly: ``64`` or ``1000/3``."""
+    return str(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
+from ...arch.units import rate_fraction
 from ...engine.builder import Phase, ProgramBuilder
 from ...engine.labels import ActorLabel
 from ...engine.program import NONE, Program, Server
@@ -34,7 +33,7 @@ def add_graph(builder: ProgramBuilder, graph: StreamGraph, servers: dict[str, in
     known = {} if servers is None else servers
     for memory in graph.memories:
         if memory.name not in known:
-            rate = Fraction(memory.rate)
+            rate = rate_fraction(memory.rate)
             known[memory.name] = builder.server(Server(memory.name, rate, memory.policy, memory.burst))
     actors = [
         builder.actor(n.name, server=known[n.memory] if n.memory else NONE, label=_label(n)) for n in graph.nodes
