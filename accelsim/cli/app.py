@@ -27,7 +27,7 @@ from .errors import guarded
 app = typer.Typer(
     name="accelsim",
     help="How long a model takes on a machine, what energy and traffic it costs, what limits it, what to build.",
-    epilog="Exit codes: 0 done, 1 a comparison or constraint failed, 2 bad input, 3 does not fit, "
+    epilog="Exit codes: 0 done, 1 a comparison or constraint failed or a stream graph deadlocks, 2 bad input, 3 does not fit, "
     "70 a bug of accelsim, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
