@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..ir import GroupBits, Workload
     from ..ir.density import DensityLike
+    from ..ir.training import Loss
     from ..text.document import Document
     from .transformer import HeadOn
 
@@ -59,6 +60,7 @@ def load_model(
     state_bits: int | None = None,
     precision: Mapping[str, int | GroupBits] | str | None = None,
     density: Mapping[str, DensityLike] | str | None = None,
+    training: Loss | None = None,
     allow_unknown: bool = False,
 ) -> Workload:
     """The Workload of a model.
@@ -86,6 +88,7 @@ def load_model(
             the last word.
         density: elements that are not zero by role or name of tensors, as `ir.with_density` takes them, or as text:
             ``weight=2:4/nm_index,activation=0.6``; default: all.
+        training: a whole training step with this loss, ``cross_entropy`` or ``squared``; see `ir.training`.
         allow_unknown: of an ONNX file or an exported program: operators that are not supported cost nothing, and the
             Workload's `notes` list them; else they are refused.
 
@@ -111,6 +114,10 @@ def load_model(
         workload = with_precision(workload, parse_precision(precision) if isinstance(precision, str) else precision)
     if density is not None:
         workload = with_density(workload, parse_density(density) if isinstance(density, str) else density)
+    if training is not None:
+        from ..ir.training import training_step
+
+        workload = training_step(workload, loss=training)
     return workload
 
 

@@ -1,4 +1,4 @@
-"""Crossbars: arrays of memory cells that multiply a vector by the matrix they hold, rows in, columns
+"""Crossbar: arrays of memory cells that multiply a vector by the matrix they hold, rows in, columns
 out.
 
 A matrix of K by N lies in arrays of `rows` by `cols` cells, K along the rows. A weight takes so many columns side by
@@ -63,7 +63,7 @@ class Placed:
 
 
 class CrossbarArray(ComputeUnit):
-    """`tiles` of `arrays_per_tile` crossbars; see the module. It runs contractions, the second operand in the cells.
+    """`tiles` of `arrays_per_tile` arrays; see the module. It runs contractions, the second operand in the cells.
 
     Variants ``resident1``, ``resident2`` ... hold so many copies of the matrix in arrays of their own throughout the
     run: such Ops never wait for each other, and together take no more arrays than there are. Variants ``shared1``,
@@ -74,7 +74,7 @@ class CrossbarArray(ComputeUnit):
     mapper: ClassVar[str] = "crossbar"
     kind: Literal["crossbar"] = "crossbar"
     tiles: Annotated[int, Field(ge=1, le=2**20, description="Tiles, each with what is around its arrays.")] = 1
-    arrays_per_tile: Annotated[int, Field(ge=1, le=2**20, description="Crossbars of a tile.")]
+    arrays_per_tile: Annotated[int, Field(ge=1, le=2**20, description="Arrays of a tile.")]
     rows: Annotated[int, Field(ge=1, le=2**16, description="Rows of an array, along which products are summed.")]
     cols: Annotated[int, Field(ge=1, le=2**16, description="Columns of an array.")]
     cell_bits: Annotated[int, Field(ge=1, le=16, description="Bits of a weight in one cell.")] = 1

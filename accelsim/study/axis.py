@@ -11,7 +11,7 @@ from .span import Scalar, Span, parse_range
 from .span import plain as parse_scalar
 
 MODEL_OPTIONS = (
-    "phase", "batch", "seq", "context", "bits", "precision", "density", "allow_unknown",
+    "phase", "batch", "seq", "context", "bits", "precision", "density", "training", "allow_unknown",
     "resolution", "head", "causal", "sliding_window", "weight_bits", "state_bits",
 )  # fmt: skip
 """What a point may ask of the importer of a model, beside ``bind.<name>`` for a free dimension."""

@@ -22,7 +22,7 @@ class Choice:
 
     Attributes:
         times: how often it runs, each time with a matrix of its own.
-        arrays: that one copy of its matrices takes; 0 where it does not run on crossbars.
+        arrays: that one copy of its matrices takes; 0 where it does not run on a crossbar.
         copies: of each matrix.
         most: copies that are of use.
         seconds: of one run.
@@ -39,33 +39,33 @@ class Choice:
 
 
 def choices(workload: Workload, arch: Architecture) -> tuple[Choice, ...]:
-    """Every Einsum on crossbars with one copy, or on the unit that is fastest at it.
+    """Every Einsum on crossbar arrays with one copy, or on the unit that is fastest at it.
 
     Raises:
         BadInput: no unit can run an Einsum.
         DoesNotFit: the matrices take more arrays than a unit has.
     """
     units = compute_units(arch)
-    crossbars = {n: u for n, u in units.items() if isinstance(u, CrossbarArray)}
-    others = {n: u for n, u in units.items() if n not in crossbars}
-    left = {n: u.arrays for n, u in crossbars.items()}
-    asked = dict.fromkeys(crossbars, 0)
+    analog = {n: u for n, u in units.items() if isinstance(u, CrossbarArray)}
+    others = {n: u for n, u in units.items() if n not in analog}
+    left = {n: u.arrays for n, u in analog.items()}
+    asked = dict.fromkeys(analog, 0)
     found = []
     for einsum, times in workload.einsums():
         c = contraction(einsum)
         if c is not None and workload.tensors[workload.storage(einsum.inputs[1].tensor)].role is Role.WEIGHT:
             name = max(left, key=lambda n: left[n])
-            choice = _on(crossbars[name], einsum, times, workload)
+            choice = _on(analog[name], einsum, times, workload)
             asked[name] += choice.arrays
             left[name] -= choice.arrays
             found.append(choice)
             continue
         able = [_run(einsum, o, times, n, u, workload) for n, u in others.items() for o in u.spatial_options(einsum)]
         if not able:
-            raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)}); crossbars run products "
+            raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)}); a crossbar runs products "
                            "whose second operand is a weight")  # fmt: skip
         found.append(min(able, key=lambda choice: choice.seconds))
-    for name, unit in crossbars.items():
+    for name, unit in analog.items():
         if asked[name] > unit.arrays:
             largest = max((c for c in found if c.unit == name), key=lambda c: c.arrays)
             raise DoesNotFit(

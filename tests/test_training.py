@@ -1,0 +1,145 @@
+"""Training steps: gradients against finite differences, what a step holds, what has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from support.cli import accelsim
+
+from accelsim import load_model
+from accelsim.errors import BadInput
+from accelsim.ir import Role, Workload
+from accelsim.ir.build import WorkloadBuilder
+from accelsim.ir.evaluate import evaluate
+from accelsim.ir.training import Loss, training_step
+
+STEP = 1e-5
+
+
+def loss_of(model: Workload, values: dict[str, np.ndarray], loss: Loss) -> float:
+    found = evaluate(model, {n: v for n, v in values.items() if n in model.tensors})
+    total = 0.0
+    for name, tensor in model.tensors.items():
+        if tensor.role is Role.OUTPUT and f"{name}.target" in values:
+            out, target = found[name], values[f"{name}.target"]
+            if loss == "squared":
+                total += ((out - target) ** 2).sum() / 2
+            else:
+                total += (target.sum(-1) * np.log(np.exp(out).sum(-1)) - (target * out).sum(-1)).sum()
+    return float(total)
+
+
+def assert_gradients(builder: WorkloadBuilder, loss: Loss = "squared") -> Workload:
+    """Of a few elements of every weight, the update of a step against the difference of losses."""
+    model = builder.build()
+    step = training_step(model, loss=loss, rate=1.0)
+    rng = np.random.default_rng(1)
+    values = {n: rng.normal(size=t.shape) for n, t in step.tensors.items() if t.role in (Role.INPUT, Role.WEIGHT)}
+    for name in values:
+        if name.endswith(".target") and loss == "cross_entropy":
+            values[name] = np.eye(values[name].shape[-1])[: values[name].shape[0]]
+    after = evaluate(step, values)
+    weights = [n for n, t in model.tensors.items() if t.role is Role.WEIGHT]
+    assert weights
+    for name in weights:
+        gradient = values[name] - after[f"{name}.next"]
+        for _ in range(3):
+            at = tuple(rng.integers(0, n) for n in gradient.shape)
+            up, down = (dict(values, **{name: values[name].copy()}) for _ in range(2))
+            up[name][at] += STEP
+            down[name][at] -= STEP
+            expected = (loss_of(model, up, loss) - loss_of(model, down, loss)) / (2 * STEP)
+            assert gradient[at] == pytest.approx(expected, rel=1e-4, abs=1e-5), name
+    return step
+
+
+def convolutions(b: WorkloadBuilder) -> str:
+    y = b.relu(b.conv(b.input("x", (2, 3, 9, 9)), b.weight("w1", (4, 3, 3, 3)), b.weight("b1", (4,)), [2, 2], [1] * 4))
+    return b.conv(y, b.weight("w2", (4, 2, 3, 3)), groups=2, pads=[1] * 4)
+
+
+def pools(b: WorkloadBuilder) -> str:
+    y = b.conv(b.input("x", (1, 2, 11, 11)), b.weight("w", (2, 2, 1, 1)))
+    z = b.pool(y, "max", (3, 3), (2, 2), pads=[1] * 4)
+    left = b.pool(z, "average", (2, 2), (1, 1))
+    right = b.slice(b.pool(y, "max", (2, 2), (2, 2)), (0, 0, 0, 0), (1, 2, 5, 5))  # row 11 is in no window
+    return b.elementwise("add", b.tanh(left), right)
+
+
+def strided(b: WorkloadBuilder) -> str:
+    y = b.conv(b.input("x", (1, 2, 8, 9)), b.weight("w0", (3, 2, 1, 1)))
+    y = b.conv(y, b.weight("w1", (3, 3, 1, 1)), strides=[2, 3])
+    return b.conv(y, b.weight("w2", (2, 3, 3, 2)), strides=[1, 2], pads=[2, 0, 2, 1], dilations=[2, 1])
+
+
+def joined(b: WorkloadBuilder) -> str:
+    x = b.input("x", (4, 6))
+    y, z = b.sigmoid(b.matmul(x, b.weight("w1", (6, 5)))), b.gelu(b.matmul(x, b.weight("w2", (6, 3))))
+    y = b.layer_norm(b.concat([y, z, y], 1), b.weight("g", (13,)), b.weight("b", (13,)))
+    return b.linear(b.softmax(y), b.weight("w3", (5, 13)))
+
+
+@pytest.mark.parametrize("made", [convolutions, pools, strided, joined])
+def test_gradients_are_those_of_the_loss(made: Callable[[WorkloadBuilder], str]) -> None:
+    b = WorkloadBuilder("model")
+    b.output(made(b))
+    assert_gradients(b)
+
+
+def test_gradient_of_cross_entropy() -> None:
+    b = WorkloadBuilder("classifier")
+    y = b.relu(b.matmul(b.input("x", (3, 6)), b.weight("w1", (6, 5))))
+    b.output(b.linear(y, b.weight("w2", (4, 5)), b.weight("b2", (4,))))
+    assert_gradients(b, "cross_entropy")
+
+
+def test_a_step_has_three_times_the_products_but_for_the_first_layer() -> None:
+    """Backward, every product is done for its weights and for its input; the model's input has no gradient."""
+    b = WorkloadBuilder("mlp")
+    b.output(b.matmul(b.relu(b.matmul(b.input("x", (8, 20)), b.weight("w1", (20, 30)))), b.weight("w2", (30, 10))))
+    forward = b.build()
+    step = training_step(forward, loss="squared")
+    assert step.macs == 2 * 8 * 20 * 30 + 3 * 8 * 30 * 10
+    outputs = {n for n, t in step.tensors.items() if t.role is Role.OUTPUT}
+    assert outputs >= {"w1.next", "w2.next"}
+    frozen = training_step(forward, loss="squared", frozen=["w1"])
+    assert frozen.macs == 8 * 20 * 30 + 2 * 8 * 30 * 10 and "w1.next" not in frozen.tensors
+
+
+def test_networks_of_the_zoo_have_a_step() -> None:
+    model = load_model("resnet18", resolution=32)
+    step = training_step(model)
+    assert 2.9 < step.macs / model.macs < 3.1
+    weights = [n for n, t in model.tensors.items() if t.role is Role.WEIGHT]
+    assert all(f"{n}.next" in step.tensors for n in weights)
+
+
+def test_what_has_no_gradient_is_named() -> None:
+    b = WorkloadBuilder("m")
+    b.output(b.reduce(b.matmul(b.input("x", (3, 4)), b.weight("w", (4, 5))), "mul"))
+    with pytest.raises(BadInput, match="m: no gradient of reduce_mul: it reduces by mul"):
+        training_step(b.build(), loss="squared")
+    b = WorkloadBuilder("m")
+    b.output(b.relu(b.input("x", (3, 4))))
+    with pytest.raises(BadInput, match="no output depends on a weight"):
+        training_step(b.build())
+    b = WorkloadBuilder("m")
+    b.output(b.matmul(b.input("x", (3, 4)), b.weight("w", (4, 5))))
+    with pytest.raises(BadInput, match="no loss 'huber'"):
+        training_step(b.build(), loss="huber")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="'v' is frozen"):
+        training_step(b.build(), frozen=["v"])
+    with pytest.raises(BadInput, match="no training step of looked-up rows"):
+        training_step(load_model("gpt2", seq=8))
+    with pytest.raises(BadInput, match="no training step of Repeats"):
+        training_step(load_model("vit-base-patch16-224"))
+
+
+def test_the_command_line_takes_it() -> None:
+    ran = accelsim("model", "resnet18", "--option", "resolution=32", "--option", "training=squared", "--json")
+    assert ran.code == 0 and json.loads(ran.output)["model"] == "resnet18.training"
+    ran = accelsim("model", "resnet18", "--option", "training=huber")
+    assert ran.code == 2 and "one of cross_entropy, squared" in ran.output
