@@ -20,14 +20,15 @@ from accelforge.examples import EXAMPLES_DIR
 from accelforge.mapper.FFM.mappings import Mappings
 
 ATTENTION = ("QK", "QK_softmax", "AV")
+BITS = 16
 
 
 def specification(inputs: Path, case: str, tokens: int) -> af.Spec:
-    spec = af.Spec.from_yaml(
-        inputs / "arches" / "tpu_v4i.yaml",
-        inputs / "workloads" / "transformers" / "gpt" / "gpt3_6.7B.yaml",
-        jinja_parse_data={"BATCH_SIZE": 1, "DECODE": False, "N_NEW_TOKENS": tokens},
-    )
+    """The file of the layer is in another folder, with other names, from release to release; widths are 16 bits."""
+    layer = next((inputs / "workloads").rglob("gpt3_6.7B.yaml"))
+    given = {"BATCH_SIZE": 1, "DECODE": False, "N_NEW_TOKENS": tokens, "N_TOKENS": tokens}
+    spec = af.Spec.from_yaml(inputs / "arches" / "tpu_v4i.yaml", layer, jinja_parse_data=given)
+    spec.workload.bits_per_value["All"] = BITS
     if case == "attention":
         einsums = spec.workload.einsums
         spec.workload.einsums = type(einsums)([e for e in einsums if e.name in ATTENTION])
