@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from math import inf
 
 from ...arch.architecture import Architecture
@@ -33,7 +33,7 @@ class Fragments:
         memory: that memory.
         network: between the sockets.
         bits: of activations, weights and cache.
-        mappers: of the parts ``dense`` and ``attention``.
+        mappers: of weights, of the attention of decodes, and of that of chunks.
         algorithm: of collectives.
     """
 
@@ -43,8 +43,10 @@ class Fragments:
     memory: str
     network: Network
     bits: Bits
-    mappers: tuple[str, str]
+    mappers: tuple[str, str, str]
     algorithm: str = "auto"
+    spilled: bool = False
+    """Some weights lie in a farther tier: then nothing else may take their place in this one."""
 
     @cached_property
     def _attending(self) -> Architecture:
@@ -72,28 +74,37 @@ class Fragments:
     def __call__(self, fragment: Fragment) -> StepCost:
         """The cost of a fragment, simulated."""
         part, sequences, tokens, past = fragment
+        dense, decode, chunk = self.mappers
         if part == "attention":
-            groups = (Group(sequences, tokens, past + tokens),)
-            return self._run(build_step(self._unbounded, groups, self.bits, part=part), self._attending, 1)
+            step = build_step(self._unbounded, (Group(sequences, tokens, past + tokens),), self.bits, part=part)
+            return self._run(step, self._attending, decode if tokens == 1 else chunk)
         head = part == "head"
         step = build_step(self._unbounded, (Group(1, tokens, tokens),), self.bits, part=part,
                           sampled=tokens if head else 0)  # fmt: skip
-        cost = self._run(step, self.arch, 0)
+        cost = self._run(step, self.arch, dense)
         return cost._replace(seconds=cost.seconds + self._exchange_seconds("sampled" if head else "token", tokens))
 
-    def whole(self, shape: Shape) -> StepCost:
-        """The cost of a step as one Workload, mapped and simulated as such by the mapper of attention."""
-        groups = tuple(Group(1, tokens, past + tokens) for tokens, past in shape.chunks)
-        if shape.decodes:
-            groups = (Group(shape.decodes, 1, round(shape.decode_context / shape.decodes)), *groups)
-        step = build_step(self._unbounded, groups, self.bits, sampled=shape.sampled)
-        cost = self._run(step, self._attending, 1)
-        tokens = shape.decodes + sum(tokens for tokens, _ in shape.chunks)
-        exchanged = self._exchange_seconds("token", tokens) + self._exchange_seconds("sampled", shape.sampled)
-        return cost._replace(seconds=cost.seconds + exchanged)
+    def exact(self, shape: Shape) -> StepCost:
+        """The cost of a step with nothing interpolated.
 
-    def _run(self, workload: Workload, arch: Architecture, mapper: int) -> StepCost:
-        report = simulate(arch, workload, mapper=self.mappers[mapper])
+        Steps of decodes alone are one Workload, mapped and simulated whole. In steps with chunks, whose attention has a
+        mapper of its own, weights, head and the attention of each chunk are simulated at their sizes, and added up.
+        """
+        context = round(shape.decode_context / max(1, shape.decodes))
+        if shape.decodes and not shape.chunks and self.mappers[0] == self.mappers[1] and not self.spilled:
+            step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
+            cost = self._run(step, self._attending, self.mappers[0])
+            seconds = self._exchange_seconds("token", shape.decodes) + self._exchange_seconds("sampled", shape.sampled)
+            return cost._replace(seconds=cost.seconds + seconds)
+        tokens = shape.decodes + sum(tokens for tokens, _ in shape.chunks)
+        parts = [Fragment("dense", 1, tokens, 0)]
+        parts += [Fragment("head", 1, shape.sampled, 0)] if shape.sampled else []
+        parts += [Fragment("attention", shape.decodes, 1, context - 1)] if shape.decodes else []
+        parts += [Fragment("attention", 1, tokens, past) for tokens, past in shape.chunks]
+        return reduce(StepCost.plus, map(self, parts))
+
+    def _run(self, workload: Workload, arch: Architecture, mapper: str) -> StepCost:
+        report = simulate(arch, workload, mapper=mapper)
         moved = sum(report.traffic_bytes[self.memory].values())
         return StepCost(report.latency_s, report.energy_J * self.network.sockets, float(moved))
 

@@ -52,7 +52,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Check:
-    """A step simulated whole, beside its interpolated cost."""
+    """A step simulated at its own sizes, beside its interpolated cost."""
 
     shape: str
     interpolated_s: float
@@ -77,7 +77,7 @@ class ServingResult:
         preemptions: ``recompute``, ``swap`` and ``stalled`` (decodes that waited for a block on its way out).
         swapped_bytes: moved out of and into the upper tier.
         fragments: simulated for the costs.
-        checks: steps simulated whole.
+        checks: steps simulated at their own sizes.
         problems: rows of the trace that were left out.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,8 +52,7 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
                       kv_bytes=s.cache.nbytes)  # fmt: skip
     if placement.spilled_bytes:
         room = max(1, placement.weight_bytes - placement.spilled_bytes)
-        fragments = Fragments(model, share, with_capacity(arch, memory.name, room), memory.name, network, bits,
-                              s.mappers, s.parallel.algorithm)  # fmt: skip
+        fragments = replace(fragments, arch=with_capacity(arch, memory.name, room), spilled=True)
     costs = StepCosts(fragments)
     lower = _lower(s, arch, memory.name)
     block_bytes = token_bytes * s.cache.block_tokens
@@ -144,15 +144,17 @@ def _recomputed(steps: Sequence[tuple[int, Step]]) -> int:
     return sum(n - 1 for n in begun.values())
 
 
+MOST_CHUNKS = 4
+"""Of a step that is checked."""
+
+
 def _checks(s: LlmScenario, shapes: Sequence[Shape], costs: StepCosts, fragments: Fragments) -> tuple[Check, ...]:
-    """Steps drawn at random, simulated whole."""
-    rng = np.random.default_rng(s.seed)
-    drawn = rng.choice(len(shapes), min(s.checks, len(shapes)), replace=False)
+    """Steps drawn at random among those of few chunks, simulated at their own sizes."""
+    some = [shape for shape in shapes if len(shape.chunks) <= MOST_CHUNKS] or shapes
+    drawn = np.random.default_rng(s.seed).choice(len(some), min(s.checks, len(some)), replace=False)
     found = []
-    for i in sorted(drawn):
-        shape = shapes[i]
+    for shape in (some[i] for i in sorted(drawn)):
         text = f"{shape.decodes} decodes of {shape.decode_context / max(1, shape.decodes):.0f} tokens"
-        text += "".join(f", {tokens} after {past}" for tokens, past in shape.chunks[:3])
-        text += f" and {len(shape.chunks) - 3} more chunks" if len(shape.chunks) > 3 else ""
-        found.append(Check(text, costs.of(shape).seconds, fragments.whole(shape).seconds))
+        text += "".join(f", {tokens} after {past}" for tokens, past in shape.chunks[:MOST_CHUNKS])
+        found.append(Check(text, costs.of(shape).seconds, fragments.exact(shape).seconds))
     return tuple(found)

@@ -77,9 +77,9 @@ class LlmScenario:
         arrivals: requests.
         values: what to replace in the machine, by path.
         swap: a memory of the machine by name, or a tier beside it; None: no swapping.
-        mappers: of the parts of a step, ``dense`` and ``attention``.
+        mappers: of weights, of the attention of decodes, and of that of chunks.
         bits: of weights and activations.
-        checks: steps that are simulated whole, to measure the error of interpolation.
+        checks: steps that are simulated at their own sizes, to measure the error of interpolation.
     """
 
     model: str
@@ -91,7 +91,7 @@ class LlmScenario:
     cache: Cache = field(default_factory=Cache)
     swap: str | Lower | None = None
     objectives: Objectives = field(default_factory=Objectives)
-    mappers: tuple[str, str] = ("tile", "cascade")
+    mappers: tuple[str, str, str] = ("tile", "tile", "cascade")
     bits: int = 16
     checks: int = 4
     seed: int = 0
