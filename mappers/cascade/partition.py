@@ -97,19 +97,23 @@ def _merge(
     parts = [(i, i + 1) for i in range(len(single))]
     costs = {(i, i + 1): cost for i, cost in enumerate(single)}
 
-    def gain(k: int) -> float:
+    def gain(k: int) -> tuple[float, bool]:
+        """What putting a part and the next one together gains, or at most gains; and whether that is known."""
         key = parts[k][0], parts[k + 1][1]
-        if key not in costs:
-            if key in values and not values[key][1]:
-                look(key)
-            costs[key] = values[key][0] if key in values else math.inf
-        return costs[parts[k]] + costs[parts[k + 1]] - costs[key]
+        cost, looked = values.get(key, (math.inf, 1))
+        return costs[parts[k]] + costs[parts[k + 1]] - cost, bool(looked)
 
     while len(parts) > 1:
-        most, k = max((gain(k), -k) for k in range(len(parts) - 1))
+        # Those that may gain most are looked at until the one that does is known: the others gain less.
+        (most, sure), k = max((gain(k), -k) for k in range(len(parts) - 1))
         if most <= 0:
             return
-        parts[-k : 2 - k] = [(parts[-k][0], parts[1 - k][1])]
+        key = parts[-k][0], parts[1 - k][1]
+        if not sure:
+            look(key)
+            continue
+        costs[key] = values[key][0]
+        parts[-k : 2 - k] = [key]
 
 
 def _cut(single: Sequence[float], costs: Mapping[tuple[int, int], float]) -> tuple[float, list[tuple[int, int]]]:
