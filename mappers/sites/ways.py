@@ -69,12 +69,12 @@ class Sites:
 
     @cached_property
     def units(self) -> Mapping[str, tuple[ComputeUnit, ...]]:
-        """Units by site."""
+        """Units by site, the sites nearest to the hub first."""
         found: dict[str, tuple[ComputeUnit, ...]] = {}
         for unit in compute_units(self.arch).values():
             site = unit.feeds(1)[-1]
             found[site] = (*found.get(site, ()), unit)
-        return found
+        return {n: found[n] for n in sorted(found, key=lambda n: (len(self.arch.path(self.hub, n)), n))}
 
     @cached_property
     def einsums(self) -> Mapping[str, Einsum]:
@@ -132,7 +132,19 @@ class Sites:
             yield _Writer(self, site, names, ahead).way(einsums, [b for b in best if b is not None])
 
     def _fastest(self, site: str, einsum: Einsum) -> tuple[ComputeUnit, int] | None:
-        """The unit at a site that runs an Einsum in the least time, and its cycles."""
+        """The unit at a site that runs an Einsum in the least time, and its cycles; the same for those that are alike."""
+        accesses = (*einsum.inputs, einsum.output)
+        key = (site, tuple(einsum.sizes.items()), einsum.expr, einsum.reduce, tuple(a.indices for a in accesses),
+               tuple(self.workload.tensors[a.tensor].bits for a in accesses))  # fmt: skip
+        if key not in self._found:
+            self._found[key] = self._search(site, einsum)
+        return self._found[key]
+
+    @cached_property
+    def _found(self) -> dict[tuple[object, ...], tuple[ComputeUnit, int] | None]:
+        return {}
+
+    def _search(self, site: str, einsum: Einsum) -> tuple[ComputeUnit, int] | None:
         extents = {r: np.array([n], np.int64) for r, n in einsum.sizes.items()}
         bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
         found: list[tuple[float, str, ComputeUnit, int]] = []
