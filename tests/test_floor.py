@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,7 +78,7 @@ def test_no_mapping_comes_below_it(workload: Workload, arch: Architecture, objec
     ("tpu_like", "resnet18", {"bits": 8}),
     ("eyeriss", "alexnet", {"bits": 16}),
 ])  # fmt: skip
-def test_of_presets(preset: str, model: str, options: dict[str, object]) -> None:
+def test_of_presets(preset: str, model: str, options: dict[str, Any]) -> None:
     arch, workload = load_architecture(preset), load_model(model, **options)
     floor = load_floor("tile")
     assert floor is not None

@@ -17,6 +17,7 @@ from . import (
     reproduce,
     run,
     schema,
+    serve,
     study,
     study_insight,
     sweep,
@@ -27,8 +28,8 @@ from .errors import guarded
 app = typer.Typer(
     name="accelsim",
     help="How long a model takes on a machine, what energy and traffic it costs, what limits it, what to build.",
-    epilog="Exit codes: 0 done, 1 a comparison or constraint failed or a stream graph deadlocks, 2 bad input, 3 does not fit, "
-    "70 a bug of accelsim, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a comparison or constraint failed or a stream graph deadlocks, 2 bad input, "
+    "3 does not fit, 70 a bug of accelsim, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -57,6 +58,7 @@ app.command("pipeline")(guarded(pipeline.pipeline))
 app.command("compare")(guarded(compare.compare))
 app.command("dram")(guarded(dram.dram))
 app.command("phases")(guarded(phases.phases))
+app.command("serve")(guarded(serve.serve))
 app.command("elasticity")(guarded(elasticity.elasticity))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))
