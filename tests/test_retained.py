@@ -2,164 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.kernels import RECORD
+from support.chains import BYTES, CHANNELS, Case, Layer, cases, count, machine, mapping_of, run
 
-from accelsim.arch.architecture import Architecture
-from accelsim.arch.loader import loads_architecture
-from accelsim.engine import compiled, reference
-from accelsim.engine.bounds import program_bound
-from accelsim.engine.checker import check
-from accelsim.engine.labels import Action
-from accelsim.engine.trace import Trace
 from accelsim.ir import Workload
-from accelsim.lowering import lower
 from accelsim.mapping import yaml_form
 from accelsim.mapping.replay import replay
-from accelsim.mapping.tree import BODY, Halo, Loop, Mapping, Move, Op, Pipe, Position, Seq, Stay
+from accelsim.mapping.tree import BODY, Loop, Mapping, Pipe, Seq, Stay
 from accelsim.mapping.validate import validate
-from accelsim.workloads.layers import loads_layers
-
-MACHINE = """
-name: machine
-clock: 1 GHz
-memories:
-  dram: {kind: dram, capacity: 16 MiB, bandwidth: 4 GB/s}
-  sram: {kind: buffer, capacity: 1 MiB, parent: dram, bandwidth: unlimited}
-units:
-  vector: {kind: vector, memory: sram, lanes: 1}
-"""
-CHANNELS = 2
-BYTES = 2
-"""Of an element."""
-
-
-def machine() -> Architecture:
-    return loads_architecture(MACHINE)
-
-
-@dataclass(frozen=True)
-class Layer:
-    kernel: int
-    stride: int
-    pad: int
-
-
-@dataclass(frozen=True)
-class Case:
-    """A chain of convolutions, perhaps with the input of one added to its result, and how it is cut.
-
-    Attributes:
-        residual: whether the input of the last convolution, which keeps the size, is added to its result.
-        tiles, halos: of loops over rows and columns.
-    """
-
-    layers: tuple[Layer, ...]
-    residual: bool
-    size: int
-    tiles: tuple[int, int]
-    halos: tuple[Halo, Halo]
-    depth: int
-    sliding: bool
-
-    @property
-    def strips(self) -> bool:
-        """Whether columns are not cut: there is no loop over them."""
-        return self.tiles[1] >= self.sizes[-1]
-
-    @property
-    def inner(self) -> Position:
-        """The body of the innermost loop."""
-        return (BODY,) if self.strips else (BODY, BODY)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Along a side: of the input and of every result."""
-        found = [self.size]
-        for layer in self.layers:
-            found.append((found[-1] + 2 * layer.pad - layer.kernel) // layer.stride + 1)
-        return found
-
-    def workload(self) -> Workload:
-        lines = [f"input: [{CHANNELS}, {self.size}, {self.size}]", "layers:"]
-        for layer in self.layers:
-            shape = f"kernel: {layer.kernel}, stride: {layer.stride}, pad: {layer.pad}, bias: false"
-            lines.append(f"- conv: {{out: {CHANNELS}, {shape}}}")
-        if self.residual:
-            lines[-1:] = ["- residual:", f"  {lines[-1]}"]
-        return loads_layers("\n".join([*lines, ""]))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    layers = [
-        Layer(kernel, draw(st.integers(1, 2)), draw(st.integers(0, kernel // 2)))
-        for kernel in draw(st.lists(st.sampled_from((1, 2, 3, 5)), min_size=1, max_size=3))
-    ]
-    residual = draw(st.booleans())
-    if residual:
-        layers.append(Layer(3, 1, 1))
-    case = Case(
-        tuple(layers), residual, draw(st.integers(5, 14)),
-        (draw(st.integers(1, 4)), draw(st.integers(1, 9))),
-        (draw(st.sampled_from(("retained", "retained", "clipped"))), draw(st.sampled_from(("retained", "clipped")))),
-        draw(st.integers(1, 3)), draw(st.booleans()),
-    )  # fmt: skip
-    while case.sizes[-1] < 2 or min(case.sizes) < 1:
-        case = Case(case.layers, residual, case.size + 3, case.tiles, case.halos, case.depth, case.sliding)
-    return case
-
-
-def mapping_of(case: Case, workload: Workload) -> Mapping:
-    """All Einsums as stages of one Pipe, inside loops over rows and columns of the last one's result."""
-    einsums = [e for e, _ in workload.einsums()]
-    ops = tuple(Op(e.name, "vector", "simd") for e in einsums)
-    body = Pipe(ops, (case.depth,) * (len(ops) - 1)) if len(ops) > 1 else ops[0]
-    last = einsums[-1].output
-    rows, columns = (last.indices[d].ranks[0] for d in (2, 3))
-    inner = body if case.strips else Loop(columns, case.tiles[1], body, case.halos[1])
-    root = Loop(rows, case.tiles[0], inner, case.halos[0])
-    made = {e.output.tensor for e in einsums}
-    read = dict.fromkeys(a.tensor for e in einsums for a in e.inputs if a.tensor not in made)
-    stays = [Stay(name, "dram", (), ()) for name in (*read, last.tensor)]
-    moves = [Move(n, "dram", "sram", (), (), 1) for n in read if n != "input"]
-    moves.append(Move("input", "dram", "sram", case.inner, case.inner, 1, sliding=case.sliding))
-    at = (*case.inner, len(ops) - 1) if len(ops) > 1 else case.inner
-    moves.append(Move(last.tensor, "sram", "dram", at, at, 1, store=True))
-    return Mapping(workload.name, "machine", root, tuple(stays), tuple(moves))
-
-
-def count(trace: Trace, component: str, action: str, *, tensor: str = "", operator: str = "") -> int:
-    counted = zip(trace.program.actions, trace.action_counts(), strict=True)
-    return sum(
-        int(n)
-        for a, n in counted
-        if isinstance(a, Action)
-        and (a.component, a.action) == (component, action)
-        and tensor in ("", a.tensor)
-        and operator in ("", a.operator)
-    )
-
-
-def run(workload: Workload, mapping: Mapping) -> Trace:
-    """A run that both kernels and the checker agree about, whose bytes and products are those of the replay."""
-    program = lower(machine(), workload, mapping)
-    trace = reference.run(program, record=RECORD)
-    assert trace.differences(compiled.run(program, record=RECORD)) == []
-    assert check(program, trace) == []
-    assert program_bound(program) <= trace.finish
-    counted = replay(mapping, workload, machine())
-    for (tensor, memory, direction), nbytes in counted.tensor_bytes.items():
-        if memory == "dram":
-            assert count(trace, "dram", direction, tensor=tensor) == nbytes
-    for name, macs in counted.macs.items():
-        assert count(trace, "vector", "mac", operator=name) == macs
-    return trace
-
 
 # -- what is made and held along one side, point by point ------------------------------------------------------------
 
@@ -205,10 +58,10 @@ def along(case: Case, axis: int) -> tuple[Sets, Sets]:
 @given(cases())
 def test_what_is_made_moved_and_held(case: Case) -> None:
     workload = case.workload()
-    mapping = mapping_of(case, workload)
+    mapping = mapping_of(case, workload, machine())
     assert [str(p) for p in validate(mapping, workload, machine())] == []
     assert yaml_form.loads(yaml_form.dumps(mapping)) == mapping
-    trace = run(workload, mapping)
+    trace = run(machine(), workload, mapping)
     (made_rows, read_rows), (made_columns, read_columns) = along(case, 0), along(case, 1)
     convolutions = [e for e, _ in workload.einsums() if e.kind == "conv" or "conv" in e.name]
     for n, (layer, einsum) in enumerate(zip(case.layers, convolutions, strict=True), 1):
@@ -251,24 +104,24 @@ def test_rows_in_line_buffers_by_hand() -> None:
     """Tiles of two rows of twelve: the first needs three rows of what is between, later ones two more and two kept."""
     case = chain()
     workload = case.workload()
-    trace = run(workload, mapping_of(case, workload))
+    trace = run(machine(), workload, mapping_of(case, workload, machine()))
     assert count(trace, "vector", "mac") == workload.macs
     row = 12 * CHANNELS * BYTES
     assert count(trace, "dram", "read", tensor="input") == 12 * row
-    peak = replay(mapping_of(case, workload), workload, machine()).peaks["sram"]
+    peak = replay(mapping_of(case, workload, machine()), workload, machine()).peaks["sram"]
     contents = {c.what: c.nbytes for c in peak.contents}
     assert contents["1 results of conv between stages"] == 4 * row
     assert contents["a buffer of input"] == 4 * row
     deeper = chain(depth=3)
-    peak = replay(mapping_of(deeper, workload), workload, machine()).peaks["sram"]
+    peak = replay(mapping_of(deeper, workload, machine()), workload, machine()).peaks["sram"]
     assert {c.what: c.nbytes for c in peak.contents}["3 results of conv between stages"] == 8 * row
 
 
 def test_tiles_of_rows_and_columns_keep_rows_whole_and_columns_of_a_tile() -> None:
     case = chain(tiles=(2, 3), halos=("retained", "retained"))
     workload = case.workload()
-    assert count(run(workload, mapping_of(case, workload)), "vector", "mac") == workload.macs
-    peak = replay(mapping_of(case, workload), workload, machine()).peaks["sram"]
+    assert count(run(machine(), workload, mapping_of(case, workload, machine())), "vector", "mac") == workload.macs
+    peak = replay(mapping_of(case, workload, machine()), workload, machine()).peaks["sram"]
     held = {c.what: c.nbytes for c in peak.contents}["1 results of conv between stages"]
     # Two rows of twelve columns; beside them, of the three rows that the first tiles make, the columns of a box.
     assert held == (2 * 12 + 3 * 5) * CHANNELS * BYTES
@@ -277,7 +130,9 @@ def test_tiles_of_rows_and_columns_keep_rows_whole_and_columns_of_a_tile() -> No
 def test_recomputed_rows_cost_more_products_and_less_room() -> None:
     retained, again = chain(), chain(halos=("clipped", "clipped"))
     workload = retained.workload()
-    macs = [sum(replay(mapping_of(c, workload), workload, machine()).macs.values()) for c in (retained, again)]
+    macs = [
+        sum(replay(mapping_of(c, workload, machine()), workload, machine()).macs.values()) for c in (retained, again)
+    ]
     assert macs[0] == workload.macs < macs[1]
     # Of twelve rows in tiles of two, five shared pairs of rows are made again.
     assert macs[1] - macs[0] == 5 * 2 * 12 * 9 * CHANNELS**2
@@ -286,7 +141,7 @@ def test_recomputed_rows_cost_more_products_and_less_room() -> None:
 def test_what_is_retained_passes_through_pipes() -> None:
     case = chain()
     workload = case.workload()
-    mapping = mapping_of(case, workload)
+    mapping = mapping_of(case, workload, machine())
     assert isinstance(mapping.root, Loop)
     assert isinstance(mapping.root.body, Pipe)
     root = Loop(mapping.root.rank, 2, Seq(mapping.root.body.children), "retained")
@@ -302,7 +157,7 @@ def problems(workload: Workload, mapping: Mapping) -> str:
 def test_a_load_slides_along_one_dimension() -> None:
     case = chain(layers=(Layer(3, 1, 1),), sliding=True)
     workload = case.workload()
-    mapping = mapping_of(case, workload)
+    mapping = mapping_of(case, workload, machine())
     moves = tuple(replace(m, issue=(BODY,), due=(BODY,), sliding=not m.store) for m in mapping.moves if not m.store)
     said = problems(workload, replace(mapping, moves=(*moves, *(m for m in mapping.moves if m.store))))
     assert said.count("cannot slide") == 1

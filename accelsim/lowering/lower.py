@@ -9,10 +9,10 @@ ports without bandwidth limit takes no time and becomes no actor; its bytes are 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import ceil, prod
 
 from ..arch.architecture import Architecture
@@ -23,14 +23,15 @@ from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload
-from ..mapping.tree import Iterate, Loop, Mapping, Pipe, Position, find, format_position, levels
+from ..mapping.tree import Iterate, Loop, Mapping, Move, Position, format_position
 from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
-from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of, pipes_around
+from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of
 from .pieces import piece_bytes
 from .ports import Port, Route, ServerSet, route
 from .schedule import Block, Place, nest_schedule
+from .stages import Handing, handings
 from .waits import Wait, in_tokens, out_tokens
 
 
@@ -356,26 +357,41 @@ class _Lowering:
             actor.extra[action] = actor.extra.get(action, 0) + count
 
     def _stages(self) -> None:
-        """Buffers between the stages of every Pipe."""
-        for consumer in self.leaves:
-            for i in pipes_around(self.mapping, consumer.at):
-                pipe, stage = find(self.mapping.root, consumer.at[:i]), consumer.at[i]
-                assert isinstance(pipe, Pipe) and isinstance(stage, int)
-                depth = len(levels(self.mapping.root, consumer.at[: i + 1]))
-                for producer in self.leaves:
-                    handed = self.names.storage(producer.einsum.output.tensor)
-                    if not within(producer.at, consumer.at[:i]) or not self.names.reads(consumer.einsum, handed):
-                        continue
-                    earlier = producer.at[i]
-                    if isinstance(earlier, int) and earlier < stage:
-                        self._join(
-                            self.op_actor[producer.at],
-                            self.op_actor[consumer.at],
-                            depth=pipe.depths[stage - 1],
-                            at=depth,
-                            latency=self._result_latency(self.op_actor[producer.at]),
-                            name=f"{handed} from {producer.einsum.name} to {consumer.einsum.name}",
-                        )
+        """Buffers between the stages of every Pipe; what crosses memories is moved once for all that read it there."""
+        crossing: dict[tuple[Position, Position, tuple[str, ...]], list[Handing]] = defaultdict(list)
+        for handing in handings(self.arch, self.mapping, self.leaves, self.names):
+            if len(handing.way) > 1:
+                crossing[handing.producer.at, handing.stage, handing.way].append(handing)
+                continue
+            producer, consumer = self.op_actor[handing.producer.at], self.op_actor[handing.consumer.at]
+            latency, name = self._result_latency(producer), handing.name
+            self._join(producer, consumer, depth=handing.slots, at=handing.loops, latency=latency, name=name)
+        for same in crossing.values():
+            self._cross(same)
+
+    def _cross(self, same: Sequence[Handing]) -> None:
+        """Move a result from stage to stages that read it from another memory, hop by hop."""
+        first, slots = same[0], max(h.slots for h in same)
+        at, loops = first.stage, first.loops
+        left = self.op_actor[first.producer.at]
+        name = f"{first.tensor} in {first.way[0]}"
+        arriving: list[tuple[Actor, int, str]] = [(left, self._result_latency(left), name)]
+        for src, dst in pairwise(first.way):
+            move = Move(first.tensor, src, dst, at, at, slots, store=True)
+            part = Part(move, loops, first.producer, (first.producer,), loops)
+            chain = self._transfer(part)
+            if not chain:
+                self._count_free(part)
+                continue
+            for actor, latency, name in arriving:
+                self._join(actor, chain[0], depth=slots, at=loops, latency=latency, name=name)
+            arriving = [(chain[-1], self._latency(src, dst), f"{first.tensor} in {dst}")]
+            if len(chain) > 1:
+                arriving.append((chain[0], 0, f"slots of {first.tensor} in {dst}"))
+        for handing in same:
+            for actor, latency, name in arriving:
+                consumer, name = self.op_actor[handing.consumer.at], f"{name} for {handing.consumer.einsum.name}"
+                self._join(actor, consumer, depth=handing.slots, at=loops, latency=latency, name=name)
 
     # Gates
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..arch.architecture import Architecture
 from .counting import Tally, Use, stay_bytes, steps_kept, tile_bytes
 from .halo import overlap, window
+from .handing import passages
 from .scope import Place, Scope, within
 from .tree import Move, Par, Pipe, Position, Stay, format_position
 
@@ -67,6 +68,16 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
             what = f"{depth} results of {tensor} between stages"
             life = scope.tree.first[pipe], scope.tree.last[pipe]
             found[memory].append(Content(what, nbytes, *life))
+    for passage in passages(scope, arch):
+        for memory in passage.way[:-1]:
+            read = any(
+                scope.handed(passage.maker, r) == passage.pipe and _reads(scope, arch, r, passage.tensor, memory)
+                for r in scope.readers[passage.tensor]
+            )
+            if not read and not stays_at(scope, passage.tensor, memory, passage.pipe):
+                what = f"{passage.depth} results of {passage.tensor} on their way to {passage.way[-1]}"
+                life = scope.tree.first[passage.pipe], scope.tree.last[passage.pipe]
+                found[memory].append(Content(what, passage.depth * passage.largest, *life))
     return found
 
 
@@ -105,6 +116,13 @@ def buffer_life(scope: Scope, move: Move) -> tuple[Position, Position]:
         return tree.child_of_seq(move.issue, tree.loops[move.due]), move.due
     begin = tree.child_of_seq(move.issue)
     return begin, tree.child_of_seq(move.due, tree.loops[begin])
+
+
+def _reads(scope: Scope, arch: Architecture, reader: Place, tensor: str, memory: str) -> bool:
+    """Whether an Op reads a tensor from a memory."""
+    feeds = arch.units[reader.op.unit].feeds(len(reader.einsum.inputs))
+    read = zip(reader.einsum.inputs, feeds, strict=False)
+    return any(m == memory and tensor in scope.names.known_as(a.tensor) for a, m in read)
 
 
 def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, int, int]]:

@@ -155,6 +155,12 @@ def _tiles(scope: Scope, uses: Sequence[Use]) -> Iterator[tuple[list[dict[str, i
         yield from _tiles_of_many(scope, uses)
 
 
+def tiles_of(scope: Scope, use: Use) -> Iterator[tuple[int, int]]:
+    """Bytes of the tiles that an Op touches, and how many have so many."""
+    for extents, count in _tiles(scope, [use]):
+        yield tile_bytes(scope, [use], extents), count
+
+
 def _cut_spread(spread: Spread, tile: int) -> Spread:
     found: Spread = {}
     for extent, count in spread.items():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..arch.architecture import Architecture
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload, count_operations
 from .capacity import Content, Peak, collisions, contents, overfull, peaks
 from .counting import Tally, points, tally
+from .handing import Passage, passages
 from .phases import Phases
 from .phases_replay import moved, phase_problems
 from .presence import Presence
@@ -27,11 +29,12 @@ class ReplayResult:
     """What a Mapping moves and holds.
 
     Attributes:
-        traffic_bytes: bytes that Moves read and write, by (memory, ``read`` or ``write``), and by (link, ``transfer``).
-            What compute units read and write in their own memory is not part of it.
+        traffic_bytes: bytes that Moves, and Pipes from memory to memory, read and write, by (memory, ``read`` or
+            ``write``), and by (link, ``transfer``). What compute units read and write in their own memory is not part
+            of it.
         tensor_bytes: the same by (tensor, memory or link, direction).
         peaks: the most bytes that each memory holds, and where.
-        transfers: tiles moved, by loads, stores and reloads of partial results.
+        transfers: tiles moved, by loads, stores and reloads of partial results, and from stage to stage.
         macs: multiply-accumulates by Einsum, those included that Loops with a halo do again.
     """
 
@@ -69,7 +72,7 @@ def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> Rep
     if full:
         raise DoesNotFit("\n".join(full))
     _raise(collisions(scope, arch))
-    return _result(arch, mapping.moves, tallies, highest, macs_run(scope))
+    return _result(arch, mapping.moves, tallies, passages(scope, arch), highest, macs_run(scope))
 
 
 def _raise(lines: Sequence[str]) -> None:
@@ -82,6 +85,7 @@ def _result(
     arch: Architecture,
     moves: Sequence[Move],
     tallies: Sequence[Tally],
+    passed: Sequence[Passage],
     highest: Mapping[str, Peak],
     macs: Mapping[str, int],
 ) -> ReplayResult:
@@ -92,18 +96,25 @@ def _result(
         by_tensor[key] = by_tensor.get(key, 0) + nbytes
 
     links = {frozenset(link.between): name for name, link in arch.links.items()}
+    hops = [(p.tensor, src, dst, p.nbytes) for p in passed for src, dst in pairwise(p.way)]
     for move, counted in zip(moves, tallies, strict=True):
-        for src, dst, nbytes in ((move.src, move.dst, counted.nbytes), (move.dst, move.src, counted.reload_bytes)):
-            if nbytes:
-                count(move.tensor, src, "read", nbytes)
-                count(move.tensor, dst, "write", nbytes)
-                link = links.get(frozenset((src, dst)))
-                if link is not None:
-                    count(move.tensor, link, "transfer", nbytes)
+        hops.append((move.tensor, move.src, move.dst, counted.nbytes))
+        hops.append((move.tensor, move.dst, move.src, counted.reload_bytes))
+    for tensor, src, dst, nbytes in hops:
+        if nbytes:
+            count(tensor, src, "read", nbytes)
+            count(tensor, dst, "write", nbytes)
+            link = links.get(frozenset((src, dst)))
+            if link is not None:
+                count(tensor, link, "transfer", nbytes)
     traffic: dict[tuple[str, str], int] = {}
     for (_, component, direction), nbytes in by_tensor.items():
         traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
-    return ReplayResult(traffic, by_tensor, highest, sum(t.tiles + t.reloads for t in tallies), macs)
+    return ReplayResult(traffic, by_tensor, highest, _transfers(tallies, passed), macs)
+
+
+def _transfers(tallies: Sequence[Tally], passed: Sequence[Passage]) -> int:
+    return sum(t.tiles + t.reloads for t in tallies) + sum(p.tiles * (len(p.way) - 1) for p in passed)
 
 
 def _replay_phases(phases: Phases, workload: Workload, arch: Architecture) -> ReplayResult:

@@ -49,7 +49,9 @@ Details that follow from these:
   until their place is free.
 - Where a tensor stays in a memory throughout a position, a Move to or from there at that position needs no buffers: it
   fills or empties the Stay. A Stay begins and ends in the same loop bodies.
-- What a Pipe hands on lies in the memory of the stage that uses it.
+- What a Pipe hands on lies in the memory of the stage that uses it. Where the stage that makes it writes to another
+  memory, and no Move brings it, it goes there by itself, tile by tile, over links or by way of common parents
+  (`handing.way_between`), once for all stages that read it there; `depths` tiles have room in every memory on the way.
 - A Seq inside a stage of a Pipe, or a child of a Par, runs once at a time; the iterations of a loop around a Par
   overlap. A later stage of a Pipe that feeds an earlier one in the next iteration does not make it wait.
 - A `sliding` load moves of each tile but the first, in the Loop directly around its cut, only what the tile before did
