@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .gap_model import Cost
 from .problem import GraphProblem
-from .residency import Cost
 from .solver import DEFAULT, Program, SolverOptions, solve
 
 

@@ -45,6 +45,7 @@ class PlanClaim:
         proven: the plan is the best there is of that kind.
         solver, seed, seconds: how it was found.
         bound_holds_for: ``order``, ``any order``, or empty where there is no bound.
+        interrupted: Ctrl-C ended the search.
     """
 
     objective: str
@@ -56,6 +57,7 @@ class PlanClaim:
     seed: int
     seconds: float
     bound_holds_for: str = ""
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
