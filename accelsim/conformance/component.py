@@ -45,7 +45,7 @@ class ComponentConformance(ABC):
         for einsum in self.einsums():
             options = unit.spatial_options(einsum)
             assert options, f"no way to run {einsum.name}"
-            assert len({option.variant for option in options}) == len(options)
+            assert len({(option.variant, option.layout) for option in options}) == len(options)
 
     def test_costs_are_whole_and_none_is_negative(self) -> None:
         for einsum, option in self.cases():
