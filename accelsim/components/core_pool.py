@@ -15,7 +15,7 @@ from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import ByClass, Points, operations, refuse, unable
-from .pipelined import MOST_PIECES, Loop, Timing, fewest_iterations, nest_timing
+from .pipelined import Loop, Timing, fewest_iterations, nest_timing
 
 
 class CorePool(ByClass):
@@ -65,7 +65,7 @@ class CorePool(ByClass):
 
     def timing(
         self, name: str, sizes: Mapping[str, int], work: Fraction, loop: Loop, *, cores: int, outer: str = "",
-        pieces: int = MOST_PIECES,
+        pieces: int = 0,
     ) -> Timing:  # fmt: skip
         """Time of a nest on some of the cores, see `pipelined.nest_timing`; its operands are on the chip."""
         lanes = cores * self.multipliers

@@ -64,7 +64,7 @@ class Timing:
 
 def nest_timing(
     name: str, sizes: Mapping[str, int], work: Fraction, loop: Loop, *, lanes: int, depth: int, outer: str,
-    pieces: int = MOST_PIECES,
+    pieces: int = 0,
 ) -> Timing:  # fmt: skip
     """Time of a nest.
 
@@ -79,11 +79,12 @@ def nest_timing(
         lanes: multipliers.
         depth: cycles of one iteration of its innermost loop, from operand to result.
         outer: rank that is cut into firings; empty for one firing.
-        pieces: the most firings.
+        pieces: firings; the outermost rank is unrolled no further than leaves so many. 0: as many as come out, at most
+            MOST_PIECES.
 
     Raises:
         DoesNotFit: it is unrolled to more multipliers than there are.
-        BadInput: the outermost rank is inside the pipelined loop.
+        BadInput: the outermost rank is inside the pipelined loop, or cannot be cut into so many pieces.
     """
     if outer and outer in loop.inner:
         raise BadInput(f"task {name}: {outer} is in the pipelined loop and cannot be the outermost rank")
@@ -92,12 +93,16 @@ def nest_timing(
         if prod(unroll.values()) > lanes:
             raise DoesNotFit(f"task {name}: unrolled to {prod(unroll.values())} multipliers, but has {lanes}")
     else:
-        unroll = dict(_unroll(tuple(sizes.items()), lanes, outer))
+        unroll = dict(_unroll(tuple(sizes.items()), lanes, outer, pieces))
     steps = {r: -(-n // unroll.get(r, 1)) for r, n in sizes.items()}
-    firings = min(steps.get(outer, 1), pieces)
+    if pieces > steps.get(outer, 1):
+        raise BadInput(f"task {name}: {pieces} pieces along {outer or 'no rank'} (at most {steps.get(outer, 1)})")
+    firings = pieces or min(steps.get(outer, 1), MOST_PIECES)
     weight = work / prod(sizes.values())
     if not loop.inner:
         total = ceil(prod(steps.values()) * weight * loop.ii) + loop.fetch * steps.get(outer, 1)
+        if pieces > total:
+            raise BadInput(f"task {name}: {pieces} pieces of {total} cycles in all")
         firings = min(firings, total)
         return Timing(firings, total // firings, total % firings, depth, unroll)
     trips = prod(steps[r] for r in loop.inner)
@@ -107,15 +112,18 @@ def nest_timing(
 
 
 @lru_cache(maxsize=1 << 14)
-def _unroll(sizes: tuple[tuple[str, int], ...], lanes: int, outer: str) -> tuple[tuple[str, int], ...]:
-    """Factors of ranks with few iterations. `outer` is unrolled only where that saves more than `_WORTH` of them,
-    because what a nest hands on at a time grows with it.
+def _unroll(sizes: tuple[tuple[str, int], ...], lanes: int, outer: str, pieces: int) -> tuple[tuple[str, int], ...]:
+    """Factors of ranks with few iterations. `outer` is unrolled only where that saves more than `_WORTH` of them and
+    leaves so many `pieces`, because what a nest hands on at a time grows with it.
     """
     inner = tuple(x for x in sizes if x[0] != outer)
     steps, factors = _fewest(inner, lanes)
     everything = _fewest(sizes, lanes)
     alone = steps * prod(n for r, n in sizes if r == outer)
-    return factors if alone <= everything[0] * _WORTH else everything[1]
+    if alone <= everything[0] * _WORTH or any(r == outer and -(-n // dict(everything[1]).get(r, 1)) < pieces
+                                              for r, n in sizes):  # fmt: skip
+        return factors
+    return everything[1]
 
 
 def _fewest(sizes: tuple[tuple[str, int], ...], lanes: int) -> tuple[int, tuple[tuple[str, int], ...]]:

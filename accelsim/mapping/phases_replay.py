@@ -111,6 +111,8 @@ def _stage_problems(
         yield Problem(at, f"{stage.task} has no rank {stage.outer!r}", f"it has {', '.join(ranks)}")
     if bool(stage.outer) != bool(stage.pieces):
         yield Problem(at, "`outer` and `pieces` go together", "outer: m, pieces: 64")
+    elif stage.pieces > ranks.get(stage.outer, stage.pieces):
+        yield Problem(at, f"{stage.pieces} pieces along {stage.outer}", f"at most {ranks[stage.outer]}")
     reads = {workload.storage(a.tensor) for e in tasks[stage.task] for a in e.inputs}
     for tensor in sorted(reads):
         if tensor in makers and makers[tensor] not in done and makers[tensor] != stage.task:

@@ -10,7 +10,7 @@ from math import ceil
 
 from ...arch.architecture import Architecture
 from ...components.core_pool import CorePool
-from ...components.pipelined import MOST_PIECES, Timing
+from ...components.pipelined import Timing
 from ...errors import BadInput, DoesNotFit
 from ...ir import Workload
 from ...mapping.phases import Phase, Phases, Stage
@@ -188,18 +188,13 @@ def stage_timing(task: Task, stage: Stage, fabric: Fabric) -> Timing:
     """Time of a stage, on its cores or on the network between sockets.
 
     Raises:
-        BadInput: it is to come in more pieces than its loop makes.
+        BadInput: it cannot come in so many pieces.
         DoesNotFit: it is unrolled to more multipliers than it has.
     """
     pool = fabric.pool
     if not task.message:
-        most = stage.pieces or MOST_PIECES
-        time = pool.timing(task.name, task.sizes, task.work, task.loop, cores=stage.cores, outer=stage.outer,
-                           pieces=most)  # fmt: skip
-        if stage.pieces and time.firings != stage.pieces:
-            raise BadInput(f"stage {task.name}: {stage.pieces} pieces, but its loop along {stage.outer} makes "
-                           f"{time.firings} on {stage.cores} cores")  # fmt: skip
-        return time
+        return pool.timing(task.name, task.sizes, task.work, task.loop, cores=stage.cores, outer=stage.outer,
+                           pieces=stage.pieces)  # fmt: skip
     rate = pool.network_bandwidth
     cycles = 1 if rate is None or fabric.sockets == 1 else ceil(task.message / rate * fabric.clock_hz)
     pieces = min(task.sizes.get(stage.outer, 1), cycles)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from accelsim.errors import AccelsimError
 
 from .cases import Case
-from .seeds import SMALL_MACHINE, workload
+from .seeds import POOL_MACHINE, SMALL_MACHINE, workload
 
 if TYPE_CHECKING:
     from accelsim.ir import Workload
@@ -28,6 +28,8 @@ LARGEST_MESSAGE = 200_000
 MOST_MACS = 20_000
 MOST_OPERATORS = 40
 """A model that loads is simulated up to this size."""
+MOST_FIRINGS = 20_000
+"""A stream graph that loads is run up to this size."""
 MOST_POINTS = 5000
 """Points of a sweep that are listed."""
 MEMORY_BYTES = 3 * 2**30
@@ -163,9 +165,37 @@ def _constraints(path: Path, case: Case) -> None:
     _check(simulate(_small_machine(), workload("chain"), constraints=load_constraints(path)))
 
 
+def _stream(path: Path, case: Case) -> None:
+    from accelsim.cli.stream import described
+    from accelsim.lowering.streams import dumps_graph, load_graph, loads_graph, run_graph
+
+    graph = load_graph(path)
+    if loads_graph(dumps_graph(graph)).firings != graph.firings:
+        raise WrongResult("a graph that is not read back as it was written")
+    if sum(graph.firings) > MOST_FIRINGS:
+        return
+    result = run_graph(graph, record=MOST_FIRINGS, jump=False)
+    told = described(result, result.trace)
+    json.dumps(told, allow_nan=False)
+    if result.cycles < 0 or result.bound_cycles > result.cycles:
+        raise WrongResult(f"{result.cycles} cycles, and {result.bound_cycles} at least")
+
+
+def _phases(path: Path, case: Case) -> None:
+    from accelsim import simulate
+    from accelsim.arch import loads_architecture
+    from accelsim.mapping import dumps_mapping, load_mapping, loads_mapping
+
+    model = workload("transformer" if case.name == "transformer.yaml" else "attention")
+    mapping = load_mapping(path)
+    if loads_mapping(dumps_mapping(mapping)) != mapping:
+        raise WrongResult("a mapping that is not read back as it was written")
+    _check(simulate(loads_architecture(POOL_MACHINE), model, mapping=mapping))
+
+
 _USES: dict[str, Callable[[Path, Case], None]] = {
     "machine": _machine, "sweep": _sweep, "onnx": _model, "text": _model, "config": _config, "mapping": _mapping,
-    "constraints": _constraints,
+    "constraints": _constraints, "stream": _stream, "phases": _phases,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .seeds import models, texts, tree
 from .text import mutated_bytes, mutated_text, mutated_tree, single_changes, with_other_number
 
-FAMILIES = ("machine", "sweep", "onnx", "mapping", "constraints", "text", "config")
+FAMILIES = ("machine", "sweep", "onnx", "mapping", "constraints", "text", "config", "stream", "phases")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ _FIRST = {
     "sweep": ("sweep.yaml",),
     "mapping": ("piped.yaml",),
     "constraints": ("constraints.yaml",),
+    "stream": ("stream.yaml",),
+    "phases": ("phases.yaml",),
     "machine": ("small.yaml", "tiered.yaml", "variant.yaml", "scalesim.cfg", "table.csv"),
 }  # fmt: skip
 """Small files, whose models are small enough to be run."""

@@ -68,6 +68,11 @@ def command(number: int, folder: Path) -> list[str]:
             return [*run, "--mapping", str(file), *written]
         case "constraints":
             return [*run, "--constraints", str(file), *written]
+        case "stream":
+            return ["run", str(file), "--html", str(out / f"{number}.html")]
+        case "phases":
+            run[1:] = [str(folder / "in" / "pool.yaml"), str(folder / "in" / "attention.yaml")]
+            return [*run, "--mapping", str(file), *written]
         case "config":
             return ["run", str(small), str(file), "--seq", "2", "--json"]
     return ["run", str(small), str(file), *written, "--perfetto", str(out / f"{number}.json")]
@@ -78,12 +83,14 @@ def main(folder: Path, cases: int) -> None:
 
     from accelsim.cli.app import app
 
-    from .seeds import CHAIN, SMALL_MACHINE
+    from .seeds import ATTENTION, CHAIN, POOL_MACHINE, SMALL_MACHINE
 
     for name in ("in", "out"):
         (folder / name).mkdir()
     (folder / "in" / "small.yaml").write_text(SMALL_MACHINE)
     (folder / "in" / "chain.yaml").write_text(CHAIN)
+    (folder / "in" / "pool.yaml").write_text(POOL_MACHINE)
+    (folder / "in" / "attention.yaml").write_text(ATTENTION)
     os.chdir(folder)
     watch, told = Watch(), []
     for number in range(cases):

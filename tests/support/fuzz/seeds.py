@@ -62,6 +62,17 @@ memories:
   hbm: {bandwidth: 1 TB/s}
 """
 
+POOL_MACHINE = """\
+name: pool
+clock: 1 GHz
+technology: 7 nm
+memories:
+  dram: {kind: dram, capacity: 1 GiB, bandwidth: 16 GB/s, standard: HBM2}
+  sram: {kind: buffer, capacity: 256 KiB, parent: dram, bandwidth: 64 B/cycle}
+units:
+  pool: {kind: core_pool, memory: sram, cores: 12, multipliers: 4, switches: {auto: 20 ns, host: 1 us}}
+"""
+
 SWEEP = """\
 arch: [edge_npu, tpu_like]
 models:
@@ -253,6 +264,48 @@ moves:
 - {tensor: E, from: sram, to: dram, issue: body, due: body, store: true}
 """
 
+STREAM = """\
+name: softmax
+clock: 2 GHz
+defaults: {depth: 4, latency: 2}
+memories:
+  dram: {bandwidth: 16 B/cycle, burst: 32 B, policy: round_robin}
+units: {pcu: 3}
+nodes:
+  load: {kind: memory, memory: dram, bytes: 128, latency: 20, firings: 4}
+  noise: {kind: traffic, memory: dram, bytes: 64, firings: 20}
+  scores: {}
+  exp: {latency: 4, ii: 1}
+  total: {kind: reduce, length: 16, unit: pcu, units: 2}
+  divide: {inputs: [score, sum], outputs: [weight]}
+  out: {kind: sink}
+streams:
+- {from: load, to: scores, put: 16, depth: 32, space_at_end: true}
+- scores -> exp
+- {from: exp, to: divide.score, depth: 24, bits: 8, name: long}
+- {from: exp, to: total, credit_latency: 2, init: 0}
+- {from: total, to: divide.sum, take: {every: 16, at: first}}
+- {from: divide.weight, to: out, put: [1, 1], take: {runs: [[2, 1]]}, depth: unbounded, latency: 3}
+"""
+
+PHASES = """\
+workload: attention
+architecture: pool
+phases:
+  unit: pool
+  switch: host
+  parts:
+  - - stages:
+      - {task: QK, cores: 5, outer: p, pieces: 5, resident: [K]}
+      - {task: top, cores: 2, outer: p, pieces: 5}
+      - {task: SN, cores: 2, outer: p, pieces: 5}
+      keep: [SN]
+    - stages:
+      - {task: SD, cores: 2}
+      - {task: A, cores: 2}
+      - {task: AV, cores: 3, outer: f, pieces: 2, resident: [A]}
+"""
+
 CONSTRAINTS = """\
 operators:
   "*": {unit: array}
@@ -284,6 +337,11 @@ def texts(family: str) -> Mapping[str, str]:
         "sweep": lambda: {**_folder("docs/examples", "*_sweep.yaml"), "sweep.yaml": SWEEP},
         "mapping": _mappings,
         "constraints": lambda: {"constraints.yaml": CONSTRAINTS},
+        "stream": lambda: {
+            "stream.yaml": STREAM, **_folder("docs/examples", "*_stream.yaml"),
+            **_folder("experiments", "fifo_sizing/*.yaml"),
+        },
+        "phases": _phases,
         "text": _texts,
         "config": _configs,
     }[family]()
@@ -340,6 +398,16 @@ def _mappings() -> dict[str, str]:
     return found
 
 
+def _phases() -> dict[str, str]:
+    """One by hand, and what the mapper makes of a transformer whose layers repeat."""
+    from accelsim.arch import loads_architecture
+    from accelsim.mappers.phases.mapper import map_workload
+    from accelsim.mapping import dumps_mapping
+
+    mapping = map_workload(workload("transformer"), loads_architecture(POOL_MACHINE))
+    return {"phases.yaml": PHASES, "transformer.yaml": re.sub(r"seconds: [^,]*, ", "", dumps_mapping(mapping))}
+
+
 @cache
 def workload(name: str) -> Any:
     """The small Workloads that machines and Mappings are tried with."""
@@ -349,6 +417,8 @@ def workload(name: str) -> Any:
         return load_config(GPT2, name="transformer").prefill(seq=4)
     from accelsim.workloads.text import loads_cascade
 
+    if name == "attention":
+        return loads_cascade(ATTENTION, "attention.yaml")
     return loads_cascade(CHAIN, "chain.yaml")
 
 
