@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import le
+from typing import TypeAlias
 
 import numpy as np
 
@@ -106,33 +108,44 @@ def bind(ways: Sequence[Sequence[Way]], times: Sequence[float], *, by_energy: bo
         width: partial bindings that are kept.
     """
     units = sorted({way.unit.name for row in ways for way in row})
-    order = sorted(range(len(ways)), key=lambda i: -min(w.cycles for w in ways[i]) * times[i])
-    states: list[tuple[tuple[float, ...], float, tuple[Way, ...]]] = [((0.0,) * len(units), 0.0, ())]
-
-    def rank(state: tuple[tuple[float, ...], float, tuple[Way, ...]]) -> tuple[float, ...]:
-        busy, joules, _ = state
-        return (joules, max(busy), sum(busy)) if by_energy else (max(busy), joules, sum(busy))
-
+    number = {name: i for i, name in enumerate(units)}
+    order = sorted(range(len(ways)), key=lambda i: -min([w.cycles for w in ways[i]]) * times[i])
+    states: list[_State] = [((0.0, 0.0, 0.0), 0.0, (0.0,) * len(units), ())]
     for i in order:
-        grown = []
-        for busy, joules, chosen in states:
-            for way in ways[i]:
-                at = units.index(way.unit.name)
-                more = tuple(b + (way.cycles * times[i] if k == at else 0.0) for k, b in enumerate(busy))
-                grown.append((more, joules + way.joules * times[i], (*chosen, way)))
-        states = _undominated(sorted(grown, key=rank), width)
-    busy, joules, chosen = min(states, key=rank)
+        grown: list[_State] = []
+        here = [(number[w.unit.name], w.cycles * times[i], w.joules * times[i], w) for w in ways[i]]
+        for _, joules, busy, chosen in states:
+            for at, cycles, more, way in here:
+                now = (*busy[:at], busy[at] + cycles, *busy[at + 1 :])
+                spent = joules + more
+                rank = (spent, max(now), sum(now)) if by_energy else (max(now), spent, sum(now))
+                grown.append((rank, spent, now, (*chosen, way)))
+        if len(grown) > 1:
+            grown.sort(key=_rank)
+        states = _undominated(grown, width)
+    _, joules, busy, chosen = states[0]
     found = dict(zip(order, chosen, strict=True))
-    return Bound(tuple(found[i] for i in range(len(ways))), dict(zip(units, busy, strict=True)), joules)
+    return Bound(tuple([found[i] for i in range(len(ways))]), dict(zip(units, busy, strict=True)), joules)
 
 
-def _undominated(
-    states: list[tuple[tuple[float, ...], float, tuple[Way, ...]]], width: int
-) -> list[tuple[tuple[float, ...], float, tuple[Way, ...]]]:
-    kept: list[tuple[tuple[float, ...], float, tuple[Way, ...]]] = []
+_State: TypeAlias = tuple[tuple[float, float, float], float, tuple[float, ...], tuple[Way, ...]]
+"""A partial binding: what it is ranked by, joules, cycles by unit, and ways."""
+
+
+def _rank(state: _State) -> tuple[float, float, float]:
+    return state[0]
+
+
+def _undominated(states: list[_State], width: int) -> list[_State]:
+    """The first of some ranked states that none before is as good as on every unit and in energy."""
+    kept: list[_State] = []
     for state in states:
         if len(kept) >= width:
             break
-        if not any(k[1] <= state[1] and all(a <= b for a, b in zip(k[0], state[0], strict=True)) for k in kept):
+        _, joules, busy, _ = state
+        for _, other, least, _ in kept:
+            if other <= joules and all(map(le, least, busy)):
+                break
+        else:
             kept.append(state)
     return kept

@@ -152,7 +152,8 @@ class Group:
             wide = ({**extents, inner.rank: inner.window(n)} for n in range(1, most + 1))
             tiles = [self.bytes_of(einsum.output, e) for e in wide]
         else:
-            tiles = [n * self.bytes_of(einsum.output, extents) for n in range(1, most + 1)]
+            one = self.tile_bytes(member, einsum.output, loops)
+            tiles = [n * one for n in range(1, most + 1)]
         more = 0
         for d in kept:
             cut = self.boxes(*loops[d])[member]

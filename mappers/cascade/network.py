@@ -75,7 +75,7 @@ class FusedNetwork(Network):
         found = super()._elsewhere() | self.refused
         for group in self.groups:
             arrangement = group.plan.arrangement
-            found |= {t.tensor for t in arrangement.transfers} - arrangement.here
+            found |= {t.tensor for t in arrangement.transfers} - arrangement.placement.here
         return found
 
     def crowded(self, group: Fused) -> set[str]:
@@ -83,14 +83,15 @@ class FusedNetwork(Network):
 
         What it was planned to find in the buffer, and does not, is among them: it must be planned to load that.
         """
-        missing = group.plan.arrangement.here - self.addresses.keys()
+        here = group.plan.arrangement.placement.here
+        missing = here - self.addresses.keys()
         if missing:
             return set(missing)
         staying = self.staying.get((group.path, group.first), [])
         ends = {name: self.addresses[name] + self.flow.lives[name].tensor.nbytes for name in staying}
         if max(ends.values(), default=0) + group.plan.held <= self._capacity():
             return set()
-        others = [name for name in staying if name not in group.plan.arrangement.here] or staying
+        others = [name for name in staying if name not in here] or staying
         return {max(others, key=lambda name: (ends[name], name))}
 
     def _in_group(self, path: Path, item: int) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 from ...ir import Access
 from ...mapping.halo import fresh, window
@@ -64,8 +65,7 @@ class Placed:
     extents: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(NamedTuple):
     """A tensor that passes, tile by tile, from one memory to the next on its way into a group or out of it.
 
     Attributes:
@@ -97,8 +97,7 @@ class Transfer:
         return self.src if self.store else self.dst
 
 
-@dataclass(frozen=True)
-class Handed:
+class Handed(NamedTuple):
     """What one Op leaves for others, between two Ops of a pass or (`across`) between passes.
 
     `held` are bytes of one tile, of two, and so on, with what loops that retain keep of those before.
@@ -109,22 +108,50 @@ class Handed:
     held: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Placement:
+    """A group among memories and tensors: what does not change with its tiling.
+
+    Attributes:
+        feeds: the memory of every input of each Einsum and, last, of its result.
+        outside: tensors from outside, by the names under which the group reads them, and their stored names.
+        leaving: tensors made in the group that must leave it for another memory.
+        here: stored tensors that are in the memory next to the edge already, or shall stay there.
+        known: transfers that were worked out before.
+    """
+
+    group: Group
+    memories: Memories
+    feeds: Sequence[tuple[str, ...]]
+    outside: Mapping[str, str]
+    leaving: frozenset[str]
+    here: frozenset[str] = frozenset()
+    known: dict[tuple[Fed, tuple[int, ...], int, Loops], list[Transfer]] = field(default_factory=dict)
+
+    def way(self, stored: str, memory: str) -> tuple[str, ...]:
+        """The memories from where a tensor is, or shall be, to one that feeds units with it."""
+        chain, near = self.memories.chains[memory], self.memories.near
+        return chain[chain.index(near) :] if stored in self.here and near in chain else chain
+
+    @cached_property
+    def reads(self) -> list[list[tuple[Access, frozenset[int], Fed]]]:
+        """Of every Einsum what must be brought: accesses, the classes of ranks that cut them, and the tensors."""
+        found = []
+        for member, einsum in enumerate(self.group.einsums):
+            *feeds, _ = self.feeds[member]
+            fed = [(a, (self.outside.get(a.tensor, ""), m)) for a, m in zip(einsum.inputs, feeds, strict=True)]
+            brought = [(a, f) for a, f in fed if f[0] and len(self.way(*f)) > 1]
+            found.append([(a, self.group.carried(member, a), f) for a, f in brought])
+        return found
+
+
 @dataclass
 class Arrangement:
     """A group as it is cut by a tiling of one of its forms."""
 
-    group: Group
+    placement: Placement
     form: Form
     tiling: Tiling
-    memories: Memories
-    feeds: Sequence[tuple[str, ...]]
-    """The memory of every input of each Einsum and, last, of its result."""
-    outside: Mapping[str, str]
-    """Tensors from outside, by the names under which the group reads them, and their stored names."""
-    leaving: frozenset[str]
-    """Tensors made in the group that must leave it for another memory."""
-    here: frozenset[str] = frozenset()
-    """Stored tensors that are in the memory next to the edge already, or shall stay there."""
     places: list[Placed] = field(default_factory=list)
     loads: dict[Fed, list[tuple[Transfer, ...]]] = field(default_factory=dict)
     """How tensors may come from outside: pass by pass, or whole as far as each of the memories on their way."""
@@ -134,6 +161,7 @@ class Arrangement:
     handed: list[Handed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.group = self.placement.group
         self.outer = self._real(self.tiling.outer, {})
         self._place()
         self._load()
@@ -179,8 +207,10 @@ class Arrangement:
 
     def runs(self, place: Placed) -> float:
         """How many of its largest tile an Einsum runs: tiles of loops with a halo differ in size."""
-        plain = tuple(x for x in place.loops if x[0] >= 0)
+        plain = tuple([x for x in place.loops if x[0] >= 0])
         total = float(self.trips(plain))
+        if len(plain) == len(place.loops):
+            return total
         for number, tile in place.loops:
             if number < 0:
                 cut = self.group.boxes(number, tile)[place.member]
@@ -201,94 +231,80 @@ class Arrangement:
                 stage = stages[-1] + 1
                 continue
             (member,) = phase.members
-            leaves = self.group.einsums[member].output.tensor in self.leaving
+            leaves = self.group.einsums[member].output.tensor in self.placement.leaving
             self._put(member, stage, inner if leaves or self.form.stream < 0 else ())
             stage += 1
 
     def _put(self, member: int, stage: int, own: Loops) -> None:
         loops = (*self.outer, *own)
-        self.places.append(Placed(member, stage, loops, len(own), self.extents(member, loops)))
-
-    def extents(self, member: int, loops: Loops) -> Mapping[str, int]:
-        """The largest tile of an Einsum inside loops."""
-        return self.group.extents(member, loops)
+        self.places.append(Placed(member, stage, loops, len(own), self.group.extents(member, loops)))
 
     # What moves
 
-    def _way(self, stored: str, memory: str) -> tuple[str, ...]:
-        """The memories from where a tensor is, or shall be, to one that feeds units with it."""
-        chain, near = self.memories.chains[memory], self.memories.near
-        return chain[chain.index(near) :] if stored in self.here and near in chain else chain
-
     def _load(self) -> None:
-        reads: dict[Fed, dict[int, list[tuple[Placed, Access]]]] = {}
+        reads: dict[Fed, dict[int, list[_Use]]] = {}
         for place in self.places:
-            inputs = self.group.einsums[place.member].inputs
-            for access, memory in zip(inputs, self.feeds[place.member], strict=False):
-                stored = self.outside.get(access.tensor)
-                if stored is not None and len(self._way(stored, memory)) > 1:
-                    reads.setdefault((stored, memory), {}).setdefault(place.stage, []).append((place, access))
+            for access, carried, fed in self.placement.reads[place.member]:
+                reads.setdefault(fed, {}).setdefault(place.stage, []).append((place, access, carried))
         outer = len(self.outer)
-        for (stored, memory), stages in reads.items():
-            way = self._way(stored, memory)
+        for fed, stages in reads.items():
             apart = []
             for stage, mine in stages.items():
-                depth = min(self._leading(p, a, p.loops[outer:]) for p, a in mine)
-                apart.append(self._loaded(stored, way, mine, stage, mine[0][0].loops[: outer + depth]))
-            uses = [use for mine in stages.values() for use in mine]
-            depth = min(self._leading(p, a, self.outer) for p, a in uses)
-            whole = self._loaded(stored, way, uses, -1, self.outer[:depth])
-            self.loads[stored, memory] = [
-                (*whole[:near], *(t for hops in apart for t in hops[near:])) for near in range(len(way))
+                depth = min([_leading(carried, p.loops[outer:]) for p, _, carried in mine])
+                apart.append(self._loaded(fed, mine, stage, mine[0][0].loops[: outer + depth]))
+            uses = mine if len(stages) == 1 else [use for mine in stages.values() for use in mine]
+            depth = min([_leading(carried, self.outer) for _, _, carried in uses])
+            whole = self._loaded(fed, uses, -1, self.outer[:depth])
+            self.loads[fed] = [
+                (*whole[:near], *[t for hops in apart for t in hops[near:]]) for near in range(len(whole) + 1)
             ]
 
-    def _loaded(
-        self, stored: str, way: tuple[str, ...], uses: list[tuple[Placed, Access]], stage: int, loops: Loops
-    ) -> list[Transfer]:
+    def _loaded(self, fed: Fed, uses: Sequence[_Use], stage: int, loops: Loops) -> list[Transfer]:
         """From memory to memory, all in tiles of one size."""
-        nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a in uses)
-        members = tuple(dict.fromkeys(p.member for p, _ in uses))
+        members = tuple([p.member for p, _, _ in uses])
+        key = fed, members, stage, loops
+        found = self.placement.known.get(key)
+        if found is None:
+            found = self.placement.known[key] = self._loads_of(fed, uses, stage, loops)
+        return found
+
+    def _loads_of(self, fed: Fed, uses: Sequence[_Use], stage: int, loops: Loops) -> list[Transfer]:
+        nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a, _ in uses)
+        members, (stored, memory) = tuple(dict.fromkeys(p.member for p, _, _ in uses)), fed
         plain = [
             Transfer(stored, False, src, dst, members, stage, loops, nbytes, (nbytes, 2 * nbytes))
-            for src, dst in pairwise(way)
+            for src, dst in pairwise(self.placement.way(stored, memory))
         ]
-        found = self.group.slid([(p.member, a) for p, a in uses], loops)
+        found = self.group.slid([(p.member, a) for p, a, _ in uses], loops)
         if found is None:
             return plain
         dim, boxes = found
 
         def most(number: int) -> int:
             """Bytes of so many positions along that dimension."""
-            return max(self.group.bytes_of(a, self.extents(p.member, loops), (dim, number)) for p, a in uses)
+            extents = {p.member: self.group.extents(p.member, loops) for p, _, _ in uses}
+            return max(self.group.bytes_of(a, extents[p.member], (dim, number)) for p, a, _ in uses)
 
         total = sum(most(high - low + 1) for low, high in fresh(boxes))
         if total >= len(boxes) * nbytes:
             return plain
         held = most(window(boxes, 1)), most(window(boxes, 2))
-        return [replace(t, held=held, run_bytes=total) for t in plain]
+        return [t._replace(held=held, run_bytes=total) for t in plain]
 
     def _store(self) -> None:
         for place in self.places:
             made = self.group.einsums[place.member].output
-            if made.tensor in self.leaving:
+            if made.tensor in self.placement.leaving:
                 outer = len(self.outer)
-                loops = place.loops[: outer + self._leading(place, made, place.loops[outer:])]
+                carried = self.group.carried(place.member, made)
+                loops = place.loops[: outer + _leading(carried, place.loops[outer:])]
                 nbytes = self.group.tile_bytes(place.member, made, loops)
-                way, held = reversed(self._way(made.tensor, self.feeds[place.member][-1])), (nbytes, 2 * nbytes)
+                way = reversed(self.placement.way(made.tensor, self.placement.feeds[place.member][-1]))
+                held = nbytes, 2 * nbytes
                 self.stores += [
                     Transfer(made.tensor, True, src, dst, (place.member,), place.stage, loops, nbytes, held)
                     for src, dst in pairwise(way)
                 ]
-
-    def _leading(self, place: Placed, access: Access, loops: Loops) -> int:
-        """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
-        carried = self.group.carried(place.member, access)
-        depth = 0
-        for number, _ in loops:
-            if number not in carried:
-                break
-            depth += 1
-        return depth
 
     def _hand(self) -> None:
         at = {p.member: p for p in self.places}
@@ -300,7 +316,7 @@ class Arrangement:
             across = maker.stage != reader.stage
             einsum, loops = self.group.einsums[i], self.outer if across else maker.loops
             if einsum.iterative and self.form.stream == self.group.classes[i][einsum.iterative]:
-                extents = self.extents(i, loops)
+                extents = self.group.extents(i, loops)
                 steps = min(extents[einsum.iterative], self.tiling.step) + (0 if across else 1)
                 nbytes = self.group.bytes_of(einsum.output, {**extents, einsum.iterative: steps})
                 held = tuple(n * nbytes for n in range(1, DEEPEST + 1))
@@ -320,11 +336,12 @@ class Arrangement:
     @cached_property
     def held(self) -> Mapping[str, int]:
         """Bytes of each memory that the group takes, by and large; the replay of a Mapping counts exactly."""
-        found = dict.fromkeys(self.memories.on_chip, 0)
+        memories = self.placement.memories
+        found = dict.fromkeys(memories.on_chip, 0)
         for t in self.transfers:
             found[t.memory] += self.taken(t)
         for h in self.handed:
-            found[self.memories.buffer] += h.held[(self.tiling.blocks if h.across else self.tiling.depth) - 1]
+            found[memories.buffer] += h.held[(self.tiling.blocks if h.across else self.tiling.depth) - 1]
         return found
 
     def moved(self, transfer: Transfer) -> int:
@@ -332,3 +349,15 @@ class Arrangement:
         if transfer.run_bytes:
             return self.trips(transfer.loops[:-1]) * transfer.run_bytes
         return self.trips(transfer.loops) * transfer.tile_bytes
+
+
+_Use: TypeAlias = tuple[Placed, Access, frozenset[int]]
+"""An Einsum in its place, an access of it, and the classes of ranks that cut that."""
+
+
+def _leading(carried: frozenset[int], loops: Loops) -> int:
+    """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
+    for depth, (number, _) in enumerate(loops):
+        if number not in carried:
+            return depth
+    return len(loops)

@@ -18,7 +18,7 @@ from ...mapping.constraints import Constraints, OpConstraint
 from .binding import WIDTH, Bound, Ways, bind
 from .groups import Form, Group
 from .memories import Memories
-from .plan import Arrangement, Fed, Tiling, Transfer
+from .plan import Arrangement, Fed, Placement, Tiling, Transfer
 
 TILES = (14, 6, 3)
 """Sizes of a tile of each rank that are tried around a whole group, of one, two, or more ranks."""
@@ -86,10 +86,12 @@ class GroupSearch:
     """Plans of one group."""
 
     def __init__(self, group: Group, outside: Mapping[str, str], leaving: frozenset[str], site: Site) -> None:
-        self.group, self.outside, self.leaving, self.site = group, outside, leaving, site
+        self.group, self.site = group, site
+        self.feeds = [site.ways.feeds(einsum) for einsum in group.einsums]
+        self.placement = Placement(group, site.memories, self.feeds, outside, leaving, site.here)
+        self.constraints = [self._constraint(einsum) for einsum in group.einsums]
         self.fixed = self._fixed()
         self.sides = sides_of(site.ways.units)
-        self.feeds = [site.ways.feeds(einsum) for einsum in group.einsums]
         self._routes: dict[tuple[str, str], Route] = {}
         self._known_sizes: dict[tuple[int, int], list[int]] = {}
 
@@ -209,7 +211,7 @@ class GroupSearch:
         """Whether every access to something from outside is cut by a class: its loop moves nothing twice."""
         for i, einsum in enumerate(self.group.einsums):
             rank = self.group.rank(i, number)
-            if any(a.tensor in self.outside and rank not in a.ranks for a in einsum.inputs):
+            if any(a.tensor in self.placement.outside and rank not in a.ranks for a in einsum.inputs):
                 return False
         return True
 
@@ -243,11 +245,11 @@ class GroupSearch:
     def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
         site = self.site
-        found = Arrangement(
-            self.group, form, tiling, site.memories, self.feeds, self.outside, self.leaving, site.here
-        )
-        for depth, blocks in DEPTHS if form.stream >= 0 else FLAT_DEPTHS:
-            found = found.changed(replace(tiling, depth=depth, blocks=blocks))
+        depths = DEPTHS if form.stream >= 0 else FLAT_DEPTHS
+        found = Arrangement(self.placement, form, replace(tiling, depth=depths[0][0], blocks=depths[0][1]))
+        for depth, blocks in depths:
+            if (depth, blocks) != depths[0]:
+                found = found.changed(replace(tiling, depth=depth, blocks=blocks))
             if all(n <= site.budgets[m] for m, n in found.held.items()):
                 break
         else:
@@ -279,8 +281,7 @@ class GroupSearch:
         """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
         ways, times = [], []
         for place in found.places:
-            einsum = self.group.einsums[place.member]
-            constraint = self._constraint(einsum)
+            einsum, constraint = self.group.einsums[place.member], self.constraints[place.member]
             if not constraint.allows(tiles=place.extents):
                 return None
             able = self.site.ways.of(einsum, place.extents, constraint)

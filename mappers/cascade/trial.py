@@ -64,7 +64,7 @@ def proved(plan: GroupPlan, arch: Architecture, memories: Memories) -> GroupPlan
     """The plan with the cycles and joules of its run; None where it does not fit, or would not do what it says."""
     workload = alone(plan.arrangement)
     tree = GroupTree(plan, ())
-    staying = plan.arrangement.here
+    staying = plan.arrangement.placement.here
     stays = tuple(
         Stay(name, memories.near if name in staying else memories.home, (), ())
         for name, tensor in workload.tensors.items()
@@ -83,15 +83,15 @@ def proved(plan: GroupPlan, arch: Architecture, memories: Memories) -> GroupPlan
 
 def alone(found: Arrangement) -> Workload:
     """The Workload that a group computes, once: what it reads stands ready, and what leaves it is asked for."""
-    group = found.group
+    group, placement = found.group, found.placement
     tensors: dict[str, Tensor] = {}
     views: list[Item] = []
     for einsum in group.einsums:
         for access in (*einsum.inputs, einsum.output):
             tensor = group.workload.tensors[access.tensor]
-            stored = found.outside.get(access.tensor)
+            stored = placement.outside.get(access.tensor)
             if stored is None:
-                leaves = access.tensor in found.leaving and access.tensor not in found.here
+                leaves = access.tensor in placement.leaving and access.tensor not in placement.here
                 tensors[access.tensor] = replace(tensor, role=Role.OUTPUT if leaves else Role.ACTIVATION)
                 continue
             tensors[stored] = replace(group.workload.tensors[stored], role=Role.INPUT)
