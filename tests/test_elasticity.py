@@ -79,5 +79,10 @@ def test_the_command() -> None:
     assert ran.code == 0, ran.output
     told: list[dict[str, Any]] = json.loads(ran.output)
     assert told[0]["path"] == DRAM
+    # Decoding is limited by the DRAM: its bound falls as the bandwidth rises, the simulation nearly so.
+    simulated, bound = told[0]["simulated"]["latency_s"], told[0]["bound"]["latency_s"]
+    assert bound == pytest.approx(-1.0)
+    assert -1.0 < simulated < -0.95
     shown = accelsim(*call, "--parameter", DRAM, "--parameter", ROWS)
-    assert "-1.0" in shown.output or "-0.9" in shown.output
+    assert f"{simulated:+.2f}" in shown.output
+    assert f"{bound:+.2f}" in shown.output
