@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from math import inf
 
 from ...arch.architecture import Architecture
@@ -19,12 +19,13 @@ ROOMY = 2**50
 """Bytes of a memory whose use is accounted for elsewhere: that of keys and values, by blocks."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fragments:
     """Costs of parts of steps of one replica: `network.sockets` sockets with a share of the model each.
 
     All sockets do the same at the same time, so one is simulated. Exchanges follow what they need and overlap with
-    nothing. Adding up what an all-reduce receives takes no time.
+    nothing. Adding up what an all-reduce receives takes no time. Equal values share what they have simulated in one
+    process.
 
     Attributes:
         model: the whole model.
@@ -72,7 +73,11 @@ class Fragments:
                    and step.storage(t.name) == t.name)  # fmt: skip
 
     def __call__(self, fragment: Fragment) -> StepCost:
-        """The cost of a fragment, simulated."""
+        """The cost of a fragment, simulated once."""
+        return _simulated(self, fragment)
+
+    def run(self, fragment: Fragment) -> StepCost:
+        """The cost of a fragment, simulated now."""
         part, sequences, tokens, past = fragment
         dense, decode, chunk = self.mappers
         if part == "attention":
@@ -115,6 +120,11 @@ class Fragments:
                 nbytes = -(-e.elements * tokens * self.bits.activation // 8)
                 seconds += e.times * collective_seconds(self.network, e.kind, nbytes, self.algorithm)
         return seconds
+
+
+@lru_cache(maxsize=1 << 14)
+def _simulated(fragments: Fragments, fragment: Fragment) -> StepCost:
+    return fragments.run(fragment)
 
 
 def with_capacity(arch: Architecture, memory: str, nbytes: int) -> Architecture:
