@@ -13,6 +13,7 @@ import numpy as np
 from ...arch.architecture import Architecture
 from ...arch.component import LinkBase, Memory
 from ...components import ComputeUnit, compute_units
+from ...components.flash import Flash
 from ...engine.program import Server
 from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Role, Workload
@@ -26,19 +27,32 @@ STORED = (Role.WEIGHT, Role.STATE)
 """Roles of tensors that are there from the beginning."""
 
 
-def check_room(arch: Architecture, held: Mapping[str, int]) -> None:
-    """Whether memories hold so many bytes that stay in them, by name.
+def check_room(arch: Architecture, held: Mapping[str, int], caches: Mapping[str, int] | None = None) -> None:
+    """Whether memories hold so many bytes that stay in them, by name, and so many of KV caches beside them.
+
+    A memory may reserve room for caches (`cache_space`); without that both share its capacity.
 
     Raises:
         BadInput: there is no such memory.
         DoesNotFit: one does not; the message says which, and by how much.
     """
-    for name, nbytes in held.items():
+    caches = caches or {}
+    for name in dict.fromkeys((*held, *caches)):
         if name not in arch.memories:
             raise BadInput(f"{arch.name} has no memory `{name}` (there are {', '.join(arch.memories)})")
-        room = arch.memories[name].capacity
-        if nbytes > room:
-            raise DoesNotFit(f"{arch.name}: what stays in memory `{name}` takes {nbytes:,} bytes, it holds {room:,}")
+        memory, stays, cached = arch.memories[name], held.get(name, 0), caches.get(name, 0)
+        reserved = getattr(memory, "cache_space", None)
+        asked = [("what stays", stays + cached, memory.capacity, "")]
+        if reserved is not None:
+            asked = [
+                ("KV caches", cached, reserved, " reserved for caches"),
+                ("what stays", stays, memory.capacity - reserved, " beside what caches reserve"),
+            ]
+        for what, needed, room, why in asked:
+            if needed > room:
+                raise DoesNotFit(
+                    f"{arch.name}: {what} in memory `{name}` takes {needed:,} bytes, it holds {room:,}{why}"
+                )
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Sites:
         homes: memory by stored tensor; others, and what passes between tasks, lie in `hub`.
         hub: a memory.
         pools: by memory, the name of the pool from which stored tensors that come to rest there take room.
+        chunks: by tensor, the bytes of it that lie together, where not all do: flash reads pages that hold a chunk.
     """
 
     arch: Architecture
@@ -58,12 +73,13 @@ class Sites:
     hub: str
     homes: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, str] = field(default_factory=dict)
+    chunks: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.hub, *self.homes.values(), *self.pools):
             if name not in self.arch.memories:
                 raise BadInput(f"{self.arch.name} has no memory `{name}` (there are {', '.join(self.arch.memories)})")
-        for name in self.homes:
+        for name in (*self.homes, *self.chunks):
             if name not in self.workload.tensors:
                 raise BadInput(f"{self.workload.name} has no tensor `{name}`")
 
@@ -104,7 +120,7 @@ class Sites:
                 found[link.name] = server
         for memory in self.arch.off_chip:
             for direction in ("read", "write"):
-                server = memory.server(direction, Fraction(tick_hz))
+                server = memory.server(direction, Fraction(tick_hz), streams=True)
                 if server is not None:
                     found[server.name] = server
         return found
@@ -132,7 +148,7 @@ class Sites:
             yield _Writer(self, site, names, ahead).way(einsums, [b for b in best if b is not None])
 
     def _fastest(self, site: str, einsum: Einsum) -> tuple[ComputeUnit, int] | None:
-        """The unit at a site that runs an Einsum in the least time, and its cycles; the same for those that are alike."""
+        """The unit at a site that runs an Einsum in the least time, and its cycles; the same for alike ones."""
         accesses = (*einsum.inputs, einsum.output)
         key = (site, tuple(einsum.sizes.items()), einsum.expr, einsum.reduce, tuple(a.indices for a in accesses),
                tuple(self.workload.tensors[a.tensor].bits for a in accesses))  # fmt: skip
@@ -232,23 +248,28 @@ class _Writer:
         nbytes = self.sites.workload.tensors[tensor].nbytes
         first, last = leg[0], leg[-1]
         assert isinstance(first, Memory) and isinstance(last, Memory)
-        parts: list[tuple[str, str, float]] = []
+        parts: list[tuple[str, str, float, int]] = []
         for part in leg:
             if isinstance(part, LinkBase):
-                parts.append((part.name, part.name, part.latency))
+                parts.append((part.name, part.name, part.latency, nbytes))
             elif not part.on_chip and part is first and (port := part.port("read")) is not None:
-                parts.append((port[0], f"read {part.name}", part.latency))
+                parts.append((port[0], f"read {part.name}", part.latency, self._read(part, tensor)))
             elif not part.on_chip and part is last and (port := part.port("write")) is not None:
-                parts.append((port[0], f"write {part.name}", 0.0))
+                parts.append((port[0], f"write {part.name}", 0.0, nbytes))
         stored = self.sites.workload.tensors[tensor].role in STORED
         room = (self.sites.pools[last.name], nbytes) if stored and last.name in self.sites.pools else None
         pieces = min(pieces, nbytes)
         before = after
         follows: tuple[int, ...] = ()
-        for k, (resource, what, latency) in enumerate(parts):
+        for k, (resource, what, latency, work) in enumerate(parts):
             queue = f"{resource} {first.name} to {last.name}" if k == 0 else ""
-            self.stages.append(Stage(f"{tensor}: {what}", resource, nbytes, pieces, before, follows,
+            self.stages.append(Stage(f"{tensor}: {what}", resource, work, pieces, before, follows,
                                      early and not before and not follows, queue, latency,
                                      room if k == 0 else None))  # fmt: skip
             before, follows = (), (len(self.stages) - 1,)
         return follows or after
+
+    def _read(self, memory: Memory, tensor: str) -> int:
+        """Bytes that a memory reads to give a tensor."""
+        nbytes, chunk = self.sites.workload.tensors[tensor].nbytes, self.sites.chunks.get(tensor)
+        return memory.moved_bytes(nbytes, chunk) if isinstance(memory, Flash) and chunk is not None else nbytes

@@ -1,0 +1,1 @@
+"""Attention in computational storage beside offloading to an SSD."""
