@@ -1,0 +1,1 @@
+"""Training in digital logic in memory: SOT-MRAM beside FloatPIM."""
