@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,37 +32,71 @@ def pipeline(
     stages: Annotated[int | None, typer.Option(min=1, help="Most stages of a kernel.")] = None,
     on_chip: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory on the chip: '4 MiB'.")] = None,
     bandwidth: Annotated[str | None, typer.Option(metavar="RATE", help="Off-chip memory: '64 B/cycle'.")] = None,
-    launch: Annotated[int, typer.Option(min=0, help="Cycles from one kernel to the next.")] = 0,
+    launch: Annotated[int | None, typer.Option(min=0, help="Cycles from one kernel to the next; default: 0.")] = None,
     kernels: Annotated[int | None, typer.Option(min=1, help="Most kernels.")] = None,
-    latency: Annotated[int, typer.Option(min=1, help="Cycles from the start of a firing to its tokens.")] = 1,
-    recurrence: Annotated[int, typer.Option(min=1, help="Cycles from one step of a recurrence to the next.")] = 1,
-    clock: Annotated[str, typer.Option(help="Of all stages.")] = "1 GHz",
+    latency: Annotated[
+        int | None, typer.Option(min=1, help="Cycles from the start of a firing to its tokens; default: 1.")
+    ] = None,
+    recurrence: Annotated[
+        int | None, typer.Option(min=1, help="Cycles from one step of a recurrence to the next; default: 1.")
+    ] = None,
+    clock: Annotated[str | None, typer.Option(help="Of all stages; default: 1 GHz.")] = None,
+    arch: Annotated[
+        str | None, typer.Option(metavar="ARCH", help="Take the budget and latencies of a machine; others go before.")
+    ] = None,
+    switch: Annotated[str, typer.Option(help="Who launches kernels: a key of the pool's switches.")] = "",
+    set_: options.Set = None,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each kernel's stream graph as YAML.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a pipeline of a cascade: lanes for its stages, FIFO depths, and several kernels where that is faster."""
     from ..arch.units import BANDWIDTH, BYTES, FREQUENCY
-    from ..mappers.pipeline import Budget, Timing, plan_pipeline
+    from ..mappers.pipeline import (
+        Budget,
+        Timing,
+        budget_of,
+        check_runs,
+        costs,
+        fabric_of,
+        plan_pipeline,
+        timing_of,
+    )
+    from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
+    if arch is None and (switch or set_):
+        raise BadInput(f"{'--switch' if switch else '--set'} goes with --arch")
+    if arch is not None and clock is not None:
+        raise BadInput("--clock goes without --arch; --set clock=... changes the machine's")
     workload = workload_of(cascade, options.model_options(None, None, None, None, bits, bind))
-    cycle_hz = _quantity("--clock", clock, FREQUENCY)
+    fabric = None if arch is None else fabric_of(machine(arch, options.machine_values(set_)), switch=switch)
+    budget, timing = Budget(), Timing()
+    if fabric is not None:
+        check_runs(fabric, workload)
+        budget, timing = budget_of(fabric), timing_of(fabric)
+    cycle_hz = _quantity("--clock", clock, FREQUENCY) if clock is not None else timing.cycle_hz
     rate = None if bandwidth is None else _quantity("--bandwidth", bandwidth, BANDWIDTH, cycle_hz) / cycle_hz
-    budget = Budget(
-        tuple(_lanes(text) for text in lanes or []), stages,
-        None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)), rate, launch,
-    )  # fmt: skip
+    given = {
+        "lanes": tuple(_lanes(text) for text in lanes) if lanes else None, "stages": stages,
+        "on_chip_bytes": None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)),
+        "off_chip_bytes_per_cycle": rate, "launch_cycles": launch,
+    }  # fmt: skip
+    timed = {"latency": latency, "recurrence": recurrence, "cycle_hz": cycle_hz}
     plan = plan_pipeline(
-        workload, budget, timing=Timing(latency=latency, recurrence=recurrence, cycle_hz=cycle_hz),
+        workload, replace(budget, **_known(given)), timing=replace(timing, **_known(timed)),
         order=_names(order), inside=_names(inside), most_kernels=kernels,
     )  # fmt: skip
     if save is not None:
         _save(plan, save)
-    told = described(plan)
+    told = {**described(plan), **(costs(plan, fabric) if fabric is not None else {})}
     if json_:
         typer.echo(json.dumps(told, indent=2))
     else:
         _print(told)
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _quantity(option: str, text: str, unit: Quantity, clock: Fraction | None = None) -> Fraction:
@@ -130,6 +165,9 @@ def _print(told: dict[str, Any]) -> None:
     n = len(told["kernels"])
     typer.echo(f"{told['cascade']}: {told['cycles']:,} cycles in {n} kernel{'s' if n > 1 else ''}, "
                f"{told['off_chip_bytes']:,} bytes off chip; streams along {', '.join(told['streaming_ranks'])}")
+    if "energy_J" in told:
+        typer.echo(f"{told['latency_s'] * 1e3:,.4g} ms, {told['energy_J'] * 1e3:,.4g} mJ; bounds of the machine "
+                   f"{told['bounds']['machine']:,.0f} and of these kernels {told['bounds']['program']:,.0f} cycles")
     for i, k in enumerate(told["kernels"], 1):
         rows = [{"stage": s["stage"], "kind": s["kind"], "firings": f"{s['firings']:,}", "lanes": f"{s['lanes']:,}",
                  "interval": f"{s['interval']:,}"} for s in k["stages"]]

@@ -8,12 +8,13 @@ cascade does not fit, or is faster so.
 from .allot import Allotment, Budget, Lanes, allot
 from .build import Timing, stream_graph
 from .kernels import Kernel, Transfer
+from .machine import Fabric, budget_of, check_runs, costs, fabric_of, timing_of
 from .plan import PipelinePlan, plan_pipeline
 from .sizing import Point, Sizing, TradeOff, full_rate_depths, least_depths_that_end, trade_off
 from .stages import Link, Stage, Stages, build_stages
 
 __all__ = [
-    "Allotment", "Budget", "Kernel", "Lanes", "Link", "PipelinePlan", "Point", "Sizing", "Stage", "Stages", "Timing",
-    "TradeOff", "Transfer", "allot", "build_stages", "full_rate_depths", "least_depths_that_end", "plan_pipeline",
-    "stream_graph", "trade_off",
+    "Allotment", "Budget", "Fabric", "Kernel", "Lanes", "Link", "PipelinePlan", "Point", "Sizing", "Stage", "Stages",
+    "Timing", "TradeOff", "Transfer", "allot", "budget_of", "build_stages", "check_runs", "costs", "fabric_of",
+    "full_rate_depths", "least_depths_that_end", "plan_pipeline", "stream_graph", "timing_of", "trade_off",
 ]  # fmt: skip

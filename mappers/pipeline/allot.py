@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil
 
 from ...errors import BadInput, DoesNotFit
 from ...ir.operators import COST_CLASSES
@@ -13,17 +14,25 @@ from .stages import Stage
 
 @dataclass(frozen=True)
 class Lanes:
-    """Units of one kind, each of which does one operation of some classes per cycle.
+    """Units of one kind, each of which does operations of some classes.
 
     Attributes:
         name: of the kind, such as ``dsp``.
         count: how many there are.
         classes: cost classes that they run (`ir.COST_CLASSES`).
+        rates: operations of a unit per cycle by class; 1 for those not named.
+        group: units that only go to a stage together, such as those of one core.
     """
 
     name: str
     count: int
     classes: tuple[str, ...]
+    rates: Mapping[str, Fraction] = field(default_factory=dict)
+    group: int = 1
+
+    def grouped(self, units: int) -> int:
+        """So many units, in whole groups."""
+        return -(-units // self.group) * self.group
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Budget:
                 raise BadInput(f"lanes of class '{c}' (there are {', '.join(COST_CLASSES)})")
             if classes.count(c) > 1:
                 raise BadInput(f"class '{c}' is run by two kinds of lanes; name it in one of them")
-        least = [(lanes.name, lanes.count, 1) for lanes in self.lanes]
+        least = [(lanes.name, min(lanes.count, lanes.group), 1) for lanes in self.lanes]
         least += [("stages", 1 if self.stages is None else self.stages, 1), ("launch_cycles", self.launch_cycles, 0)]
         for name, value, low in least:
             if value < low:
@@ -82,9 +91,11 @@ def units_per_lane(stage: Stage, budget: Budget) -> dict[str, int]:
     """Units of each kind that one lane of a stage is made of: those that do all operations of one point per cycle."""
     found = {}
     for kind in budget.lanes:
-        need = sum(-(-stage.operations.get(c, 0) // stage.inner) for c in kind.classes)
+        need = sum(
+            -(-stage.operations.get(c, 0) // stage.inner) / kind.rates.get(c, Fraction(1)) for c in kind.classes
+        )
         if need:
-            found[kind.name] = need
+            found[kind.name] = ceil(need)
     return found
 
 
@@ -112,7 +123,10 @@ def allot(stages: Sequence[Stage], budget: Budget) -> Allotment:
         return {s.name: -(-s.inner // (cycles // s.firings)) for s in stages}
 
     def used(lanes: Mapping[str, int]) -> dict[str, int]:
-        return {kind: sum(cost[name].get(kind, 0) * n for name, n in lanes.items()) for kind in count}
+        return {
+            kind.name: sum(kind.grouped(cost[name].get(kind.name, 0) * n) for name, n in lanes.items())
+            for kind in budget.lanes
+        }
 
     slow = max(cycles_with(s, 1) for s in stages)
     for kind, need in used(lanes_for(slow)).items():

@@ -53,6 +53,7 @@ class Kernel:
         graph: with its memory and FIFO depths.
         on_chip_bytes: of FIFOs, tokens that are held, partial results, operands and buffers.
         cycles: simulated.
+        bound_cycles: what its busiest stage or the memory has to do.
     """
 
     stages: tuple[str, ...]
@@ -61,6 +62,7 @@ class Kernel:
     graph: StreamGraph = field(repr=False)
     on_chip_bytes: int = 0
     cycles: int = 0
+    bound_cycles: Fraction = Fraction(0)
 
     @property
     def read_bytes(self) -> int:

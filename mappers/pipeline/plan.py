@@ -152,4 +152,5 @@ def _kernel(stages: Stages, stretch: _Stretch, budget: Budget, timing: Timing) -
     depths = full_rate_depths(free).depths if free.streams else {}
     graph = kernel_graph(stages, stretch.names, stretch.allotment.lanes, stretch.moved, budget, timing, depths)
     held = fifo_bytes(graph, stages, stretch.names) + sum(t.held_bytes for t in stretch.moved)
-    return Kernel(stretch.names, stretch.allotment, stretch.moved, graph, held, run_graph(graph).cycles)
+    result = run_graph(graph)
+    return Kernel(stretch.names, stretch.allotment, stretch.moved, graph, held, result.cycles, result.bound_cycles)
