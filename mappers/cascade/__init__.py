@@ -48,7 +48,7 @@ def map_workload(
 
     Args:
         workload: what to run.
-        arch: a machine whose units share one on-chip buffer.
+        arch: a machine of which most units read activations from one memory on the chip, and write them there.
         objective: ``latency``, ``energy`` or ``edp``.
         seed: recorded in the Claim; the mapper makes no random choice.
         constraints: what the user has fixed.
