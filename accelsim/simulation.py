@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from .arch.architecture import Architecture
@@ -27,7 +28,10 @@ Kernel = Literal["compiled", "reference"]
 
 
 class Mapper(Protocol):
-    """What a mapper is: a function registered under the entry-point group ``accelsim.mappers``."""
+    """What a mapper is: a function registered under the entry-point group ``accelsim.mappers``.
+
+    One that can end its search early may also take ``budget_s``, in seconds, and then returns the best Mapping so far.
+    """
 
     def __call__(
         self,
@@ -90,6 +94,20 @@ def auto_mapper(arch: Architecture) -> str:
     return next((u.mapper for _, u in sorted(arch.units.items()) if u.mapper), "tile")
 
 
+def limited(mapper: str, budget_s: float) -> Mapper:
+    """A mapper with a limit of time. Raises BadInput for a limit below 0, or a mapper that takes none."""
+    if not budget_s >= 0:
+        raise BadInput(f"a limit of {budget_s} seconds: 0 or more")
+    if not _takes_budget(mapper):
+        able = [name for name in mapper_names() if _takes_budget(name)]
+        raise BadInput(f"mapper {mapper!r} has no limit of time; those that have: {', '.join(able)}")
+    return partial(load_mapper(mapper), budget_s=budget_s)  # type: ignore[call-arg]
+
+
+def _takes_budget(mapper: str) -> bool:
+    return "budget_s" in signature(load_mapper(mapper)).parameters
+
+
 def simulate(
     arch: Architecture,
     workload: Workload,
@@ -101,6 +119,7 @@ def simulate(
     kernel: Kernel = "compiled",
     record: int = 0,
     seed: int = 0,
+    budget_s: float | None = None,
 ) -> Report:
     """Map a Workload onto a machine, run it, and report.
 
@@ -114,9 +133,10 @@ def simulate(
         kernel: ``compiled`` or ``reference``.
         record: firings to list in the Trace, for time lines.
         seed: for mappers that choose at random.
+        budget_s: seconds after which a mapper that can do so ends its search with the best Mapping so far.
 
     Raises:
-        BadInput: there is no such mapper or objective.
+        BadInput: there is no such mapper or objective, or the mapper has no limit of time.
         SpecError: the Mapping or the constraints name what is not there; all such places at once.
         DoesNotFit: a memory is too small.
         MappingError: the Mapping cannot work, or constraints cannot be honoured.
@@ -136,7 +156,8 @@ def simulate(
         raise SpecError(problems)
     if mapping is None:
         chosen = auto_mapper(arch) if mapper == "auto" else mapper
-        mapping = load_mapper(chosen)(workload, arch, objective=objective, seed=seed, constraints=constraints)
+        search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
+        mapping = search(workload, arch, objective=objective, seed=seed, constraints=constraints)
     replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
     trace = run_program(program, kernel=kernel, record=record)

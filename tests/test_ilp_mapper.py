@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
 import sys
 from itertools import combinations, pairwise, product
 from pathlib import Path
@@ -280,3 +282,54 @@ def test_limit_of_time(small: Workload) -> None:
     assert plan.mapping.claim is not None
     assert plan.mapping.claim.value <= simulate(npu("24 KiB"), small).to_json()["cycles"]
     assert plan.proven or plan.residency == "tile" or plan.gap > 0
+
+
+SLOW = """
+import sys, time
+import accelsim.mappers.ilp.mapper as mapper
+from accelsim.cli.app import main
+
+def wait(*problem, **options):
+    print("deciding", flush=True)
+    time.sleep(60)
+
+mapper.{where} = wait
+main()
+"""
+
+
+def _interrupted(code: str, arguments: list[str], heard: str) -> tuple[int, str]:
+    """Exit code and further output of a process that gets SIGINT once it has said something."""
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, preexec_fn=listen,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != heard:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=300)
+    return process.returncode, text
+
+
+def test_ctrl_c_on_the_command_line(network: Path) -> None:
+    """With an answer it is run, its gap told, and the code is 0; without one the code is 130."""
+    arguments = ["run", "edge_npu", str(network), "--mapper", "ilp"]
+    code, text = _interrupted(SLOW.format(where="decide"), arguments, "deciding")
+    assert code == 0 and "latency " in text and "the mapper stopped its search early, gap " in text
+    code, text = _interrupted(SLOW.format(where="_simple"), arguments, "deciding")
+    assert (code, text) == (130, "error: interrupted\n")
+
+
+def test_limit_of_time_on_the_command_line(network: Path) -> None:
+    run = ["run", "edge_npu", str(network)]
+    ran = CliRunner().invoke(app, [*run, "--mapper", "ilp", "--time-limit", "0"])
+    assert ran.exit_code == 0 and "the mapper stopped its search early, gap " in ran.stdout
+    ran = CliRunner().invoke(app, [*run, "--mapper", "tile", "--time-limit", "1"])
+    assert ran.exit_code == 2 and "those that have: " in ran.stderr and "ilp" in ran.stderr
+    ran = CliRunner().invoke(app, [*run, "--mapper", "ilp", "--time-limit", "-1"])
+    assert ran.exit_code == 2 and "0 or more" in ran.stderr

@@ -51,6 +51,11 @@ def run(
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
     seed: options.Seed = 0,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="End the search of a mapper that can stop early; as Ctrl-C does, its best "
+                     "mapping so far is run, and its gap told."),
+    ] = None,
     mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
     constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
     save_mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the mapping as YAML.")] = None,
@@ -82,6 +87,8 @@ def run(
 
     if mapping is not None and constraints is not None:
         raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
+    if time_limit is not None and (mapping is not None or rewrite):
+        raise BadInput("--time-limit is of a mapper's search: it does not go with --mapping or --rewrite")
     _check_rewrite(rewrite, mapper, mapping, save_cascade)
     for output in (save_mapping, save_cascade, html, perfetto):
         if output is not None:
@@ -106,6 +113,7 @@ def run(
         constraints=None if rewrite else fixed,
         record=RECORDED_FOR_PAGE if html is not None else 0,
         seed=seed,
+        budget_s=time_limit,
     )
     if save_mapping is not None and report.mapping is not None:
         write_text(save_mapping, dumps_mapping(report.mapping))
@@ -128,10 +136,11 @@ def run(
         from rich.console import Console
 
         from ..report import print_report
+        from ..report.cautions import cut_short
 
         console = Console()
         print_report(report, console)
-        for note in workload.notes:
+        for note in (*workload.notes, *(cut_short(report.mapping) if report.mapping is not None else ())):
             console.print(note, markup=False)
 
 

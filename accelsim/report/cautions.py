@@ -42,7 +42,9 @@ def cut_short(mapping: Mapping) -> list[str]:
     """A search that its mapper did not finish."""
     if mapping.claim is None or mapping.claim.complete:
         return []
-    return ["the mapper stopped its search early: there may be better mappings among those that it looks at"]
+    claim = mapping.claim
+    gap = f", gap {claim.gap:.1%} to its bound" if claim.gap is not None and claim.gap > 0 else ""
+    return [f"the mapper stopped its search early{gap}: there may be better mappings among those that it looks at"]
 
 
 def crowded_ports(arch: Architecture, trace: Trace) -> list[str]:

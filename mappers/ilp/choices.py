@@ -10,6 +10,7 @@ that need not have their tensors in the memory, so that every memory in which th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -121,9 +122,11 @@ def decide(problem: ChoiceProblem, options: SolverOptions = DEFAULT) -> Decision
     no addresses the solver is given a smaller memory, and the decision is not called proven.
     """
     bound = 0.0
+    ends = None if options.seconds is None else time.perf_counter() + options.seconds
     for number, percent in enumerate(SLACKS):
         capacity = problem.capacity - problem.capacity * percent // 100
-        solution, model = _solved(problem, capacity, options)
+        left = None if ends is None else max(0.0, ends - time.perf_counter())
+        solution, model = _solved(problem, capacity, replace(options, seconds=left))
         if not number:
             bound = solution.bound
         picks, kept = model.chosen(solution)

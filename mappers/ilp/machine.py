@@ -7,9 +7,11 @@ by scope; Repeats and what crosses them end a run of Einsums that is decided tog
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 
 import numpy as np
 
@@ -60,6 +62,10 @@ Decider = Callable[[ChoiceProblem], Decision]
 """Decides how the Einsums of a run are done and what lies in the buffer between them."""
 
 
+class OutOfTime(Exception):
+    """The time that a search was given is over; nothing is wrong."""
+
+
 class ResidentNetwork(Network):
     """The tile mapper's nests around tensors that lie in the buffer when a decision says so."""
 
@@ -71,8 +77,11 @@ class ResidentNetwork(Network):
         constraints: Constraints,
         decider: Decider,
         rates: tuple[float, float],
+        ends: float = inf,
     ) -> None:
         self.decider = decider
+        self.ends = ends
+        """When there is no more time, as `perf_counter` has it; then OutOfTime is raised."""
         self.rates = rates
         """What a cycle and a joule cost."""
         self.held: dict[Path, list[Held]] = {}
@@ -185,6 +194,8 @@ class ResidentNetwork(Network):
     def _ways_to_run(
         self, einsum: Einsum, item: int, names: Sequence[str], candidates: Mapping[str, Candidate]
     ) -> list[tuple[Choice, Plan]]:
+        if time.perf_counter() > self.ends:
+            raise OutOfTime
         names = sorted(names, key=lambda n: (candidates[n].nbytes, n))[:MOST_RESIDENT]
         found: list[tuple[Choice, Plan]] = []
         for number in range(len(names) + 1):

@@ -20,8 +20,8 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..tile.network import Network
-from .choices import decide
-from .machine import Decider, ResidentNetwork
+from .choices import ChoiceProblem, Decision, decide
+from .machine import Decider, OutOfTime, ResidentNetwork
 from .reorder import reordered
 from .solver import SolverOptions
 
@@ -37,6 +37,7 @@ def map_workload(
     seed: int = 0,
     constraints: Constraints | None = None,
     options: SolverOptions = OPTIONS,
+    budget_s: float | None = None,
 ) -> Mapping:
     """Map a Workload so that what lies in the on-chip memory when is the best there is for the nests looked at.
 
@@ -47,10 +48,13 @@ def map_workload(
         seed: of the solver, recorded in the Claim.
         constraints: what the user has fixed.
         options: of the solver, per run of Einsums without a Repeat.
+        budget_s: seconds after which the search ends; None for none. The tile mapper's Mapping, which comes first, is
+            not cut short.
 
     Returns:
         The Mapping; its Claim is the latency of its Program, or the energy that the model expects, with the machine
-        bound. Ctrl-C and limits of the solver end the search with the best Mapping so far, not ``complete``.
+        bound. Ctrl-C, the budget and limits of the solver end the search with the best Mapping so far, which is not
+        ``complete``. Ctrl-C before there is one, or a second one, is raised.
 
     Raises:
         DoesNotFit: a memory is too small even for the smallest tiles; the message names the tensor, step and shortfall.
@@ -59,7 +63,7 @@ def map_workload(
         SolverMissing: there is no solver; the message names the extra to install.
     """
     return plan_workload(
-        workload, arch, objective=objective, seed=seed, constraints=constraints, options=options
+        workload, arch, objective=objective, seed=seed, constraints=constraints, options=options, budget_s=budget_s
     ).mapping
 
 
@@ -103,12 +107,13 @@ def plan_workload(
     seed: int = 0,
     constraints: Constraints | None = None,
     options: SolverOptions = OPTIONS,
+    budget_s: float | None = None,
 ) -> MachinePlan:
     """As `map_workload`, with what the model says of the Mapping. Arguments and what is raised are the same."""
     started = time.perf_counter()
     fixed = constraints or Constraints()
-    options = replace(options, seed=seed)
-    decider = partial(decide, options=options)
+    ends = started + budget_s if budget_s is not None else inf
+    decider = partial(_decide_before, ends=ends, options=replace(options, seed=seed))
     simple = _simple(workload, arch, objective, fixed, decider)
     mapping = simple.mapping()
     found = [Built(mapping, simple, cycles_of(mapping, workload, arch))]
@@ -118,22 +123,34 @@ def plan_workload(
     try:
         for ordered in reordered(workload, capacity):
             try:
-                network = ResidentNetwork(ordered, arch, objective, fixed, decider, rates)
+                network = ResidentNetwork(ordered, arch, objective, fixed, decider, rates, ends)
             except ConstraintError:
                 continue  # the tile mapper has kept to it
             if least is None or network.model_value < least.model_value:
                 least = network
             interrupted = any(d.interrupted for d in network.decisions.values())
+            interrupted = interrupted or time.perf_counter() > ends
             if interrupted or time.perf_counter() - started > (options.seconds or inf):
                 break
+    except (KeyboardInterrupt, OutOfTime):
+        interrupted = True
+    try:
+        if least is not None:
+            mapping = least.mapping()
+            found.append(Built(mapping, least, cycles_of(mapping, workload, arch)))
     except KeyboardInterrupt:
         interrupted = True
-    if least is not None:
-        mapping = least.mapping()
-        found.append(Built(mapping, least, cycles_of(mapping, workload, arch)))
     best = min(reversed(found), key=lambda b: b.value(objective, arch))
     finished = not interrupted and isinstance(best.network, ResidentNetwork) and best.network.proven
     return machine_plan(best, workload, arch, objective, "ilp", seed=seed, finished=finished, started=started)
+
+
+def _decide_before(problem: ChoiceProblem, *, ends: float, options: SolverOptions) -> Decision:
+    """`decide` with what is left of the time."""
+    if ends == inf:
+        return decide(problem, options)
+    left = max(0.0, ends - time.perf_counter())
+    return decide(problem, replace(options, seconds=min(left, options.seconds or inf)))
 
 
 def _simple(
