@@ -8,8 +8,9 @@ cascade, and over the blocks into which ranks are cut, and returns the cascade t
 
 How it works: `partition` cuts straight runs of Einsums into groups; `groups` finds which ranks of a group are one, and
 its passes over a rank; `search` chooses tiles, what is kept and how deep buffers are (`plan`), and with `binding` which
-unit runs what; `trial` runs the most promising plans of a group. What is in no group, and every leaf, is the tile
-mapper's (`network`). The Mapping of the whole is held against one Einsum after the other, and the better one is kept.
+unit runs what; `cores` gives Einsums to several cores; `trial` runs the most promising plans of a group. What is in no
+group, and every leaf, is the tile mapper's (`network`). The Mapping of the whole is held against one Einsum after the
+other, and the better one is kept.
 
 Constraints: ``unit``, ``variant`` and ``tiles`` of operators are kept to inside groups, too; an operator with ``order``
 or ``spread`` runs by itself. A tensor that must live outside the chip cuts the group that it would pass through, so
@@ -28,6 +29,7 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
+from .cores import CoreFusion, core_memories
 from .fusion import Fusion
 from .rewritten import candidates
 from .trial import run
@@ -48,14 +50,15 @@ def map_workload(
 
     Args:
         workload: what to run.
-        arch: a machine of which most units read activations from one memory on the chip, and write them there.
+        arch: a machine of which most units read activations from one memory on the chip, and write them there; groups
+            may also run over units that do so each in a memory of its own.
         objective: ``latency``, ``energy`` or ``edp``.
         seed: recorded in the Claim; the mapper makes no random choice.
         constraints: what the user has fixed.
 
     Returns:
-        The better of the fused Mapping and of one Einsum after the other. Its Claim is what a run of it gave (what is
-        expected, where that took too long), the machine bound, and the gap between them.
+        The best of the fused Mapping, of that over several cores, and of one Einsum after the other. Its Claim is what
+        a run of it gave (what is expected, where that took too long), the machine bound, and the gap between them.
 
     Raises:
         DoesNotFit: a memory is too small, even for the smallest tiles.
@@ -69,7 +72,9 @@ def map_workload(
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
     failed: AccelsimError | None = fusion.why
-    for chosen in (fusion.fused(), fusion.unfused()):
+    memories = core_memories(arch, fusion.plain.buffer if fusion.plain is not None else "")
+    over = [CoreFusion(fusion, memories)] if memories is not None else []
+    for chosen in (*(f.fused() for f in (fusion, *over)), fusion.unfused()):
         if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
             continue
         try:
@@ -85,9 +90,8 @@ def map_workload(
     value, _, mapping = min(found, key=lambda f: f[:2])
     gap = (value - least[objective]) / value if value else 0.0
     seconds = time.perf_counter() - started
-    claim = Claim(
-        objective, value, float(least[objective]), gap, seed, seconds, complete=fusion.complete, mapper="cascade"
-    )
+    complete = all(f.complete for f in (fusion, *over))
+    claim = Claim(objective, value, float(least[objective]), gap, seed, seconds, complete=complete, mapper="cascade")
     return Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
 
 

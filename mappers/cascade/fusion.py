@@ -228,6 +228,12 @@ class Fusion:
 
         `kept` has the addresses of tensors that stay next to the edge, if they are not those of what is not fused.
         """
+        site, leaving = self.site(stretch, kept)
+        group = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        return GroupSearch(group, stretch.outside, leaving, site).plans()
+
+    def site(self, stretch: Stretch, kept: MappingABC[str, int] | None) -> tuple[Site, frozenset[str]]:
+        """Where a group runs, and the tensors that leave it."""
         assert self.memories is not None
         near = self.memories.near
         staying = self._staying(stretch, self._kept if kept is None else kept)
@@ -235,9 +241,7 @@ class Fusion:
         budgets[near] -= max(staying.values(), default=0)
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         leaving = stretch.leaving - here if near == self.memories.buffer else stretch.leaving
-        site = Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints)
-        group = Group(self.workload, stretch.einsums, by_name=self.by_name)
-        return GroupSearch(group, stretch.outside, leaving, site).plans()
+        return Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints), leaving
 
     def best_run(self, plans: Sequence[GroupPlan]) -> GroupPlan | None:
         """The best of some plans of a group by what a run of it gives; None where none can be run."""

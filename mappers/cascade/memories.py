@@ -41,7 +41,7 @@ class Memories:
 
     def runs(self, unit: ComputeUnit) -> bool:
         """Whether a unit may work in a group."""
-        return _buffer_of(unit) == self.buffer and set(unit.memories) <= self.chains.keys()
+        return buffer_of(unit) == self.buffer and set(unit.memories) <= self.chains.keys()
 
 
 def memories_of(arch: Architecture) -> Memories | None:
@@ -53,7 +53,7 @@ def memories_of(arch: Architecture) -> Memories | None:
     units: dict[str, list[ComputeUnit]] = {}
     for unit in arch.units.values():
         if isinstance(unit, ComputeUnit):
-            units.setdefault(_buffer_of(unit), []).append(unit)
+            units.setdefault(buffer_of(unit), []).append(unit)
     units.pop("", None)
     for buffer in sorted(units, key=lambda name: (-len(units[name]), name)):
         chains = {m: chain_of(arch, m) for unit in units[buffer] for m in unit.memories}
@@ -72,7 +72,7 @@ def chain_of(arch: Architecture, memory: str) -> Chain:
     return tuple(reversed(chain))
 
 
-def _buffer_of(unit: ComputeUnit) -> str:
+def buffer_of(unit: ComputeUnit) -> str:
     """The memory of first inputs and of results; empty where they are not one."""
     first, last = unit.feeds(1)
     return first if first == last else ""

@@ -88,6 +88,8 @@ class FusedNetwork(Network):
         if missing:
             return set(missing)
         staying = self.staying.get((group.path, group.first), [])
+        if not staying:
+            return set()
         ends = {name: self.addresses[name] + self.flow.lives[name].tensor.nbytes for name in staying}
         if max(ends.values(), default=0) + group.plan.held <= self._capacity():
             return set()

@@ -100,10 +100,11 @@ class Transfer(NamedTuple):
 class Handed(NamedTuple):
     """What one Op leaves for others, between two Ops of a pass or (`across`) between passes.
 
-    `held` are bytes of one tile, of two, and so on, with what loops that retain keep of those before.
+    `held` are bytes of one tile, of two, and so on, with what loops that retain keep of those before, in a memory.
     """
 
     tensor: str
+    memory: str
     across: bool
     held: tuple[int, ...]
 
@@ -250,10 +251,10 @@ class Arrangement:
         for fed, stages in reads.items():
             apart = []
             for stage, mine in stages.items():
-                depth = min([_leading(carried, p.loops[outer:]) for p, _, carried in mine])
+                depth = min([leading(carried, p.loops[outer:]) for p, _, carried in mine])
                 apart.append(self._loaded(fed, mine, stage, mine[0][0].loops[: outer + depth]))
             uses = mine if len(stages) == 1 else [use for mine in stages.values() for use in mine]
-            depth = min([_leading(carried, self.outer) for _, _, carried in uses])
+            depth = min([leading(carried, self.outer) for _, _, carried in uses])
             whole = self._loaded(fed, uses, -1, self.outer[:depth])
             self.loads[fed] = [
                 (*whole[:near], *[t for hops in apart for t in hops[near:]]) for near in range(len(whole) + 1)
@@ -297,7 +298,7 @@ class Arrangement:
             if made.tensor in self.placement.leaving:
                 outer = len(self.outer)
                 carried = self.group.carried(place.member, made)
-                loops = place.loops[: outer + _leading(carried, place.loops[outer:])]
+                loops = place.loops[: outer + leading(carried, place.loops[outer:])]
                 nbytes = self.group.tile_bytes(place.member, made, loops)
                 way = reversed(self.placement.way(made.tensor, self.placement.feeds[place.member][-1]))
                 held = nbytes, 2 * nbytes
@@ -323,7 +324,8 @@ class Arrangement:
             else:
                 held = self.group.retained_bytes(i, loops, DEEPEST)
             found[access.tensor, across] = max(held, found.get((access.tensor, across), held))
-        self.handed = [Handed(tensor, across, held) for (tensor, across), held in found.items()]
+        buffer = self.placement.memories.buffer
+        self.handed = [Handed(tensor, buffer, across, held) for (tensor, across), held in found.items()]
 
     def buffers(self, transfer: Transfer) -> int:
         """Tiles of a transfer that the buffer holds at once."""
@@ -341,7 +343,7 @@ class Arrangement:
         for t in self.transfers:
             found[t.memory] += self.taken(t)
         for h in self.handed:
-            found[memories.buffer] += h.held[(self.tiling.blocks if h.across else self.tiling.depth) - 1]
+            found[h.memory] += h.held[(self.tiling.blocks if h.across else self.tiling.depth) - 1]
         return found
 
     def moved(self, transfer: Transfer) -> int:
@@ -355,7 +357,7 @@ _Use: TypeAlias = tuple[Placed, Access, frozenset[int]]
 """An Einsum in its place, an access of it, and the classes of ranks that cut that."""
 
 
-def _leading(carried: frozenset[int], loops: Loops) -> int:
+def leading(carried: frozenset[int], loops: Loops) -> int:
     """How many of the loops, from the outermost on, cut an access: inside of them nothing moves twice."""
     for depth, (number, _) in enumerate(loops):
         if number not in carried:

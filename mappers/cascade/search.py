@@ -85,6 +85,8 @@ class Site:
 class GroupSearch:
     """Plans of one group."""
 
+    arrangement: type[Arrangement] = Arrangement
+
     def __init__(self, group: Group, outside: Mapping[str, str], leaving: frozenset[str], site: Site) -> None:
         self.group, self.site = group, site
         self.feeds = [site.ways.feeds(einsum) for einsum in group.einsums]
@@ -246,7 +248,7 @@ class GroupSearch:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
         site = self.site
         depths = DEPTHS if form.stream >= 0 else FLAT_DEPTHS
-        found = Arrangement(self.placement, form, replace(tiling, depth=depths[0][0], blocks=depths[0][1]))
+        found = self.arrangement(self.placement, form, replace(tiling, depth=depths[0][0], blocks=depths[0][1]))
         for depth, blocks in depths:
             if (depth, blocks) != depths[0]:
                 found = found.changed(replace(tiling, depth=depth, blocks=blocks))
@@ -297,6 +299,11 @@ class GroupSearch:
 
     def _moving(self, found: Arrangement) -> tuple[float, float, int]:
         """Cycles of the busiest port, joules, and bytes of what passes the chip's edge."""
+        ports, joules, traffic = self._ports(found)
+        return max(ports.values(), default=0.0), joules, traffic
+
+    def _ports(self, found: Arrangement) -> tuple[dict[str, float], float, int]:
+        """Cycles of every port, and the rest."""
         ports: dict[str, float] = {}
         joules, traffic = 0.0, 0
         for transfer in found.transfers:
@@ -305,7 +312,7 @@ class GroupSearch:
             joules += nbytes * way.joules_per_byte
             for port, cycles in way.cycles_per_byte.items():
                 ports[port] = ports.get(port, 0.0) + nbytes * cycles
-        return max(ports.values(), default=0.0), joules, traffic
+        return ports, joules, traffic
 
     def _cycles(self, found: Arrangement, bound: Bound, times: Sequence[float], moving: float) -> float:
         """The busiest unit or port, and what does not overlap with it.
