@@ -17,9 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAV = [
     {"Overview": "index.md"},
+    {"Tutorial": "tutorial.md"},
     {"How-to": [{"Sweeps, searches and studies": "sweeps.md"}, {"Add a component": "howto/component.md"},
                 {"Add a mapper": "howto/mapper.md"}, {"Add an importer": "howto/importer.md"}]},
-    {"Explanation": [{"How accelsim is built": "architecture.md"}]},
+    {"Explanation": [{"How accelsim is built": "architecture.md"},
+                     {"How far results are from measurements": "accuracy.md"}]},
     {"Reference": [{"Machine files": "reference/machines.md"}, {"Commands": "reference/commands.md"},
                    {"Python": "reference/python.md"}, {"Presets": "reference/presets.md"},
                    {"Published systems": "reference/experiments.md"}]},
