@@ -172,6 +172,6 @@ def simulate(
         *missed_claim(arch, mapping, trace),
         *crowded_ports(arch, trace),
         *bank_waits(trace),
-        *idle_components(arch, trace),
+        *idle_components(arch, mapping, trace),
     )
     return make_report(arch, workload, mapping, program, trace, notes=notes)

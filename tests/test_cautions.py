@@ -73,5 +73,6 @@ def test_a_search_cut_short_is_pointed_out() -> None:
 
 def test_parts_that_do_nothing_are_pointed_out() -> None:
     arch = array_machine(8, 8, bandwidth="16 GB/s")
-    trace = simulate(arch, gemm(64, 64, 64)).trace
-    assert idle_components(arch, trace) == ["vector is not used by this mapping"]
+    report = simulate(arch, gemm(64, 64, 64))
+    assert report.mapping is not None
+    assert idle_components(arch, report.mapping, report.trace) == ["vector is not used by this mapping"]

@@ -132,7 +132,7 @@ name: small
 clock: 1 GHz
 memories:
   dram: {kind: dram, capacity: CAPACITY, bandwidth: 10 GB/s, read_energy: 1 pJ/bit, write_energy: 1 pJ/bit}
-  cells: {kind: buffer, parent: dram, capacity: 64 KiB, bandwidth: unlimited, read_energy: 0 pJ/bit, write_energy: 0 J/B}
+  cells: {kind: buffer, parent: dram, capacity: 64 KiB, bandwidth: unlimited, read_energy: 0 J/B, write_energy: 0 J/B}
 units:
   logic:
     kind: memory_logic

@@ -126,8 +126,8 @@ class ComputeUnit(UnitBase):
         return 0
 
     def held(self, einsum: Einsum, option: SpatialOption, bits: Sequence[int]) -> int | None:
-        """Parts of the unit that an Einsum has to itself throughout a run, so that it waits for no other; None: Ops
-        take turns. Together, Einsums hold no more than `parts`."""  # fmt: skip
+        """Parts of the unit that an Einsum has to itself throughout a run for one instance of its last input, so that
+        it waits for no other; None: Ops take turns. Together, Einsums hold no more than `parts`."""  # fmt: skip
         return None
 
     def over(self, einsum: Einsum, densities: Sequence[Density]) -> Self:

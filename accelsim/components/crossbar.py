@@ -98,7 +98,7 @@ class CrossbarArray(ComputeUnit):
     gated: Annotated[bool, Field(description="Rows and columns without a weight take no energy.")] = True
     pipeline: Annotated[int, Field(ge=0, le=10_000, description="Array times from the last pass to the result.")] = 0
     write_time: Annotated[Time, Field(description="To write a row of cells; all arrays write at once.")] = 0.0
-    input_bits: Annotated[int, Field(ge=1, le=64, description="Widest operand that comes in.")] = 16
+    input_bits: Annotated[int, Field(ge=1, le=64, description="Widest operand that comes in.")] = 32
     min_input_bits: Annotated[int, Field(ge=1, le=64, description="Narrower operands take as many passes.")] = 1
     min_weight_bits: Annotated[int, Field(ge=1, le=64, description="Narrower weights take as many cells.")] = 1
     input_activity: Annotated[float, Field(ge=0, le=1, description="Mean drive of a row, over the full one.")] = 1.0

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby, pairwise
-from math import ceil, prod
+from math import ceil
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit, SpatialOption
@@ -23,7 +23,7 @@ from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload
-from ..mapping.tree import Iterate, Loop, Mapping, Move, Position, format_position
+from ..mapping.tree import Loop, Mapping, Move, Position, format_position
 from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
@@ -171,7 +171,7 @@ class _Lowering:
         if held is None:
             return ""
         of_unit = self.held[unit.name]
-        of_unit[leaf.einsum.name] = held * prod(x.count for x in leaf.levels if isinstance(x, Iterate))
+        of_unit[leaf.einsum.name] = held * self.workload.copies()[self.names.storage(leaf.einsum.inputs[-1].tensor)]
         if (total := sum(of_unit.values())) > unit.parts:
             raise DoesNotFit(f"{self.arch.name}: {', '.join(list(of_unit)[-3:])} and others hold {total:,} parts of "
                              f"unit `{unit.name}`, which has {unit.parts:,}")  # fmt: skip

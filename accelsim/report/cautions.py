@@ -89,10 +89,10 @@ def bank_waits(trace: Trace) -> list[str]:
     ]
 
 
-def idle_components(arch: Architecture, trace: Trace) -> list[str]:
-    """Memories and units of the machine that the run never touched."""
+def idle_components(arch: Architecture, mapping: Mapping, trace: Trace) -> list[str]:
+    """Memories and units of the machine that the run never touched, and in which nothing stays."""
     counts = trace.action_counts().tolist()
     used = {a.component for a, n in zip(trace.program.actions, counts, strict=True) if isinstance(a, Action) and n}
     worked = zip(trace.program.platform.servers, trace.server_work.tolist(), strict=True)
-    used |= {server.name for server, work in worked if work}
+    used |= {server.name for server, work in worked if work} | {stay.memory for stay in mapping.stays}
     return [f"{name} is not used by this mapping" for name in (*arch.memories, *arch.units) if name not in used]

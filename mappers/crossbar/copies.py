@@ -21,8 +21,8 @@ class Choice:
     """The unit and variant of an Einsum.
 
     Attributes:
-        times: how often it runs, each time with a matrix of its own.
-        arrays: that one copy of its matrices takes; 0 where it does not run on a crossbar.
+        times: how often it runs.
+        arrays: that one copy of its matrices takes, of all iterations with one of their own; 0 on other units.
         copies: of each matrix.
         most: copies that are of use.
         seconds: of one run.
@@ -68,10 +68,11 @@ def choices(workload: Workload, arch: Architecture) -> tuple[Choice, ...]:
     for name, unit in analog.items():
         if asked[name] > unit.arrays:
             largest = max((c for c in found if c.unit == name), key=lambda c: c.arrays)
+            bits = _bits(largest.einsum, workload)[1]
             raise DoesNotFit(
                 f"{arch.name}: the weights of {workload.name} take {asked[name]:,} arrays, unit `{name}` has "
-                f"{unit.arrays:,} ({largest.einsum.name} alone {largest.arrays:,}); with the mapper `tile` arrays are "
-                "written again from operator to operator"
+                f"{unit.arrays:,} ({largest.einsum.name} alone {largest.arrays:,}, weights having {bits} bits); "
+                "with the mapper `tile` arrays are written again from operator to operator"
             )
     return tuple(found)
 
@@ -89,7 +90,8 @@ def _on(unit: CrossbarArray, einsum: Einsum, times: int, workload: Workload) -> 
     c = contraction(einsum)
     assert c is not None
     option = unit.option(einsum, f"{RESIDENT}1", None)
-    arrays = (unit.held(einsum, option, _bits(einsum, workload)) or 0) * times
+    matrices = workload.copies()[workload.storage(einsum.inputs[1].tensor)]
+    arrays = (unit.held(einsum, option, _bits(einsum, workload)) or 0) * matrices
     vectors = int(np.prod([einsum.sizes[r] for r in c.m], dtype=np.int64))
     return replace(_run(einsum, option, times, unit.name, unit, workload), arrays=arrays, most=vectors)
 
