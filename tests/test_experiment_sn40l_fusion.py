@@ -9,7 +9,10 @@ import pytest
 
 from accelsim.arch.architecture import Architecture
 from accelsim.experiments.loader import Row
+from accelsim.experiments.sn40l_fusion import experiment
 from accelsim.experiments.sn40l_fusion.experiment import (
+    ASSUMPTIONS,
+    DECODE,
     FFT,
     LEVELS,
     MONARCH,
@@ -48,6 +51,34 @@ def test_intensities() -> None:
     assert flops(graph) == b * m * n * (2 * k + 1 + 2 * p)
     ends = 2 * (b * m * k + k * n + m * n + m * p + b * n * p)
     assert intensities(machine())["full"] == pytest.approx(flops(graph) / ends, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(32, 64, 128, 16, 8), (64, 16, 32, 128, 4), (8, 256, 64, 8, 32)])
+def test_intensities_of_other_shapes(shape: tuple[int, ...]) -> None:
+    """Bytes of every tensor that passes between kernels, counted by hand."""
+    m, k, n, p, b = shape
+    found = intensities(machine(), {"rows": m, "inner": k, "columns": n, "out": p, "batch": b})
+    ends = b * m * k + k * n + m * n + m * p + b * n * p
+    z, work = b * m * n, b * m * n * (2 * k + 1 + 2 * p)
+    for level, crossings in (("none", 6), ("partial", 2), ("full", 0)):
+        assert found[level] == pytest.approx(work / (2 * (ends + crossings * z)), rel=1e-9)
+
+
+def test_assumed_figures_move_speed_ups_the_right_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dearer launches by software make fusion and hardware worth more; dearer ones by hardware the latter less."""
+    monkeypatch.setattr(experiment, "ASSUMPTIONS", {k: (*v[:3], (DECODE,)) for k, v in ASSUMPTIONS.items()})
+    rows = {(r.quantity, r.where): r.accelsim or 0.0 for r in experiment._assumptions()}
+    assert len(rows) == 2 * 2 * len(ASSUMPTIONS)
+
+    def ratio(quantity: str, where: str) -> float:
+        return rows[quantity, f"llama-2-7b decode, {where}"]
+
+    for quantity in ("fused over unfused", "hardware over software launch"):
+        assert ratio(quantity, "software launch: 12 us") < ratio(quantity, "software launch: 48 us")
+    launch = "hardware over software launch"
+    assert ratio(launch, "hardware launch: 0.5 us") > ratio(launch, "hardware launch: 2 us")
+    fused = "fused over unfused"
+    assert ratio(fused, "hardware launch: 0.5 us") == ratio(fused, "hardware launch: 2 us")
 
 
 def test_shards_hold_an_eighth_of_the_model() -> None:

@@ -96,11 +96,18 @@ def graphs_of(model: str, phase: str, on: Fabric) -> tuple[TaskGraph, ...]:
 
 
 @cache
+def kernels(model: str, phase: str, level: str) -> tuple[Plan, ...]:
+    """The kernels of a model on the preset, made for launches by software."""
+    soft = fabric(machine(), "software")
+    return plans(graphs_of(model, phase, soft), soft, level)
+
+
+@cache
 def measured(model: str, phase: str, level: str) -> tuple[Measured, Measured]:
     """Launched by software and by hardware; the kernels are those made for software."""
     arch = machine()
     soft, hard = fabric(arch, "software"), fabric(arch, "hardware")
-    made = plans(graphs_of(model, phase, soft), soft, level)
+    made = kernels(model, phase, level)
     return run_plans(made, soft), run_plans(made, hard)
 
 
@@ -110,7 +117,7 @@ def rows() -> Iterator[Row]:
         yield from _model(model, phase)
     yield from _model(FFT, "")
     yield from _intensities()
-    yield from _launch_costs()
+    yield from _assumptions()
 
 
 def _model(model: str, phase: str) -> Iterator[Row]:
@@ -162,9 +169,9 @@ def _published(r: Mapping[str, str], value: float) -> Iterator[Row]:
     yield Row(f"{name}, {IN_RANGE}", where, 1.0, inside, "", None if r["reason"] else 0.0, source, note)
 
 
-def intensities(arch: Architecture) -> dict[str, float]:
+def intensities(arch: Architecture, shape: Mapping[str, int] = MONARCH) -> dict[str, float]:
     """FLOP per off-chip byte of the Monarch FFT at three levels of fusion."""
-    graph, on = monarch(**MONARCH), fabric(arch, "software")
+    graph, on = monarch(**shape), fabric(arch, "software")
     parts: dict[str, list[tuple[str, ...]]] = {
         "none": [("Gemm0",), ("Mul",), ("Transpose",), ("Gemm1",)],
         "partial": [("Gemm0", "Mul", "Transpose"), ("Gemm1",)],
@@ -177,19 +184,33 @@ def intensities(arch: Architecture) -> dict[str, float]:
     return found
 
 
-def _launch_costs() -> Iterator[Row]:
-    """What the assumed cost of a software launch does to decode."""
-    soft, hard = (fabric(machine(), o) for o in ("software", "hardware"))
-    graphs = graphs_of(*DECODE, soft)
-    unfused, fused = plans(graphs, soft, "unfused"), plans(graphs, soft, "fused")
-    fastest = run_plans(fused, hard).seconds
-    for factor in (0.5, 2.0):
-        on = replace(soft, switch_s=soft.switch_s * factor)
-        slow, quick = run_plans(unfused, on).seconds, run_plans(fused, on).seconds
-        where = f"{' '.join(DECODE)}, {on.switch_s * 1e6:g} us a software launch"
-        yield Row("fused over unfused", where, None, slow / quick, "x", None, "simulated", "the same kernels")
-        yield Row("hardware over software launch", where, None, quick / fastest, "x", None, "simulated",
-                  "the same kernels")  # fmt: skip
+PREFILL, LARGEST = ("llama-2-7b", "prefill"), ("llama-2-70b", "decode")
+ASSUMPTIONS: Mapping[str, tuple[str, object, object, Sequence[tuple[str, str]]]] = {
+    "software launch": ("units.pool.switches", {"hardware": "1 us", "software": "12 us"},
+                        {"hardware": "1 us", "software": "48 us"}, (DECODE, PREFILL, LARGEST)),
+    "hardware launch": ("units.pool.switches", {"hardware": "0.5 us", "software": "24 us"},
+                        {"hardware": "2 us", "software": "24 us"}, (DECODE,)),
+    "links between sockets": ("units.pool.network_bandwidth", "100 GB/s", "400 GB/s", (DECODE, PREFILL)),
+    "latency of an all-reduce": ("units.pool.network_latency", "1 us", "4 us", (DECODE,)),
+    "latency of a hop": ("units.pool.hop_latency", 0, 2, (DECODE,)),
+    "latency of HBM": ("memories.hbm.latency", "50 ns", "200 ns", (DECODE,)),
+}  # fmt: skip
+"""What is assumed of the machine: its key, half and twice its value (of a hop: none and two), and models to show."""
+
+
+def _assumptions() -> Iterator[Row]:
+    """What the figures that are assumed of the machine do to the speed-ups, with the kernels of the preset."""
+    for what, (key, low, high, models) in ASSUMPTIONS.items():
+        for value in (low, high):
+            arch = machine(**{key: value})
+            soft, hard = (fabric(arch, o) for o in ("software", "hardware"))
+            shown = value[what.partition(" ")[0]] if isinstance(value, dict) else value
+            for model in models:
+                where = f"{' '.join(model)}, {what}: {shown}"
+                unfused = run_plans(kernels(*model, "unfused"), soft).seconds
+                slow, fast = (run_plans(kernels(*model, "fused"), on).seconds for on in (soft, hard))
+                yield Row("fused over unfused", where, None, unfused / slow, "x", None, "simulated", ASSUMED)
+                yield Row("hardware over software launch", where, None, slow / fast, "x", None, "simulated", ASSUMED)
 
 
 def _intensities() -> Iterator[Row]:
