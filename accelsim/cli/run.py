@@ -58,7 +58,10 @@ def run(
     ] = None,
     mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
     constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
-    save_mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the mapping as YAML.")] = None,
+    save_mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the mapping as YAML, or with .txt as nests in the style of Timeloop."),
+    ] = None,
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Of a cascade: search over its rewrites too; with --mapper cascade.")
     ] = False,
@@ -116,7 +119,12 @@ def run(
         budget_s=time_limit,
     )
     if save_mapping is not None and report.mapping is not None:
-        write_text(save_mapping, dumps_mapping(report.mapping))
+        if save_mapping.suffix == ".txt":
+            from ..report.timeloop import timeloop_text
+
+            write_text(save_mapping, timeloop_text(report.mapping, workload, built))
+        else:
+            write_text(save_mapping, dumps_mapping(report.mapping))
     if html is not None:
         with replacing(html) as temporary:
             report.to_html(temporary)
