@@ -26,7 +26,6 @@ from collections.abc import Mapping as Table
 from math import prod
 
 from ..arch.architecture import Architecture
-from ..components.base import ComputeUnit
 from ..errors import SpecError
 from ..ir import Einsum, Workload
 from ..mapping.counting import tally
@@ -133,8 +132,9 @@ class _Nest:
         Points of all ranks run on lanes.
         """
         unit = self._arch.units[op.unit]
-        options = unit.spatial_options(einsum) if isinstance(unit, ComputeUnit) else ()
-        spatial = next((o.spatial for o in options if o.variant == op.variant), {})
+        offered = getattr(unit, "spatial_options", None)
+        options = offered(einsum) if offered is not None else ()
+        spatial: Table[str, str] = next((o.spatial for o in options if o.variant == op.variant), {})
         room: dict[str, int] = {d: int(getattr(unit, key)) for d, key in _SIDES.items() if hasattr(unit, key)}
         found = []
         for rank in reversed(list(einsum.sizes)):
