@@ -20,7 +20,7 @@ from accelsim.mappers.ilp.plan import Plan
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import BYTES, best_residency
 from accelsim.mappers.ilp.search import schedule
-from accelsim.mappers.ilp.solver import Program, SolverName, SolverOptions, solve
+from accelsim.mappers.ilp.solver import Program, SolverName, SolverOptions, interruptibly, solve
 
 KB = 1024
 
@@ -164,3 +164,28 @@ def test_a_limit_on_nodes_ends_with_a_bound_and_what_was_found(name: SolverName)
     if limited.chosen is not None:
         assert program.holds(limited.chosen)
         assert program.value(limited.chosen) == limited.value
+
+
+def test_ctrl_c_stops_the_solver_and_a_second_one_is_raised() -> None:
+    class Solving:
+        """What a HiGHS object does, in turn: an exception is raised, a truth says whether it has finished."""
+
+        def __init__(self, *events: bool | type[BaseException]) -> None:
+            self.events, self.cancelled = list(events), 0
+
+        def startSolve(self) -> None: ...
+
+        def wait(self, seconds: float) -> tuple[bool, None]:
+            event = self.events.pop(0)
+            if isinstance(event, bool):
+                return event, None
+            raise event
+
+        def cancelSolve(self) -> None:
+            self.cancelled += 1
+
+    once = Solving(False, KeyboardInterrupt, False, True)
+    interruptibly(once)
+    assert once.cancelled == 1 and not once.events
+    with pytest.raises(KeyboardInterrupt):
+        interruptibly(Solving(KeyboardInterrupt, KeyboardInterrupt))

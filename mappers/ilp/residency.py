@@ -30,6 +30,8 @@ FEW = 300
 """Steps up to which that is done; beyond, what windows have found stands."""
 SHARE, SECOND = 0.5, 0.4
 """Of a limit of time that the program without addresses may take; of what is left, windows without addresses."""
+GRACE = 2.0
+"""Seconds for addresses after Ctrl-C."""
 
 
 def best_residency(
@@ -102,7 +104,8 @@ class _Search:
             bare, stopped = improved(Arrangement(self.along, dropped), Settings(False, self.options, ends, bound))
             dropped = bare.dropped
         whole, final = arranged(self.along, dropped) if self.packed else (Arrangement(self.along, dropped), True)
-        settings = Settings(self.packed, self.options, self.ends, bound)
+        ends = min(self.ends, time.perf_counter() + GRACE) if stopped else self.ends
+        settings = Settings(self.packed, self.options, ends, bound)
         best = whole or rolled(self.along, dropped, settings)
         if whole is not None or stopped:
             return _Found(best, bound, solver, stopped, loose)

@@ -13,7 +13,7 @@ from .check import check_plan
 from .orders import NAMED, Order, default_order, depth_first, minimum_peak
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem, check_order
-from .residency import BYTES, Cost, best_residency
+from .residency import BYTES, GRACE, Cost, best_residency
 from .solver import DEFAULT, SolverOptions
 
 FREE = "free"
@@ -37,7 +37,7 @@ def schedule(
         capacity: bytes of the memory.
         order: ``free``, or ``default``, ``depth_first`` or ``minimum_peak``, or indices of operators.
         costs: what is minimised: the first, of plans that cost the same the second, and so on.
-        options: of the solver, per program.
+        options: of the solver; nodes per program, and seconds in all.
         addresses: find addresses, else the memory is taken to have no fragmentation.
 
     Returns:
@@ -89,16 +89,20 @@ def portfolio(problem: GraphProblem, capacity: int) -> Iterator[Order]:
 
 def _free(problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, addresses: bool) -> Plan:
     """The best plan over the portfolio."""
+    clock = _Clock(options)
     found: list[tuple[float, int, Plan]] = []
     bound = 0.0
     interrupted = False
     try:
         for number, order in enumerate(portfolio(problem, capacity)):
-            plan = best_residency(problem, order, capacity, costs=costs, options=options, addresses=False)
+            plan = best_residency(problem, order, capacity, costs=costs, options=clock.part(), addresses=False)
             found.append((_claim(plan).value, number, plan))
+            interrupted = _claim(plan).interrupted
+            if interrupted:
+                break
             if not number:
-                bound = any_order_bound(problem, capacity, costs[0], options)
-            if _claim(plan).value <= bound:
+                bound = any_order_bound(problem, capacity, costs[0], clock.part())
+            if _claim(plan).value <= bound or clock.late:
                 break
     except KeyboardInterrupt:
         interrupted = True
@@ -107,12 +111,39 @@ def _free(problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: 
     found.sort(key=lambda entry: entry[:2])
     best = found[0][2]
     if addresses:
-        best = _addressed(problem, capacity, costs, options, [plan for _, _, plan in found])
+        rest = replace(options, seconds=GRACE) if interrupted else clock.rest()
+        best = _addressed(problem, capacity, costs, rest, [plan for _, _, plan in found])
     claim = _claim(best)
     bound = min(bound, claim.value)
     gap = (claim.value - bound) / claim.value if claim.value else 0.0
     proven = gap <= 0 and not interrupted
-    return replace(best, claim=replace(claim, bound=bound, gap=gap, proven=proven, bound_holds_for="any order"))
+    told = replace(
+        claim, bound=bound, gap=gap, proven=proven, bound_holds_for="any order",
+        interrupted=interrupted or claim.interrupted,
+    )  # fmt: skip
+    return replace(best, claim=told)
+
+
+class _Clock:
+    """Shares out a limit of time: what is left falls by a third with every program, and half is for addresses."""
+
+    def __init__(self, options: SolverOptions) -> None:
+        self.options, self.started = options, time.perf_counter()
+
+    @property
+    def _left(self) -> float:
+        assert self.options.seconds is not None
+        return max(0.0, self.options.seconds - (time.perf_counter() - self.started))
+
+    @property
+    def late(self) -> bool:
+        return self.options.seconds is not None and self._left < self.options.seconds / 2
+
+    def part(self) -> SolverOptions:
+        return self.options if self.options.seconds is None else replace(self.options, seconds=self._left / 3)
+
+    def rest(self) -> SolverOptions:
+        return self.options if self.options.seconds is None else replace(self.options, seconds=self._left)
 
 
 def _addressed(
@@ -121,11 +152,12 @@ def _addressed(
     """The cheapest plan with addresses: those that spilled least without them are tried first."""
     numbers = {op.name: i for i, op in enumerate(problem.operators)}
     best: Plan | None = None
+    clock = _Clock(options)
     for plan in plans:
-        if best is not None and _claim(plan).bound >= _claim(best).value:
+        if best is not None and (_claim(plan).bound >= _claim(best).value or clock.late or _claim(best).interrupted):
             break
         order = [numbers[name] for name in plan.order]
-        placed = best_residency(problem, order, capacity, costs=costs, options=options)
+        placed = best_residency(problem, order, capacity, costs=costs, options=clock.rest())
         if best is None or _claim(placed).value < _claim(best).value:
             best = placed
     if best is None:

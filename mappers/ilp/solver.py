@@ -16,6 +16,9 @@ SolverName = Literal["auto", "highs", "cbc"]
 INTEGRAL = 1e-6
 """A variable is 1 within this; solvers are exact to 1e-6."""
 
+POLL_SECONDS = 0.2
+"""Between looks whether Ctrl-C was pressed while HiGHS works."""
+
 NO_SOLVER = "none needed"
 """The solver of a program without variables."""
 
@@ -163,8 +166,10 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
         def callSolver(self, lp: Any) -> None:  # noqa: N802  (PuLP's name)
             import threading
 
-            lp.solverModel.HandleKeyboardInterrupt = threading.current_thread() is threading.main_thread()
-            lp.solverModel.solve()
+            if threading.current_thread() is threading.main_thread():
+                interruptibly(lp.solverModel)
+            else:
+                lp.solverModel.solve()
 
         def findSolutionValues(self, lp: Any) -> Any:  # noqa: N802
             try:
@@ -180,6 +185,19 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
     bound = float(state.getInfo().mip_dual_bound)
     interrupted = state.getModelStatus().name == "kInterrupt"
     return bound, interrupted, f"HiGHS {state.version()}"
+
+
+def interruptibly(highs: Any) -> None:
+    """Solve in a thread beside this one, which Ctrl-C stops; a second Ctrl-C is raised."""
+    highs.HandleUserInterrupt = True
+    highs.startSolve()
+    try:
+        while not highs.wait(POLL_SECONDS)[0]:
+            pass
+    except KeyboardInterrupt:
+        highs.cancelSolve()
+        while not highs.wait(POLL_SECONDS)[0]:
+            pass
 
 
 def _cbc_path(pulp: Any) -> str | None:
