@@ -117,27 +117,24 @@ def run_accelsim(arch: Architecture, workload: Workload, objective: str = "energ
     return Outcome(report.energy_J, report.latency_s, processor, clock, moved), mapping
 
 
-HEADINGS = ("", "energy mJ", "DRAM read MB", "written", "GB read", "written", "latency ms", "search s", "of the clock")
-ROW = "{:<34} {:>10} {:>13} {:>9} {:>9} {:>9} {:>11} {:>9} {:>13}"
+HEADINGS = ("", "energy mJ", "DRAM MB", "read", "written", "GB read MB", "written", "latency ms", "search s", "clock s")
+ROW = "{:<22} {:>10} {:>9} {:>9} {:>9} {:>11} {:>9} {:>11} {:>9} {:>9}"
 
 
 def row(name: str, x: Outcome) -> str:
-    (dram_in, dram_out), (gb_in, gb_out) = x.moved["dram"], x.moved["gb"]
+    megabytes = (x.dram, *x.moved["dram"], *x.moved["gb"])
     return ROW.format(
-        name, f"{x.joules * 1e3:.3f}", *(f"{n / 1e6:.1f}" for n in (dram_in, dram_out, gb_in, gb_out)),
-        f"{x.latency_s * 1e3:.3f}", f"{x.processor:.2f}", f"{x.clock:.2f}",
+        name, f"{x.joules * 1e3:.3f}", *(f"{n / 1e6:.1f}" for n in megabytes), f"{x.latency_s * 1e3:.3f}",
+        f"{x.processor:.2f}", f"{x.clock:.2f}",
     )  # fmt: skip
 
 
 def ratios(theirs: Outcome, ours: Outcome) -> str:
-    return ROW.format(
-        "accelsim / AccelForge", f"{ours.joules / theirs.joules:.4f}",
-        f"{ours.moved['dram'][0] / theirs.moved['dram'][0]:.4f}",
-        f"{ours.moved['dram'][1] / theirs.moved['dram'][1]:.4f}",
-        f"{ours.moved['gb'][0] / theirs.moved['gb'][0]:.4f}", f"{ours.moved['gb'][1] / theirs.moved['gb'][1]:.4f}",
-        f"{ours.latency_s / theirs.latency_s:.4f}", f"1/{theirs.processor / ours.processor:.0f}",
-        f"1/{theirs.clock / ours.clock:.0f}",
-    )  # fmt: skip
+    pairs = [(ours.joules, theirs.joules), (ours.dram, theirs.dram)]
+    pairs += [pair for m in ("dram", "gb") for pair in zip(ours.moved[m], theirs.moved[m], strict=True)]
+    told = [f"{a / b:.4f}" for a, b in (*pairs, (ours.latency_s, theirs.latency_s))]
+    times = theirs.processor / ours.processor, theirs.clock / ours.clock
+    return ROW.format("accelsim / AccelForge", *told, *(f"1/{n:.0f}" for n in times))
 
 
 def compared(python: Path, inputs: Path | None, arch: Architecture, case: str, tokens: int) -> bool:
