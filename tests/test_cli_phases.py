@@ -59,6 +59,20 @@ def test_a_style_has_all_that_a_run_has(tmp_path: Path) -> None:
     assert {k: again[k] for k in again if k != "provenance"} == {k: found[k] for k in again if k != "provenance"}
 
 
+def test_mappings_with_phases_and_stream_graphs_are_validated(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    told(*MODEL, "--style", "sequential", "--save-plan", str(file))
+    graph = Path(__file__).parents[1] / "docs" / "examples" / "softmax_stream.yaml"
+    done = CliRunner().invoke(app, ["validate", str(file), str(graph)])
+    assert done.exit_code == 0, done.output
+    assert "a mapping, well formed" in done.output
+    assert "a stream graph of 6 nodes and 6 streams" in done.output
+    file.write_text(file.read_text().replace("cores:", "core:", 1))
+    done = CliRunner().invoke(app, ["validate", str(file)])
+    assert done.exit_code == 2
+    assert "unknown key 'core'" in done.output
+
+
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_phases_as_a_mapper(objective: str, tmp_path: Path) -> None:
     """`accelsim run --mapper phases` finds what is claimed, and what it saves runs alike."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,14 @@ import typer
 
 from ..errors import BadInput
 
+_MAPPING = re.compile(r"^(root|phases)\s*:", re.MULTILINE)
+_GRAPH = re.compile(r"^streams\s*:", re.MULTILINE)
+
 
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings or sweeps.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings, stream graphs or sweeps.")],
 ) -> None:
-    """Check machine, mapping and sweep files, and list everything that is wrong with them."""
+    """Check files of machines, mappings, stream graphs and sweeps, and list everything that is wrong with them."""
     wrong = 0
     for file in files:
         try:
@@ -34,14 +38,21 @@ def _check(file: str) -> str:
     from ..files import read_text
     from ..text.document import parse_document
 
-    foreign = is_scalesim_cfg(file) or (not is_preset(file) and foreign_reader(read_text(file)) is not None)
-    data = None if is_preset(file) or foreign else parse_document(read_text(file), file).data
-    keys = set(data) if isinstance(data, dict) else set()
-    if "root" in keys:
+    scalesim = is_scalesim_cfg(file)
+    text = "" if is_preset(file) or scalesim else read_text(file)
+    if _MAPPING.search(text):
         from ..mapping import load_mapping
 
         load_mapping(Path(file))
         return "a mapping, well formed"
+    if _GRAPH.search(text):
+        from ..lowering.streams import load_graph
+
+        graph = load_graph(file)
+        return f"a stream graph of {len(graph.nodes)} nodes and {len(graph.streams)} streams"
+    foreign = scalesim or foreign_reader(text) is not None
+    data = None if is_preset(file) or foreign else parse_document(text, file).data
+    keys = set(data) if isinstance(data, dict) else set()
     if keys & {"axes", "models"}:
         from ..study.sweep_file import load_sweep
 
