@@ -16,12 +16,12 @@ import sys
 import time
 
 from accelsim.engine import compiled
+from accelsim.lowering.tiers import program_of
 from accelsim.mappers.ilp.solver import SolverOptions
-from accelsim.mappers.ilp.tiers.check import check_tier_plan
-from accelsim.mappers.ilp.tiers.lower import program_of
 from accelsim.mappers.ilp.tiers.policies import largest_stay, least_recently_used
-from accelsim.mappers.ilp.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from accelsim.mappers.ilp.tiers.search import place
+from accelsim.mapping.tiers.check import check_tier_plan
+from accelsim.mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 
 ATTENTION, EXPERT = 4096 * (2 * 4096 + 2 * 1024), 3 * 4096 * 14336
 EXPERTS, CHOSEN = 8, 2

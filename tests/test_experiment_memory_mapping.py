@@ -9,7 +9,7 @@ import pytest
 from accelsim.experiments.memory_mapping.experiment import HEIGHT, generated, height, simple_height, times
 from accelsim.experiments.memory_mapping.mapping import Machine, greedy, problem
 from accelsim.mappers.ilp.packing import Buffer
-from accelsim.mappers.ilp.tiers.problem import TierProblem
+from accelsim.mapping.tiers.problem import TierProblem
 
 MODEL = "squeezenet1_1"
 

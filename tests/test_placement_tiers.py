@@ -9,17 +9,17 @@ import pytest
 
 from accelsim.engine import compiled
 from accelsim.errors import BadInput, DoesNotFit, MappingError
+from accelsim.lowering.tiers import program_of
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.solver import SolverName, SolverOptions
-from accelsim.mappers.ilp.tiers.check import check_tier_plan
-from accelsim.mappers.ilp.tiers.lower import program_of
 from accelsim.mappers.ilp.tiers.model import BYTES, ENERGY, LATENCY
-from accelsim.mappers.ilp.tiers.plan import Ledger, TierPlan
 from accelsim.mappers.ilp.tiers.policies import largest_stay, least_recently_used, most_transferred_stay
-from accelsim.mappers.ilp.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from accelsim.mappers.ilp.tiers.recompute import with_recomputation
 from accelsim.mappers.ilp.tiers.search import place
+from accelsim.mapping.tiers.check import check_tier_plan
+from accelsim.mapping.tiers.plan import Ledger, TierPlan
+from accelsim.mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 
 EXACT = SolverOptions()
 NS = 1e-9

@@ -12,13 +12,13 @@ from accelsim.engine import compiled
 from accelsim.errors import BadInput, DoesNotFit
 from accelsim.ir import Workload
 from accelsim.ir.build import WorkloadBuilder
+from accelsim.lowering.tiers import program_of
 from accelsim.mappers.ilp.graph import Graph, GraphOptions, graph_of
-from accelsim.mappers.ilp.tiers.check import check_tier_plan
-from accelsim.mappers.ilp.tiers.lower import program_of
 from accelsim.mappers.ilp.tiers.model import BYTES, LATENCY
-from accelsim.mappers.ilp.tiers.plan import Ledger
 from accelsim.mappers.ilp.tiers.search import place
 from accelsim.mappers.ilp.variants import Chain, Chip, with_variants
+from accelsim.mapping.tiers.check import check_tier_plan
+from accelsim.mapping.tiers.plan import Ledger
 
 KB = 1024
 

@@ -8,14 +8,14 @@ from itertools import combinations
 
 from ... import load_model
 from ...engine import compiled
+from ...lowering.tiers import program_of
 from ...mappers.ilp.graph import Graph, GraphOptions, graph_of
 from ...mappers.ilp.packing import Buffer, first_fit, pack
 from ...mappers.ilp.solver import SolverOptions
-from ...mappers.ilp.tiers.lower import program_of
 from ...mappers.ilp.tiers.model import BYTES
-from ...mappers.ilp.tiers.problem import TierProblem
 from ...mappers.ilp.tiers.search import place
 from ...mappers.ilp.variants import Chip, with_variants
+from ...mapping.tiers.problem import TierProblem
 from ..loader import Row, table
 from .mapping import Machine, all_off_chip, greedy, problem
 

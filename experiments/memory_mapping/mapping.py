@@ -11,7 +11,7 @@ from itertools import product
 
 from ... import load_model
 from ...mappers.ilp.graph import Graph, GraphOptions, graph_of
-from ...mappers.ilp.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
+from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from ..loader import table
 
 FAST, HBM = "fast", "hbm"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...engine import compiled
+from ...lowering.tiers import program_of
 from ...mappers.ilp.solver import SolverOptions
-from ...mappers.ilp.tiers.lower import program_of
-from ...mappers.ilp.tiers.plan import TierPlan
 from ...mappers.ilp.tiers.policies import largest_stay, least_recently_used, most_transferred_stay
-from ...mappers.ilp.tiers.problem import TierProblem
 from ...mappers.ilp.tiers.search import place
+from ...mapping.tiers.plan import TierPlan
+from ...mapping.tiers.problem import TierProblem
 from ..loader import Row, table
 from .offload import Decoder, serve
 from .scenes import beside_data, experts, kv_blocks, routed

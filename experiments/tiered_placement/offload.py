@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from ...engine import compiled
+from ...lowering.tiers import program_of
 from ...mappers.ilp.solver import SolverOptions
-from ...mappers.ilp.tiers.lower import program_of
-from ...mappers.ilp.tiers.plan import TierPlan
-from ...mappers.ilp.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from ...mappers.ilp.tiers.search import place
+from ...mapping.tiers.plan import TierPlan
+from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from ..loader import table
 
 GPU, CPU = "gpu", "cpu"

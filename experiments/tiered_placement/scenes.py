@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ...mappers.ilp.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
+from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 
 MIB, GIB = 2**20, 2**30
 GB = 10**9

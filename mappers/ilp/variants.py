@@ -16,9 +16,9 @@ from math import prod
 
 from ...errors import BadInput
 from ...ir import Access, Einsum, Repeat, Role, Workload
+from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from .graph import Graph
 from .problem import GraphProblem, Operator
-from .tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 
 NEAR, FAR, LOAD, STORE = "near", "far", "load", "store"
 WEIGHT_TILE = 4096

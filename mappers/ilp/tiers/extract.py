@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from ....mapping.tiers.plan import Room, TierPlan, Transfer
 from .model import Flow, TierModel
-from .plan import Room, TierPlan, Transfer
 from .ways import Gap, Way
 
 TINY = 1e-6

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ....errors import BadInput, DoesNotFit
-from .problem import Choice, TierProblem
+from ....mapping.tiers.problem import Choice, TierProblem
 from .program import MixedProgram
 from .ways import Network, Use, Way, copies_of, gaps_of, ways_of
 

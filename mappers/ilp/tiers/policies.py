@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from ....errors import BadInput, DoesNotFit
-from .check import check_tier_plan
-from .plan import Room, TierClaim, TierPlan, Transfer
-from .problem import TierProblem
+from ....mapping.tiers.check import check_tier_plan
+from ....mapping.tiers.plan import Room, TierClaim, TierPlan, Transfer
+from ....mapping.tiers.problem import TierProblem
 from .ways import Network
 
 WARM_UP = 2

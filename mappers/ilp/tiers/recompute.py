@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from .problem import Choice, Step, TierProblem
+from ....mapping.tiers.problem import Choice, Step, TierProblem
 
 
 def with_recomputation(problem: TierProblem, items: Collection[str] | None = None) -> TierProblem:

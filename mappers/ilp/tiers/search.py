@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ....errors import AccelsimError, BadInput, DoesNotFit, MappingError
+from ....mapping.tiers.check import check_tier_plan
+from ....mapping.tiers.plan import Ledger, TierClaim, TierPlan
+from ....mapping.tiers.problem import TierProblem
 from ..solver import SolverOptions
-from .check import check_tier_plan
 from .extract import Unserved, plan_of
 from .model import LATENCY, Aim, TierModel
-from .plan import Ledger, TierClaim, TierPlan
-from .problem import TierProblem
 from .program import MixedSolution
 from .ways import Way
 

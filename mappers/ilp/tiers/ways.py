@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import combinations, pairwise
 
 from ....errors import BadInput
-from .problem import Choice, Item, Link, TierProblem
+from ....mapping.tiers.problem import Choice, Item, Link, TierProblem
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ....errors import MappingError
+from ...errors import MappingError
 from .plan import Ledger, TierPlan
 from .problem import Choice, TierProblem
 

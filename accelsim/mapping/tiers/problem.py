@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ....errors import BadInput
+from ...errors import BadInput
 
 LAST_STEP = "end"
 """Name of the step behind the last one, which needs results where they belong."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
-from ....engine.builder import Phase, ProgramBuilder, Repeat, Run
-from ....engine.program import Program, Server
-from .plan import TierPlan
-from .problem import TierProblem
+from ..engine.builder import Phase, ProgramBuilder, Repeat, Run
+from ..engine.program import Program, Server
+from ..mapping.tiers.plan import TierPlan
+from ..mapping.tiers.problem import TierProblem
 
 TICKS = 10**12
 """Per second: what lasts no time takes one of them, and adds nothing that can be seen."""

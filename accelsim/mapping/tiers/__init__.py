@@ -1,0 +1,1 @@
+"""Placements of items over tiers of memory in time: problems, plans and their independent replay."""
