@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from accelsim.errors import AccelsimError, BadInput, DoesNotFit
 from accelsim.experiments.pim_machines.attacc import attention_cycles
 from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, machine, rows
 from accelsim.lowering import lower
+from accelsim.mappers.pim import in_memory
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
 
 
 def unit(name: str, **changes: object) -> PimArray:
@@ -164,3 +168,16 @@ def test_rows_of_pim_machines_hold() -> None:
     assert [row for row in found if row.ok is False] == []
     judged = [row for row in found if row.tolerance is not None]
     assert sum(row.quantity == "cycles" for row in judged) >= 65 and len(judged) >= 69
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_each_product_runs_where_it_takes_least(batch: int) -> None:
+    """No slower than the better one of both machines, and with other sites for few and for many sequences."""
+    workload = load_model("opt-125m", phase="decode", context=64, batch=batch)
+    seconds = {
+        n: simulate(load_architecture(str(EXAMPLES / f"hbm3_{n}.yaml")), workload).latency_s
+        for n in ("host", "pim", "hybrid")
+    }
+    assert seconds["hybrid"] <= min(seconds.values()) * 1.02
+    sites = {c.einsum.name for c in in_memory(workload, load_architecture(str(EXAMPLES / "hbm3_hybrid.yaml")))}
+    assert ("logits" in sites) == (batch == 1)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 
 from ...arch.architecture import Architecture
+from ...arch.component import Memory
 from ...components import ComputeUnit, compute_units
 from ...components.pim import PimArray
-from ...errors import BadInput, ConstraintError, DoesNotFit
+from ...components.vector import VectorUnit
+from ...errors import BadInput
 from ...ir import Einsum, Item, Repeat, Role, View, Workload
-from ...mapping.constraints import Constraints
-from ...mapping.machine_bound import machine_bound
-from ...mapping.tree import Claim, Iterate, Move, Node, Op, Position, Seq, Stay
+from ...mapping.tree import Iterate, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as Mapped
-from ..cascade.trial import run
 
 MOST_STEPS = 2**62
 """Every Mapping is run to its end."""
@@ -77,32 +76,65 @@ def movement(workload: Workload, arch: Architecture, objective: str = "latency")
 
 
 def choices(workload: Workload, arch: Architecture, objective: str = "latency") -> tuple[Choice, ...]:
-    """The best unit and variant of every Einsum, in order.
+    """The best unit and variant of every Einsum, in order; a stored matrix is brought to units outside of the memory.
 
     Raises:
-        BadInput: no unit can run an Einsum.
+        BadInput: no unit can run an Einsum, or none is in a memory.
     """
     units = compute_units(arch)
+    banks = next((arch.memories[u.memory] for u in units.values() if isinstance(u, PimArray)), None)
+    if banks is None:
+        raise BadInput(f"{arch.name}: no unit of kind `pim`")
+    tiled = has_array(arch)
     found = []
     for einsum, times in workload.einsums():
-        offers = [
-            offer
+        matrix = einsum.inputs[-1].tensor
+        in_banks = stored(workload, matrix)
+        offered = [
+            offer if isinstance(unit, PimArray) or not in_banks else _brought(offer, workload, matrix, banks)
             for name, unit in units.items()
-            if not isinstance(unit, PimArray) or _stored(workload, einsum.inputs[-1].tensor)
+            if (in_banks if isinstance(unit, PimArray) else tiled or _whole(workload, einsum, arch, unit))
             for offer in _offers(workload, einsum, times, name, unit)
         ]
-        if not offers:
+        if not offered:
             raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
-        keys: dict[str, Callable[[Choice], tuple[float, float]]] = {
-            "latency": lambda c: (c.seconds, c.joules),
-            "energy": lambda c: (c.joules, c.seconds),
-            "edp": lambda c: (c.seconds * c.joules, c.seconds),
-        }
-        found.append(min(offers, key=keys[objective]))
+        found.append(min(offered, key=_preference(objective)))
     return tuple(found)
 
 
+def has_array(arch: Architecture) -> bool:
+    """Whether a unit beside the `pim` ones is made for products: anything but a vector unit."""
+    return any(not isinstance(u, PimArray | VectorUnit) for u in compute_units(arch).values())
+
+
+def _whole(workload: Workload, einsum: Einsum, arch: Architecture, unit: ComputeUnit) -> bool:
+    """Whether the memory of a unit holds all that an Einsum reads and makes; it runs whole."""
+    accesses = dict.fromkeys((*einsum.inputs, einsum.output))
+    held = sum(workload.tensors[a.tensor].bytes_of(prod(einsum.sizes[r] for r in a.ranks)) for a in accesses)
+    return held <= arch.memories[unit.memory].capacity
+
+
+def _brought(choice: Choice, workload: Workload, matrix: str, memory: Memory) -> Choice:
+    """A run while its matrix comes through the pins of the memory: whichever takes longer."""
+    nbytes = workload.tensors[matrix].nbytes
+    port = memory.port("read")
+    seconds = nbytes / port[1] if port is not None else 0.0
+    joules = nbytes * memory.action_energy().get("read", 0.0)
+    return replace(choice, seconds=max(choice.seconds, seconds), joules=choice.joules + joules)
+
+
+def _preference(objective: str) -> Callable[[Choice], tuple[float, float]]:
+    """What makes a Choice the better one: the least of this comes first."""
+    keys: dict[str, Callable[[Choice], tuple[float, float]]] = {
+        "latency": lambda c: (c.seconds, c.joules),
+        "energy": lambda c: (c.joules, c.seconds),
+        "edp": lambda c: (c.seconds * c.joules, c.seconds),
+    }
+    return keys[objective]
+
+
 def _offers(workload: Workload, einsum: Einsum, times: int, name: str, unit: ComputeUnit) -> Iterator[Choice]:
+    """A run of an Einsum on a unit, in each of its variants."""
     extents = {r: np.array([n], np.int64) for r, n in einsum.sizes.items()}
     bits = [workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
     energies = unit.action_energy()
@@ -120,7 +152,8 @@ def _base(workload: Workload, tensor: str) -> str:
     return workload.tables.get(name, name)
 
 
-def _stored(workload: Workload, tensor: str) -> bool:
+def stored(workload: Workload, tensor: str) -> bool:
+    """Whether it is a weight or state, or part of one."""
     return workload.tensors[_base(workload, tensor)].role in (Role.WEIGHT, Role.STATE)
 
 
@@ -133,65 +166,14 @@ class _Places:
     carried: set[str] = field(default_factory=set)
 
 
-def map_workload(
-    workload: Workload,
-    arch: Architecture,
-    *,
-    objective: str = "latency",
-    seed: int = 0,
-    constraints: Constraints | None = None,
-) -> Mapped:
-    """A Mapping of the Workload onto a machine with one `pim` unit or more; see the package.
-
-    Raises:
-        BadInput: the machine has no such unit.
-        DoesNotFit: weights and caches are more than the banks hold.
-        ConstraintError: constraints are given, which it does not honour.
-    """
-    begin = time.perf_counter()
-    if constraints is not None and constraints != Constraints():
-        raise ConstraintError("the pim mapper honours no constraints")
-    arrays = [u for u in compute_units(arch).values() if isinstance(u, PimArray)]
-    if not arrays:
-        raise BadInput(f"{arch.name}: the pim mapper needs a unit of kind `pim`")
-    banks, chip = arrays[0].memory, arrays[0].operands.get("input", arrays[0].memory)
-    _check_capacity(workload, arch, arrays[0])
+def map_in_memory(workload: Workload, arch: Architecture, unit: PimArray, objective: str = "latency") -> Mapped:
+    """A Mapping onto a machine with a `pim` unit, every Einsum whole; see the package. It has no Claim."""
+    banks, chip = unit.memory, unit.operands.get("input", unit.memory)
     picked = {c.einsum.name: c for c in choices(workload, arch, objective)}
     places = _Places()
     root = _tree(workload, workload.body, (), picked, places)
     stays, moves = _tables(workload, picked, places, banks, chip)
-    mapping = Mapped(workload.name, arch.name, root, stays, moves)
-    value, bound = _worth(mapping, workload, arch, objective)
-    seconds = time.perf_counter() - begin
-    claim = Claim(objective, value, bound, (value - bound) / value if value else 0.0, seed, seconds, False, "pim")
-    return replace(mapping, claim=claim)
-
-
-def _worth(mapping: Mapped, workload: Workload, arch: Architecture, objective: str) -> tuple[float, float]:
-    """What a run of the Mapping gives, and the machine bound, in the units of a Claim."""
-    clock, bound = float(arch.clock), machine_bound(workload, arch)
-    least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.energy_J * bound.cycles / clock}
-    return run(arch, workload, mapping, most=MOST_STEPS).value(objective, clock), least[objective]
-
-
-def _check_capacity(workload: Workload, arch: Architecture, unit: PimArray) -> None:
-    held = workload.bytes_by_role()
-    capacity = arch.memories[unit.memory].capacity
-    rest = sum(n for role, n in held.items() if role in STORED and role is not Role.STATE)
-    asked = [(f"weights, caches and inputs of {workload.name}", rest + held[Role.STATE], capacity, "")]
-    if unit.cache_space is not None:
-        asked = [
-            (f"caches of {workload.name}", held[Role.STATE], unit.cache_space, " reserved for caches"),
-            (
-                f"weights and inputs of {workload.name}",
-                rest,
-                capacity - unit.cache_space,
-                " beside what caches reserve",
-            ),
-        ]
-    for what, needed, room, why in asked:
-        if needed > room:
-            raise DoesNotFit(f"{arch.name}: {what} take {needed:,} bytes, memory `{unit.memory}` holds {room:,}{why}")
+    return Mapped(workload.name, arch.name, root, stays, moves)
 
 
 def _tree(
