@@ -56,7 +56,10 @@ class Programs:
 
     def step(self, replica: int, shape: Shape) -> Program:
         """The Program of a step."""
-        cost = self.cost(shape)
+        return self.span(replica, self.cost(shape))
+
+    def span(self, replica: int, cost: StepCost) -> Program:
+        """The Program of work that takes a replica for some time."""
         works = [max(1, round(cost.seconds * float(self.tick_hz)))]
         if self.lower_rate is not None:
             works.append(max(1, round(cost.nbytes)))
