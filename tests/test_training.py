@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from support.cli import accelsim
 
 from accelsim import load_model
 from accelsim.errors import BadInput
-from accelsim.ir import Role, Workload
+from accelsim.ir import Access, Affine, Einsum, Read, Role, Workload
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.ir.evaluate import evaluate
 from accelsim.ir.training import Loss, training_step
+from accelsim.ir.unrolled import unrolled
 
 STEP = 1e-5
 
@@ -132,10 +134,47 @@ def test_what_has_no_gradient_is_named() -> None:
         training_step(b.build(), loss="huber")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="'v' is frozen"):
         training_step(b.build(), frozen=["v"])
-    with pytest.raises(BadInput, match="no training step of looked-up rows"):
-        training_step(load_model("gpt2", seq=8))
-    with pytest.raises(BadInput, match="no training step of Repeats"):
-        training_step(load_model("vit-base-patch16-224"))
+    before, after = (Access("S", (Affine((("t", 1),), offset),)) for offset in (0, 1))
+    step = Einsum("r", after, (before,), Read(0), {"t": 3}, iterative="t")
+    b = WorkloadBuilder("m")
+    b.output(b.matmul(b.input("x", (3, 4)), b.weight("w", (4, 5))))
+    b.state("S", (4,))
+    b.add(step)
+    with pytest.raises(BadInput, match="no training step of iterative Einsums"):
+        training_step(b.build())
+
+
+GPT = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8, "n_head": 2, "vocab_size": 11, "n_positions": 16, "n_inner": 12}
+LLAMA = {
+    "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2, "vocab_size": 11,
+    "num_key_value_heads": 1, "intermediate_size": 10, "max_position_embeddings": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [GPT, LLAMA], ids=["gpt2", "llama"])
+def test_transformers_are_trained_layer_by_layer(config: dict[str, object], tmp_path: Path) -> None:
+    """Repeats are written out; rotations, grouped heads, caches and normalisations have gradients."""
+    (tmp_path / "tiny.json").write_text(json.dumps(config))
+    model = load_model(tmp_path / "tiny.json", seq=5)
+    step = training_step(model, loss="squared", rate=1.0)
+    assert step.notes == ("rows of embedding that are looked up get no gradient",)
+    rng = np.random.default_rng(2)
+    values: dict[str, np.ndarray] = {
+        n: rng.normal(size=t.shape) / 2 for n, t in step.tensors.items()
+        if t.role in (Role.INPUT, Role.WEIGHT) and step.storage(n) == n
+    }  # fmt: skip
+    values["tokens"] = rng.integers(0, 5, size=values["tokens"].shape)
+    after, written = evaluate(step, values), unrolled(model)
+    names = [n for n in values if n in written.tensors and f"{n}.next" in after and n != "embedding"]
+    assert len(names) > 15
+    for name in names[::3]:
+        gradient = values[name] - after[f"{name}.next"]
+        at = tuple(rng.integers(0, n) for n in gradient.shape)
+        up, down = (dict(values, **{name: values[name].copy()}) for _ in range(2))
+        up[name][at] += STEP
+        down[name][at] -= STEP
+        expected = (loss_of(written, up, "squared") - loss_of(written, down, "squared")) / (2 * STEP)
+        assert gradient[at] == pytest.approx(expected, rel=1e-4, abs=1e-5), name
 
 
 def test_the_command_line_takes_it() -> None:

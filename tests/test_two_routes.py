@@ -12,10 +12,10 @@ import onnx
 import pytest
 from support import transformer_files as files
 from support.onnx_graphs import save
-from support.unrolled import unrolled
 
 from accelsim import load_architecture, simulate
 from accelsim.ir import Role, Workload
+from accelsim.ir.unrolled import unrolled
 from accelsim.workloads import load_model
 from accelsim.workloads.huggingface import load_config
 from accelsim.workloads.onnx_import import import_onnx, wheel_models

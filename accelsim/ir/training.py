@@ -20,7 +20,8 @@ from .build import WorkloadBuilder
 from .derivatives import derivative, is_one, is_zero, reads, shifted
 from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
 from .transposed import Phase, phases
-from .workload import Item, Repeat, Role, View, Workload
+from .unrolled import unrolled
+from .workload import Item, Role, View, Workload
 
 Loss = Literal["cross_entropy", "squared"]
 LOSSES: tuple[Loss, ...] = ("cross_entropy", "squared")
@@ -34,7 +35,8 @@ def training_step(
     Targets are further inputs, ``NAME.target`` in the shape of every output; new weights are outputs, ``NAME.next``.
 
     Args:
-        workload: a model without Repeats, states and looked-up rows.
+        workload: a model; its Repeats are written out (`unrolled`). Tables of which rows are looked up are trained by
+            what else reads them alone, and the Workload's `notes` say so.
         loss: of every output, summed over its elements: ``squared``, half the squared difference, or
             ``cross_entropy`` after a softmax over the last dimension.
         rate: of learning.
@@ -48,7 +50,9 @@ def training_step(
     unknown = [n for n in frozen if n not in workload.tensors or workload.tensors[n].role is not Role.WEIGHT]
     if unknown:
         raise BadInput(f"{workload.name}: '{unknown[0]}' is frozen, and no weight of the model")
-    return _Training(workload, loss, rate, frozenset(frozen)).step()
+    workload = unrolled(workload)
+    left = [n for n in workload.tensors if n in frozen or n.partition("@")[0] in frozen]
+    return _Training(workload, loss, rate, frozenset(left)).step()
 
 
 class _Training:
@@ -59,25 +63,24 @@ class _Training:
         for item in workload.body:
             self._check(item)
             self.builder.add(item)
+        self.builder.notes += workload.notes
         self.wanted = self._wanted()
         self.parts: dict[str, list[str]] = {}
         """Tensor to the gradients that its readers have given it so far."""
 
     def _check(self, item: Item) -> None:
-        if isinstance(item, Repeat):
-            raise BadInput(f"{self.workload.name}: no training step of Repeats ({item.name}); write the layers out")
         if isinstance(item, View) and item.rows:
-            raise BadInput(f"{self.workload.name}: no training step of looked-up rows ({item.output})")
+            self.builder.notes.append(f"rows of {item.input} that are looked up get no gradient")
         if isinstance(item, Einsum) and item.iterative:
             raise BadInput(f"{self.workload.name}: no training step of iterative Einsums ({item.name})")
 
     def _wanted(self) -> set[str]:
         """Tensors that depend on a weight that is trained."""
-        tensors = self.workload.tensors
-        found = {n for n, t in tensors.items() if t.role is Role.WEIGHT and n not in self.frozen}
+        stored = (n for n in self.workload.tensors if self.workload.storage(n) == n and n not in self.workload.tables)
+        found = {n for n in stored if self.workload.tensors[n].role is Role.WEIGHT and n not in self.frozen}
         for item in self.workload.body:
             if isinstance(item, View):
-                found |= {item.output} if item.input in found else set()
+                found |= {item.output} if item.input in found and not item.rows else set()
             elif isinstance(item, Einsum) and any(a.tensor in found for a in item.inputs):
                 found.add(item.output.tensor)
         return found
@@ -87,7 +90,8 @@ class _Training:
             self._seed(name)
         for item in reversed(self.workload.body):
             if isinstance(item, View):
-                self._through_view(item)
+                if not item.rows:
+                    self._through_view(item)
             elif isinstance(item, Einsum) and item.output.tensor in self.wanted:
                 self._through(item)
         for name in sorted(self.wanted, key=list(self.workload.tensors).index):
@@ -130,11 +134,24 @@ class _Training:
         gradient = self._gradient(einsum.output.tensor)
         if gradient is None:
             return
+        joint = {name: self._joint(einsum, name) for name in dict.fromkeys(a.tensor for a in einsum.inputs)}
         for i, access in enumerate(einsum.inputs):
             if access.tensor in self.wanted:
-                self._add(access.tensor, self._one(einsum, gradient, i))
+                found = self._one(einsum, gradient, i, joint[access.tensor])
+                if found not in self.parts.get(access.tensor, []) or not joint[access.tensor]:
+                    self._add(access.tensor, found)
 
-    def _one(self, einsum: Einsum, gradient: str, i: int) -> str:
+    def _joint(self, einsum: Einsum, name: str) -> str | None:
+        """A gradient that the accesses of a tensor in an Einsum fill together: the halves of a rotation, say."""
+        accesses = [a for a in einsum.inputs if a.tensor == name]
+        like = self.builder.tensor(name)
+        points = [prod(einsum.sizes[r] for r in a.ranks) for a in accesses]
+        boxes = all(_mixed_radix(index, einsum) for a in accesses for index in a.indices)
+        if len(accesses) < 2 or name not in self.wanted or not boxes or sum(points) != like.elements:
+            return None
+        return self.builder.activation(self.builder.unique(f"d.{name}"), like.shape, like.bits)
+
+    def _one(self, einsum: Einsum, gradient: str, i: int, joint: str | None = None) -> str:
         """The gradient of input `i`, as an Einsum of its own, or several."""
         access = einsum.inputs[i]
         if einsum.reduce not in ("", "add", "max", "min"):
@@ -157,8 +174,8 @@ class _Training:
         ranks = [r for index in access.indices for r in index.ranks]
         if len(set(ranks)) < len(ranks):
             raise self._refused(einsum, f"reads {access}, in which a rank stands twice")
-        if all(self._whole(einsum, access)):
-            return self._sum(einsum, access, inputs, expr, einsum.sizes, None)
+        if joint or all(self._whole(einsum, access)):
+            return self._sum(einsum, access, inputs, expr, einsum.sizes, joint)
         return self._windowed(einsum, access, inputs, expr)
 
     def _whole(self, einsum: Einsum, access: Access) -> list[bool]:
