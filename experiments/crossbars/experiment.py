@@ -38,11 +38,12 @@ Changes = tuple[tuple[str, object], ...]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run took; `joules` of the crossbars alone, by action."""
+    """What a run took; `joules` of the crossbars alone, by action, `parts` of all components."""
 
     seconds: float
     macs: int
     joules: Mapping[str, float]
+    parts: Mapping[str, float]
     watts: float
     area_mm2: float
 
@@ -72,7 +73,8 @@ def run(arch: Architecture, workload: Workload) -> Run:
         if row.component == name:
             joules[row.action] = joules.get(row.action, 0.0) + (row.energy_J or 0.0)
     joules.pop("leakage", None)
-    return Run(report.latency_s, report.macs, joules, report.energy_J / report.latency_s, report.area_mm2 or 0.0)
+    parts = {c.name: c.energy_J for c in report.components}
+    return Run(report.latency_s, report.macs, joules, parts, report.energy_J / report.latency_s, report.area_mm2 or 0.0)
 
 
 @cache
@@ -117,11 +119,14 @@ def _isaac() -> Iterator[Row]:
         "power at full use": ran.watts,
         "area": ran.area_mm2,
         "storage per area": unit.weight_bytes / 2**20 / ran.area_mm2,
-        "share of converters in the power": ran.joules["adc"] / ran.seconds / ran.watts,
     }
+    joules = {"converters": ran.joules["adc"], "drivers": ran.joules["dac"], "cells": ran.joules["cell"],
+              "registers of arrays": ran.joules["array"], "eDRAM": ran.parts["edram"],
+              "HyperTransport": ran.parts["hypertransport"]}  # fmt: skip
+    found |= {f"share of {n} in the power": j / ran.seconds / ran.watts for n, j in joules.items()}
     for record in table(__package__, "published.csv"):
         if record["where"] == "isaac":
-            note = "" if "power" not in record["quantity"] else "energies are the table's powers at full use"
+            note = "energies are the table's powers at full use" if "power" in record["quantity"] else ""
             yield Row(record["quantity"], "isaac", float(record["value"]), found[record["quantity"]], record["unit"],
                       0.05, record["source"], note)  # fmt: skip
 
