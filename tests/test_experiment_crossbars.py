@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from accelsim.experiments.crossbars.experiment import Changes, filling, full, rows
+from accelsim.experiments.crossbars.experiment import Changes, filling, full, reservoir_joules, rows
+from accelsim.experiments.crossbars.reservoir import DECAY, reservoir
+from accelsim.ir import Role
+from accelsim.ir.evaluate import evaluate
 
 
 def test_rows_hold() -> None:
@@ -12,7 +16,7 @@ def test_rows_hold() -> None:
     assert [row for row in found if row.ok is False] == []
     assert sum(row.tolerance is not None for row in found) >= 70
     assert {row.where.split(",")[0] for row in found} == {
-        "isaac", "colonnade", "jia_2020", "sinangil_2021", "wang_2022",
+        "isaac", "colonnade", "jia_2020", "sinangil_2021", "wang_2022", "reservoir",
     }  # fmt: skip
     met = [row for row in found if "taken from this measurement" in row.note]
     assert len(met) < len([row for row in found if row.tolerance == 0.2]) / 3
@@ -66,3 +70,26 @@ def test_energy_follows_activity_and_width(name: str) -> None:
     quiet = (("units.array.input_activity", 0.5),)
     assert full(name, 8, 8, quiet).per_mac < full(name, 8, 8).per_mac
     assert full(name, 8, 8).per_mac < full(name, 16, 8).per_mac
+
+
+def test_a_reservoir_does_what_it_says() -> None:
+    events, neurons, steps = 5, 4, 6
+    model = reservoir("small", events, neurons, steps)
+    rng = np.random.default_rng(3)
+    values = {
+        "potential": rng.normal(size=(1, neurons)), "spikes": np.zeros((1, neurons)), "counts": np.zeros((1, neurons)),
+        "w": rng.normal(size=(events, neurons)), "r": rng.normal(size=(neurons, neurons)),
+        "events": rng.integers(0, 2, size=(steps, 1, events)), "readout": rng.normal(size=(neurons, 10)),
+    }  # fmt: skip
+    v, s, count = (values[n] for n in ("potential", "spikes", "counts"))
+    for x in values["events"]:
+        v = DECAY * v * (1 - s) + x @ values["w"] + s @ values["r"]
+        s = (v > 1).astype(float)
+        count = count + s
+    (found,) = (n for n, t in model.tensors.items() if t.role is Role.OUTPUT)
+    np.testing.assert_allclose(evaluate(model, values)[found], count @ values["readout"])
+
+
+def test_quiet_neurons_take_less_energy() -> None:
+    loud = (("units.crossbars.input_activity", 0.5),)
+    assert reservoir_joules("N-TIDIGITS", "reservoir") < reservoir_joules("N-TIDIGITS", "reservoir", loud)

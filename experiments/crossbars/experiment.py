@@ -13,7 +13,8 @@ from ...arch.loader import load_spec
 from ...components.crossbar import CrossbarArray
 from ...ir import Workload
 from ...ir.build import WorkloadBuilder
-from ..loader import Row, table
+from ..loader import Row, data_path, table
+from .reservoir import reservoir
 
 VECTORS = 64
 SAMPLES = 32
@@ -33,6 +34,8 @@ CLOCKS = {
 BEYOND = "energy falls faster with the voltage than by its square, the simulator's law: leakage and technology"
 OUTLIERS = {"sinangil_2021, output 6 at 1 V": "out of line with its neighbours: 0.8 V over 1 V is 1.09, and 1.40 and "
             "1.39 at outputs 0 and 15"}  # fmt: skip
+RESERVOIRS = {"N-MNIST": (2312, 128, 100), "N-TIDIGITS": (64, 128, 300)}
+"""Events at a time (34 x 34 of two polarities, 64 channels), neurons and steps; the last two are assumed."""
 Changes = tuple[tuple[str, object], ...]
 
 
@@ -99,15 +102,33 @@ def filling(changes: Changes = ()) -> Run:
 
 
 def rows() -> Iterator[Row]:
-    """ISAAC, then the macros, then networks on ISAAC."""
+    """ISAAC, then the macros, then networks on ISAAC, then the reservoir."""
     yield from _isaac()
     for record in table(__package__, "published.csv"):
-        if not record["where"].startswith("isaac"):
+        if not record["where"].startswith(("isaac", "reservoir")):
             yield _macro(record)
     for model in ("resnet18", "resnet34", "mobilenet_v2"):
         report = simulate(machine("isaac"), load_model(model))
         yield Row("latency", f"isaac, {model}", None, report.latency_s * 1e3, "ms", None, "ISAAC, ISCA 2016",
                   "no latency of this network is published; operators one after the other, one sample")  # fmt: skip
+    yield from _reservoirs()
+
+
+@cache
+def reservoir_joules(name: str, machine_name: str, changes: Changes = ()) -> float:
+    """Of one sample through a reservoir."""
+    arch = load_spec(data_path(__package__, f"{machine_name}.yaml")).with_values(dict(changes)).build()
+    return simulate(arch, reservoir(name, *RESERVOIRS[name])).energy_J
+
+
+def _reservoirs() -> Iterator[Row]:
+    for record in table(__package__, "published.csv"):
+        name = record["where"].removeprefix("reservoir, ")
+        if name != record["where"]:
+            ratio = reservoir_joules(name, "reservoir_digital") / reservoir_joules(name, "reservoir")
+            yield Row(record["quantity"], record["where"], float(record["value"]), ratio, record["unit"], None,
+                      record["source"], "neither the digital hardware nor the macro's energies are published in what "
+                      "is known here: sizes are assumed, energies are cited defaults")  # fmt: skip
 
 
 def _isaac() -> Iterator[Row]:
