@@ -15,8 +15,8 @@ from support.machines import gemm
 from accelsim import simulate
 from accelsim.arch.loader import loads_architecture
 from accelsim.components.banked_dram import BankedDram
-from accelsim.components.dram_step import BASE, END, server, step
-from accelsim.components.dram_timing import preset
+from accelsim.components.dram_step import BASE, END, SWEEP, server, step
+from accelsim.components.dram_timing import DEFAULT_MAPPING, preset
 from accelsim.components.dram_trace import Controller, run_trace
 from accelsim.engine import compiled, reference
 from accelsim.engine.load import compiled_step
@@ -128,3 +128,24 @@ def test_a_component_knows_its_device_and_refuses_what_contradicts_it() -> None:
                 f"name: m\nclock: 1 GHz\nmemories:\n  d: {{kind: banked_dram, {text}}}\n"
                 "units:\n  u: {kind: vector, memory: d, lanes: 4}\n"
             )
+
+
+@pytest.mark.parametrize(("name", "channels", "queue"), [("HBM3_6400Mbps", 5, 32), ("DDR4_3200W", 2, 1)])
+def test_rounds_through_open_rows_cost_what_their_bursts_cost(name: str, channels: int, queue: int) -> None:
+    """Whole rounds over all bank groups are taken at once, to the same state and time as burst by burst."""
+    device = preset(name).with_(channels=channels)
+    made = server("d", device, DEFAULT_MAPPING, Fraction(10**9), queue=queue, streams=True)
+    assert made.state[SWEEP] == channels * device.pseudo_channels * device.bank_groups
+    rounds, single = np.array(made.state), np.array(made.state)
+    single[SWEEP] = 0
+    rng, now = np.random.default_rng(0), 0
+    for _ in range(120):
+        work = int(rng.choice([64, 4096, rng.integers(1, 10**6), 2**18, 10**7]))
+        begin = int(rng.choice([0, 4096 * 7, rng.integers(0, 2**20) * 4096 % device.capacity]))
+        now += int(rng.integers(0, 5000)) * int(rng.integers(0, 2))
+        ticks = step(rounds, work, begin, now)
+        assert ticks == step(single, work, begin, now)
+        single[SWEEP] = rounds[SWEEP]
+        assert np.array_equal(rounds, single)
+        single[SWEEP] = 0
+        now += int(ticks)

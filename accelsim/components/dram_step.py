@@ -10,6 +10,7 @@ queue keeps them. `dram_trace` has the same device command by command, and tests
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,13 @@ from .nest_kernel import stamped
 IntArray = NDArray[np.int64]
 (
     BASE, END, UNITS, BURST_BYTES, CHANNELS, PSEUDO, GROUPS, BANKS, SEGMENTS, PERIOD, RCD, RP, RAS, RC, RTP, CCD_S,
-    CCD_L, ACT_EVERY, ROW_BUS, REFRESH_EVERY, REFRESH_FOR, REFRESH_NEXT, QUEUE, PACE, HORIZON, STREAMS, CAPACITY, TABLE,
-) = range(28)  # fmt: skip
+    CCD_L, ACT_EVERY, ROW_BUS, REFRESH_EVERY, REFRESH_FOR, REFRESH_NEXT, QUEUE, PACE, HORIZON, STREAMS, CAPACITY, SWEEP,
+    COLUMNS, TABLE,
+) = range(30)  # fmt: skip
 """Words of the state. BASE and END are ticks: of what the other times count from, in UNITS to a tick, and of the end of
 the last transfer. A row may be opened as long before its data moves as QUEUE bursts of every bus take at
-the PACE of late; HORIZON is the age at which times are alike.
+the PACE of late; HORIZON is the age at which times are alike. SWEEP is the number of bursts that go once round all
+bank groups, where addresses do so before they change the column, of which COLUMNS follow; else 0.
 From TABLE on: the segments of the address mapping, four words each; then the data bus, activations and row bus of
 every pseudo-channel, the bank groups; the open row and three times of every bank; the streams."""
 STREAM_TABLE = 256
@@ -46,7 +49,8 @@ def _shift(state: IntArray, first: int, count: int, by: int, oldest: int) -> Non
 
 @_jit
 def _burst(state: IntArray, address: int, start: int, ahead: int, at_bus: int) -> int:
-    """Move one burst; return when the next one of its bus could follow. `at_bus`: first word of the data buses."""
+    """Move one burst; return twice the time when the next one of its bus could follow, plus 1 where the data bus alone
+    held it up. `at_bus`: first word of the data buses."""
     rest = address // state[BURST_BYTES]
     channel, pseudo, group, bank, row = 0, 0, 0, 0, 0
     for k in range(state[SEGMENTS]):
@@ -90,11 +94,44 @@ def _burst(state: IntArray, address: int, start: int, ahead: int, at_bus: int) -
         state[at_bank + 2] = act + state[RAS]
         state[at_bank + 3] = act + state[RCD]
     column = max(max(state[bus], state[at_group]), max(state[at_bank + 3], start))
+    by_bus = 1 if column == state[bus] else 0
     state[bus] = max(state[bus], start) + state[CCD_S]
     state[at_group] = max(state[at_group], start) + state[CCD_L]
     state[at_bank + 2] = max(state[at_bank + 2], column + state[RTP])
     state[at_bank + 3] = column + state[CCD_L]
-    return column + state[CCD_S]
+    return 2 * (column + state[CCD_S]) + by_bus
+
+
+@_jit
+def _sweeps(state: IntArray, row: int, times: int, at_bus: int) -> int:
+    """Go `times` further rounds through the columns of rows that are open, in which data buses alone hold up bursts, as
+    they did in the last round. Every bus then moves on by as much, and what else there is to wait for by no more.
+
+    Args:
+        row: the open row's number of banks and rows, as bursts above the columns.
+        times: rounds.
+        at_bus: first word of the data buses.
+
+    Returns:
+        How much later everything is.
+    """
+    buses, groups = state[CHANNELS] * state[PSEUDO], state[GROUPS]
+    bank = 0
+    for k in range(state[SEGMENTS]):
+        at = TABLE + 4 * k
+        if state[at] == 3:
+            bank += row % state[at + 1] * state[at + 2]
+        if state[at] == 3 or state[at] == 4:
+            row //= state[at + 1]
+    by = times * groups * state[CCD_S]
+    for i in range(buses):
+        state[at_bus + i] += by
+    for i in range(buses * groups):
+        state[at_bus + 3 * buses + i] += times * state[CCD_L]
+        at_bank = at_bus + (3 + groups) * buses + 4 * (i * state[BANKS] + bank)
+        state[at_bank + 3] += by
+        state[at_bank + 2] = max(state[at_bank + 2], state[at_bank + 3] - state[CCD_L] + state[RTP])
+    return by
 
 
 @_jit
@@ -140,6 +177,7 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
     begin = address // size * size
     count = (address + work - begin + size - 1) // size
     end, mark, i, period = 0, 0, 0, state[PERIOD]
+    sweep, smooth, smooth_end = state[SWEEP], 0, 0
     while i < count:
         if i == period:
             mark = end
@@ -151,7 +189,26 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
                 _shift(state, at_banks + 4 * k + 1, 3, by, -state[HORIZON])
             end -= by
             i += times * period
-        end = max(end, _burst(state, (begin + i * size) % state[CAPACITY], start - ahead, ahead, at_bus))
+            smooth, smooth_end = 0, 0
+        if sweep > 0 and smooth >= sweep:
+            block = sweep * state[COLUMNS]
+            at = (begin + i * size) % state[CAPACITY] // size
+            times = min(count - i, block - at % block)
+            if i < 2 * period:
+                times = min(times, period - i % period)
+            times = times // sweep if at % block >= sweep else 0
+            if times > 0:
+                smooth_end += _sweeps(state, at // block, times, at_bus)
+                end = max(end, smooth_end)
+                i += times * sweep
+                continue
+        moved = _burst(state, (begin + i * size) % state[CAPACITY], start - ahead, ahead, at_bus)
+        if moved & 1:
+            smooth += 1
+            smooth_end = max(smooth_end, moved >> 1)
+        else:
+            smooth, smooth_end = 0, 0
+        end = max(end, moved >> 1)
         i += 1
     if queued:  # what still waits for its bank, or on a bus that is busier than the others, is left to the queue
         total = 0
@@ -190,6 +247,18 @@ def _segment(field: str, size: int, weight: int) -> tuple[int, int, int, int]:
     return list(FIELDS).index(field), size, weight, size.bit_length() - 1 if size & (size - 1) == 0 else -1
 
 
+def _round(mapping: AddressMapping, device: DramDevice) -> tuple[int, int]:
+    """Bursts that go once round all bank groups, and columns after that, where all columns come next; else zeros."""
+    below: dict[str, int] = {}
+    for field, size, _ in mapping.segments:
+        if field == "co":
+            whole = {"ch": device.channels, "pc": device.pseudo_channels, "bg": device.bank_groups}
+            even = all(below.pop(f, 1) == n for f, n in whole.items()) and not below and size == device.columns
+            return (prod(whole.values()), size) if even else (0, 0)
+        below[field] = below.get(field, 1) * size
+    return 0, 0
+
+
 def server(
     name: str, device: DramDevice, mapping: str, tick_hz: Fraction, *, queue: int, streams: bool, refresh: bool = True
 ) -> Server:
@@ -209,8 +278,10 @@ def server(
     columns = [i for i, (field, _, _) in enumerate(parsed.segments) if field == "co"]
     for _, size, _ in parsed.segments[: columns[-1] + 1 if columns else 0]:
         period *= size
+    sweep, rounds = _round(parsed, device) if long <= device.bank_groups * short else (0, 0)
     words = {
-        END: -1, UNITS: units, BURST_BYTES: device.burst_bytes, CHANNELS: device.channels,
+        END: -1, SWEEP: sweep, COLUMNS: rounds, UNITS: units,
+        BURST_BYTES: device.burst_bytes, CHANNELS: device.channels,
         PSEUDO: device.pseudo_channels, GROUPS: device.bank_groups, BANKS: device.banks_per_group,
         SEGMENTS: len(parsed.segments), PERIOD: period,
         RCD: t.tRCD_rd * c, RP: t.tRP * c, RAS: t.tRAS * c, RC: t.tRC * c, RTP: t.tRTP * c, CCD_S: short * c,
