@@ -94,7 +94,8 @@ class CoreArrangement(Arrangement):
         for same in feds.values():
             if len(same) < 2:
                 continue
-            uses = [(p, a, c) for p in self.places for a, c, fed in self.placement.reads[p.member] if fed in same]
+            reads = [(p.member, self.placement.reads[p.member]) for p in self.places]
+            uses = [(member, a, c) for member, here in reads for a, c, fed in here if fed in same]
             depth = min(leading(carried, self.outer) for _, _, carried in uses)
             first = self._loads_of(same[0], uses, -1, self.outer[:depth])[0]
             for fed in same:

@@ -144,6 +144,9 @@ class Group:
 
     def retained_bytes(self, member: int, loops: tuple[tuple[int, int], ...], most: int) -> tuple[int, ...]:
         """Bytes of one tile of a member's result inside loops, of two, and so on, with what those that retain keep."""
+        if not loops or max([-number for number, _ in loops]) <= 0:
+            one = self.tile_bytes(member, self.einsums[member].output, loops)
+            return tuple([n * one for n in range(1, most + 1)])
         einsum, extents = self.einsums[member], self.extents(member, loops)
         cutting = [d for d, (n, _) in enumerate(loops) if self.rank(member, n) in einsum.output.ranks]
         kept = [d for d in cutting if self.halo(loops[d][0]) == "retained"]

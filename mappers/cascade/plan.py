@@ -244,15 +244,18 @@ class Arrangement:
 
     def _load(self) -> None:
         reads: dict[Fed, dict[int, list[_Use]]] = {}
+        loops_of: dict[int, Loops] = {}
         for place in self.places:
+            loops_of[place.stage] = place.loops
             for access, carried, fed in self.placement.reads[place.member]:
-                reads.setdefault(fed, {}).setdefault(place.stage, []).append((place, access, carried))
+                reads.setdefault(fed, {}).setdefault(place.stage, []).append((place.member, access, carried))
         outer = len(self.outer)
         for fed, stages in reads.items():
             apart = []
             for stage, mine in stages.items():
-                depth = min([leading(carried, p.loops[outer:]) for p, _, carried in mine])
-                apart.append(self._loaded(fed, mine, stage, mine[0][0].loops[: outer + depth]))
+                loops = loops_of[stage]
+                depth = outer + min([leading(carried, loops[outer:]) for _, _, carried in mine])
+                apart.append(self._loaded(fed, mine, stage, loops[:depth]))
             uses = mine if len(stages) == 1 else [use for mine in stages.values() for use in mine]
             depth = min([leading(carried, self.outer) for _, _, carried in uses])
             whole = self._loaded(fed, uses, -1, self.outer[:depth])
@@ -262,7 +265,7 @@ class Arrangement:
 
     def _loaded(self, fed: Fed, uses: Sequence[_Use], stage: int, loops: Loops) -> list[Transfer]:
         """From memory to memory, all in tiles of one size."""
-        members = tuple([p.member for p, _, _ in uses])
+        members = tuple([member for member, _, _ in uses])
         key = fed, members, stage, loops
         found = self.placement.known.get(key)
         if found is None:
@@ -270,21 +273,20 @@ class Arrangement:
         return found
 
     def _loads_of(self, fed: Fed, uses: Sequence[_Use], stage: int, loops: Loops) -> list[Transfer]:
-        nbytes = max(self.group.tile_bytes(p.member, a, loops) for p, a, _ in uses)
-        members, (stored, memory) = tuple(dict.fromkeys(p.member for p, _, _ in uses)), fed
+        nbytes = max([self.group.tile_bytes(member, a, loops) for member, a, _ in uses])
+        members, (stored, memory) = tuple(dict.fromkeys(member for member, _, _ in uses)), fed
         plain = [
             Transfer(stored, False, src, dst, members, stage, loops, nbytes, (nbytes, 2 * nbytes))
             for src, dst in pairwise(self.placement.way(stored, memory))
         ]
-        found = self.group.slid([(p.member, a) for p, a, _ in uses], loops)
+        found = self.group.slid([(member, a) for member, a, _ in uses], loops)
         if found is None:
             return plain
         dim, boxes = found
 
         def most(number: int) -> int:
             """Bytes of so many positions along that dimension."""
-            extents = {p.member: self.group.extents(p.member, loops) for p, _, _ in uses}
-            return max(self.group.bytes_of(a, extents[p.member], (dim, number)) for p, a, _ in uses)
+            return max(self.group.bytes_of(a, self.group.extents(m, loops), (dim, number)) for m, a, _ in uses)
 
         total = sum(most(high - low + 1) for low, high in fresh(boxes))
         if total >= len(boxes) * nbytes:
@@ -353,8 +355,8 @@ class Arrangement:
         return self.trips(transfer.loops) * transfer.tile_bytes
 
 
-_Use: TypeAlias = tuple[Placed, Access, frozenset[int]]
-"""An Einsum in its place, an access of it, and the classes of ranks that cut that."""
+_Use: TypeAlias = tuple[int, Access, frozenset[int]]
+"""An Einsum, an access of it, and the classes of ranks that cut that."""
 
 
 def leading(carried: frozenset[int], loops: Loops) -> int:

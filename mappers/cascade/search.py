@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from ...arch.architecture import Architecture
@@ -246,12 +246,13 @@ class GroupSearch:
 
     def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
-        site = self.site
+        site, cut = self.site, (tiling.outer, tiling.step, tiling.inner)
         depths = DEPTHS if form.stream >= 0 else FLAT_DEPTHS
-        found = self.arrangement(self.placement, form, replace(tiling, depth=depths[0][0], blocks=depths[0][1]))
+        none: frozenset[tuple[Fed, int]] = frozenset()
+        found = self.arrangement(self.placement, form, Tiling(*cut, none, *depths[0]))
         for depth, blocks in depths:
             if (depth, blocks) != depths[0]:
-                found = found.changed(replace(tiling, depth=depth, blocks=blocks))
+                found = found.changed(Tiling(*cut, none, depth, blocks))
             if all(n <= site.budgets[m] for m, n in found.held.items()):
                 break
         else:
@@ -270,7 +271,9 @@ class GroupSearch:
             if fed not in kept and all(n <= room[m] for m, n in taken.items()):
                 room |= {m: room[m] - n for m, n in taken.items()}
                 kept[fed] = number
-        return found.changed(replace(found.tiling, kept=frozenset(kept.items()))) if kept else found
+        if not kept:
+            return found
+        return found.changed(Tiling(*cut, frozenset(kept.items()), found.tiling.depth, found.tiling.blocks))
 
     @staticmethod
     def _held(found: Arrangement, transfers: Sequence[Transfer]) -> dict[str, int]:
