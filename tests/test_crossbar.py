@@ -267,3 +267,27 @@ def test_a_network_from_an_onnx_file_runs() -> None:
     assert told["macs"] / told["latency_s"] < 41.3e12 / 2
     assert told["traffic_bytes"]["cells"] == {"read": 0, "write": 0}
     assert not any("cells" in note for note in told["provenance"]["notes"])
+
+
+def test_transformers_run_where_their_weights_fit() -> None:
+    """Layers have arrays of their own, tables of which rows are looked up lie outside, attention runs on the lanes."""
+    many = MACHINE.replace("arrays_per_tile: 64", "arrays_per_tile: 4096").replace("8 KiB", "512 KiB")
+    arch = loads_architecture(many)
+    b = WorkloadBuilder("layers", bits=8)
+    table = b.weight("table", (64, 16))
+    x = b.gather(table, b.input("tokens", (6,)))
+    with b.repeat("layer", 3) as scope:
+        y = b.relu(b.matmul(x, b.weight("w1", (16, 24))))
+        y = b.elementwise("add", x, b.matmul(y, b.weight("w2", (24, 16))))
+        scope.carry(y, x)
+    b.output(b.matmul(y, table, transpose_b=True))
+    model = b.build()
+    report = simulate(arch, model)
+    assert report.mapping is not None
+    held = {(s.tensor, s.memory) for s in report.mapping.stays}
+    assert {("w1", "cells"), ("w2", "cells"), ("table", "cells"), ("table", "dram")} <= held
+    program = lower(arch, model, report.mapping)
+    assert compiled.run(program).differences(reference.run(program)) == []
+    few = loads_architecture(MACHINE.replace("arrays_per_tile: 64", "arrays_per_tile: 40").replace("8 KiB", "5 KiB"))
+    with pytest.raises(DoesNotFit, match="take 46 arrays"):
+        simulate(few, model)

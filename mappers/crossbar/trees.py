@@ -10,6 +10,8 @@ from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Pipe, Position,
 from ...mapping.tree import Mapping as Mapped
 from .copies import Choice
 
+LARGE = 16
+"""Weights of other units that are more than this share of the memory beside the arrays lie outside."""
 _STORED = (Role.INPUT, Role.STATE, Role.OUTPUT)
 
 
@@ -30,6 +32,7 @@ class _Lives:
     made: dict[str, list[Position]] = field(default_factory=dict)
     used: dict[str, list[Position]] = field(default_factory=dict)
     carried: set[str] = field(default_factory=set)
+    ops: list[tuple[Einsum, Position]] = field(default_factory=list)
 
 
 def _base(workload: Workload, tensor: str) -> str:
@@ -37,28 +40,53 @@ def _base(workload: Workload, tensor: str) -> str:
     return workload.tables.get(name, name)
 
 
-def _weight_stays(workload: Workload, picked: Mapping[str, Choice], places: Places) -> dict[str, Stay]:
-    """Weights lie where they are used from the start: in the cells, or beside the arrays."""
-    found = {}
-    for einsum, _ in workload.einsums():
-        choice = picked[einsum.name]
-        for i, access in enumerate(einsum.inputs):
-            name = _base(workload, access.tensor)
-            if workload.tensors[name].role is Role.WEIGHT:
-                memory = places.weights.get(choice.unit, places.chip) if i == 1 and choice.arrays else places.chip
-                found[name + memory] = Stay(name, memory, (), ())
-    return found
+class _Weights:
+    """Where weights lie throughout: in the cells, beside the arrays, or, of other units, outside where they are large.
+
+    Attributes:
+        stays: by tensor and memory.
+        loaded: those outside; tables of which rows are looked up among them.
+    """
+
+    def __init__(self, workload: Workload, picked: Mapping[str, Choice], places: Places) -> None:
+        self.stays: dict[tuple[str, str], Stay] = {}
+        self.loaded: set[str] = set()
+        self._workload, self._picked = workload, picked
+        looked_up = set(workload.tables.values())
+        for einsum, _ in workload.einsums():
+            for i, access in enumerate(einsum.inputs):
+                name = _base(workload, access.tensor)
+                tensor = workload.tensors[name]
+                if tensor.role is not Role.WEIGHT:
+                    continue
+                memory = places.chip
+                if self.multiplied(einsum, i):
+                    memory = places.weights[picked[einsum.name].unit]
+                elif name in looked_up or tensor.nbytes * workload.copies()[name] * LARGE > places.room:
+                    memory = places.outside
+                    self.loaded.add(name)
+                self.stays[name, memory] = Stay(name, memory, (), ())
+        self.held = sum(workload.tensors[name].nbytes * workload.copies()[name]
+                        for name, memory in self.stays if memory == places.chip)  # fmt: skip
+
+    def multiplied(self, einsum: Einsum, i: int) -> bool:
+        """Whether arrays hold this input of an Einsum."""
+        return i == 1 and self._picked[einsum.name].arrays > 0
+
+    def loads(self, einsum: Einsum) -> list[str]:
+        """Weights that an Einsum needs from outside."""
+        names = [_base(self._workload, a.tensor) for i, a in enumerate(einsum.inputs) if not self.multiplied(einsum, i)]
+        return [name for name in dict.fromkeys(names) if name in self.loaded]
 
 
 def sequence(workload: Workload, arch: str, picked: Mapping[str, Choice], places: Places) -> Mapped:
     """Einsums one after the other, each whole; activations that do not fit beside the arrays go outside."""
-    lives = _Lives()
+    lives, weights = _Lives(), _Weights(workload, picked, places)
     root = _tree(workload, workload.body, (), picked, lives)
-    weights = _weight_stays(workload, picked, places)
-    held = sum(workload.tensors[s.tensor].nbytes * workload.copies()[s.tensor]
-               for s in weights.values() if s.memory == places.chip)  # fmt: skip
-    outside = _spilled(workload, lives, places.room - held)
-    stays, moves = list(weights.values()), []
+    outside = _spilled(workload, lives, places.room - weights.held)
+    stays = list(weights.stays.values())
+    moves = [Move(name, places.outside, places.chip, at, at, buffers=1)
+             for einsum, at in lives.ops for name in weights.loads(einsum)]  # fmt: skip
     for name in dict.fromkeys((*lives.made, *lives.used)):
         if workload.tensors[name].role is Role.WEIGHT:
             continue
@@ -81,6 +109,7 @@ def _tree(
         if isinstance(item, Einsum):
             choice = picked[item.name]
             nodes.append(Op(item.name, choice.unit, choice.variant))
+            lives.ops.append((item, here))
             for access in item.inputs:
                 lives.used.setdefault(_base(workload, access.tensor), []).append(here)
             lives.made.setdefault(_base(workload, item.output.tensor), []).append(here)
@@ -162,9 +191,8 @@ class Pipelines:
         """None where the Workload has Repeats, a single Einsum or a single sample."""
         if self.samples < 2 or any(isinstance(item, Repeat) for item in self.workload.body):
             return None
-        stays = _weight_stays(self.workload, self.picked, self.places)
-        held = sum(self.workload.tensors[x.tensor].nbytes for x in stays.values() if x.memory == self.places.chip)
-        groups = self._groups(self.places.room - held)
+        weights = _Weights(self.workload, self.picked, self.places)
+        groups = self._groups(self.places.room - weights.held)
         nodes: list[Node] = []
         moves: list[Move] = []
         for number, group in enumerate(groups):
@@ -178,9 +206,12 @@ class Pipelines:
             for step in range(len(ops)):
                 here = (*at, BODY, step) if len(ops) > 1 else (*at, BODY)
                 moves += self._moves(group, group.first + step, at, here)
-        outside = {m.tensor: Stay(m.tensor, self.places.outside, (), ()) for m in moves}
+                moves += [Move(name, self.places.outside, self.places.chip, at, at, buffers=1)
+                          for name in weights.loads(self.items[group.first + step])]  # fmt: skip
+        stays = weights.stays | {(m.tensor, self.places.outside): Stay(m.tensor, self.places.outside, (), ())
+                                 for m in moves}  # fmt: skip
         root = nodes[0] if len(nodes) == 1 else Seq(tuple(nodes))
-        return Mapped(self.workload.name, arch, root, (*stays.values(), *outside.values()), tuple(moves))
+        return Mapped(self.workload.name, arch, root, tuple(stays.values()), tuple(dict.fromkeys(moves)))
 
     def _read(self, einsum: Einsum) -> list[str]:
         names = dict.fromkeys(_base(self.workload, a.tensor) for a in einsum.inputs)
