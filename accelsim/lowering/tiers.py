@@ -1,63 +1,229 @@
-"""Plans over tiers as Programs: computing and every channel are actors that wait for each other between positions."""
+"""Placements over tiers as Programs: steps run one after the other, and every transfer is an actor of its own.
+
+A transfer may begin once the step before its position has ended, which is when its room is free, and must have ended
+for what needs it: a step that reads what it brings or takes the room that it leaves, a transfer that sends it on. It
+does not hold up other steps, so that what is loaded ahead moves while several of them compute. What is sent on in one
+position passes in pieces.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 
-from ..engine.builder import Phase, ProgramBuilder, Repeat, Run
+from ..engine.builder import Phase, ProgramBuilder, Run
 from ..engine.program import Program, Server
-from ..mapping.tiers.plan import TierPlan
-from ..mapping.tiers.problem import TierProblem
+from ..mapping.tiers.plan import Room, TierPlan, Transfer
+from ..mapping.tiers.problem import Choice, TierProblem
 
 TICKS = 10**12
 """Per second: what lasts no time takes one of them, and adds nothing that can be seen."""
+PIECES = 16
+"""Of a transfer that is sent on while it comes."""
 
 
-def program_of(problem: TierProblem, plan: TierPlan, *, periods: int = 1) -> Program:
-    """The Program of a plan; its actions count the bytes that cross each link, by the link's name.
+def program_of(problem: TierProblem, plan: TierPlan) -> Program:
+    """The Program of a plan, of one period where it is periodic, whose actions count bytes by name of the link.
 
     Args:
         problem: what it is a plan of.
         plan: one that `check_tier_plan` accepts.
-        periods: how often the positions are run through.
     """
-    positions = problem.positions
-    compute = [0.0] * positions
-    moved: list[dict[str, int]] = [{} for _ in range(positions)]
-    for s, (step, name) in enumerate(zip(problem.framed, plan.choices, strict=True)):
-        choice = next(c for c in step.choices if c.name == name)
-        compute[problem.position(s)] = choice.seconds
-        moved[problem.position(s)] = dict(choice.streams)
-    for t in plan.transfers:
-        at = moved[t.position]
-        at[t.link] = at.get(t.link, 0) + t.high - t.low
-    channels = list(dict.fromkeys(x.shared for x in problem.links))
-    rows: dict[str, list[tuple[int, dict[str, int]]]] = {"compute": [(_ticks(s), {}) for s in compute]}
-    for channel in channels:
-        own = [{n: b for n, b in at.items() if problem.by_link[n].shared == channel and b} for at in moved]
-        times = [_ticks(sum(b / problem.by_link[n].bandwidth for n, b in at.items())) for at in own]
-        rows[f"channel {channel}"] = list(zip(times, own, strict=True))
-    return _barriers(plan.problem, rows, periods)
+    return _Lowering(problem, plan).program()
+
+
+@dataclass(eq=False)
+class _Task:
+    """An actor that fires once, or piece by piece.
+
+    Attributes:
+        server: ``compute``, or a channel.
+        seconds: in all.
+        actions: link to bytes.
+        after: tasks that end before it begins.
+        behind: tasks whose pieces it takes, one by one.
+    """
+
+    name: str
+    server: str
+    seconds: float
+    actions: dict[str, int]
+    after: dict[_Task, None] = field(default_factory=dict)
+    behind: dict[_Task, None] = field(default_factory=dict)
+    pieces: int = 1
+
+
+class _Lowering:
+    def __init__(self, problem: TierProblem, plan: TierPlan) -> None:
+        self.problem, self.plan = problem, plan
+        self.choices = [
+            next(c for c in step.choices if c.name == name)
+            for step, name in zip(problem.framed, plan.choices, strict=True)
+        ]
+        self.transfers = sorted(_cut(plan.transfers), key=lambda t: (t.position, t.link, t.item, t.low))
+        self.tasks: list[_Task] = []
+        self.steps: list[list[_Task]] = []
+        """Of each step: computing, and what streams meanwhile."""
+        self.moving: list[_Task] = []
+        self.rooms: dict[tuple[str, str], list[Room]] = {}
+        for room in plan.rooms:
+            self.rooms.setdefault((room.item, room.tier), []).append(room)
+        self.arriving: dict[tuple[int, str], list[int]] = {}
+        """(position, tier) to the transfers that end there."""
+        for number, t in enumerate(self.transfers):
+            self.arriving.setdefault((t.position, problem.by_link[t.link].dst), []).append(number)
+        self.needing: dict[tuple[str, str], list[int]] = {}
+        """(item, tier) to steps that read it there; (item, "") to those that write it."""
+        for s, choice in enumerate(self.choices):
+            for key in (*choice.reads.items(), *((item, "") for item in choice.writes)):
+                self.needing.setdefault(key, []).append(s)
+
+    def program(self) -> Program:
+        waiting = list(enumerate(self.transfers))[::-1]
+        for s, choice in enumerate(self.choices):
+            self._step(s, choice)
+            while waiting and waiting[-1][1].position <= self.problem.position(s):
+                self._transfer(s, *waiting.pop())
+        self._sent_on()
+        for transfer, task in zip(self.transfers, self.moving, strict=True):
+            self._due(transfer, task)
+        return self._build()
+
+    def _add(self, task: _Task, before: int) -> _Task:
+        """A task behind step number `before`."""
+        if before >= 0:
+            task.after.update(dict.fromkeys(self.steps[before]))
+        self.tasks.append(task)
+        return task
+
+    def _step(self, s: int, choice: Choice) -> None:
+        name = self.problem.framed[s].name
+        found = [self._add(_Task(name, "compute", choice.seconds, {}), s - 1)]
+        for link, nbytes in choice.streams.items():
+            if nbytes:
+                seconds = nbytes / self.problem.by_link[link].bandwidth
+                channel = self.problem.by_link[link].shared
+                found.append(self._add(_Task(f"{name}, {link}", channel, seconds, {link: nbytes}), s - 1))
+        self.steps.append(found)
+
+    def _transfer(self, s: int, number: int, t: Transfer) -> None:
+        link = self.problem.by_link[t.link]
+        seconds = (t.high - t.low) / link.bandwidth
+        task = _Task(f"{t.item} over {t.link} {number}", link.shared, seconds, {t.link: t.high - t.low})
+        self.moving.append(self._add(task, s - 1))
+
+    # -- what waits for a transfer ------------------------------------------------------------------------------------
+
+    def _sent_on(self) -> None:
+        """Edges from transfers to those of the same bytes over the next link."""
+        by_item: dict[tuple[str, str], list[int]] = {}
+        for number, t in enumerate(self.transfers):
+            by_item.setdefault((t.item, self.problem.by_link[t.link].src), []).append(number)
+        for number, t in enumerate(self.transfers):
+            for later in by_item.get((t.item, self.problem.by_link[t.link].dst), ()):
+                u = self.transfers[later]
+                if u.position < t.position or max(t.low, u.low) >= min(t.high, u.high):
+                    continue
+                if u.position == t.position and self._there_before(u):
+                    continue
+                first, second = self.moving[number], self.moving[later]
+                if u.position == t.position and (u.low, u.high) == (t.low, t.high):
+                    second.behind[first] = None
+                    first.pieces = second.pieces = PIECES
+                else:
+                    second.after[first] = None
+
+    def _there_before(self, t: Transfer) -> bool:
+        """Whether a transfer's bytes lie where it begins before its position."""
+        tier = self.problem.by_link[t.link].src
+        if self.problem.items[t.item].home == tier:
+            return True
+        rooms = [r for r in self.rooms.get((t.item, tier), ()) if r.first < t.position <= r.last]
+        return any(r.low <= t.low and t.high <= r.high for r in rooms)
+
+    def _due(self, t: Transfer, task: _Task) -> None:
+        """The first step that waits for a transfer, and transfers that take the room it leaves before that."""
+        link = self.problem.by_link[t.link]
+        behind = self._step_behind(t.position)
+        steps = []
+        for key in ((t.item, link.dst), (t.item, "")):
+            found = self.needing.get(key, [])
+            steps += found[bisect_left(found, behind) :][:1]
+        for tier in (link.src, link.dst):
+            for end in self._ends(t, tier):
+                steps.append(self._step_behind(end))
+                for position in range(end + 1, self.problem.position(end // self.problem.stride) + 1):
+                    for other in self.arriving.get((position, link.src), ()) if tier == link.src else ():
+                        self.moving[other].after[task] = None
+        for waiting in self.steps[min(steps)] if steps and min(steps) < len(self.steps) else ():
+            waiting.after[task] = None
+
+    def _step_behind(self, position: int) -> int:
+        """The first step behind a position."""
+        return (position + 1) // self.problem.stride
+
+    def _ends(self, t: Transfer, tier: str) -> Iterator[int]:
+        """Last positions of rooms that a transfer's bytes have in a tier while it moves."""
+        for room in self.rooms.get((t.item, tier), ()):
+            if room.first <= t.position <= room.last and max(room.low, t.low) < min(room.high, t.high):
+                yield room.last
+
+    # -- actors -------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> Program:
+        builder = ProgramBuilder(self.plan.problem, tick_hz=TICKS)
+        names = ["compute", *dict.fromkeys(x.shared for x in self.problem.links)]
+        servers = {n: builder.server(Server(n if n == "compute" else f"channel {n}")) for n in names}
+        actors = {
+            id(task): builder.actor(f"{k} {task.name}", server=servers[task.server], label=task.server)
+            for k, task in enumerate(self.tasks)
+        }
+        whole: dict[int, list[tuple[int, int, int]]] = {}
+        pieces: dict[int, list[tuple[int, int, int]]] = {}
+        inputs: dict[int, tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = {}
+        for task in self.tasks:
+            first, each = inputs[id(task)] = ([], [])
+            for before in task.after:
+                fifo = builder.fifo(actors[id(before)], actors[id(task)])
+                whole.setdefault(id(before), []).append((fifo, 1, 1))
+                first.append((fifo, 1, 1))
+            for before in task.behind:
+                fifo = builder.fifo(actors[id(before)], actors[id(task)], depth=PIECES)
+                pieces.setdefault(id(before), []).append((fifo, 1, 1))
+                each.append((fifo, 1, 1))
+        for task in self.tasks:
+            first, each = inputs[id(task)]
+            last, always = whole.get(id(task), []), pieces.get(id(task), [])
+            runs = []
+            for k in range(task.pieces):
+                moved = {n: b * (k + 1) // task.pieces - b * k // task.pieces for n, b in task.actions.items()}
+                runs.append(Run(Phase(
+                    _ticks(task.seconds / task.pieces),
+                    inputs=(*(first if not k else ()), *each),
+                    outputs=(*(last if k == task.pieces - 1 else ()), *always),
+                    actions=tuple((n, b) for n, b in sorted(moved.items()) if b),
+                )))  # fmt: skip
+            builder.schedule(actors[id(task)], runs)
+        return builder.build()
+
+
+def _cut(transfers: Iterable[Transfer]) -> list[Transfer]:
+    """Transfers of one item in one position, cut so that what is sent on are the same bytes that come."""
+    together: dict[tuple[str, int], list[Transfer]] = {}
+    for t in transfers:
+        together.setdefault((t.item, t.position), []).append(t)
+    found = []
+    for group in together.values():
+        ends = sorted({x for t in group for x in (t.low, t.high)})
+        for t in group:
+            inside = [x for x in ends if t.low <= x <= t.high]
+            found += [replace(t, low=a, high=b) for a, b in pairwise(inside)]
+    return found
 
 
 def _ticks(seconds: float) -> int:
     return max(1, ceil(Fraction(seconds) * TICKS))
-
-
-def _barriers(name: str, rows: dict[str, list[tuple[int, dict[str, int]]]], periods: int) -> Program:
-    """Actors with one firing per position; none begins one before all have ended the one before."""
-    builder = ProgramBuilder(name, tick_hz=TICKS)
-    actors = {n: builder.actor(n, server=builder.server(Server(n)), label=n) for n in rows}
-    fifos = {
-        (a, b): builder.fifo(actors[a], actors[b], depth=2, init=1) for a in rows for b in rows if a != b
-    }  # fmt: skip
-    for a, firings in rows.items():
-        inputs = tuple((fifos[b, a], 1, 1) for b in rows if b != a)
-        outputs = tuple((fifos[a, b], 1, 1) for b in rows if b != a)
-        body = tuple(
-            Run(Phase(work, inputs=inputs, outputs=outputs, actions=tuple(sorted(done.items()))))
-            for work, done in firings
-        )
-        builder.schedule(actors[a], [Repeat(periods, body)])
-    return builder.build()

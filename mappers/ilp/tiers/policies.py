@@ -9,6 +9,7 @@ from ....errors import BadInput, DoesNotFit
 from ....mapping.tiers.check import check_tier_plan
 from ....mapping.tiers.plan import Room, TierClaim, TierPlan, Transfer
 from ....mapping.tiers.problem import TierProblem
+from .simulated import claimed_seconds
 from .ways import Network
 
 WARM_UP = 2
@@ -42,7 +43,8 @@ def least_recently_used(problem: TierProblem, *, ahead: bool = True) -> TierPlan
             run.bring(step + 1, problem.position(step), wait=False)
     plan = run.plan(problem.positions * (rounds - 1))
     ledger = check_tier_plan(problem, plan)
-    claim = TierClaim("latency", ledger.seconds, 0.0, 1.0, False, "LRU", 0, 0.0)
+    seconds = claimed_seconds(problem, plan, ledger.seconds)
+    claim = TierClaim("latency", seconds, 0.0, 1.0, False, "LRU", 0, 0.0)
     return TierPlan(plan.problem, plan.choices, plan.rooms, plan.transfers, claim)
 
 

@@ -14,6 +14,7 @@ from ..solver import SolverOptions
 from .extract import Unserved, plan_of
 from .model import LATENCY, Aim, TierModel
 from .program import MixedSolution
+from .simulated import claimed_seconds
 from .ways import Way
 
 ROUNDS = 12
@@ -40,7 +41,8 @@ def place(
         pinned: (item, tier) to whether it keeps a copy there between all its uses.
 
     Returns:
-        The plan, checked by `check_tier_plan`; the claim is of the first aim.
+        The plan, checked by `check_tier_plan`; the claim is of the first aim, and of no more seconds than its Program
+        takes.
 
     Raises:
         DoesNotFit: items at home, or every choice of a step, need more than a tier has.
@@ -65,6 +67,8 @@ def place(
         except MappingError:
             margin *= 8
             continue
+        if aims[0].seconds:
+            ledger = replace(ledger, seconds=claimed_seconds(problem, plan, ledger.seconds))
         return replace(plan, claim=_claim(aims[0], ledger, problem, found, options, time.perf_counter() - started))
     raise AccelsimError(f"placement {problem.name}: no flow could be dealt out in whole bytes after {ROUNDS} tries")
 
