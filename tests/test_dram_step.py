@@ -140,8 +140,8 @@ def test_rounds_through_open_rows_cost_what_their_bursts_cost(name: str, channel
     single[SWEEP] = 0
     rng, now = np.random.default_rng(0), 0
     for _ in range(120):
-        work = int(rng.choice([64, 4096, rng.integers(1, 10**6), 2**18, 10**7]))
-        begin = int(rng.choice([0, 4096 * 7, rng.integers(0, 2**20) * 4096 % device.capacity]))
+        work = int(rng.choice([64, 4096, int(rng.integers(1, 10**6)), 2**18, 10**7]))
+        begin = int(rng.choice([0, 4096 * 7, int(rng.integers(0, 2**20)) * 4096 % device.capacity]))
         now += int(rng.integers(0, 5000)) * int(rng.integers(0, 2))
         ticks = step(rounds, work, begin, now)
         assert ticks == step(single, work, begin, now)

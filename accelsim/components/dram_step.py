@@ -33,6 +33,8 @@ the PACE of late; HORIZON is the age at which times are alike. SWEEP is the numb
 bank groups, where addresses do so before they change the column, of which COLUMNS follow; else 0.
 From TABLE on: the segments of the address mapping, four words each; then the data bus, activations and row bus of
 every pseudo-channel, the bank groups; the open row and three times of every bank; the streams."""
+ALL_BANKS = -1
+"""Argument of work of units in the memory."""
 STREAM_TABLE = 256
 """Streams that are followed at once; one more begins anew in the place of another."""
 STREAM_GRAIN = 4096
@@ -230,6 +232,33 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
     return max(1, -(-end // state[UNITS]))
 
 
+@_jit
+def _hold(state: IntArray, work: int, now: int) -> int:
+    """Keep all banks for a command stream of their own, as long as `work` bytes take at most over the data buses."""
+    buses = state[CHANNELS] * state[PSEUDO]
+    at_bus = TABLE + 4 * state[SEGMENTS]
+    at_banks = at_bus + (3 + state[GROUPS]) * buses
+    banks = buses * state[GROUPS] * state[BANKS]
+    by = (now - state[BASE]) * state[UNITS]
+    _shift(state, at_bus, at_banks - at_bus, by, -state[HORIZON])
+    begin = 0
+    for i in range(banks):
+        at = at_banks + 4 * i
+        _shift(state, at + 1, 3, by, -state[HORIZON])
+        if state[at] >= 0:
+            begin = max(begin, max(0, state[at + 2]) + state[RP])
+    end = begin - (-work * state[CCD_S] // (state[BURST_BYTES] * buses))
+    _close(state, at_banks, banks)
+    for i in range(banks):
+        state[at_banks + 4 * i + 1] = end + state[RP]
+    state[BASE] = now
+    if state[REFRESH_EVERY] > 0:
+        state[REFRESH_NEXT] -= by
+        if state[REFRESH_NEXT] <= end:
+            state[REFRESH_NEXT] += ((end - state[REFRESH_NEXT]) // state[REFRESH_EVERY] + 1) * state[REFRESH_EVERY]
+    return max(1, -(-end // state[UNITS]))
+
+
 def step(state: IntArray, work: int, arg: int, now: int) -> int:
     """Ticks to move `work` bytes from byte address `arg` on, in order; a `StepFunction` of the engine.
 
@@ -237,7 +266,15 @@ def step(state: IntArray, work: int, arg: int, now: int) -> int:
     one of that stream ended. A transfer that follows another at once has waited in the queue: its rows may be opened
     while data of the other still moves, and its own last rows while data of the next does. Reads and writes cost the
     same; turning the bus round is left out. A refresh stops everything and closes all rows.
+
+    With the argument ALL_BANKS nothing is moved: commands to all banks, of units in the memory, keep them for as long
+    as `work` bytes take at the peak rate. Rows that are open are closed before, and all are closed afterwards. Such
+    work brings its own refresh.
     """
+    if arg == ALL_BANKS:
+        ticks = _hold(state, work, now)
+        state[END] = now
+        return int(ticks)
     ticks = _transfer(state, work, arg, now)
     state[END] = now + ticks
     return int(ticks)

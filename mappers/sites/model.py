@@ -25,6 +25,7 @@ class Stage:
         queue: stages of one queue begin when those of the task before in it are over; empty for none.
         latency_s: until what it has done is seen by what comes after.
         room: pool and bytes that it takes, until the way is over.
+        arg: what a stateful server is told with the work; alike stages may differ in it.
     """
 
     name: str = field(compare=False)
@@ -37,6 +38,7 @@ class Stage:
     queue: str = ""
     latency_s: float = 0.0
     room: tuple[str, int] | None = None
+    arg: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def _phase(part: _Part, pools: dict[str, int], work: int, *, first: bool = False
     room = part.stage.room
     return Phase(
         work,
+        part.stage.arg,
         inputs=tuple((f, 1, 1) for f in (*part.piece_in, *(part.whole_in if first else ()))),
         outputs=tuple((f, 1, 1) for f in (*part.piece_out, *(part.whole_out if last else ()))),
         take=(pools[room[0]], room[1]) if first and room is not None else None,

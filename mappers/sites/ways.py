@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 
 from ...arch.architecture import Architecture
 from ...arch.component import LinkBase, Memory
 from ...components import ComputeUnit, compute_units
+from ...components.dram_step import ALL_BANKS, STREAM_GRAIN
 from ...components.flash import Flash
+from ...components.pim import PimArray
 from ...engine.program import Server
 from ...errors import BadInput, DoesNotFit
-from ...ir import Einsum, Role, Workload
+from ...ir import Access, Einsum, Role, Workload
 from .model import Stage, Way
 
 PIECE = 256 * 1024
@@ -59,13 +61,15 @@ def check_room(arch: Architecture, held: Mapping[str, int], caches: Mapping[str,
 class Sites:
     """The sites of a machine, and where tensors lie.
 
-    A site is the units whose results go to one memory; it bears the name of that memory.
+    A site is the units at one memory, and bears its name; operands that a unit takes from other memories come there.
 
     Attributes:
         homes: memory by stored tensor; others, and what passes between tasks, lie in `hub`.
         hub: a memory.
         pools: by memory, the name of the pool from which stored tensors that come to rest there take room.
         chunks: by tensor, the bytes of it that lie together, where not all do: flash reads pages that hold a chunk.
+        shared_banks: units in a memory keep its banks from other accesses; else they have row buffers of their own, and
+            both go on at once.
     """
 
     arch: Architecture
@@ -74,6 +78,7 @@ class Sites:
     homes: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, str] = field(default_factory=dict)
     chunks: Mapping[str, int] = field(default_factory=dict)
+    shared_banks: bool = True
 
     def __post_init__(self) -> None:
         for name in (self.hub, *self.homes.values(), *self.pools):
@@ -88,8 +93,7 @@ class Sites:
         """Units by site, the sites nearest to the hub first."""
         found: dict[str, tuple[ComputeUnit, ...]] = {}
         for unit in compute_units(self.arch).values():
-            site = unit.feeds(1)[-1]
-            found[site] = (*found.get(site, ()), unit)
+            found[unit.memory] = (*found.get(unit.memory, ()), unit)
         return {n: found[n] for n in sorted(found, key=lambda n: (len(self.arch.path(self.hub, n)), n))}
 
     @cached_property
@@ -104,6 +108,15 @@ class Sites:
             for access in einsum.inputs:
                 base = self.workload.storage(access.tensor)
                 found[base] = found.get(base, frozenset()) | {einsum.name}
+        return found
+
+    @cached_property
+    def addresses(self) -> Mapping[str, int]:
+        """Byte address of each tensor, one after the other; all memories count alike."""
+        found, at = {}, 0
+        for name, tensor in self.workload.tensors.items():
+            found[name] = at
+            at += -(-tensor.nbytes // STREAM_GRAIN) * STREAM_GRAIN
         return found
 
     def home(self, tensor: str) -> str:
@@ -156,6 +169,10 @@ class Sites:
             self._found[key] = self._search(site, einsum)
         return self._found[key]
 
+    def _in_banks(self, einsum: Einsum) -> bool:
+        """Whether the last operand of an Einsum is stored."""
+        return self.workload.tensors[self.workload.storage(einsum.inputs[-1].tensor)].role in STORED
+
     @cached_property
     def _found(self) -> dict[tuple[object, ...], tuple[ComputeUnit, int] | None]:
         return {}
@@ -165,6 +182,8 @@ class Sites:
         bits = [self.workload.tensors[a.tensor].bits for a in (*einsum.inputs, einsum.output)]
         found: list[tuple[float, str, ComputeUnit, int]] = []
         for unit in self.units[site]:
+            if isinstance(unit, PimArray) and not self._in_banks(einsum):
+                continue
             for option in unit.spatial_options(einsum):
                 cost = unit.cost(einsum, option, extents, bits)
                 cycles = int((cost.cycles + cost.latency).flat[0])
@@ -187,21 +206,32 @@ class _Writer:
         workload = self.sites.workload
         previous: tuple[int, ...] = ()
         for einsum, (unit, cycles) in zip(einsums, best, strict=True):
-            bases = dict.fromkeys(workload.storage(a.tensor) for a in einsum.inputs)
+            feeds = unit.feeds(len(einsum.inputs))
+            bases = {workload.storage(a.tensor): m for a, m in zip(einsum.inputs, feeds, strict=False)}
             fed = [b for b in bases if b not in self.there]
-            pieces = self._pieces([workload.tensors[b].nbytes for b in fed], cycles)
-            brought = [i for b in fed for i in self._bring(b, pieces)]
+            read = {workload.storage(a.tensor): self._touched(einsum, a) for a in einsum.inputs}
+            pieces = self._pieces([read[b] for b in fed], cycles)
+            brought = [i for b in fed for i in self._bring(b, bases[b], read[b], pieces)]
             follows = tuple(i for i in brought if self.stages[i].pieces == pieces)
             after = tuple(i for i in brought if i not in follows)
+            resource, work, arg = self._served(unit, cycles)
             self.stages.append(
-                Stage(einsum.name, unit.name, cycles, pieces if follows else 1, (*previous, *after), follows)
+                Stage(einsum.name, resource, work, pieces if follows else 1, (*previous, *after), follows, arg=arg)
             )
             previous = (len(self.stages) - 1,)
             out = workload.storage(einsum.output.tensor)
             self.there |= {*fed, out}
             if self._leaves(out):
-                self._take(out, previous)
+                self._take(out, feeds[-1], self._touched(einsum, einsum.output), previous)
         return Way(self.site, tuple(self.stages))
+
+    def _served(self, unit: ComputeUnit, cycles: int) -> tuple[str, int, int]:
+        """The server of a run, its work and its argument: the unit's own, or the banks that it keeps meanwhile."""
+        if not isinstance(unit, PimArray) or not self.sites.shared_banks:
+            return unit.name, cycles, 0
+        port = self.sites.arch.memories[unit.memory].port("read")
+        assert port is not None
+        return port[0], ceil(cycles / unit.clock_hz * port[1]), ALL_BANKS
 
     def _leaves(self, tensor: str) -> bool:
         readers = self.sites.readers.get(tensor, frozenset())
@@ -212,22 +242,22 @@ class _Writer:
         least = min([work, *sizes])
         return max(1, min(ceil(max(sizes, default=0) / PIECE), MOST_PIECES, least))
 
-    def _bring(self, tensor: str, pieces: int) -> tuple[int, ...]:
+    def _bring(self, tensor: str, to: str, nbytes: int, pieces: int) -> tuple[int, ...]:
         """Stages that bring a tensor to the site: leg by leg, at rest in every off-chip memory between."""
         early = self.ahead and self.sites.workload.tensors[tensor].role in STORED
         end: tuple[int, ...] = ()
-        legs = self._legs(self.sites.home(tensor), self.site)
+        legs = self._legs(self.sites.home(tensor), to)
         for k, leg in enumerate(legs):
             last = k == len(legs) - 1
-            n = pieces if last else self._pieces([self.sites.workload.tensors[tensor].nbytes], MOST_PIECES)
-            end = self._leg(tensor, leg, n, end, early=early)
+            n = pieces if last else self._pieces([nbytes], MOST_PIECES)
+            end = self._leg(tensor, leg, nbytes, n, end, early=early)
         return end
 
-    def _take(self, tensor: str, made: tuple[int, ...]) -> None:
+    def _take(self, tensor: str, src: str, nbytes: int, made: tuple[int, ...]) -> None:
         """Stages that take a result to where it lies."""
         end = made
-        for leg in self._legs(self.site, self.sites.home(tensor)):
-            end = self._leg(tensor, leg, 1, end, early=False)
+        for leg in self._legs(src, self.sites.home(tensor)):
+            end = self._leg(tensor, leg, nbytes, 1, end, early=False)
 
     def _legs(self, src: str, dst: str) -> list[list[Memory | LinkBase]]:
         """A path, cut at every off-chip memory between its ends; nothing from a memory to itself."""
@@ -241,11 +271,16 @@ class _Writer:
                 leg = [part]
         return legs
 
+    def _touched(self, einsum: Einsum, access: Access) -> int:
+        """Bytes that an Einsum reads or writes of a tensor."""
+        tensor = self.sites.workload.tensors[access.tensor]
+        return min(tensor.nbytes, tensor.bytes_of(prod(einsum.sizes[r] for r in access.ranks)))
+
     def _leg(
-        self, tensor: str, leg: Sequence[Memory | LinkBase], pieces: int, after: tuple[int, ...], *, early: bool
+        self, tensor: str, leg: Sequence[Memory | LinkBase], nbytes: int, pieces: int, after: tuple[int, ...], *,
+        early: bool,
     ) -> tuple[int, ...]:
         """Read, pass links, write, each following the one before piece by piece."""
-        nbytes = self.sites.workload.tensors[tensor].nbytes
         first, last = leg[0], leg[-1]
         assert isinstance(first, Memory) and isinstance(last, Memory)
         parts: list[tuple[str, str, float, int]] = []
@@ -253,7 +288,7 @@ class _Writer:
             if isinstance(part, LinkBase):
                 parts.append((part.name, part.name, part.latency, nbytes))
             elif not part.on_chip and part is first and (port := part.port("read")) is not None:
-                parts.append((port[0], f"read {part.name}", part.latency, self._read(part, tensor)))
+                parts.append((port[0], f"read {part.name}", part.latency, self._read(part, tensor, nbytes)))
             elif not part.on_chip and part is last and (port := part.port("write")) is not None:
                 parts.append((port[0], f"write {part.name}", 0.0, nbytes))
         stored = self.sites.workload.tensors[tensor].role in STORED
@@ -265,11 +300,11 @@ class _Writer:
             queue = f"{resource} {first.name} to {last.name}" if k == 0 else ""
             self.stages.append(Stage(f"{tensor}: {what}", resource, work, pieces, before, follows,
                                      early and not before and not follows, queue, latency,
-                                     room if k == 0 else None))  # fmt: skip
+                                     room if k == 0 else None, self.sites.addresses[tensor]))  # fmt: skip
             before, follows = (), (len(self.stages) - 1,)
         return follows or after
 
-    def _read(self, memory: Memory, tensor: str) -> int:
-        """Bytes that a memory reads to give a tensor."""
-        nbytes, chunk = self.sites.workload.tensors[tensor].nbytes, self.sites.chunks.get(tensor)
+    def _read(self, memory: Memory, tensor: str, nbytes: int) -> int:
+        """Bytes that a memory reads to give so many of a tensor."""
+        chunk = self.sites.chunks.get(tensor)
         return memory.moved_bytes(nbytes, chunk) if isinstance(memory, Flash) and chunk is not None else nbytes
