@@ -31,7 +31,9 @@ from accelsim.mappers.phases import (
     plan_style,
     run_style,
     simulate_plan,
+    with_residents,
 )
+from accelsim.mappers.phases.arrange import allot, estimate
 
 MACHINE = """
 name: cores
@@ -207,6 +209,24 @@ def test_searched_schedules(m: int, widths: list[int], bandwidth: int, room: int
 def test_both_kernels_agree(m: int, widths: list[int], style: str) -> None:
     program = lower_plan(plan_style(replace(chain(m, *widths), repeat=2), fabric(), style))
     assert run(program).differences(reference_run(program)) == []
+
+
+def test_cores_go_to_the_stage_that_is_left_behind() -> None:
+    """No way to share out the cores of two stages beats the one that is found, by the estimate that it goes by."""
+    apart = 0
+    for cores in (7, 8, 11):
+        for widths in [(5, 7, 9), (16, 3, 11), (13, 29, 4), (6, 6, 50), (31, 2, 31)]:
+            graph, on = chain(17, *widths), fabric(cores=cores, bandwidth=1e15)
+            (phase,) = plan_style(graph, on, "dataflow").phases
+            ways = []
+            for n in range(1, cores):
+                shares = zip(phase.stages, (n, cores - n), strict=True)
+                stages = tuple(replace(s, cores=c, resident=()) for s, c in shares)
+                ways.append(estimate(with_residents(graph, on, stages, frozenset())[1], graph, on))
+            found = estimate(with_residents(graph, on, phase.stages, frozenset())[1], graph, on)
+            assert found <= min(ways) * 1.03
+            apart += phase.stages[0].cores != allot(graph.tasks, cores)["T0"]
+    assert apart  # shares by work alone are not always taken
 
 
 def test_work_is_done_once() -> None:

@@ -10,6 +10,12 @@ from heapq import heapify, heapreplace
 from ...errors import DoesNotFit
 from ...lowering.phases import Fabric, Layout, Phase, Stage, Task, TaskGraph, lay_out, walks, work_out
 
+_EVEN = 1.02
+"""How much longer than all work on all cores the slowest stage may take before cores are moved."""
+_STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Cores that are moved at a time."""
+_DONORS = 3
+"""Stages, the quickest first, that may give cores."""
 _NEAR = 1.5
 """How much slower than the best so far a choice of ranks may begin to be worth a search."""
 
@@ -108,6 +114,7 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
         beyond, cycles = min(t.score for t in trials.values())
         if begin.score <= (beyond, cycles * _NEAR):
             _descend(begin, graph, attempt)
+    _balance(min(trials.values(), key=lambda t: t.score), graph, fabric, attempt)
     best = min(trials.values(), key=lambda t: t.score)
     lay_out(graph, fabric, best.phase, held)
     return best.phase
@@ -140,6 +147,40 @@ def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]
             found = attempt((*before[:i], replace(before[i], outer=outer), *before[i + 1 :]))
             if found.score < now.score:
                 now = found
+
+
+def _balance(
+    now: _Trial, graph: TaskGraph, fabric: Fabric, attempt: Callable[[tuple[Stage, ...]], _Trial]
+) -> None:
+    """Give the slowest stage cores of others, as long as that makes the phase faster.
+
+    Shares by work alone leave a stage behind whose ranks do not come out even on them. With some that do not, fewer
+    cores are quicker in all.
+    """
+    busy = [s.task for s in now.phase.stages if s.cores]
+    least = sum((_work(graph.by_name[n]) for n in busy), Fraction(0)) / fabric.pool.lanes
+    while len(busy) > 1 and now.score[0] == 0:
+        times = now.layout.timings
+        *donors, slowest = sorted(busy, key=lambda n: (times[n].total, n))
+        if times[slowest].total <= least * _EVEN:
+            return
+        for donor, taker in (*((d, slowest) for d in donors[:_DONORS]), (slowest, donors[-1])):
+            trials = [attempt(moved) for n in _STEPS if (moved := _moved(now.phase.stages, donor, taker, n))]
+            best = min(trials, key=lambda t: t.score, default=now)
+            if best.score < now.score:
+                now = best
+                break
+        else:
+            return
+
+
+def _moved(stages: tuple[Stage, ...], donor: str, taker: str, n: int) -> tuple[Stage, ...]:
+    """The stages with so many cores of one at another; empty where it has no more than those."""
+    cores = {s.task: s.cores for s in stages}
+    if cores[donor] <= n:
+        return ()
+    cores[donor], cores[taker] = cores[donor] - n, cores[taker] + n
+    return tuple(replace(s, cores=cores[s.task], resident=()) for s in stages)
 
 
 def candidates(task: Task) -> Iterator[str]:
