@@ -18,6 +18,10 @@ NOT_WAITED_FOR = {
 }
 
 
+def pcie(factor: float) -> dict[str, str]:
+    return {"links.pcie.bandwidth": f"{factor * 32} GB/s"}
+
+
 def test_published_throughput() -> None:
     assert serve().tokens_per_second == pytest.approx(7.32, rel=0.05)
     assert serve().attention == "GPU"
@@ -49,7 +53,7 @@ def test_plans_beat_rules() -> None:
 
 def test_link_to_the_host() -> None:
     """±20 % of its bandwidth moves requests that wait for it."""
-    times = [simulated(p, place(p)) for p in (kv_blocks(host=n * 32e9) for n in (0.8, 1.0, 1.2))]
+    times = [simulated(p, place(p)) for p in (kv_blocks(changes=pcie(n)) for n in (0.8, 1.0, 1.2))]
     assert times[0] > times[1] > times[2]
 
 
@@ -59,5 +63,5 @@ def test_experts_beside_their_data() -> None:
     assert gains == sorted(gains)
     problem = beside_data(routed(16, 400, 1.0))
     best = simulated(problem, place(problem))
-    alone = [beside_data(routed(16, 400, 1.0), pcie=n * 32e9) for n in (0.8, 1.2)]
+    alone = [beside_data(routed(16, 400, 1.0), changes=pcie(n)) for n in (0.8, 1.2)]
     assert simulated(alone[0], place(alone[0])) > best > simulated(alone[1], place(alone[1]))
