@@ -28,9 +28,9 @@ from ...errors import AccelsimError, DoesNotFit, MappingError
 from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
-from ...mapping.tree import Claim, Mapping
+from ...mapping.tree import Claim, Halo, Mapping
 from .cores import CoreFusion, core_memories
-from .fusion import Fusion
+from .fusion import OVERLAPS, Fusion
 from .rewritten import candidates
 from .trial import run
 
@@ -45,6 +45,8 @@ def map_workload(
     objective: str = "latency",
     seed: int = 0,
     constraints: Constraints | None = None,
+    halos: frozenset[Halo] = OVERLAPS,
+    several_cores: bool = True,
 ) -> Mapping:
     """Map a Workload, fusing what gains by it.
 
@@ -55,6 +57,8 @@ def map_workload(
         objective: ``latency``, ``energy`` or ``edp``.
         seed: recorded in the Claim; the mapper makes no random choice.
         constraints: what the user has fixed.
+        halos: what may be done where windows of neighbouring tiles overlap.
+        several_cores: whether groups may run over units that work on different memories.
 
     Returns:
         The best of the fused Mapping, of that over several cores, and of one Einsum after the other. Its Claim is what
@@ -66,14 +70,14 @@ def map_workload(
         ConstraintError: a constraint cannot be honoured.
     """
     started = time.perf_counter()
-    fusion = Fusion(workload, arch, objective, constraints or Constraints())
+    fusion = Fusion(workload, arch, objective, constraints or Constraints(), halos)
     bound = machine_bound(workload, arch)
     clock = float(arch.clock)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
     failed: AccelsimError | None = fusion.why
     memories = core_memories(arch, fusion.plain.buffer if fusion.plain is not None else "")
-    over = [CoreFusion(fusion, memories)] if memories is not None else []
+    over = [CoreFusion(fusion, memories)] if memories is not None and several_cores else []
     for chosen in (*(f.fused() for f in (fusion, *over)), fusion.unfused()):
         if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
             continue

@@ -8,8 +8,8 @@ crossings; so that least energy is taken, that of crossings included; and all of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -24,7 +24,7 @@ from .fusion import Fusion, Stretch
 from .groups import Group
 from .memories import Memories, buffer_of, chain_of
 from .plan import DEEPEST, Arrangement, Fed, Handed, Transfer, leading
-from .search import GroupPlan, GroupSearch
+from .search import HOPELESS, GroupPlan, GroupSearch
 
 SLACK = 1.05
 """Cycles of the busiest unit that may be given for fewer crossings, as a multiple of the least there can be."""
@@ -173,14 +173,18 @@ class CoreFusion(Fusion):
         site, leaving = self.site(stretch, kept)
         group = Group(self.workload, stretch.einsums, by_name=self.by_name)
         found: list[GroupPlan] = []
-        for given in self._given(stretch.einsums, group):
-            ways = CoreWays(self.cores, self.memories, given)
-            here = replace(site, ways=ways)
-            found += CoreSearch(copy(group), stretch.outside, leaving, here).plans()
+        best = math.inf
+        for least, given in sorted(self._given(stretch.einsums, group), key=lambda x: x[0]):
+            if least > HOPELESS * best:
+                break
+            here = replace(site, ways=CoreWays(self.cores, self.memories, given))
+            plans = CoreSearch(group, stretch.outside, leaving, here).plans()
+            best = min([best, *(p.value(self.objective) for p in plans)])
+            found += plans
         return sorted(found, key=lambda p: (p.value(self.objective), p.joules))
 
-    def _given(self, einsums: Sequence[Einsum], group: Group) -> Iterator[dict[str, str]]:
-        """Ways to give Einsums to cores, each once."""
+    def _given(self, einsums: Sequence[Einsum], group: Group) -> Iterator[tuple[float, dict[str, str]]]:
+        """Ways to give Einsums to cores, each once, with what the objective comes to at least, tiles apart."""
         assert isinstance(self.memories, CoreMemories)
         able: list[dict[str, tuple[Way, ...]]] = []
         for e in einsums:
@@ -196,7 +200,10 @@ class CoreFusion(Fusion):
         wanted = [fastest, balanced, _joined(able, balanced, crossing), _thrifty(able, crossing)]
         wanted += [[core] * len(able) for core in self.cores if all(core in row for row in able)]
         for cores in dict.fromkeys(map(tuple, wanted)):
-            yield dict(zip((e.name for e in einsums), cores, strict=True))
+            joules = sum(min(w.joules for w in row[core]) for row, core in zip(able, cores, strict=True))
+            cycles = _busiest(able, cores)
+            least = {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
+            yield least, dict(zip((e.name for e in einsums), cores, strict=True))
 
 
 Able = Sequence[Mapping[str, tuple[Way, ...]]]
@@ -241,7 +248,10 @@ def _busiest(able: Able, cores: Sequence[str]) -> float:
     """Cycles of the busiest core, each Einsum on its fastest unit there."""
     busy: dict[str, float] = {}
     for row, core in zip(able, cores, strict=True):
-        busy[core] = busy.get(core, 0.0) + min(w.cycles for w in row[core])
+        ways = row[core]
+        # Units of one core may share its Einsums out at best evenly.
+        share = len({w.unit.name for other in able for w in other.get(core, ())})
+        busy[core] = busy.get(core, 0.0) + min(w.cycles for w in ways) / share
     return max(busy.values())
 
 

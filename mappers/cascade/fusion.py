@@ -12,7 +12,7 @@ from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Role, Workload
 from ...ir.families import cascade_einsums
 from ...mapping.constraints import Constraints
-from ...mapping.tree import Mapping
+from ...mapping.tree import Halo, Mapping
 from ..tile.flow import Flow, Scope
 from ..tile.network import Network
 from .binding import Ways
@@ -30,6 +30,8 @@ COSTED = 40
 """Groups of a straight run of Einsums that are planned in full."""
 NEAR = 0.98
 """Plans that are expected to come to more than this share of the best run so far are not run."""
+OVERLAPS: frozenset[Halo] = frozenset({"clipped", "retained"})
+"""What may be done where windows of neighbouring tiles overlap: make it again, or retain it."""
 UNKNOWN = 1e30
 """Cost of an Einsum by itself where its tensors fit no memory outside the chip."""
 
@@ -65,8 +67,16 @@ class Chosen:
 class Fusion:
     """Groups of a Workload on a machine."""
 
-    def __init__(self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        arch: Architecture,
+        objective: str,
+        constraints: Constraints,
+        halos: frozenset[Halo] = OVERLAPS,
+    ) -> None:
         self.workload, self.arch, self.objective, self.constraints = workload, arch, objective, constraints
+        self.halos = halos
         self.flow = Flow(workload)
         self.why: DoesNotFit | None = None
         try:
@@ -241,7 +251,8 @@ class Fusion:
         budgets[near] -= max(staying.values(), default=0)
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         leaving = stretch.leaving - here if near == self.memories.buffer else stretch.leaving
-        return Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints), leaving
+        site = Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints, self.halos)
+        return site, leaving
 
     def best_run(self, plans: Sequence[GroupPlan]) -> GroupPlan | None:
         """The best of some plans of a group by what a run of it gives; None where none can be run."""

@@ -152,8 +152,8 @@ class Group:
         kept = [d for d in cutting if self.halo(loops[d][0]) == "retained"]
         if kept and kept[-1] == cutting[-1]:
             inner = self.boxes(*loops[kept.pop()])[member]
-            wide = ({**extents, inner.rank: inner.window(n)} for n in range(1, most + 1))
-            tiles = [self.bytes_of(einsum.output, e) for e in wide]
+            row = self.bytes_of(einsum.output, {**extents, inner.rank: 1})
+            tiles = [row * inner.window(n) for n in range(1, most + 1)]
         else:
             one = self.tile_bytes(member, einsum.output, loops)
             tiles = [n * one for n in range(1, most + 1)]

@@ -15,6 +15,7 @@ from ...components.vector import VectorUnit
 from ...ir import Einsum
 from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints, OpConstraint
+from ...mapping.tree import Halo
 from .binding import WIDTH, Bound, Ways, bind
 from .groups import Form, Group
 from .memories import Memories
@@ -71,6 +72,7 @@ class Site:
     Attributes:
         budgets: bytes of each memory on the chip that the group may take.
         here: stored tensors that lie in the memory next to the chip's edge already, or shall.
+        halos: what loops over ranks whose windows overlap may do.
     """
 
     arch: Architecture
@@ -80,6 +82,7 @@ class Site:
     here: frozenset[str]
     objective: str
     constraints: Constraints
+    halos: frozenset[Halo]
 
 
 class GroupSearch:
@@ -106,8 +109,8 @@ class GroupSearch:
         for form in self.group.forms():
             if any(not self._runs(e) for e in self.group.einsums):
                 return []
-            for tiling in self._tilings(form):
-                found = self._settled(form, tiling)
+            for tilings in self._tilings(form):
+                found = next((x for t in tilings if (x := self._settled(form, t)) is not None), None)
                 if found is None or self._moving(found)[0] > limit:
                     continue
                 plan = self._weighed(found, width=2)
@@ -156,8 +159,11 @@ class GroupSearch:
     def _constraint(self, einsum: Einsum) -> OpConstraint:
         return self.site.constraints.for_einsum(einsum.name, einsum.kind)
 
-    def _tilings(self, form: Form) -> Iterator[Tiling]:
-        """Loops around the group over what is shared, one by one where a class cuts all that comes from outside."""
+    def _tilings(self, form: Form) -> Iterator[tuple[Tiling, ...]]:
+        """Loops around the group over what is shared, one by one where a class cuts all that comes from outside.
+
+        Of several at once, the first one that fits is wanted.
+        """
         group = self.group
         alone = [c for c in group.shared if self._cuts_all(c)]
         wide = [c for c in group.shared if c not in alone]
@@ -165,7 +171,7 @@ class GroupSearch:
             wide, alone = alone[-2:], alone[:-2]
         assert self.fixed is not None
         if form.stream < 0 and group.windows and not self.fixed:
-            yield from (Tiling(patches, 1, ()) for patches in self._patches())
+            yield from self._patches()
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
         outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
         steps = self._steps(form)
@@ -173,10 +179,10 @@ class GroupSearch:
             outer = (*around, *zip(wide, sizes, strict=True))
             for step in steps:
                 for inner in self._inner(form, wide, sizes):
-                    yield Tiling(outer, step, inner)
+                    yield (Tiling(outer, step, inner),)
 
-    def _patches(self) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Loops with a halo over the ranks that may have some, each making again what tiles share, or retaining it.
+    def _patches(self) -> Iterator[tuple[Tiling, ...]]:
+        """Loops with a halo over the ranks that may have some: what to do with each, what makes less again first.
 
         Where columns are made again, rows are: whole rows of what is made anew for every tile are seldom worth room.
         """
@@ -185,10 +191,13 @@ class GroupSearch:
             kinds.setdefault(rank, []).append(number)
         for tiles in product(*(self._sizes(numbers[0], PATCHES) for numbers in kinds.values())):
             cut = [(n, t) for n, t in zip(kinds.values(), tiles, strict=True) if t < self.group.size(n[0])]
+            found = []
             for numbers in product(*(n for n, _ in cut)):
                 halos = [self.group.halo(n) for n in numbers]
-                if halos != ["retained", "clipped"]:
-                    yield tuple((n, t) for n, (_, t) in zip(numbers, cut, strict=True))
+                if halos != ["retained", "clipped"] and self.site.halos.issuperset(halos):
+                    outer = tuple((n, t) for n, (_, t) in zip(numbers, cut, strict=True))
+                    found.append((halos.count("clipped"), Tiling(outer, 1, ())))
+            yield tuple(tiling for _, tiling in sorted(found, key=lambda f: f[0]))
 
     def _steps(self, form: Form) -> Sequence[int]:
         if form.stream < 0:
