@@ -43,9 +43,10 @@ class Fragment(NamedTuple):
 class StepCosts:
     """Costs of steps as sums of fragments; `simulate` is asked once for each fragment at a knot.
 
-    Knots are powers of two of tokens, powers of four of sequences, and 0, 64, 256, 1024 ... tokens of past. Between
-    them, costs are linear in sequences and in past, and a power law in the tokens of a chunk, whose attention grows
-    with their square. Decodes of several contexts are taken at the mean one: their attention is all but linear in it.
+    Knots are powers of two of tokens, powers of four of sequences, and 0, 64, 256, 1024 ... 4 Mi tokens of past.
+    Between them (and beyond the last of past) costs are linear in sequences and in past, and a power law in the tokens
+    of a chunk, whose attention grows with their square. Decodes of several contexts are taken at the mean one: their
+    attention is all but linear in it.
 
     Attributes:
         simulate: cost of a fragment.
@@ -112,11 +113,12 @@ def _knots(size: int, ratio: int) -> tuple[int, int]:
     return (low, low) if low == size else (low, low * ratio)
 
 
-PAST_KNOTS = (0, *(64 * 4**k for k in range(20)))
+PAST_KNOTS = (0, *(64 * 4**k for k in range(9)))
 
 
 def _past_knots(past: float) -> tuple[int, int]:
-    at = bisect_left(PAST_KNOTS, past)
+    """The knots around a past; the last two of all, 1 and 4 Mi tokens, for those beyond."""
+    at = min(bisect_left(PAST_KNOTS, past), len(PAST_KNOTS) - 1)
     high = PAST_KNOTS[at]
     return (high, high) if high == past else (PAST_KNOTS[at - 1], high)
 
