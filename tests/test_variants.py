@@ -8,6 +8,7 @@ from math import prod
 import pytest
 
 from accelsim import load_model
+from accelsim.arch.loader import load_architecture
 from accelsim.engine import compiled
 from accelsim.errors import BadInput, DoesNotFit
 from accelsim.ir import Workload
@@ -33,12 +34,16 @@ def small() -> Workload:
     return b.build()
 
 
+def chip(capacity: int) -> Chip:
+    return Chip.of(load_architecture("edge_npu"), "sram", capacity=capacity)
+
+
 def graph(workload: Workload, *, parameters: bool = False) -> Graph:
     return graph_of(workload, GraphOptions(parameters=parameters))
 
 
 def placed(workload: Workload, capacity: int, *, parameters: bool = False, longest: int = 1) -> Ledger:
-    problem = with_variants(workload, graph(workload, parameters=parameters), Chip(capacity), longest=longest)
+    problem = with_variants(workload, graph(workload, parameters=parameters), chip(capacity), longest=longest)
     plan = place(problem, aims=(BYTES,))
     ledger = check_tier_plan(problem, plan)
     assert ledger.peaks["near"] <= capacity
@@ -114,7 +119,7 @@ def test_faster_where_traffic_costs_more_than_work() -> None:
     workload = small()
 
     def work(bandwidth: float) -> float:
-        problem = with_variants(workload, graph(workload), Chip(12 * KB, bandwidth, 1e9), longest=4)
+        problem = with_variants(workload, graph(workload), Chip(12 * KB, bandwidth, 1e9, 0.0), longest=4)
         plan = place(problem, aims=(LATENCY,))
         return sum(
             c.seconds for s, n in zip(problem.framed, plan.choices, strict=True) for c in s.choices if c.name == n
@@ -127,4 +132,4 @@ def test_what_cannot_be_cut_is_named() -> None:
     with pytest.raises(DoesNotFit, match="step one: no variant needs"):
         placed(small(), 64)
     with pytest.raises(BadInput, match="networks without Repeats"):
-        with_variants(load_model("gpt2"), graph(load_model("gpt2")), Chip(KB))
+        with_variants(load_model("gpt2"), graph(load_model("gpt2")), chip(KB))

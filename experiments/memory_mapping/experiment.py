@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from ... import load_model
+from ...arch.loader import load_architecture
 from ...engine import compiled
 from ...lowering.tiers import program_of
 from ...mappers.ilp.graph import Graph, GraphOptions, graph_of
@@ -19,6 +20,8 @@ from ...mapping.tiers.problem import TierProblem
 from ..loader import Row, table
 from .mapping import Machine, all_off_chip, greedy, problem
 
+BELOW = "edge_npu"
+"""The machine of small memories: bytes are what is minimised, its rates say how long they take."""
 SHOWN = "simulated: not published"
 OPTIONS = SolverOptions(gap=0.01)
 GENERATED = (40, 80, 160)
@@ -80,7 +83,8 @@ def below(model: str, capacity: int, longest: int) -> tuple[int, float, Graph]:
     """Off-chip bytes of a plan with variants, simulated; the bound of their choice; and the graph."""
     workload = load_model(model, bits=8)
     graph = graph_of(workload, GraphOptions(parameters=False))
-    wanted = with_variants(workload, graph, Chip(capacity), longest=longest)
+    chip = Chip.of(load_architecture(BELOW), "sram", capacity=capacity)
+    wanted = with_variants(workload, graph, chip, longest=longest)
     plan = place(wanted, aims=(BYTES,), options=OPTIONS)
     assert plan.claim is not None
     trace = compiled.run(program_of(wanted, plan))

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
 from math import prod
 
+from ...arch.architecture import Architecture
 from ...errors import BadInput
 from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from .graph import Graph
 from .problem import GraphProblem, Operator
+from .tiers.machine import link_of, macs_per_second, tier_of
 
 NEAR, FAR, LOAD, STORE = "near", "far", "load", "store"
 WEIGHT_TILE = 4096
@@ -217,9 +219,30 @@ class Chip:
     """
 
     capacity: int
-    bandwidth: float = 1e9
-    macs_per_second: float = 1e12
-    joules_per_byte: float = 0.0
+    bandwidth: float
+    macs_per_second: float
+    joules_per_byte: float
+
+    @classmethod
+    def of(cls, arch: Architecture, memory: str, *, capacity: int | None = None) -> Chip:
+        """A machine's memory, its way off chip, and its units at their peaks.
+
+        Args:
+            arch: the machine.
+            memory: its on-chip memory.
+            capacity: bytes, in place of the memory's own.
+
+        Raises:
+            BadInput: there is no such memory, or it has no parent.
+        """
+        near = tier_of(arch, memory)
+        parent = arch.memories[memory].parent
+        if parent is None:
+            raise BadInput(f"machine {arch.name}: memory {memory} has no parent to load from")
+        link = link_of(arch, parent, memory)
+        own = near.capacity if capacity is None else capacity
+        assert own is not None
+        return cls(own, link.bandwidth, macs_per_second(arch), link.joules_per_byte)
 
 
 def with_variants(workload: Workload, graph: Graph, chip: Chip, *, longest: int = LONGEST) -> TierProblem:
