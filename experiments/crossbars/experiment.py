@@ -157,7 +157,8 @@ def _macro(record: Mapping[str, str]) -> Row:
     name, _, rest = where.partition(", ")
     found = _figure(quantity, full(name, *_widths(name, rest), _changes(name, rest)), name)
     tolerance: float | None = 0.2
-    note = "the array time at this voltage is the published one" if quantity == "throughput" and "V" in rest else ""
+    timed = quantity.startswith("throughput") and "V" in rest
+    note = "the array time at this voltage is the published one" if timed else ""
     if where in MEASURED and not note:
         note = "energies of the machine are taken from this measurement"
     if (name == "colonnade" and " at " in rest) or where in OUTLIERS:
@@ -196,6 +197,8 @@ def _figure(quantity: str, ran: Run, name: str) -> float:
         return 2 / ran.per_mac / 1e12
     if quantity == "throughput":
         return 2 * ran.macs / ran.seconds / 1e12
+    if quantity == "throughput per area":
+        return 2 * ran.macs / ran.seconds / 1e12 / (crossbars(machine(name)).area_mm2 or 0.0)
     if quantity == "energy per vector":
         return ran.per_mac * ran.macs / VECTORS * 1e12
     part = next(p for p in (*PARTS, "converter") if f" {p} " in f" {quantity} ")
