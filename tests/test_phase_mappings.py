@@ -18,7 +18,7 @@ from accelsim.arch import Architecture, loads_architecture
 from accelsim.components.core_pool import CorePool
 from accelsim.components.pipelined import Loop
 from accelsim.engine import compiled, reference
-from accelsim.errors import BadInput, DoesNotFit, MappingError, SpecError
+from accelsim.errors import AccelsimError, BadInput, DoesNotFit, MappingError, SpecError
 from accelsim.ir import Workload, parse_cascade
 from accelsim.lowering.phases import fabric_of, lower_phases, plans_of, task_graphs
 from accelsim.mappers.phases import STYLES, groups, plan_style, reconfigurable, simulate_plan
@@ -76,6 +76,32 @@ def test_bytes_are_recounted_and_times_add_up(name: str, style: str) -> None:
     assert 0 < report.utilization["pool"]["mac"] <= report.utilization["pool"]["busy"] <= 1
 
 
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("accelsim.lowering.phases.layout._leaves", lambda *_: False),  # a result that is not stored
+        ("accelsim.lowering.phases.layout.walks", lambda *_: 0),  # a tensor that is loaded once instead of again
+        ("accelsim.mapping.phases_replay.leaving", lambda w: [frozenset()] * 9),
+    ],
+)
+def test_a_seeded_fault_in_either_shows_where_they_meet(
+    place: str, fault: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = "layout" in place
+    workload, arch = transformer("decode"), machine() if apart else machine(cores=64, capacity="4 MiB")
+    made = mapping(workload, arch, "sequential" if apart else "dataflow")
+    assert made.phases is not None
+    parts = tuple(
+        tuple(replace(p, stages=tuple(replace(s, resident=()) for s in p.stages)) for p in part)
+        for part in made.phases.parts
+    )
+    bare = replace(made, phases=replace(made.phases, parts=parts))
+    simulate(arch, workload, mapping=bare)
+    monkeypatch.setattr(place, fault)
+    with pytest.raises(AccelsimError, match="count different bytes"):
+        simulate(arch, workload, mapping=bare)
+
+
 def test_both_kernels_run_parts_that_repeat_alike() -> None:
     for name, make in WORKLOADS.items():
         workload, arch = make(), machine()
@@ -86,7 +112,7 @@ def test_both_kernels_run_parts_that_repeat_alike() -> None:
 
 
 def test_random_cascades_in_phases() -> None:
-    ran = 0
+    ran, refused = 0, []
     for seed in range(60):
         workload = random_cascade(seed)
         if workload is None or any(e.iterative for e, _ in workload.einsums()):
@@ -95,11 +121,13 @@ def test_random_cascades_in_phases() -> None:
         try:
             made = map_workload(workload, arch)
         except BadInput as error:
-            assert "reads" in str(error) or "made twice" in str(error), error  # parts of a tensor, not one after another
+            refused.append(str(error))
             continue
         assert simulate(arch, workload, mapping=made).cycles == made.claim.value  # type: ignore[union-attr]
         ran += 1
     assert ran > 20
+    # Parts of one tensor that are not made one after the other are what tasks cannot be.
+    assert all("made later" in why or "made twice" in why for why in refused), refused
 
 
 def test_what_two_parts_share_leaves_the_chip() -> None:
