@@ -15,7 +15,7 @@ from accelsim.engine import compiled, reference
 from accelsim.engine.checker import check
 from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, Workload
 from accelsim.lowering import lower
-from accelsim.lowering.pieces import piece_bytes
+from accelsim.lowering.pieces import pieces_of
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import BODY, Loop, Mapping, Move, Op, Position, Seq, Stay
 from accelsim.mapping.validate import validate
@@ -160,7 +160,7 @@ def test_a_piece_is_what_those_before_do_not_hold(
         held.update(points)
 
     walk(0, {r: range(n) for r, n in einsum.sizes.items()})
-    found = piece_bytes(workload.tensors["I"], einsum.inputs[0], einsum.sizes, loops)
+    found = pieces_of(workload.tensors["I"], einsum.inputs[0], einsum.sizes, loops).nbytes.tolist()
     assert len(found) == len(walked)
     if length >= stride * (rows - 1) + taps:
         assert found == walked

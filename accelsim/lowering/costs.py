@@ -1,4 +1,4 @@
-"""What one firing of an Op costs, remembered per tile shape."""
+"""What one firing of an Op costs, found for all its tile shapes at once: a unit takes as long for few as for many."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..components.base import ComputeUnit, SpatialOption
+from ..components.base import ComputeUnit, Cost, SpatialOption
 from ..engine.labels import Action
 from ..errors import BadInput, MappingError
 from ..ir import Einsum
@@ -44,7 +45,7 @@ NOTHING = TileCost(0, {})
 
 
 class OpCosts:
-    """Costs of the tiles of one Op, the largest of which has the extents `largest`."""
+    """Costs of the tiles of one Op, whose `shapes` are extents by rank, those of the largest tile first."""
 
     def __init__(
         self,
@@ -53,12 +54,13 @@ class OpCosts:
         option: SpatialOption,
         bits: Sequence[int],
         names: Names,
-        largest: Mapping[str, int],
+        shapes: Sequence[Mapping[str, int]],
     ) -> None:
         self._unit = unit.over(einsum, [names.workload.tensors[a.tensor].density for a in einsum.inputs])
         self._einsum, self._option, self._bits, self._names = einsum, option, bits, names
+        self._shapes = [tuple(sorted(shape.items())) for shape in shapes]
         self._known: dict[tuple[Extents, bool, bool], TileCost] = {}
-        self.latency = int(self._cost(tuple(sorted(largest.items())), False, False)[0])
+        self.latency = self._find(self._shapes, False, False)
         """Cycles of the unit from the end of service to the result being there, those of the largest tile."""
 
     def at(self, extents: Extents, *, resumed: bool, unfinished: bool) -> TileCost:
@@ -67,12 +69,19 @@ class OpCosts:
             return NOTHING
         key = extents, resumed, unfinished
         if key not in self._known:
-            self._known[key] = self._cost(*key)[1]
+            self._find(self._shapes if extents in self._shapes else [extents], resumed, unfinished)
         return self._known[key]
 
-    def _cost(self, extents: Extents, resumed: bool, unfinished: bool) -> tuple[int, TileCost]:
-        arrays = {r: np.array([e], np.int64) for r, e in extents}
-        cost = self._unit.cost(self._einsum, self._option, arrays, self._bits, resumed=resumed, unfinished=unfinished)
+    def _find(self, shapes: Sequence[Extents], resumed: bool, unfinished: bool) -> int:
+        """Find the costs of tiles of some shapes; cycles from the end of service of the first to its result."""
+        sizes = zip(*([e for _, e in shape] for shape in shapes), strict=True)
+        extents = {r: np.array(e, np.int64) for (r, _), e in zip(shapes[0], sizes, strict=True)}
+        cost = self._unit.cost(self._einsum, self._option, extents, self._bits, resumed=resumed, unfinished=unfinished)
+        for i, shape in enumerate(shapes):
+            self._known[shape, resumed, unfinished] = self._tile(cost, i)
+        return int(_at(cost.latency, 0))
+
+    def _tile(self, cost: Cost, i: int) -> TileCost:
         name, feeds = self._einsum.name, self._unit.feeds(len(self._einsum.inputs))
         actions: dict[Hashable, int] = {}
 
@@ -81,10 +90,14 @@ class OpCosts:
             actions[key] = actions.get(key, 0) + n
 
         for action, n in cost.actions.items():
-            count(self._unit.name, action, "", int(n.item()))
+            count(self._unit.name, action, "", _at(n, i))
         for access, memory, n in zip(self._einsum.inputs, feeds[:-1], cost.reads, strict=True):
-            count(memory, "read", self._names.storage(access.tensor), int(n.item()))
+            count(memory, "read", self._names.storage(access.tensor), _at(n, i))
         out = self._names.storage(self._einsum.output.tensor)
-        count(feeds[-1], "write", out, int(cost.writes.item()))
-        count(feeds[-1], "read", out, int(cost.partial_reads.item()))
-        return int(cost.latency.item()), TileCost(int(cost.cycles.item()), actions)
+        count(feeds[-1], "write", out, _at(cost.writes, i))
+        count(feeds[-1], "read", out, _at(cost.partial_reads, i))
+        return TileCost(_at(cost.cycles, i), actions)
+
+
+def _at(values: NDArray[np.int64], i: int) -> int:
+    return int(values[i if len(values) > 1 else 0])

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import ceil
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit, SpatialOption
-from ..engine.builder import Phase, ProgramBuilder, Repeat, Run, gather_actions
+from ..engine.builder import Phase, ProgramBuilder, Run, gather_actions
 from ..engine.labels import Action, ActorLabel
 from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
@@ -28,9 +28,9 @@ from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
 from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of
-from .pieces import piece_bytes
+from .pieces import firings, pieces_of
 from .ports import Port, Route, ServerSet, route
-from .schedule import Block, Place, nest_schedule
+from .schedule import Block, Place, nest_schedule, total_actions
 from .stages import Handing, handings
 from .waits import Wait, in_tokens, out_tokens
 
@@ -155,7 +155,7 @@ class _Lowering:
             raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
         option: SpatialOption = option_of(unit, leaf.einsum, leaf.op, where)
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
-        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.largest)
+        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.shapes)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
         server = self.servers.unit(unit, self._part(unit, leaf, option, bits))
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
@@ -242,7 +242,12 @@ class _Lowering:
 
     def _in_pieces(self, src: Actor, dst: Actor, part: Part, latency: int, name: str) -> None:
         """Hand over a tile piece by piece, in the first (a load) or last pass (a store) over the loops inside."""
-        fifo = self.builder.fifo(src.index, dst.index, depth=UNBOUNDED, latency=latency, name=f"pieces of {name}")
+        depth = UNBOUNDED
+        if not part.move.store and part.move.buffers == 1:  # otherwise tiles come ahead as far as buffers allow
+            nbytes, number = part.largest_piece(self.names), part.ahead(self.names)
+            slowest = min(port.server.rate for port in self._route(part.move.src, part.move.dst).ports)
+            depth = number + ceil(latency * slowest / max(1, nbytes))
+        fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=f"pieces of {name}")
         cutting = part.cutting(self.names)
         once = sum(1 << d for d in range(part.depth, part.inner) if d not in cutting)
         whole, cut = Wait(fifo, part.depth + 1), Wait(fifo, part.inner, gate=True, once=once)
@@ -353,7 +358,7 @@ class _Lowering:
         """Count the bytes of a transfer that takes no time on the Op it serves."""
         actor = self.op_actor[part.leaf.at]
         probe = Actor(NONE, part.leaf, part.depth, 0, part=part, reload=reload)
-        for action, count in _total(self._schedule(probe)).items():
+        for action, count in total_actions(self._schedule(probe)).items():
             actor.extra[action] = actor.extra.get(action, 0) + count
 
     def _stages(self) -> None:
@@ -481,14 +486,13 @@ class _Lowering:
         use = part.uses(place, self.names)[0]
         loops = [(part.leaf.cuts[d], level.tile) for d in part.cutting(self.names)
                  if isinstance(level := part.leaf.levels[d], Loop)]  # fmt: skip
-        sizes = piece_bytes(self.workload.tensors[use.access.tensor], use.access, use.extents, loops)
-        final, between = len(sizes) - 1, part.depth + 1
-        kinds = ((k == 0, k == final, nbytes) for k, nbytes in enumerate(sizes))
-        runs: list[Run] = []
-        for (first, last, nbytes), same in groupby(kinds):
+        between = part.depth + 1
+
+        def piece(nbytes: int, first: bool, last: bool) -> Phase:
             here = replace(place, first=place.first if first else between, last=place.last if last else between)
-            runs.append(Run(self._phase(actor, here, nbytes), sum(1 for _ in same)))
-        return tuple(runs)
+            return self._phase(actor, here, nbytes)
+
+        return firings(pieces_of(self.workload.tensors[use.access.tensor], use.access, use.extents, loops), piece)
 
     def _phase(self, actor: Actor, place: Place, nbytes: int | None = None) -> Phase:
         """One firing at a place; of a transfer `nbytes`, or those of the tile there."""
@@ -544,19 +548,3 @@ class _Lowering:
                 if {*link.between} == {src, dst}:
                     actions[Action(link.name, "transfer", operator, move.tensor)] = nbytes
         return nbytes, actions
-
-
-def _total(block: Block) -> dict[Hashable, int]:
-    """Actions of a schedule, summed."""
-    total: dict[Hashable, int] = defaultdict(int)
-
-    def visit(items: tuple[Run | Repeat, ...], times: int) -> None:
-        for item in items:
-            if isinstance(item, Run):
-                for action, count in item.phase.actions:
-                    total[action] += count * item.count * times
-            else:
-                visit(item.body, times * item.count)
-
-    visit(block, 1)
-    return dict(total)

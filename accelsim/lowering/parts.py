@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
 
 from ..arch.component import UnitBase
 from ..errors import MappingError
@@ -30,6 +32,8 @@ from .schedule import Nest, Place
 
 FRESH = "positions that were not touched before"
 """Beside the ranks of a nest: what a load brings that slides in a Loop with a halo."""
+SHAPES = 64
+"""Shapes of an Op's tiles that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,23 @@ class Leaf:
             elif rank and isinstance(level, Loop):
                 found[rank] = min(found[rank], level.tile)
         return found
+
+    @property
+    def shapes(self) -> list[dict[str, int]]:
+        """Extents of the tiles that the Op runs, those of the largest one first: of all combinations of full and ragged
+        tiles, or of that one alone where there are more than `SHAPES`."""
+        sizes = {rank: {size} for rank, size in self.einsum.sizes.items()}
+        for depth, (rank, level) in enumerate(zip(self.cuts, self.levels, strict=True)):
+            if depth in self.points:
+                sizes[rank] = {len(points) for points in self.points[depth]}
+            elif rank and isinstance(level, Loop):
+                tile = level.tile
+                sizes[rank] = {n for e in sizes[rank] for n in (min(e, tile), e % tile if e > tile else 0) if n}
+        number = prod(len(n) for n in sizes.values())
+        if number > SHAPES:
+            return [self.largest]
+        ordered = (sorted(n, reverse=True) for n in sizes.values())
+        return [dict(zip(sizes, shape, strict=True)) for shape in product(*ordered)]
 
     def reads_from(self, tensor: str, memory: str, unit: UnitBase, names: Names) -> bool:
         """Whether its unit reads the stored tensor from a memory."""
@@ -360,6 +381,26 @@ class Part:
         accesses = names.accesses(self.leaf.einsum, self.move.tensor, self.move.store)
         ranks = {rank for access in accesses for rank in access.ranks}
         return [d for d in range(self.depth, self.inner) if self.leaf.cuts[d] in ranks]
+
+    def largest_piece(self, names: Names) -> int:
+        """Bytes of its largest piece, halos included."""
+        leaf = replace(self.leaf, cuts=self.leaf.cuts[: self.inner], levels=self.leaf.levels[: self.inner])
+        accesses = names.accesses(leaf.einsum, self.move.tensor, self.move.store)
+        return names.tile_bytes([Use(leaf, access, leaf.largest) for access in accesses], self.inner)
+
+    def ahead(self, names: Names) -> int:
+        """Pieces that may come before they are used: of two iterations of the loops up to the first one inside the cut
+        that cuts none."""
+        cutting, extents, number = self.cutting(names), dict(self.leaf.einsum.sizes), 2
+        idle = False
+        for depth, (rank, level) in enumerate(zip(self.leaf.cuts, self.leaf.levels[: self.inner], strict=False)):
+            if not rank or not isinstance(level, Loop):
+                continue
+            trips = -(-extents[rank] // level.tile)
+            extents[rank] = min(extents[rank], level.tile)
+            idle = idle or (depth >= self.depth and depth not in cutting and trips > 1)
+            number *= trips if idle and depth in cutting else 1
+        return number
 
     def uses(self, place: Place, names: Names) -> list[Use]:
         """What all users touch over the tile at a place in their nest."""

@@ -2,58 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.builder import Phase, Run
 from ..ir import Access, Tensor
+from .schedule import Block, join
 
 Loops = Sequence[tuple[str, int]]
 """(rank, tile), outermost first."""
-Box = Mapping[str, tuple[int, int]]
-"""Rank to where its points begin, and how many there are."""
+Array = NDArray[np.int64]
 
 
-def piece_bytes(tensor: Tensor, access: Access, extents: Mapping[str, int], loops: Loops) -> list[int]:
-    """Bytes of every piece of a tile, in the order of the loops: of what the pieces before it do not hold.
+@dataclass(frozen=True)
+class Pieces:
+    """Pieces in the order of the loops that cut them.
+
+    Attributes:
+        nbytes: of every piece: what those before it do not hold; their sum are the bytes of the tile.
+        trips: by loop, how many iterations each run through it has.
+    """
+
+    nbytes: Array
+    trips: tuple[Array, ...]
+
+
+def pieces_of(tensor: Tensor, access: Access, extents: Mapping[str, int], loops: Loops) -> Pieces:
+    """The pieces of a tile.
 
     Args:
         tensor: what the tile is of.
         access: by which it is touched; each of its indices has one of the ranks that are cut at most, each another.
         extents: of all ranks, over the tile.
         loops: that cut it.
-
-    Returns:
-        As many as there are iterations, with the bytes of the whole tile as their sum.
     """
-    ranks = dict.fromkeys(rank for rank, _ in loops)
-    known: dict[tuple[int, str, int], int] = {}
+    start = {rank: np.zeros(1, np.int64) for rank, _ in loops}
+    size = {rank: np.full(1, extents[rank], np.int64) for rank in start}
+    trips: list[Array] = []
+    for rank, tile in loops:
+        number = -(-size[rank] // tile)
+        row = np.repeat(np.arange(len(number)), number)
+        at = (np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)) * tile
+        start, size = ({r: x[row] for r, x in side.items()} for side in (start, size))
+        start[rank], size[rank] = start[rank] + at, np.minimum(tile, size[rank] - at)
+        trips.append(number)
+    fresh = np.ones(len(row) if loops else 1, np.int64)
+    for index, limit in zip(access.indices, tensor.shape, strict=True):
+        cut = next((rank for rank in index.ranks if rank in start), None)
+        if cut is None:
+            fresh = fresh * min(limit, index.count(extents))
+            continue
+        ends, which = np.unique(np.stack([start[cut], start[cut] + size[cut]]), return_inverse=True)
+        held = np.array([min(limit, index.count({**extents, cut: n})) if n else 0 for n in ends.tolist()], np.int64)
+        fresh = fresh * np.diff(held[which.reshape(2, -1)], axis=0)[0]
+    width = tensor.stored_bits
+    nbytes = -(-np.cumsum(fresh) * width.numerator // (8 * width.denominator))
+    return Pieces(np.diff(nbytes, prepend=0), tuple(trips))
 
-    def up_to(dim: int, rank: str, points: int) -> int:
-        """Different values of an index over the first points of a rank."""
-        key = dim, rank, points
+
+def firings(pieces: Pieces, phase: Callable[[int, bool, bool], Phase]) -> Block:
+    """One firing per piece, equal ones merged; `phase` gets its bytes and whether it is the first, or the last one."""
+    children = [np.concatenate([[0], np.cumsum(number)]) for number in pieces.trips]
+    spans = [np.arange(len(pieces.nbytes) + 1)]
+    for first in reversed(children):
+        spans.insert(0, spans[0][first])
+    known: dict[tuple[bytes, bool, bool], Block] = {}
+
+    def block(level: int, node: int, first: bool, last: bool) -> Block:
+        mine = pieces.nbytes[spans[level][node] : spans[level][node + 1]]
+        key = mine.tobytes(), first, last
         if key not in known:
-            here = {**extents, rank: points} if rank else extents
-            known[key] = min(tensor.shape[dim], access.indices[dim].count(here)) if points else 0
+            alike = len(mine) - first - last
+            if alike >= 0 and (mine == mine[0]).all():
+                ends = [(1, (Run(phase(int(mine[0]), at == 0, at > 0)),)) for at in range(2) if (first, last)[at]]
+                between = [(alike, (Run(phase(int(mine[0]), False, False)),))] if alike else []
+                known[key] = join(*ends[:first], *between, *ends[first:])
+            elif level == len(children):
+                known[key] = (Run(phase(int(mine[0]), first, last)),)
+            else:
+                begin, end = (int(x) for x in children[level][node : node + 2])
+                known[key] = join(
+                    *((1, block(level + 1, i, first and i == begin, last and i == end - 1)) for i in range(begin, end))
+                )
         return known[key]
 
-    cut = [next((r for r in index.ranks if r in ranks), "") for index in access.indices]
-    found: list[int] = []
-    elements = 0
-    for box in _boxes({rank: (0, extents[rank]) for rank in ranks}, loops):
-        sides = []
-        for dim, rank in enumerate(cut):
-            start, size = box[rank] if rank else (0, 1)
-            sides.append(up_to(dim, rank, start + size) - (up_to(dim, rank, start) if rank else 0))
-        found.append(tensor.bytes_of(elements + prod(sides)) - tensor.bytes_of(elements))
-        elements += prod(sides)
-    return found
-
-
-def _boxes(box: Box, loops: Loops) -> Iterator[Box]:
-    if not loops:
-        yield box
-        return
-    (rank, tile), *inner = loops
-    start, size = box[rank]
-    for at in range(0, size, tile):
-        yield from _boxes({**box, rank: (start + at, min(tile, size - at))}, inner)
+    return block(0, 0, True, True)

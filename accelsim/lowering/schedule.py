@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..engine.builder import Repeat, Run
@@ -97,7 +98,7 @@ def nest_schedule(
         head = replace(place, last=j + 1, unfinished=unfinished, ahead=ahead)
         middle = Place(place.extents, j + 1, j + 1, resumed, unfinished, past, ahead)
         tail = replace(place, first=j + 1, resumed=resumed, past=past)
-        return _join(
+        return join(
             (1, body(j + 1, _cut(head, ranks, tile))),
             (n - 2, body(j + 1, _cut(middle, ranks, tile)) if n > 2 else ()),
             (1, body(j + 1, _cut(tail, ranks, ragged or tile))),
@@ -111,7 +112,7 @@ def nest_schedule(
         middle = replace(place, first=j + 1, last=j + 1)
         inner = [(1, body(j + 1, _wide(middle, box))) for box in boxes[1:-1]]
         head, tail = replace(place, last=j + 1), replace(place, first=j + 1)
-        return _join((1, body(j + 1, _wide(head, boxes[0]))), *inner, (1, body(j + 1, _wide(tail, boxes[-1]))))
+        return join((1, body(j + 1, _wide(head, boxes[0]))), *inner, (1, body(j + 1, _wide(tail, boxes[-1]))))
 
     return body(0, Place(tuple(sorted(nest.sizes.items()))))
 
@@ -126,7 +127,7 @@ def _wide(place: Place, extents: Mapping[str, int]) -> Place:
     return replace(place, extents=tuple((r, extents.get(r, e)) for r, e in place.extents))
 
 
-def _join(*parts: tuple[int, Block]) -> Block:
+def join(*parts: tuple[int, Block]) -> Block:
     """The parts one after the other, equal neighbours merged into one repeat."""
     merged: list[tuple[int, Block]] = []
     for count, block in parts:
@@ -145,3 +146,19 @@ def _join(*parts: tuple[int, Block]) -> Block:
         else:
             out.append(Repeat(count, block))
     return tuple(out)
+
+
+def total_actions(block: Block) -> dict[Hashable, int]:
+    """Actions of a schedule, summed."""
+    total: dict[Hashable, int] = defaultdict(int)
+
+    def visit(items: tuple[Run | Repeat, ...], times: int) -> None:
+        for item in items:
+            if isinstance(item, Run):
+                for action, count in item.phase.actions:
+                    total[action] += count * item.count * times
+            else:
+                visit(item.body, times * item.count)
+
+    visit(block, 1)
+    return dict(total)

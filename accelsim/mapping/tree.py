@@ -60,7 +60,9 @@ Details that follow from these:
   moves is what lies beyond all that was touched before, clipped to the tensor.
 - A Move with `pieces`, a position below its cut with Loops alone in between, moves its tile in pieces, as those of the
   Loops that change the tensor cut it: what is at `pieces` waits, in the first pass over them, for its piece alone (a
-  load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results.
+  load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results. Pieces
+  of a load with one buffer come ahead of their use by two iterations of the Loops down to the first one between that
+  does not change the tensor, and by what the latency on the way takes.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.

@@ -32,6 +32,9 @@ class HopCost:
     instances: Numbers
     tile: Numbers
     buffers: Numbers
+    piece: Floats
+    spread: Floats
+    share: Floats
 
 
 class HopCosts:
@@ -139,6 +142,10 @@ class HopCosts:
             np.array(rows, np.int64),
             np.array([hop.operand.is_output for hop, _ in ways], np.int64),
             np.array([cut.single for _, cut in ways], np.int64),
+            *(
+                np.array([[r in cut.pieces[group] for r in ranks] for _, cut in ways], np.int64).reshape(shape)
+                for group in range(3)
+            ),
         )
 
 

@@ -100,45 +100,34 @@ class LayoutLeaf(Leaf):
                 each = self.energy[f"{operand}_read"] + (self.energy["output_write"] if operand == "output" else 0.0)
                 joules = joules + macs / together * (width / 8) * each
         cycles, joules = np.maximum(cycles, moving) * self.ratio, joules * (1 - 1e-9)
-        if self.objective != "edp":
+        if self.objective == "energy":
             for per_point in self._slices(extents, sums):
-                if self.objective == "energy":
-                    joules = np.maximum(joules, macs * per_point)
-                else:
-                    cycles = np.maximum(cycles, macs * per_point)
+                joules = np.maximum(joules, macs * per_point)
         return Work(cycles, joules, np.zeros(1))
 
     def _slices(self, extents: Extents, sums: Array) -> Iterator[Floats]:
-        """At most the objective per point, of tiles of which one rank alone is cut as it is here: such a tile can do
-        what the smaller ones in it do one after the other."""
+        """At most the joules per point, of tiles of which one rank alone is cut as it is here: such a tile can do what
+        the smaller ones in it do one after the other. (Not so for cycles: between tiles registers drain unseen.)"""
         for r, size in self.einsum.sizes.items():
             if len(extents[r]) == 1 and extents[r][0] == size:
                 continue
-            if r not in self.einsum.reduced_ranks and self.objective == "latency":
-                continue  # the steps say as much
             there = np.bincount(extents[r]) > 0
             table = np.zeros((2, len(there)))
             for n in np.flatnonzero(there).tolist():
                 table[:, n] = self._slice(r, n)
             whole, part = table[:, extents[r]]
-            if r not in self.einsum.reduced_ranks:
-                yield whole
-            elif self.objective == "energy":
-                yield whole + (1 - 1 / sums) * (part - whole)
-            else:
-                yield np.where(sums > 1, part, whole)
+            yield whole if r not in self.einsum.reduced_ranks else whole + (1 - 1 / sums) * (part - whole)
         yield np.full(1, self._slice("", 0)[0])
 
     def _slice(self, rank: str, size: int) -> tuple[float, float]:
-        """The least objective per point with one rank cut to a size and the others whole; the same of tiles that resume
-        a result and leave it partial."""
+        """The least joules per point with one rank cut to a size and the others whole; the same of tiles that resume a
+        result and leave it partial."""
         if (rank, size) not in self._sliced:
             tile = dict(self.einsum.sizes) | ({rank: size} if rank else {})
             nest, whole = self.settle(tile, 1, {}), {r: np.full(1, n, np.int64) for r, n in tile.items()}
             self._sliced[rank, size] = 0.0, 0.0
             if not isinstance(nest, Shortfall):
-                works = [self.work(nest, whole, np.full(1, sums, np.int64), {}) for sums in (1, 2**40)]
-                least = [(w.joules if self.objective == "energy" else w.cycles).item() for w in works]
+                least = [self.work(nest, whole, np.full(1, n, np.int64), {}).joules.item() for n in (1, 2**40)]
                 each = (1 + TIE[self.objective]) * prod(tile.values())
                 self._sliced[rank, size] = least[0] / each, least[1] / each
         return self._sliced[rank, size]

@@ -19,6 +19,7 @@ from ...mapping.tree import Mapping as MappingValue
 from .flow import Flow
 from .nest import Level, Shortfall, Way
 from .operand import Operand
+from .pieces import pieces_of
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
@@ -381,6 +382,7 @@ class Network:
     def _op_moves(self, path: Path, einsum: Einsum, child: Child, before: Child | None) -> None:
         plan = self.plans[path, child.item]
         room = self._room_before(path, before)
+        pieces = pieces_of(einsum, self._accesses(einsum), plan.levels) if len(plan.levels) > 1 else {}
         at: dict[Way, Position] = {}
         """Where the tiles that come to, or leave, a memory are cut."""
         loops = 0
@@ -392,8 +394,9 @@ class Network:
                 source = str(self.arch.memories[memory].parent)
                 outside = at.get((name, source, stored), child.at)
                 buffers = level.buffers[way]
+                inner = child.at + (BODY,) * pieces[way] if way in pieces else None
                 if stored:
-                    self.moves.append(Move(name, memory, source, due, outside, buffers, store=True))
+                    self.moves.append(Move(name, memory, source, due, outside, buffers, store=True, pieces=inner))
                     continue
                 issue = outside
                 if not number and name in self.tiers.streamed:
@@ -403,8 +406,16 @@ class Network:
                     if ahead <= room.get(memory, -1):
                         room[memory] -= ahead
                         issue = before.at
-                self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=way in level.slides))
+                slides = way in level.slides
+                self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=slides, pieces=inner))
             loops += len(level.loops)
+
+    def _accesses(self, einsum: Einsum) -> Mapping[tuple[str, bool], Sequence[Access]]:
+        """By stored tensor, and whether it is the result."""
+        found: dict[tuple[str, bool], list[Access]] = {}
+        for access in (*einsum.inputs, einsum.output):
+            found.setdefault((self.flow.storage(access.tensor), access is einsum.output), []).append(access)
+        return found
 
     def _room_before(self, path: Path, before: Child | None) -> dict[str, int]:
         """Bytes of each memory next to the edge that are free while the child before runs, for weights loaded ahead."""

@@ -93,7 +93,8 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
     """The plan with the least objective (``latency``, ``energy`` or ``edp``) over all units and their options.
 
     Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
-    inputs give equal plans. At most `nodes` tilings of one level have their insides settled.
+    inputs give equal plans. At most `nodes` tilings of one level have their insides settled; where tiles may move in
+    pieces (through several levels, but for the least energy) two thirds of them, and a quarter further in.
     """
     best: tuple[tuple[float, float], Plan] | None = None
     short: Shortfall | None = None
@@ -142,15 +143,20 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = 
     grains = {r: option.layout.factor(r) for r in einsum.sizes} if option.layout else {}
     operands = task.operands[unit.name]
     deepest = max((task.levels[o.chain[-1]] for o in operands), default=1)
+    pieces = deepest > 1 and task.objective != "energy"
     found: Stage | None = None
     for number in range(max(deepest, 1), 0, -1):
         hops = _hops(task, operands, number)
         if not hops and number > 1:
             continue
-        space = space_of(einsum, operands, task.constraint, grains, innermost=found is None)
+        beside = number == 1 and pieces
+        space = space_of(einsum, operands, task.constraint, grains, innermost=found is None, beside=beside)
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
-        found = Stage(einsum, hops, budgets, space, inner, task.objective, clock, nodes, nested=number > 1)
+        settled = nodes if not pieces else nodes // 4 if number > 1 else nodes * 2 // 3
+        found = Stage(
+            einsum, hops, budgets, space, inner, task.objective, clock, settled, nested=number > 1, pieces=pieces
+        )
         inner = found
     assert found is not None
     return found
@@ -222,6 +228,7 @@ def space_of(
     grains: Mapping[str, int],
     *,
     innermost: bool = True,
+    beside: bool = False,
 ) -> Space:
     """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks.
 
@@ -232,6 +239,9 @@ def space_of(
     outer += [r for r in named if r not in (*outer, *inner)]
     ranks = outer + inner
     orders = orders_of(outer, inner)
+    parts = contraction(einsum) if beside else None
+    if parts:  # rows may stand around columns wherever these stand
+        orders = orders_of(outer, inner, [r for r in (*outer, *inner) if r in parts.m])
     if constraint.order:
         orders = tuple(p for p in orders_of((), ranks) if constraint.allows(order=p))
     limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_AMONG_MANY

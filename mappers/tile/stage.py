@@ -18,7 +18,9 @@ nothing.
 Latency is estimated as the largest of compute time, transfer time over each port, and the round trips of each tensor's
 two buffers (a buffer is taken from the start of its load, over the memory's latency, to the end of its use), plus the
 first load, the last store, the transfers through a single buffer, and what tiles wait for others at a port
-(`stage_kernel`); energy is counted actions times their energies, partial results between tiles on average.
+(`stage_kernel`). Where tiles move in pieces (`pieces`) the first load is that of the first piece, and those that come
+more slowly than the first pass over them uses them are waited for. Energy is counted actions times their energies,
+partial results between tiles on average.
 """
 
 from __future__ import annotations
@@ -28,20 +30,21 @@ from functools import cached_property
 from itertools import pairwise
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ...ir import Einsum
-from .cuts import Cut, Space, cut_table
+from .cuts import Cut, Pieces, Space, cut_table
 from .hop_costs import ONCE, HopCost, HopCosts, Numbers, grid
 from .nest import TIE, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats, tiles
 from .pick import Bound, Pick
+from .pieces import cutting_ranks
 
 if TYPE_CHECKING:  # numba takes a while to load
     from . import stage_kernel as kernel
-FIELDS = ("held", "bytes_in", "bytes_out", "instances", "tile", "buffers")
+FIELDS = ("held", "bytes_in", "bytes_out", "instances", "tile", "buffers", "piece", "spread", "share")
 NONE: Lasts = {}
 
 
@@ -66,6 +69,7 @@ class Stage:
         clock: of the machine, in hertz.
         nodes: tilings whose insides are settled at most.
         nested: whether there are levels around this one.
+        pieces: whether tiles move in pieces.
     """
 
     exact = False
@@ -82,6 +86,7 @@ class Stage:
         nodes: int,
         *,
         nested: bool = False,
+        pieces: bool = False,
     ) -> None:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
         self.objective, self.clock, self.nodes, self.equal = objective, clock, nodes, 1 + TIE[objective]
@@ -92,7 +97,10 @@ class Stage:
         self.further: tuple[Hop, ...] = (*inner.hops, *inner.further) if isinstance(inner, Stage) else ()
         """Operands that move farther in."""
         further = tuple(h.operand.ranks for h in self.further)
-        self.table = cut_table(space.orders, ranks, slides, further, buffers="nested" if nested else "outer")
+        cutting = pieces and not nested
+        self.able = tuple(cutting_ranks(o, space.sizes) if cutting else frozenset[str]() for o in operands)
+        buffers: Literal["outer", "nested"] = "nested" if nested else "outer"
+        self.table = cut_table(space.orders, ranks, slides, further, buffers=buffers, able=self.able)
         self.cuts, self.orders = self.table.cuts, self.table.orders
         self.options = [tuple(dict.fromkeys(cuts[i] for cuts in self.cuts)) for i in range(len(hops))]
         self._settled: dict[Hashable, Found | Shortfall] = {}
@@ -165,10 +173,14 @@ class Stage:
         level = nest.levels[0]
         tile = {r: np.minimum(t, extents[r]) for r, t in level.loops}
         cuts = []
-        for hop in self.hops:
-            around = [r for r, _ in level.loops[: max(0, level.depth[hop.key])]]
-            single = level.buffers[hop.key] == 1
-            cuts.append(Cut(frozenset(around), around[-1] if hop.key in level.slides else "", single))
+        loops = [r for r, _ in level.loops]
+        for hop, able in zip(self.hops, self.able, strict=True):
+            depth, single = max(0, level.depth[hop.key]), level.buffers[hop.key] == 1
+            if hop.key in level.slides:
+                cuts.append(Cut(frozenset(loops[:depth]), loops[depth - 1], single))
+            else:
+                pieces = Pieces.of(loops[depth:], hop.operand.ranks, able)
+                cuts.append(Cut(frozenset(loops[:depth]), single=single, pieces=pieces))
         inner = Nest(nest.levels[1:], nest.layout)
         longest = self._lasting(nest.levels, extents, tile, lasts)
         inside = self.inside(extents, tile, sums, inner, longest)
@@ -411,6 +423,6 @@ class Stage:
                 if rate_in or rate_out:
                     busy[p] += come.min(axis=0) * rate_in + gone.min(axis=0) * rate_out
             joules += (come * choices.prices[h, 0] + gone * choices.prices[h, 1]).min(axis=0)
-            edge += options[:, kernel.TILE].min(axis=0) * choices.single[h, 0] + choices.single[h, 1]
+            edge += options[:, kernel.PIECE].min(axis=0) * choices.single[h, 0] + choices.single[h, 1]
             held[h] = options[:, kernel.HELD].min(axis=0)
         return _Least(busy.max(axis=0, initial=0.0), edge, joules, held)

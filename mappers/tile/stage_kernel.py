@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from ...components import nest_kernel
 from ...components.nest_kernel import IntArray, stamped
+from .pieces import MOST
 
 Floats = NDArray[np.float64]
 
 LATENCY, ENERGY, EDP = range(3)
 OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
-HELD, BYTES_IN, BYTES_OUT, INSTANCES, TILE, BUFFERS, FIELDS = range(7)
-"""Of an operand cut at one place: bytes held, moved in and out; tiles; bytes of one, and buffers for them."""
+HELD, BYTES_IN, BYTES_OUT, INSTANCES, TILE, BUFFERS, PIECE, SPREAD, PASS, FIELDS = range(10)
+"""Of an operand cut at one place: bytes held, moved in and out; tiles; bytes of one, and buffers for them; bytes of its
+first (of a result: last) piece, and of the others that come in the first pass over it; the share of the run that this
+takes."""
 JOULES, TRIPS, ALONE, EDGE, TRAFFIC, MOVED, BUSY = range(7)
 """The same in the units of the objectives; from the last on cycles of every port."""
 B_TIE, B_MOVED, B_VALUE, B_TRAFFIC, B_ROW, B_CUTS, B_WORDS = range(7)
@@ -27,7 +30,7 @@ behind takes a tile over whole (0: it does not, -1: not known)."""
 SAME = 1e-9
 """Ties that differ by less than this share are equal but for rounding."""
 
-_jit = stamped(Path(__file__), Path(str(nest_kernel.__file__)))
+_jit = stamped(Path(__file__), Path(__file__).with_name("pieces.py"), Path(str(nest_kernel.__file__)))
 
 
 class Ways(NamedTuple):
@@ -39,6 +42,7 @@ class Ways(NamedTuple):
         reduced: by tiled rank, whether it is added up.
         row: by way, where the bytes of its tiles are found.
         result, single: by way, whether the operand is the result, and has a single buffer.
+        lead, again, more: by way and tiled rank, whether its loop is among those of `cuts.Pieces`.
     """
 
     cut: IntArray
@@ -47,6 +51,9 @@ class Ways(NamedTuple):
     row: IntArray
     result: IntArray
     single: IntArray
+    lead: IntArray
+    again: IntArray
+    more: IntArray
 
 
 @_jit
@@ -66,7 +73,11 @@ def fill(
     for k in range(len(ways.cut)):
         for t in range(trips.shape[1]):
             instances, visits, partial = 1, 1, 1
+            lead, passes, more = 1, 1, 1
             for r in range(len(trips)):
+                lead *= trips[r, t] if ways.lead[k, r] == 1 else 1
+                passes *= trips[r, t] if ways.again[k, r] == 1 else 1
+                more *= trips[r, t] if ways.more[k, r] == 1 else 1
                 if ways.cut[k, r] == 1:
                     instances *= trips[r, t]
                     visits *= 1 if ways.matters[k, r] == 1 else trips[r, t]
@@ -78,6 +89,15 @@ def fill(
             table[k, HELD, t], table[k, TILE, t], table[k, BUFFERS, t] = one * buffers, one, buffers
             table[k, BYTES_IN, t], table[k, BYTES_OUT, t] = total, 0.0
             table[k, INSTANCES, t] = instances / lasts[k, t]
+            if ways.result[k] == 1 and partial * sums[t] > 1:  # partial results move whole
+                lead, more = 1, 1
+            if lead > MOST:
+                lead = 1
+            if lead * more > MOST:
+                more = 1
+            table[k, PIECE, t] = one / (lead * more)
+            table[k, SPREAD, t] = max(0.0, one / lead - table[k, PIECE, t])
+            table[k, PASS, t] = lasts[k, t] / (instances * lead * passes)
             if ways.result[k] == 1:
                 table[k, BYTES_IN, t], table[k, BYTES_OUT, t] = total - every / sums[t], total
                 if partial * sums[t] > lasts[k, t]:
@@ -144,11 +164,12 @@ def _options(c: Choices, w: Room, row: int) -> None:
             come, gone = c.table[k, BYTES_IN, row], c.table[k, BYTES_OUT, row]
             number = c.table[k, INSTANCES, row]
             single = c.table[k, TILE, row] * c.single[h, 0] + c.single[h, 1]
+            first = c.table[k, PIECE, row] * c.single[h, 0] + c.single[h, 1]
             twice = c.table[k, BUFFERS, row] > 1
             w.words[k, JOULES] = come * c.prices[h, 0] + gone * c.prices[h, 1]
             w.words[k, TRIPS] = number * single if twice else 0.0
-            w.words[k, ALONE] = 0.0 if twice else number * single
-            w.words[k, EDGE] = single if twice else 0.0
+            w.words[k, ALONE] = 0.0 if twice else number * first
+            w.words[k, EDGE] = first if twice else 0.0
             w.words[k, TRAFFIC] = (come + gone) * c.weighs[h]
             w.words[k, MOVED] = number
             for p in range(c.rates.shape[2]):
@@ -212,6 +233,32 @@ def _crowding(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: f
 
 
 @_jit
+def _behind(c: Choices, w: Room, tiling: int, n: int, time: float) -> tuple[float, float]:
+    """Cycles for which the unit waits for the pieces of tiles that come more slowly, beside what else is loaded then,
+    than the first pass over them uses them, the longest of all operands: of those with a single buffer tile by tile, of
+    the others for the first tile."""
+    alone, edge = 0.0, 0.0
+    for h in range(c.cuts.shape[1]):
+        k = c.cuts[n, h]
+        spread = c.table[k, SPREAD, tiling]
+        if spread > 0:
+            share, wait = c.table[k, PASS, tiling], 0.0
+            for p in range(c.rates.shape[2]):
+                mine = c.rates[h, c.result[h], p]
+                if mine > 0:
+                    others = 0.0
+                    for g in range(c.cuts.shape[1]):
+                        if g != h and c.result[h] == 0:
+                            others += c.table[c.cuts[n, g], BYTES_IN, tiling] * c.rates[g, 0, p]
+                    wait = max(wait, spread * mine + share * (others - time))
+            if c.table[k, BUFFERS, tiling] > 1:
+                edge = max(edge, wait)
+            else:
+                alone = max(alone, wait * c.table[k, INSTANCES, tiling])
+    return alone, edge
+
+
+@_jit
 def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) -> tuple[float, float, float]:
     """Cycles without the first loads and last stores, joules, and cycles of these, of a combination of cuts; infinite
     cycles where it is above `most` of the objective."""
@@ -226,7 +273,9 @@ def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) ->
         busiest = max(busiest, _sum(c, w, n, p))
     for h in range(c.cuts.shape[1]):
         trips = max(trips, w.words[c.cuts[n, h], TRIPS])
-    time = max(busiest, (cycles + trips) / 2) + alone
+    time = max(busiest, (cycles + trips) / 2)
+    late = _behind(c, w, tiling, n, time)
+    time, edge = time + alone + late[0], edge + late[1]
     if c.objective == LATENCY and time + edge * c.once > most:
         return np.inf, joules, edge
     return time + _crowding(c, tiling, row, n, inside, time + edge * c.once), joules, edge

@@ -48,4 +48,4 @@ class Work:
     def _costs(self, einsum: Einsum) -> OpCosts:
         option = self.pool.option(einsum, "split", None)
         bits = [self.names.bits(a.tensor) for a in (*einsum.inputs, einsum.output)]
-        return OpCosts(self.pool, einsum, option, bits, self.names, einsum.sizes)
+        return OpCosts(self.pool, einsum, option, bits, self.names, [einsum.sizes])
