@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
 
@@ -161,6 +163,10 @@ class _Lowering:
         self.op_actor[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)
         self.op_actor[leaf.at].chain = self._chain(leaf)
 
+    @cached_property
+    def _copies(self) -> MappingABC[str, int]:
+        return self.workload.copies()
+
     def _part(self, unit: ComputeUnit, leaf: Leaf, option: SpatialOption, bits: list[int]) -> str:
         """The name of the part of a unit that an Op has to itself; empty where Ops take turns.
 
@@ -171,7 +177,7 @@ class _Lowering:
         if held is None:
             return ""
         of_unit = self.held[unit.name]
-        of_unit[leaf.einsum.name] = held * self.workload.copies()[self.names.storage(leaf.einsum.inputs[-1].tensor)]
+        of_unit[leaf.einsum.name] = held * self._copies[self.names.storage(leaf.einsum.inputs[-1].tensor)]
         if (total := sum(of_unit.values())) > unit.parts:
             raise DoesNotFit(f"{self.arch.name}: {', '.join(list(of_unit)[-3:])} and others hold {total:,} parts of "
                              f"unit `{unit.name}`, which has {unit.parts:,}")  # fmt: skip

@@ -51,11 +51,12 @@ def choices(workload: Workload, arch: Architecture) -> tuple[Choice, ...]:
     left = {n: u.arrays for n, u in analog.items()}
     asked = dict.fromkeys(analog, 0)
     found = []
+    copies = workload.copies()
     for einsum, times in workload.einsums():
         c = contraction(einsum)
         if c is not None and workload.tensors[workload.storage(einsum.inputs[1].tensor)].role is Role.WEIGHT:
             name = max(left, key=lambda n: left[n])
-            choice = _on(analog[name], einsum, times, workload)
+            choice = _on(analog[name], einsum, times, workload, copies)
             asked[name] += choice.arrays
             left[name] -= choice.arrays
             found.append(choice)
@@ -86,11 +87,13 @@ def _run(
     return Choice(einsum, name, option.variant, times, float((cost.cycles + cost.latency)[0]) / unit.clock_hz)
 
 
-def _on(unit: CrossbarArray, einsum: Einsum, times: int, workload: Workload) -> Choice:
+def _on(
+    unit: CrossbarArray, einsum: Einsum, times: int, workload: Workload, copies: Mapping[str, int]
+) -> Choice:
     c = contraction(einsum)
     assert c is not None
     option = unit.option(einsum, f"{RESIDENT}1", None)
-    matrices = workload.copies()[workload.storage(einsum.inputs[1].tensor)]
+    matrices = copies[workload.storage(einsum.inputs[1].tensor)]
     arrays = (unit.held(einsum, option, _bits(einsum, workload)) or 0) * matrices
     vectors = int(np.prod([einsum.sizes[r] for r in c.m], dtype=np.int64))
     return replace(_run(einsum, option, times, unit.name, unit, workload), arrays=arrays, most=vectors)

@@ -52,7 +52,7 @@ class _Weights:
         self.stays: dict[tuple[str, str], Stay] = {}
         self.loaded: set[str] = set()
         self._workload, self._picked = workload, picked
-        looked_up = set(workload.tables.values())
+        looked_up, copies = set(workload.tables.values()), workload.copies()
         for einsum, _ in workload.einsums():
             for i, access in enumerate(einsum.inputs):
                 name = _base(workload, access.tensor)
@@ -62,11 +62,11 @@ class _Weights:
                 memory = places.chip
                 if self.multiplied(einsum, i):
                     memory = places.weights[picked[einsum.name].unit]
-                elif name in looked_up or tensor.nbytes * workload.copies()[name] * LARGE > places.room:
+                elif name in looked_up or tensor.nbytes * copies[name] * LARGE > places.room:
                     memory = places.outside
                     self.loaded.add(name)
                 self.stays[name, memory] = Stay(name, memory, (), ())
-        self.held = sum(workload.tensors[name].nbytes * workload.copies()[name]
+        self.held = sum(workload.tensors[name].nbytes * copies[name]
                         for name, memory in self.stays if memory == places.chip)  # fmt: skip
 
     def multiplied(self, einsum: Einsum, i: int) -> bool:
