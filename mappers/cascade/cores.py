@@ -97,7 +97,7 @@ class CoreArrangement(Arrangement):
             reads = [(p.member, self.placement.reads[p.member]) for p in self.places]
             uses = [(member, a, c) for member, here in reads for a, c, fed in here if fed in same]
             depth = min(leading(carried, self.outer) for _, _, carried in uses)
-            first = self._loads_of(same[0], uses, -1, self.outer[:depth])[0]
+            first = self._loaded(same[0], uses, -1, self.outer[:depth])[0]
             for fed in same:
                 self.loads[fed] = [(first, *way[1:]) for way in self.loads[fed][1:]]
 
@@ -149,7 +149,7 @@ class CoreSearch(GroupSearch):
             loops = at[i].loops
             nbytes = found.runs(at[i]) * self.group.tile_bytes(i, self.group.einsums[i].output, loops)
             for src, dst in pairwise(way):
-                hop = route(self.site.arch, src, dst)
+                hop = self._between(src, dst)
                 joules += nbytes * hop.joules_per_byte
                 for port, cycles in hop.cycles_per_byte.items():
                     ports[port] = ports.get(port, 0.0) + nbytes * cycles

@@ -136,10 +136,12 @@ class GroupSearch:
         )
 
     def _route(self, transfer: Transfer) -> Route:
-        key = transfer.src, transfer.dst
-        if key not in self._routes:
-            self._routes[key] = route(self.site.arch, *key)
-        return self._routes[key]
+        return self._between(transfer.src, transfer.dst)
+
+    def _between(self, src: str, dst: str) -> Route:
+        if (src, dst) not in self._routes:
+            self._routes[src, dst] = route(self.site.arch, src, dst)
+        return self._routes[src, dst]
 
     # The space
 

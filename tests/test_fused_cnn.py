@@ -1,0 +1,138 @@
+"""CNNs fused with halos, on one array and over cores of different kinds: never worse than layer by layer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim import load_architecture, simulate
+from accelsim.arch.architecture import Architecture
+from accelsim.arch.loader import load_spec
+from accelsim.ir import Einsum, Workload
+from accelsim.mappers.cascade import map_workload
+from accelsim.mapping.replay import replay
+from accelsim.mapping.tree import Halo, Loop, Mapping, Op, walk
+from accelsim.report import Report
+from accelsim.workloads.layers import loads_layers
+
+RETAINED: frozenset[Halo] = frozenset({"retained"})
+AGAIN: frozenset[Halo] = frozenset({"clipped"})
+SMALL = {
+    "edge_npu": {"memories.sram.capacity": "12 KiB"},
+    "three_cores": {f"memories.{m}.capacity": "8 KiB" for m in ("dense", "deep", "pixels")},
+    "three_cores_shared": {
+        "memories.shared.capacity": "12 KiB", **{f"memories.{m}.capacity": "8 KiB" for m in ("dense", "deep", "pixels")}
+    },
+}  # fmt: skip
+"""Machines on which maps of small chains do not fit whole."""
+
+
+@cache
+def machine(name: str) -> Architecture:
+    return load_spec(name).with_values(SMALL[name]).build()
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> str:
+    """Blocks of convolutions with strides, paddings and residuals."""
+    channels, size = 8, draw(st.sampled_from((14, 24)))
+    lines = [f"input: [{channels}, {size}, {size}]", "layers:"]
+    for _ in range(draw(st.integers(1, 2))):
+        kernel = draw(st.sampled_from((1, 3, 5)))
+        shape = f"kernel: {kernel}, pad: {draw(st.integers(0, kernel // 2))}, stride: {draw(st.integers(1, 2))}"
+        kind = draw(st.sampled_from(("conv", "depthwise", "residual")))
+        if kind == "residual":
+            lines += ["- residual:", "  - conv: {out: 16, bias: false}", "  - relu6"]
+            lines += ["  - depthwise: {kernel: 3, pad: 1, bias: false}", f"  - conv: {{out: {channels}, bias: false}}"]
+        elif kind == "depthwise":
+            lines.append(f"- depthwise: {{{shape}, bias: false}}")
+        else:
+            lines.append(f"- conv: {{out: {channels}, {shape}, bias: false}}")
+        lines.append("- relu")
+    return "\n".join([*lines, ""])
+
+
+def ran(arch: Architecture, work: Workload, mapping: Mapping) -> Report:
+    """`simulate` itself compares the bytes of the replay with those of the run."""
+    return simulate(arch, work, mapping=mapping)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@settings(deadline=None, max_examples=4, derandomize=True, database=None)
+@given(text=chains(), objective=st.sampled_from(("latency", "energy")))
+def test_never_worse_than_layer_by_layer(name: str, text: str, objective: str) -> None:
+    arch, work = machine(name), loads_layers(text, bits=8)
+    layers = simulate(arch, work, mapper="tile", objective=objective)
+    mapping = map_workload(work, arch, objective=objective)
+    fused = ran(arch, work, mapping)
+    if objective == "latency":
+        assert fused.cycles <= layers.cycles * (1 + 1e-9)
+    else:
+        assert fused.energy_dynamic_J <= layers.energy_dynamic_J * (1 + 1e-9)
+    assert fused.macs == layers.macs
+    assert fused.bounds.machine <= fused.bounds.program <= fused.cycles
+
+
+BLOCK = """
+input: [8, 28, 28]
+layers:
+- residual:
+  - conv: {out: 32, bias: false}
+  - relu6
+  - depthwise: {kernel: 3, pad: 1, bias: false}
+  - relu6
+  - conv: {out: 8, bias: false}
+"""
+
+
+def halos(mapping: Mapping) -> set[str]:
+    return {node.halo for _, node in walk(mapping.root) if isinstance(node, Loop) and node.halo}
+
+
+def cores(arch: Architecture, mapping: Mapping) -> set[str]:
+    return {arch.units[node.unit].memory for _, node in walk(mapping.root) if isinstance(node, Op)}
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_what_is_retained_is_made_once(name: str) -> None:
+    arch, work = machine(name), loads_layers(BLOCK, bits=8)
+    mapping = map_workload(work, arch, objective="energy", halos=RETAINED)
+    assert halos(mapping) == {"retained"}
+    assert sum(replay(mapping, work, arch).macs.values()) == work.macs
+    ran(arch, work, mapping)
+
+
+def test_retaining_saves_what_is_made_again() -> None:
+    """On one array, with room for parts of a block: hardly a byte crosses the edge twice."""
+    arch, work = machine("edge_npu"), loads_layers(BLOCK, bits=8)
+    retained, again = (map_workload(work, arch, objective="energy", halos=h) for h in (RETAINED, AGAIN))
+    first, second = ran(arch, work, retained), ran(arch, work, again)
+    assert first.energy_dynamic_J < second.energy_dynamic_J
+    einsums = [item for item in work.body if isinstance(item, Einsum)]
+    made = {e.output.tensor for e in einsums}
+    least = {a.tensor for e in einsums for a in e.inputs if a.tensor not in made} | {einsums[-1].output.tensor}
+    compulsory = sum(work.tensors[n].nbytes for n in least)
+    moved = [sum(report.traffic_bytes["dram"].values()) for report in (first, second)]
+    assert compulsory <= moved[0] < 1.05 * compulsory
+    assert moved[0] < moved[1]
+    either = ran(arch, work, map_workload(work, arch, objective="energy"))
+    assert either.energy_dynamic_J <= min(first.energy_dynamic_J, second.energy_dynamic_J)
+
+
+@pytest.mark.parametrize("name", ["three_cores", "three_cores_shared"])
+def test_cores_share_a_block(name: str) -> None:
+    """Faster than layer by layer on the best core of each, and than fused on one core; what crosses is counted."""
+    arch, work = load_architecture(name), loads_layers(BLOCK, bits=8)
+    one, several = (map_workload(work, arch, several_cores=x) for x in (False, True))
+    layers, fused, split = simulate(arch, work, mapper="tile"), ran(arch, work, one), ran(arch, work, several)
+    assert len(cores(arch, several)) > 1
+    assert split.cycles < fused.cycles <= layers.cycles
+    assert sum(split.traffic_bytes["dram"].values()) < sum(layers.traffic_bytes["dram"].values())
+    assert split.mapping is not None
+    assert split.mapping.claim is not None
+    assert split.mapping.claim.value == pytest.approx(split.cycles)
+    if arch.links:
+        assert sum(replay(several, work, arch).traffic_bytes.get((n, "transfer"), 0) for n in arch.links) > 0
