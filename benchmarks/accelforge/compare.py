@@ -113,6 +113,9 @@ def run_accelsim(arch: Architecture, workload: Workload, objective: str = "energ
     clock, processor = time.perf_counter() - start[0], time.process_time() - start[1]
     report = simulate(arch, workload, mapping=mapping)
     assert report.energy_J is not None
+    passing = report.traffic_bytes["passing"]
+    if passing["read"] != passing["write"]:  # then its energy would not be that of AccelForge's machine
+        raise SystemExit(f"{workload.name}: weights were read again on their way past the global buffer: {passing}")
     moved = {m: (float(report.traffic_bytes[m]["read"]), float(report.traffic_bytes[m]["write"])) for m in MEMORIES}
     return Outcome(report.energy_J, report.latency_s, processor, clock, moved), mapping
 

@@ -16,7 +16,7 @@ from ..tile.search import Plan, Task, best_plan
 from .build import GroupTree
 from .search import GroupPlan
 
-NODES = 48
+NODES = 16
 """Tilings of one level whose insides are settled at most, of an Einsum that is in no group."""
 
 

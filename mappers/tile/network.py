@@ -126,17 +126,22 @@ class Network:
             refused |= crowded
 
     def _elsewhere(self) -> set[str]:
-        """Tensors that some unit reads or writes past the buffer."""
+        """Tensors that some unit reads or writes past the buffer: for products, all of the fastest ones."""
         found: set[str] = set()
+        fastest = max((u.peak_rates().get("mac", 0.0) for u in self.units), default=0.0)
+        arrays = [u for u in self.units if u.peak_rates().get("mac", 0.0) == fastest]
         for scope in self.flow.scopes.values():
             for item in scope.items:
-                if isinstance(item, Einsum):
-                    for unit in self.units:
-                        feeds = unit.feeds(len(item.inputs))
-                        for access, memory in zip((*item.inputs, item.output), feeds, strict=True):
-                            if self.buffer not in self._chain(memory):
-                                found.add(self.flow.storage(access.tensor))
+                if isinstance(item, Einsum) and item.is_contraction and len(arrays) > 1:
+                    found |= set.intersection(*(self._past(item, unit) for unit in arrays))
+                elif isinstance(item, Einsum):
+                    found |= set().union(*(self._past(item, unit) for unit in self.units))
         return found
+
+    def _past(self, einsum: Einsum, unit: ComputeUnit) -> set[str]:
+        """Tensors that a unit reads or writes past the buffer."""
+        feeds = zip((*einsum.inputs, einsum.output), unit.feeds(len(einsum.inputs)), strict=True)
+        return {self.flow.storage(a.tensor) for a, memory in feeds if self.buffer not in self._chain(memory)}
 
     def _capacity(self) -> int:
         return self.arch.memories[self.buffer].capacity if self.buffer else 0
@@ -235,7 +240,8 @@ class Network:
         )
 
     def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
-        operands = {u.name: self._operands(einsum, u, staying) for u in self.units}
+        reaching = [u for u in self.units if not staying & self._past(einsum, u)]
+        operands = {u.name: self._operands(einsum, u, staying) for u in reaching}
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
         _check_constraint(einsum, constraint)
         budgets = {m: self.arch.memories[m].capacity for m, level in self.levels.items() if level}
