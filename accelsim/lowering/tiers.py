@@ -2,8 +2,8 @@
 
 A transfer may begin once the step before its position has ended, which is when its room is free, and must have ended
 for what needs it: a step that reads what it brings or takes the room that it leaves, a transfer that sends it on. It
-does not hold up other steps, so that what is loaded ahead moves while several of them compute. What is sent on in one
-position passes in pieces.
+does not hold up other steps, so that what is loaded ahead moves while several of them compute. Of transfers that may
+begin at one time the one that is needed first goes first. What is sent on in one position leaves as it comes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from ..mapping.tiers.problem import Choice, TierProblem
 
 TICKS = 10**12
 """Per second: what lasts no time takes one of them, and adds nothing that can be seen."""
-PIECES = 16
-"""Of a transfer that is sent on while it comes."""
 
 
 def program_of(problem: TierProblem, plan: TierPlan) -> Program:
@@ -38,14 +36,13 @@ def program_of(problem: TierProblem, plan: TierPlan) -> Program:
 
 @dataclass(eq=False)
 class _Task:
-    """An actor that fires once, or piece by piece.
+    """An actor that fires once.
 
     Attributes:
         server: ``compute``, or a channel.
-        seconds: in all.
         actions: link to bytes.
         after: tasks that end before it begins.
-        behind: tasks whose pieces it takes, one by one.
+        behind: tasks that begin before it does.
     """
 
     name: str
@@ -54,7 +51,12 @@ class _Task:
     actions: dict[str, int]
     after: dict[_Task, None] = field(default_factory=dict)
     behind: dict[_Task, None] = field(default_factory=dict)
-    pieces: int = 1
+
+    def all_behind(self) -> Iterator[_Task]:
+        """Tasks that bring what this one sends on: it does not end before they do."""
+        for task in self.behind:
+            yield task
+            yield from task.all_behind()
 
 
 class _Lowering:
@@ -64,7 +66,6 @@ class _Lowering:
             next(c for c in step.choices if c.name == name)
             for step, name in zip(problem.framed, plan.choices, strict=True)
         ]
-        self.transfers = sorted(_cut(plan.transfers), key=lambda t: (t.position, t.link, t.item, t.low))
         self.tasks: list[_Task] = []
         self.steps: list[list[_Task]] = []
         """Of each step: computing, and what streams meanwhile."""
@@ -72,15 +73,20 @@ class _Lowering:
         self.rooms: dict[tuple[str, str], list[Room]] = {}
         for room in plan.rooms:
             self.rooms.setdefault((room.item, room.tier), []).append(room)
-        self.arriving: dict[tuple[int, str], list[int]] = {}
-        """(position, tier) to the transfers that end there."""
-        for number, t in enumerate(self.transfers):
-            self.arriving.setdefault((t.position, problem.by_link[t.link].dst), []).append(number)
         self.needing: dict[tuple[str, str], list[int]] = {}
         """(item, tier) to steps that read it there; (item, "") to those that write it."""
         for s, choice in enumerate(self.choices):
             for key in (*choice.reads.items(), *((item, "") for item in choice.writes)):
                 self.needing.setdefault(key, []).append(s)
+        self.transfers = sorted(_cut(plan.transfers), key=self._turn)
+        self.arriving: dict[tuple[int, str], list[int]] = {}
+        """(position, tier) to the transfers that end there."""
+        for number, t in enumerate(self.transfers):
+            self.arriving.setdefault((t.position, problem.by_link[t.link].dst), []).append(number)
+
+    def _turn(self, t: Transfer) -> tuple[object, ...]:
+        """Transfers go by the step that they may begin with, then by the one that waits for them."""
+        return t.position // self.problem.stride, self._due(t), t.position, t.link, t.item, t.low
 
     def program(self) -> Program:
         waiting = list(enumerate(self.transfers))[::-1]
@@ -90,7 +96,9 @@ class _Lowering:
                 self._transfer(s, *waiting.pop())
         self._sent_on()
         for transfer, task in zip(self.transfers, self.moving, strict=True):
-            self._due(transfer, task)
+            self._wait_for(transfer, task)
+        for task in self.tasks:
+            task.after.update(dict.fromkeys(b for a in list(task.after) for b in a.all_behind()))
         return self._build()
 
     def _add(self, task: _Task, before: int) -> _Task:
@@ -133,7 +141,6 @@ class _Lowering:
                 first, second = self.moving[number], self.moving[later]
                 if u.position == t.position and (u.low, u.high) == (t.low, t.high):
                     second.behind[first] = None
-                    first.pieces = second.pieces = PIECES
                 else:
                     second.after[first] = None
 
@@ -145,21 +152,24 @@ class _Lowering:
         rooms = [r for r in self.rooms.get((t.item, tier), ()) if r.first < t.position <= r.last]
         return any(r.low <= t.low and t.high <= r.high for r in rooms)
 
-    def _due(self, t: Transfer, task: _Task) -> None:
-        """The first step that waits for a transfer, and transfers that take the room it leaves before that."""
-        link = self.problem.by_link[t.link]
-        behind = self._step_behind(t.position)
-        steps = []
+    def _due(self, t: Transfer) -> int:
+        """The first step that waits for a transfer: it reads or writes its item, or may take the room of its bytes."""
+        link, behind = self.problem.by_link[t.link], self._step_behind(t.position)
+        steps = [len(self.choices)]
         for key in ((t.item, link.dst), (t.item, "")):
             found = self.needing.get(key, [])
             steps += found[bisect_left(found, behind) :][:1]
-        for tier in (link.src, link.dst):
-            for end in self._ends(t, tier):
-                steps.append(self._step_behind(end))
-                for position in range(end + 1, self.problem.position(end // self.problem.stride) + 1):
-                    for other in self.arriving.get((position, link.src), ()) if tier == link.src else ():
-                        self.moving[other].after[task] = None
-        for waiting in self.steps[min(steps)] if steps and min(steps) < len(self.steps) else ():
+        steps += [self._step_behind(end) for tier in (link.src, link.dst) for end in self._ends(t, tier)]
+        return min(steps)
+
+    def _wait_for(self, t: Transfer, task: _Task) -> None:
+        """Edges to the step that waits for a transfer, and to transfers that take the room it leaves before that."""
+        due, tier = self._due(t), self.problem.by_link[t.link].src
+        for end in self._ends(t, tier):
+            for position in range(end + 1, self.problem.position(end // self.problem.stride) + 1):
+                for other in self.arriving.get((position, tier), ()):
+                    self.moving[other].after[task] = None
+        for waiting in self.steps[due] if due < len(self.steps) else ():
             waiting.after[task] = None
 
     def _step_behind(self, position: int) -> int:
@@ -179,35 +189,23 @@ class _Lowering:
         names = ["compute", *dict.fromkeys(x.shared for x in self.problem.links)]
         servers = {n: builder.server(Server(n if n == "compute" else f"channel {n}")) for n in names}
         actors = {
-            id(task): builder.actor(f"{k} {task.name}", server=servers[task.server], label=task.server)
+            task: builder.actor(f"{k} {task.name}", server=servers[task.server], label=task.server)
             for k, task in enumerate(self.tasks)
         }
-        whole: dict[int, list[tuple[int, int, int]]] = {}
-        pieces: dict[int, list[tuple[int, int, int]]] = {}
-        inputs: dict[int, tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = {}
+        inputs: dict[_Task, list[tuple[int, int, int]]] = {task: [] for task in self.tasks}
+        outputs: dict[_Task, list[tuple[int, int, int]]] = {task: [] for task in self.tasks}
         for task in self.tasks:
-            first, each = inputs[id(task)] = ([], [])
-            for before in task.after:
-                fifo = builder.fifo(actors[id(before)], actors[id(task)])
-                whole.setdefault(id(before), []).append((fifo, 1, 1))
-                first.append((fifo, 1, 1))
-            for before in task.behind:
-                fifo = builder.fifo(actors[id(before)], actors[id(task)], depth=PIECES)
-                pieces.setdefault(id(before), []).append((fifo, 1, 1))
-                each.append((fifo, 1, 1))
-        for task in self.tasks:
-            first, each = inputs[id(task)]
-            last, always = whole.get(id(task), []), pieces.get(id(task), [])
-            runs = []
-            for k in range(task.pieces):
-                moved = {n: b * (k + 1) // task.pieces - b * k // task.pieces for n, b in task.actions.items()}
-                runs.append(Run(Phase(
-                    _ticks(task.seconds / task.pieces),
-                    inputs=(*(first if not k else ()), *each),
-                    outputs=(*(last if k == task.pieces - 1 else ()), *always),
-                    actions=tuple((n, b) for n, b in sorted(moved.items()) if b),
-                )))  # fmt: skip
-            builder.schedule(actors[id(task)], runs)
+            for before in {**task.after, **task.behind}:
+                begun = before in task.behind and before not in task.after
+                fifo = builder.fifo(actors[before], actors[task], latency=int(begun), data_at_start=begun)
+                inputs[task].append((fifo, 1, 1))
+                outputs[before].append((fifo, 1, 1))
+        for task, actor in actors.items():
+            actions = tuple((n, b) for n, b in sorted(task.actions.items()) if b)
+            phase = Phase(
+                _ticks(task.seconds), inputs=tuple(inputs[task]), outputs=tuple(outputs[task]), actions=actions
+            )
+            builder.schedule(actor, [Run(phase)])
         return builder.build()
 
 
