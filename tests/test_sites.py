@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.einsums import SMALL
 
+from accelsim import load_architecture, load_model
+from accelsim.components.dram_step import ALL_BANKS, server, step
+from accelsim.components.dram_timing import DEFAULT_MAPPING, preset
 from accelsim.engine import compiled, reference
 from accelsim.engine.program import Server
 from accelsim.errors import BadInput, DoesNotFit
-from accelsim.mappers.sites import SiteProblem, Stage, Task, Way, choose, every_choice, program_of, simulated
+from accelsim.mappers.sites import (
+    SiteProblem,
+    Sites,
+    Stage,
+    Task,
+    Way,
+    beside,
+    chain,
+    choose,
+    every_choice,
+    program_of,
+    simulated,
+)
+from accelsim.mappers.sites.ways import STORED
 
+EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
 GIGA = 10**9
 SERVERS = {n: Server(n, Fraction(rate)) for n, rate in {"link": 1, "host": 4, "near": 2}.items()}
 
@@ -116,3 +135,53 @@ def test_what_is_wrong_with_a_problem_is_named() -> None:
         problem(Task("a", (Way("x", (Stage("s", "link", 4, 2), Stage("t", "host", 4, 4, follows=(0,)))),)))
     with pytest.raises(DoesNotFit, match="too many to run them all"):
         every_choice(problem(*(task(f"t{i}", 9, 9, 1) for i in range(13))))
+
+
+def test_what_comes_early_does_not_let_work_begin_early() -> None:
+    """Weights may come before the task before is over; the work on them waits, also where nothing else is brought."""
+    def early(name: str, after: tuple[str, ...]) -> Task:
+        stages = Stage("weights", "link", 50, early=True), Stage("compute", "host", 400, follows=(0,))
+        return Task(name, (Way("host", stages),), after)
+
+    assert ticks(problem(early("a", ()), early("b", ("a",))), (0, 0)) == 50 + 100 + 100
+    assert ticks(problem(early("a", ()), early("b", ("a",)), repeats=3), (0, 0)) == 50 + 6 * 100
+
+
+def test_chains_repeat_on_their_own() -> None:
+    def one(name: str, resource: str, work: int) -> Task:
+        return Task(name, (Way("x", (Stage("s", resource, work),)),))
+
+    both = problem(one("slow", "near", 20), one("fast", "host", 20), repeats=10)
+    program = program_of(both, (0, 0))
+    trace = compiled.run(program)
+    assert dict(zip(program.actor_names, trace.end.tolist(), strict=True)) == {"slow x s": 100, "fast x s": 50}
+
+
+def test_units_in_a_memory_keep_its_banks() -> None:
+    """Work on all banks takes its time at the peak rate, closes rows, and is not disturbed by a second user."""
+    device = preset("HBM3_6400Mbps").with_(channels=4)
+    made = server("d", device, DEFAULT_MAPPING, Fraction(GIGA), queue=32, streams=True, refresh=False)
+    state, nbytes = np.array(made.state), 2**20
+    peak = nbytes / device.peak_bandwidth * 1e9
+    first = int(step(state, nbytes, 0, 0))
+    held = int(step(state, nbytes, ALL_BANKS, first))
+    assert peak <= held <= peak + (device.timing.tRP + device.timing.tRC) * device.clock_s * 1e9 + 2
+    again = int(step(state, nbytes, ALL_BANKS, first + held))
+    assert again == pytest.approx(peak, abs=2)
+    assert int(step(state, nbytes, 0, first + held + again)) >= first
+
+
+def test_sites_of_a_machine_with_units_in_its_memory() -> None:
+    arch = load_architecture(str(EXAMPLES / "hbm3_hybrid.yaml"))
+    workload = load_model("opt-125m", phase="decode", context=64, batch=8)
+    homes = {n: "dram" for n, t in workload.tensors.items() if t.role in STORED}
+    times = {}
+    for shared in (True, False):
+        sites = Sites(arch, workload, "sram", homes, shared_banks=shared)
+        assert list(sites.units) == ["sram", "dram"]
+        layer = [e.name for e, n in workload.einsums() if n > 1]
+        found = beside("x", 10**12, sites, chain(sites, layer), copies=2, repeats=2)
+        plan = choose(found)
+        assert set(plan.sites(found)) == {"sram", "dram"}
+        times[shared] = plan.seconds
+    assert times[False] <= times[True]

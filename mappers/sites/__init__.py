@@ -6,6 +6,7 @@ computation is an actor of a Program (`program.program_of`), so that sites work 
 links; the engine says how long a choice takes, and `search.choose` looks for the best one.
 """
 
+from .chains import beside, chain
 from .model import SiteProblem, Stage, Task, Way
 from .program import program_of
 from .search import SitePlan, choose, every_choice, simulated
@@ -18,6 +19,8 @@ __all__ = [
     "Stage",
     "Task",
     "Way",
+    "beside",
+    "chain",
     "check_room",
     "choose",
     "every_choice",

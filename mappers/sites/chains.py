@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from ...ir import Role
 from .model import SiteProblem, Task
 from .ways import STORED, Sites
 
 
-def chain(sites: Sites, names: Sequence[str], prefix: str = "") -> tuple[Task, ...]:
-    """Every product with a stored matrix as a task of its own, and what lies between two of them as one.
+def chain(sites: Sites, names: Sequence[str], roles: Sequence[Role] = STORED) -> tuple[Task, ...]:
+    """Every product with a matrix of one of these roles as a task of its own, and what lies between two as one.
 
     Args:
         sites: of the machine.
         names: of Einsums, in order.
-        prefix: of the names of tasks.
+        roles: weights and caches unless given; with caches alone, all between attention and attention is one task.
     """
     groups: list[list[str]] = []
     alone = True
     for name in names:
         einsum = sites.einsums[name]
         matrix = sites.workload.tensors[sites.workload.storage(einsum.inputs[-1].tensor)]
-        product = einsum.is_contraction and len(einsum.inputs) == 2 and matrix.role in STORED
+        product = einsum.is_contraction and len(einsum.inputs) == 2 and matrix.role in roles
         if product or alone:
             groups.append([name])
         else:
@@ -31,34 +32,24 @@ def chain(sites: Sites, names: Sequence[str], prefix: str = "") -> tuple[Task, .
     tasks: list[Task] = []
     for group in groups:
         before = (tasks[-1].name,) if tasks else ()
-        tasks.append(Task(f"{prefix}{group[0]}", sites.ways(group), before))
+        tasks.append(Task(group[0], sites.ways(group), before))
     return tuple(tasks)
 
 
-def beside(name: str, tick_hz: int, chains: Sequence[Sequence[Task]], sites: Sites, repeats: int = 1) -> SiteProblem:
-    """Chains that run at once, task by task in turns, and share what the machine has.
+def beside(
+    name: str, tick_hz: int, sites: Sites, tasks: Sequence[Task], *, copies: int = 1, repeats: int = 1
+) -> SiteProblem:
+    """A chain, or several like it that run at once, task by task in turns, and share what the machine has.
 
     Args:
         name: of the problem.
         tick_hz: ticks per second.
-        chains: as `chain` makes them, with prefixes of their own.
         sites: of the machine.
-        repeats: how often they run, each time after all of the last.
+        tasks: as `chain` makes them.
+        copies: chains; names of their tasks begin with their number.
+        repeats: how often each of them runs.
     """
-    longest = max(map(len, chains))
-    tasks = tuple(c[i] for i in range(longest) for c in chains if i < len(c))
-    return SiteProblem(name, tick_hz, sites.servers(tick_hz), tasks, {}, repeats)
-
-
-def alike(problem: SiteProblem, chosen: Mapping[str, str]) -> tuple[int, ...]:
-    """A choice by site: the way at the site named for a task, else the first one."""
-    ways = []
-    for task in problem.tasks:
-        sites = [w.site for w in task.ways]
-        ways.append(sites.index(chosen[task.name]) if chosen.get(task.name) in sites else 0)
-    return tuple(ways)
-
-
-def apart(tasks: Sequence[Task], prefix: str) -> tuple[Task, ...]:
-    """The same tasks under other names."""
-    return tuple(replace(t, name=f"{prefix}{t.name}", after=tuple(f"{prefix}{a}" for a in t.after)) for t in tasks)
+    every = tuple(
+        replace(t, name=f"{i}.{t.name}", after=tuple(f"{i}.{a}" for a in t.after)) for t in tasks for i in range(copies)
+    )
+    return SiteProblem(name, tick_hz, sites.servers(tick_hz), every, {}, repeats)

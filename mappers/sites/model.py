@@ -49,6 +49,17 @@ class Way:
     stages: tuple[Stage, ...]
 
     @cached_property
+    def waiting(self) -> tuple[bool, ...]:
+        """By stage, whether it waits for the tasks before: it is not early, and nothing before it in the way waits."""
+        waits: list[bool] = []
+        behind: list[bool] = []
+        for s in self.stages:
+            held = any(behind[i] for i in (*s.after, *s.follows))
+            waits.append(not s.early and not held)
+            behind.append(waits[-1] or held)
+        return tuple(waits)
+
+    @cached_property
     def last(self) -> tuple[int, ...]:
         """Stages that no other one waits for or follows."""
         before = {i for s in self.stages for i in (*s.after, *s.follows)}
@@ -72,7 +83,7 @@ class SiteProblem:
         tick_hz: ticks per second.
         servers: of resources, by name.
         pools: bytes that stages may take, by name.
-        repeats: how often all tasks are run, each time when the last ones of the time before are over.
+        repeats: how often all tasks are run, each time when the last ones of their chain in the time before are over.
     """
 
     name: str
@@ -95,6 +106,16 @@ class SiteProblem:
             seen.add(task.name)
             for way in task.ways:
                 self._check(task, way)
+
+    @cached_property
+    def chains(self) -> Mapping[str, str]:
+        """By task, the first task of those that depend on each other."""
+        found: dict[str, str] = {}
+        for task in self.tasks:
+            joined = {found[b] for b in task.after}
+            name = next((t for t in found.values() if t in joined), task.name)
+            found = {t: name if c in joined else c for t, c in found.items()} | {task.name: name}
+        return found
 
     def _check(self, task: Task, way: Way) -> None:
         where = f"{self.name}: task {task.name} at {way.site}"

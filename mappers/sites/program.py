@@ -48,8 +48,8 @@ def program_of(problem: SiteProblem, chosen: Sequence[int]) -> Program:
         _inside(builder, problem, way, own)
         before = [parts[b][i] for b in task.after for i in _way(problem, chosen, b).last]
         waited |= set(task.after)
-        for part in own:
-            if not (part.stage.early or part.stage.after or part.stage.follows):
+        for part, waits in zip(own, way.waiting, strict=True):
+            if waits:
                 for earlier in before:
                     _whole(builder, problem, earlier, part)
             for earlier in queues.get(part.stage.queue, [])[-1:]:
@@ -93,13 +93,16 @@ def _again(
     builder: ProgramBuilder, problem: SiteProblem, chosen: Sequence[int], parts: dict[str, list[_Part]],
     waited: set[str],
 ) -> None:  # fmt: skip
-    """Join the tasks that nothing waits for to those that wait for nothing, a repeat later."""
-    ends = [parts[t.name][i] for t, c in zip(problem.tasks, chosen, strict=True) if t.name not in waited
-            for i in t.ways[c].last]  # fmt: skip
-    for task in problem.tasks:
-        for part in parts[task.name] if not task.after else ():
-            if not (part.stage.early or part.stage.after or part.stage.follows):
-                for end in ends:
+    """Join the tasks that nothing waits for to those of their chain that wait for nothing, a repeat later."""
+    chains = problem.chains
+    ends: dict[str, list[_Part]] = {}
+    for task, c in zip(problem.tasks, chosen, strict=True):
+        if task.name not in waited:
+            ends.setdefault(chains[task.name], []).extend(parts[task.name][i] for i in task.ways[c].last)
+    for task, c in zip(problem.tasks, chosen, strict=True):
+        for part, waits in zip(parts[task.name], task.ways[c].waiting, strict=True):
+            if waits and not task.after:
+                for end in ends[chains[task.name]]:
                     _whole(builder, problem, end, part, init=1)
 
 

@@ -70,6 +70,7 @@ class Sites:
         chunks: by tensor, the bytes of it that lie together, where not all do: flash reads pages that hold a chunk.
         shared_banks: units in a memory keep its banks from other accesses; else they have row buffers of their own, and
             both go on at once.
+        ordered: units run one whole task after the other, in their order, rather than whatever asks first.
     """
 
     arch: Architecture
@@ -79,6 +80,7 @@ class Sites:
     pools: Mapping[str, str] = field(default_factory=dict)
     chunks: Mapping[str, int] = field(default_factory=dict)
     shared_banks: bool = True
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.hub, *self.homes.values(), *self.pools):
@@ -216,7 +218,8 @@ class _Writer:
             after = tuple(i for i in brought if i not in follows)
             resource, work, arg = self._served(unit, cycles)
             self.stages.append(
-                Stage(einsum.name, resource, work, pieces if follows else 1, (*previous, *after), follows, arg=arg)
+                Stage(einsum.name, resource, work, pieces if follows else 1, (*previous, *after), follows,
+                      queue=f"{unit.name} tasks" if self.sites.ordered else "", arg=arg)
             )
             previous = (len(self.stages) - 1,)
             out = workload.storage(einsum.output.tensor)

@@ -1,0 +1,1 @@
+"""An NPU and units in its memory, with sub-batches that take turns."""
