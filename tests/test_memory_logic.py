@@ -66,6 +66,8 @@ def test_steps_grow_with_exponent_and_mantissa(name: str) -> None:
     spec = load_spec(data_path("accelsim.experiments.mram_training", f"{name}.yaml"))
     found = {}
     for fmt, (e, m) in FORMATS.items():
+        if not e:
+            continue
         u = spec.with_values({"units.logic.formats": [fmt]}).build().units["logic"]
         assert isinstance(u, MemoryLogic)
         found[e, m] = {c: sum(u.steps(c, 1 + e + m).values()) for c in ("add", "mul", "mac", "copy")}
@@ -74,6 +76,19 @@ def test_steps_grow_with_exponent_and_mantissa(name: str) -> None:
         for (f, n), many in found.items():
             if f >= e and n >= m and (e, m) != (f, n):
                 assert all(many[c] > few[c] for c in few)
+
+
+def test_integers_have_recipes_of_their_own() -> None:
+    """A full adder of four steps: so many a bit of a sum, and of every pair of bits of a product."""
+    whole = {"add": {"read": {"m": 2}, "write": {"m": 2}}, "mul": {"read": {"mm": 2}, "write": {"mm": 2}},
+             "copy": {"read": {"m": 1}}}  # fmt: skip
+    u = unit(formats=["int8", "bf16"], integer_recipes=whole)
+    assert sum(u.steps("add", 8).values()) == 4 * 8 and sum(u.steps("mul", 8).values()) == 4 * 64
+    assert u.steps("mul", 16) == unit().steps("mul", 16)
+    fastest = min(u.operation_cycles("mac", bits) for bits in (8, 16))
+    assert u.spatial_options(gemm(1, 2, 3, 4)) and u.peak_rates()["mac"] == u.lanes / fastest
+    del whole["mul"]
+    assert unit(formats=["int8", "bf16"], integer_recipes=whole).spatial_options(gemm(1, 2, 3, 4)) == ()
 
 
 @given(st.tuples(st.integers(1, 3), *[st.integers(1, 9)] * 2, st.integers(1, 12)), st.integers(0, 3))
@@ -118,7 +133,8 @@ def test_what_it_cannot_do_is_named() -> None:
         ({"formats": ["bf16", "fp16"]}, "two formats of 16 bits"),
         ({"formats": ["fp24"]}, "no format `fp24`"),
         ({"step_times": {"read": 1e-9, "write": 1e-9}}, "takes steps `nor`, of which `step_times` says nothing"),
-        ({"recipes": {"add": RECIPES["add"]}}, "no recipe of `copy`"),
+        ({"recipes": {"add": RECIPES["add"]}}, "no recipe of `copy` in `recipes`"),
+        ({"formats": ["bf16", "int8"]}, "no recipe of `copy` in `integer_recipes`"),
         ({"recipes": RECIPES | {"sum": RECIPES["add"]}}, "no operation class `sum`"),
         ({"recipes": RECIPES | {"add": {"read": {"one": -90}}}}, "the recipe of add takes no time"),
     ):

@@ -38,9 +38,9 @@ Term = Literal["one", "e", "m", "ee", "em", "mm"]
 Recipe = Mapping[Step, Mapping[Term, float]]
 FORMATS: Mapping[str, tuple[int, int]] = MappingProxyType({
     "fp8_e4m3": (4, 3), "fp8_e5m2": (5, 2), "fp16": (5, 10), "bf16": (8, 7), "tf32": (8, 10), "fp32": (8, 23),
-    "fp64": (11, 52),
+    "fp64": (11, 52), "int4": (0, 4), "int8": (0, 8), "int16": (0, 16), "int32": (0, 32),
 })  # fmt: skip
-"""Bits of exponent and mantissa; a sign beside them. fp16, fp32, fp64: IEEE 754."""
+"""Bits of exponent and mantissa, with a sign beside them (fp16, fp32, fp64: IEEE 754); of integers, none and all."""
 _MADE_OF = MappingProxyType({"mac": ("mul", "add"), "max": ("add",)})
 """What stands in for a class without a recipe: a comparison is a subtraction."""
 _EXACT = 1e-9
@@ -69,7 +69,10 @@ class MemoryLogic(ComputeUnit):
         Mapping[str, Recipe],
         Field(description="Steps of an operation by cost class and sort: coefficients of one, e, m, ee, em and mm, for "
               "exponents of e bits and mantissas of m."),
-    ]  # fmt: skip
+    ] = Field(default_factory=dict)  # fmt: skip
+    integer_recipes: Annotated[
+        Mapping[str, Recipe], Field(description="The same for integers of m bits, where a format is one.")
+    ] = Field(default_factory=dict)  # fmt: skip
     workspace: Annotated[
         Mapping[str, Mapping[Term, float]],
         Field(description="Cells that an operation takes beside operands and result, by cost class."),
@@ -83,7 +86,7 @@ class MemoryLogic(ComputeUnit):
 
     _steps: dict[tuple[str, int], Mapping[Step, int]] = PrivateAttr(default_factory=dict)
 
-    @field_validator("recipes", "workspace")
+    @field_validator("recipes", "integer_recipes", "workspace")
     @classmethod
     def _classes(cls, value: Mapping[str, Mapping[str, object]]) -> Mapping[str, Mapping[str, object]]:
         return check_classes(value)
@@ -101,16 +104,18 @@ class MemoryLogic(ComputeUnit):
 
     @model_validator(mode="after")
     def _timed(self) -> Self:
-        for name, recipe in self.recipes.items():
-            for step in recipe:
-                for key, table in (("step_times", self.step_times), ("step_energies", self.step_energies)):
-                    if step not in table:
-                        raise ValueError(f"the recipe of {name} takes steps `{step}`, of which `{key}` says nothing")
-            for bits in (_width(name) for name in self.formats):
-                if self._operation_seconds(name, bits) <= 0:
-                    raise ValueError(f"the recipe of {name} takes no time with {bits} bits")
-        if "copy" not in self.recipes:
-            raise ValueError("no recipe of `copy`, by which operands come into their rows")
+        for fmt in self.formats:
+            key, table = ("recipes", self.recipes) if FORMATS[fmt][0] else ("integer_recipes", self.integer_recipes)
+            if "copy" not in table:
+                raise ValueError(f"no recipe of `copy` in `{key}`, by which operands come into their rows as {fmt}")
+            for name, recipe in table.items():
+                for step in recipe:
+                    for said, by_step in (("step_times", self.step_times), ("step_energies", self.step_energies)):
+                        if step not in by_step:
+                            raise ValueError(f"the recipe of {name} takes steps `{step}`, of which `{said}` says "
+                                             "nothing")  # fmt: skip
+                if sum(n * self.step_times[step] for step, n in _evaluated(recipe, *FORMATS[fmt]).items()) <= 0:
+                    raise ValueError(f"the recipe of {name} takes no time as {fmt}")
         return self
 
     # Operations
@@ -145,10 +150,11 @@ class MemoryLogic(ComputeUnit):
 
     def _worked_out(self, cost_class: str, bits: int) -> Mapping[Step, int]:
         e, m = self.format_of(bits)
-        if cost_class in self.recipes:
-            return {step: ceil(_value(terms, e, m) - _EXACT) for step, terms in self.recipes[cost_class].items()}
-        if not self._able(cost_class):
-            raise BadInput(f"{self.name or self.kind}: no recipe of {cost_class} (it has {', '.join(self.recipes)})")
+        table = self.recipes if e else self.integer_recipes
+        if cost_class in table:
+            return _evaluated(table[cost_class], e, m)
+        if not _has(table, cost_class):
+            raise BadInput(f"{self.name or self.kind}: no recipe of {cost_class} (it has {', '.join(table)})")
         total: dict[Step, int] = {}
         for part in _MADE_OF[cost_class]:
             for step, n in self.steps(part, bits).items():
@@ -156,7 +162,9 @@ class MemoryLogic(ComputeUnit):
         return total
 
     def _able(self, cost_class: str) -> bool:
-        return cost_class in self.recipes or all(p in self.recipes for p in _MADE_OF.get(cost_class, ("",)))
+        """Whether there is a recipe for every format."""
+        return all(_has(self.recipes if FORMATS[name][0] else self.integer_recipes, cost_class)
+                   for name in self.formats)  # fmt: skip
 
     def _operation_seconds(self, cost_class: str, bits: int) -> float:
         return sum(n * self.step_times[step] for step, n in self.steps(cost_class, bits).items())
@@ -175,7 +183,7 @@ class MemoryLogic(ComputeUnit):
 
     def peak_rates(self) -> Mapping[str, float]:
         """Operations per cycle of all lanes in the format in which they take least."""
-        able = [c for c in (*self.recipes, *_MADE_OF) if self._able(c)]
+        able = [c for c in (*self.recipes, *self.integer_recipes, *_MADE_OF) if self._able(c)]
         widths = [_width(name) for name in self.formats]
         return {c: self.lanes / min(self.operation_cycles(c, bits) for bits in widths) for c in able}
 
@@ -298,7 +306,15 @@ class MemoryLogic(ComputeUnit):
 
 def _width(name: str) -> int:
     e, m = FORMATS[name]
-    return 1 + e + m
+    return (1 + e if e else 0) + m
+
+
+def _has(table: Mapping[str, Recipe], cost_class: str) -> bool:
+    return cost_class in table or all(part in table for part in _MADE_OF.get(cost_class, ("",)))
+
+
+def _evaluated(recipe: Recipe, e: int, m: int) -> Mapping[Step, int]:
+    return {step: ceil(_value(terms, e, m) - _EXACT) for step, terms in recipe.items()}
 
 
 def _value(terms: Mapping[Term, float], e: int, m: int) -> float:
