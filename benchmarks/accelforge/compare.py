@@ -41,7 +41,8 @@ REQUIREMENT = "accelforge==1.0.467"
 CASES = ("attention", "layer")
 TOKENS = 2048
 BITS = dict.fromkeys(("weight", "activation", "input", "output"), 16)
-MEMORIES = {"dram": "MainMemory", "gb": "GlobalBuffer", "lb": "LocalBuffer"}
+MEMORIES = {"dram": "MainMemory", "gb": "GlobalBuffer"}
+ARRAYS = 4
 TOLERANCE = 1e-6
 FASTER = 100
 
@@ -117,6 +118,8 @@ def run_accelsim(arch: Architecture, workload: Workload, objective: str = "energ
     if passing["read"] != passing["write"]:  # then its energy would not be that of AccelForge's machine
         raise SystemExit(f"{workload.name}: weights were read again on their way past the global buffer: {passing}")
     moved = {m: (float(report.traffic_bytes[m]["read"]), float(report.traffic_bytes[m]["write"])) for m in MEMORIES}
+    copies = (ARRAYS - 1) * report.traffic_bytes["lb_inputs"]["write"]  # of inputs, by columns; priced by the link
+    moved["gb"] = moved["gb"][0] + copies, moved["gb"][1]
     return Outcome(report.energy_J, report.latency_s, processor, clock, moved), mapping
 
 
