@@ -51,7 +51,7 @@ class Layer:
     Attributes:
         exact_pj: ZigZag's energy without rounding up to the smallest words of its memories.
         fewest: words that no mapping can do without.
-        edges: cycles before the first multiplication and after the last one; of ZigZag, what it counts for these.
+        edges: cycles before the first multiplication and after the last one.
     """
 
     macs: int
@@ -171,7 +171,6 @@ def differences(theirs: Layers, ours: Layers) -> None:
     energy = sum(layer.pj + fewer[name] * WORD_PJ for name, layer in theirs.items())
     cycles = sum(max(layer.cycles, ours[name].fewest) for name, layer in theirs.items())
     running = sum(layer.cycles - layer.edges for layer in ours.values())
-    alike = running + sum(layer.edges for layer in theirs.values())
     print(
         f"  ZigZag moves {sum(fewer.values()):,.0f} words too few in {sum(n > 1 for n in fewer.values())} layers;",
         end=" ",
@@ -181,7 +180,6 @@ def differences(theirs: Layers, ours: Layers) -> None:
     print(f"  ratio of cycles if ZigZag's were no fewer than the DRAM's port needs {least:.4f};", end=" ")
     all_of_theirs = sum(layer.cycles for layer in theirs.values())
     print(f"without accelsim's first loads and last stores {running / all_of_theirs:.4f}")
-    print(f"  ratio of cycles with ZigZag's own first loads and last stores in both {alike / all_of_theirs:.4f}")
 
 
 def compared(python: Path, model: str, machine: str, objective: str) -> int:

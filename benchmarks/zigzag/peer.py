@@ -3,8 +3,7 @@
 python peer.py NETWORK MACHINE MAPPING OBJECTIVE FOLDER
 
 Prints one line of JSON: seconds of the clock and of the processor, the file of the network, and by layer its MACs,
-picojoules, picojoules without rounding up to words, cycles, words that the port of the DRAM moves, zero, and cycles of
-the first loads and the last stores.
+picojoules, picojoules without rounding up to words, cycles, and words that the port of the DRAM moves.
 """
 
 import json
@@ -61,16 +60,7 @@ def main() -> None:
     )
     seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     layers = [
-        (
-            c.layer.name,
-            c.layer.total_mac_count,
-            c.energy_total,
-            unrounded(c),
-            c.latency_total2,
-            dram_words(c),
-            0,
-            c.data_onloading_cycle + c.data_offloading_cycle,
-        )
+        (c.layer.name, c.layer.total_mac_count, c.energy_total, unrounded(c), c.latency_total2, dram_words(c))
         for c, _ in found[0][1]
     ]
     print(json.dumps({"seconds": seconds, "file": str(file), "layers": layers}))
