@@ -302,8 +302,8 @@ class _Writer:
         for k, (resource, what, latency, work) in enumerate(parts):
             queue = f"{resource} {first.name} to {last.name}" if k == 0 else ""
             self.stages.append(Stage(f"{tensor}: {what}", resource, work, pieces, before, follows,
-                                     early and not before and not follows, queue, latency,
-                                     room if k == 0 else None, self.sites.addresses[tensor]))  # fmt: skip
+                                     early, queue, latency, room if k == 0 else None,
+                                     self.sites.addresses[tensor]))  # fmt: skip
             before, follows = (), (len(self.stages) - 1,)
         return follows or after
 
