@@ -103,7 +103,7 @@ class Batching:
 
     def _step(self, number: int, mine: Replica, turn: Turn) -> Step:
         decodes = tuple(s.id for s in turn.decodes)
-        emits = [s.id for s in turn.decodes if s.generated < s.output]
+        emits = [s.id for s in turn.decodes if s.generated < s.output]  # idle ones of a static batch have theirs
         if turn.chunks:
             ends = {s.id: s.prompt + s.generated for s in mine.running}
             emits += [c.request for c in turn.chunks if c.past + c.tokens == ends[c.request]]
@@ -119,21 +119,35 @@ def after_step(mine: Replica, step: Step, policy: Policy) -> Replica:
 
     In a static batch they stay, idle, until the last one is done.
     """
+    advanced = _all_decoded(mine) if _only_decodes(mine, step, policy) else _advanced(mine, step)
+    if policy.kind == "static" and any(s.generated < s.output for s in advanced):
+        return replace(mine, running=tuple(advanced), stepping=False)
+    kv = mine.kv
+    for s in advanced:
+        if s.generated == s.output:
+            kv = kv.give(s.blocks)
+    kept = tuple([s for s in advanced if s.generated < s.output])
+    return replace(mine, kv=kv, running=kept, stepping=False)
+
+
+def _only_decodes(mine: Replica, step: Step, policy: Policy) -> bool:
+    """Every sequence has generated one token: what most steps are."""
+    return policy.kind != "static" and not step.chunks and len(step.decodes) == len(mine.running)
+
+
+def _all_decoded(mine: Replica) -> list[Sequence]:
+    return [Sequence(i, prompt, output, generated + 1, computed + 1, blocks)
+            for i, prompt, output, generated, computed, blocks in mine.running]  # fmt: skip
+
+
+def _advanced(mine: Replica, step: Step) -> list[Sequence]:
     decoded, emits = set(step.decodes), set(step.emits)
     chunks = {c.request: c.tokens for c in step.chunks}
-    kv, kept = mine.kv, list[Sequence]()
-    done: list[Sequence] = []
+    found = []
     for s in mine.running:
         computed = chunks.get(s.id, 0) + (s.id in decoded and s.generated < s.output)
-        if computed:
-            s = Sequence(s.id, s.prompt, s.output, s.generated + (s.id in emits), s.computed + computed, s.blocks)
-        (done if s.generated == s.output else kept).append(s)
-    if policy.kind == "static" and kept:
-        by_id = {s.id: s for s in (*done, *kept)}
-        return replace(mine, running=tuple(by_id[s.id] for s in mine.running), stepping=False)
-    for s in done:
-        kv = kv.give(s.blocks)
-    return replace(mine, kv=kv, running=tuple(kept), stepping=False)
+        found.append(s._replace(generated=s.generated + (s.id in emits), computed=s.computed + computed))
+    return found
 
 
 def after_move(mine: Replica, move: Move) -> Replica:

@@ -102,7 +102,8 @@ class Turn:
         tokens, at = self.kv.tokens, 0
         while at < len(self.running):
             s = self.running[at]
-            if s.decoding and len(s.blocks) * tokens <= s.computed:
+            decoding = s.decoding
+            if decoding and len(s.blocks) * tokens <= s.computed:
                 while not self.kv.free and not self._leaving() and at < len(self.running):
                     self._evict()  # the sequence itself, when it is the last one
                 if at == len(self.running):
@@ -113,7 +114,7 @@ class Turn:
                     continue
                 self.kv, block = self.kv.take(1)
                 s = self.running[at] = s._replace(blocks=s.blocks + block)
-            if s.decoding:
+            if decoding:
                 self.decodes.append(s)
             at += 1
 
