@@ -1,5 +1,7 @@
 """The fusion mapper where memories lie between the chip's edge and its units, and operands come from their own."""
 
+from pathlib import Path
+
 import pytest
 
 from accelsim import simulate
@@ -9,7 +11,7 @@ from accelsim.ir import Workload, parse_cascade
 from accelsim.mappers.cascade import map_workload
 from accelsim.mappers.cascade.memories import memories_of
 from accelsim.mapping.constraints import Constraints
-from accelsim.mapping.tree import Pipe, walk
+from accelsim.mapping.tree import Op, Pipe, walk
 
 MACHINE = """
 name: three_levels
@@ -85,3 +87,27 @@ def test_what_stays_next_to_the_edge_is_not_loaded_from_outside(machine: Archite
     operand, read = TOKENS * HEADS * CHANNELS * 2, report.traffic_bytes["dram"]["read"]
     assert read == 2 * operand + (TOKENS * 64 + HEADS * CHANNELS * 64) * 2
     assert report.traffic_bytes["dram"]["write"] == operand
+
+
+SECOND = """
+  registers:
+    {kind: buffer, parent: dram, capacity: 4 KiB, bandwidth: unlimited, read_energy: 0 pJ/byte, write_energy: 0 pJ/byte}
+units:
+  past:
+    {kind: systolic, memory: inner, operands: {weight: registers}, rows: 16, cols: 16, dataflows: [ws], overlap: true,
+     mac_bits: 16, accumulator_bits: 16, mac_energy: 0 pJ, register_energy: 0 pJ/byte}
+"""
+
+
+def test_an_array_whose_weights_come_past_the_buffer_leaves_others_their_tensors(tmp_path: Path) -> None:
+    """K is the second operand of a product. It stays in `outer`, though one of two equal arrays could not reach it."""
+    file = tmp_path / "two_arrays.yaml"
+    file.write_text(MACHINE.replace("units:\n", SECOND.lstrip("\n")), encoding="utf-8")
+    machine = load_spec(file).build()
+    work = attention("K[p,h,e] = X[p,d] * W[h,e,d]\n")
+    mapping = map_workload(work, machine, objective="energy")
+    units = {node.einsum: node.unit for _, node in walk(mapping.root) if isinstance(node, Op)}
+    assert units["QK"] == "array"
+    report = simulate(machine, work, mapping=mapping)
+    operand, product = TOKENS * HEADS * CHANNELS * 2, (TOKENS + HEADS * CHANNELS) * 64 * 2
+    assert report.traffic_bytes["dram"] == {"read": 2 * operand + product, "write": operand}

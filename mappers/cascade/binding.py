@@ -71,13 +71,21 @@ class Ways:
         return self._known[key]
 
     def _of(self, einsum: Einsum) -> list[tuple[ComputeUnit, SpatialOption]]:
-        """Units, and their options, that are fed from the same memories as the one that is fastest."""
+        """Units, and their options, that are fed from the same memories as the one that is fastest.
+
+        Of equals it is the one with most operands by way of the memory next to the edge, where tensors stay.
+        """
         if einsum.name not in self._options:
             able = [(u, o) for u in self.units for o in u.spatial_options(einsum)]
             fed = {u.feeds(len(einsum.inputs)) for u, _ in able}
             if len(fed) > 1:
-                best, _ = min(able, key=lambda x: self._way(einsum, x[0], x[1], einsum.sizes).cycles)
-                fed = {best.feeds(len(einsum.inputs))}
+                chains, near = self.memories.chains, self.memories.near
+                past = {feeds: sum(near not in chains[m] for m in feeds) for feeds in fed}
+
+                def order(able: tuple[ComputeUnit, SpatialOption]) -> tuple[float, int]:
+                    return self._way(einsum, *able, einsum.sizes).cycles, past[able[0].feeds(len(einsum.inputs))]
+
+                fed = {min(able, key=order)[0].feeds(len(einsum.inputs))}
             self._options[einsum.name] = [(u, o) for u, o in able if u.feeds(len(einsum.inputs)) in fed]
         return self._options[einsum.name]
 

@@ -102,7 +102,7 @@ class GroupSearch:
 
     def plans(self) -> list[GroupPlan]:
         """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them."""
-        if self.fixed is None or not all(self.feeds) or not self._handed_in_the_buffer():
+        if self.fixed is None or not all(self.feeds) or not self._handed_in_the_buffer() or not self._within_reach():
             return []
         rough: list[tuple[float, float, int, Arrangement]] = []
         limit = math.inf
@@ -127,13 +127,19 @@ class GroupSearch:
 
     def _handed_in_the_buffer(self) -> bool:
         """Whether units read what passes between the group's Einsums where others write it."""
-        buffer, makers = self.site.memories.buffer, self.group.makers
-        return all(
-            memory == buffer
-            for einsum, feeds in zip(self.group.einsums, self.feeds, strict=True)
-            for access, memory in zip((*einsum.inputs, einsum.output), feeds, strict=True)
-            if access.tensor in makers
-        )
+        return {m for name, m in self._uses() if name in self.group.makers} <= {self.site.memories.buffer}
+
+    def _within_reach(self) -> bool:
+        """Whether what stays next to the edge is on the way to the units that read it."""
+        memories, outside = self.site.memories, self.placement.outside
+        here = {m for name, m in self._uses() if outside.get(name, name) in self.site.here}
+        return all(memories.near in memories.chains[m] for m in here)
+
+    def _uses(self) -> Iterator[tuple[str, str]]:
+        """Tensors that Einsums read and write, and where."""
+        for einsum, feeds in zip(self.group.einsums, self.feeds, strict=True):
+            for access, memory in zip((*einsum.inputs, einsum.output), feeds, strict=True):
+                yield access.tensor, memory
 
     def _route(self, transfer: Transfer) -> Route:
         return self._between(transfer.src, transfer.dst)
