@@ -21,8 +21,8 @@ PAGE = 4096
 
 
 def flash(channels: int = 4, dies: int = 2, read: float = 20e-6, rate: float = 1e9) -> Flash:
-    return Flash(name="flash", channels=channels, dies=dies, capacity=PAGE * channels * dies * 2**20, page=PAGE, page_read=read,
-                 page_program=10 * read, channel_bandwidth=rate)  # fmt: skip
+    return Flash(name="flash", channels=channels, dies=dies, capacity=PAGE * channels * dies * 2**20, page=PAGE,
+                 page_read=read, page_program=10 * read, channel_bandwidth=rate)  # fmt: skip
 
 
 def walk(drive: Flash, pages: int) -> float:
