@@ -11,16 +11,22 @@ import pytest
 from accelsim import load_model
 from accelsim.errors import BadInput, DoesNotFit, MappingError
 from accelsim.ir import validate
+from accelsim.mappers.ilp.arrangement import Along, Arrangement
 from accelsim.mappers.ilp.bound import any_order_bound
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.exported import as_exported
+from accelsim.mappers.ilp.gap_model import Model
 from accelsim.mappers.ilp.graph import GraphOptions, graph_of
+from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.orders import minimum_peak
 from accelsim.mappers.ilp.plan import Plan
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import BYTES, best_residency
+from accelsim.mappers.ilp.rolling import rolled
 from accelsim.mappers.ilp.search import schedule
 from accelsim.mappers.ilp.solver import Program, SolverName, SolverOptions, interruptibly, solve
+from accelsim.mappers.ilp.sweep import sweep
+from accelsim.mappers.ilp.windows import Settings, improved
 
 KB = 1024
 
@@ -189,3 +195,26 @@ def test_ctrl_c_stops_the_solver_and_a_second_one_is_raised() -> None:
     assert once.cancelled == 1 and not once.events
     with pytest.raises(KeyboardInterrupt):
         interruptibly(Solving(KeyboardInterrupt, KeyboardInterrupt))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_addresses_window_by_window(seed: int) -> None:
+    """Full memories: a sweep has addresses, windows are no worse, and only what their bound allows is called proven."""
+    problem = random_problem(80, seed)
+    order = range(80)
+    least, most = problem.largest_working_set, peak_bytes(problem, order)
+    for capacity in (least, (2 * least + most) // 3):
+        lives = Lives(problem, order)
+        along = Along(lives, capacity, BYTES)
+        dropped, solutions = Model.of(lives, capacity).dropped([BYTES], SolverOptions())
+        bare = along.price(dropped)
+        assert bare == solutions[0].value
+        swept = sweep(Arrangement(along, set(dropped)), 0, 80)
+        rolling = rolled(along, dropped, Settings(True, SolverOptions()))
+        better, stopped = improved(rolling, Settings(True, SolverOptions(), enough=bare))
+        assert not stopped and bare <= better.value <= rolling.value
+        for found in (swept, rolling, better):
+            assert check_plan(problem, found.plan()).spilled == found.value
+        plan = best_residency(problem, order, capacity)
+        assert check_plan(problem, plan).spilled == plan.claim.value  # type: ignore[union-attr]
+        assert claimed(plan)[0] <= better.value
