@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import (
+    calibrate,
     cascade,
     compare,
     dram,
@@ -59,6 +60,7 @@ app.command("compare")(guarded(compare.compare))
 app.command("dram")(guarded(dram.dram))
 app.command("phases")(guarded(phases.phases))
 app.command("serve")(guarded(serve.serve))
+app.command("calibrate")(guarded(calibrate.calibrate))
 app.command("elasticity")(guarded(elasticity.elasticity))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("validate")(guarded(validate.validate))
