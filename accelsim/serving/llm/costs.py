@@ -21,7 +21,7 @@ class StepCost(NamedTuple):
     nbytes: float
 
     def plus(self, other: StepCost) -> StepCost:
-        return StepCost(*(a + b for a, b in zip(self, other, strict=True)))
+        return StepCost(self.seconds + other.seconds, self.joules + other.joules, self.nbytes + other.nbytes)
 
 
 NOTHING = StepCost(0.0, 0.0, 0.0)
@@ -55,9 +55,16 @@ class StepCosts:
 
     simulate: Callable[[Fragment], StepCost]
     known: dict[Fragment, StepCost] = field(default_factory=dict)
+    _steps: dict[Shape, StepCost] = field(default_factory=dict)
 
     def of(self, shape: Shape) -> StepCost:
         """The cost of a step."""
+        found = self._steps.get(shape)
+        if found is None:
+            found = self._steps[shape] = self._sum(shape)
+        return found
+
+    def _sum(self, shape: Shape) -> StepCost:
         chunks = shape.chunks
         total = self.dense(shape.decodes + sum(tokens for tokens, _ in chunks))
         if shape.sampled:
@@ -124,7 +131,9 @@ def _past_knots(past: float) -> tuple[int, int]:
 
 
 def _linear(a: StepCost, b: StepCost, share: float) -> StepCost:
-    return StepCost(*(x + (y - x) * share for x, y in zip(a, b, strict=True)))
+    rest = 1.0 - share
+    return StepCost(a.seconds * rest + b.seconds * share, a.joules * rest + b.joules * share,
+                    a.nbytes * rest + b.nbytes * share)  # fmt: skip
 
 
 def _power(a: StepCost, b: StepCost, low: int, high: int, size: int) -> StepCost:
