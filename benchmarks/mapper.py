@@ -27,7 +27,8 @@ from accelsim.components.spatial import VARIANT
 from accelsim.ir import Workload
 from accelsim.mappers.tile.layouts import LayoutLeaf
 from accelsim.mappers.tile.nest import Nest
-from accelsim.mappers.tile.network import Network, _planned
+from accelsim.mappers.tile.network import Network
+from accelsim.mappers.tile.planned import planned
 from accelsim.mappers.tile.stage import Stage
 from accelsim.mapping.constraints import Constraints
 from accelsim.workloads import load_model
@@ -77,7 +78,7 @@ def one_by_one(settled: list[tuple[LayoutLeaf, dict[str, int], Nest]]) -> float:
 
 
 def run(arch: Architecture, name: str, model: Workload, objective: str, counts: Counts) -> None:
-    _planned.cache_clear()
+    planned.cache_clear()
     counts.__init__()  # type: ignore[misc]
     start = time.perf_counter()
     network = Network(model, arch, objective, Constraints())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import TypeAlias
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
@@ -17,15 +15,15 @@ from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
 from .flow import Flow
-from .nest import Level, Shortfall, Way
+from .nest import Shortfall, Way
 from .operand import Operand
 from .pieces import pieces_of
+from .planned import Call, Planner, planned, renamed, signature
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
-Planner: TypeAlias = Callable[[Task], Plan | Shortfall]
 
 
 @dataclass(frozen=True)
@@ -252,7 +250,7 @@ class Network:
         tensors = [self.flow.storage(a.tensor) for a in (*einsum.inputs, einsum.output)]
         number = {name: tensors.index(name) for name in tensors}
         identity = (
-            _signature(einsum),
+            signature(einsum),
             tuple((n, o.shapes, o.width, o.is_output, o.chain) for n, x in operands.items() for o in x),
             tuple(number[o.tensor] for x in operands.values() for o in x),
             (tuple(bits), tuple(densities)),
@@ -266,14 +264,14 @@ class Network:
             plan, made_for = known
         else:
             task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
-            found, made_for = _planned(_Call((identity, budget), self.planner, task, names))
+            found, made_for = planned(Call((identity, budget), self.planner, task, names))
             if isinstance(found, Shortfall):
                 return found
             plan = found
             self._roomy.setdefault(identity, []).append((budget, plan, made_for))
         # The plan may have been made for an equal Einsum over other tensors.
         new = dict(zip(made_for[plan.unit], names[plan.unit], strict=True))
-        return replace(plan, levels=tuple(_renamed(level, new) for level in plan.levels))
+        return replace(plan, levels=tuple(renamed(level, new) for level in plan.levels))
 
     def _fitting(self, identity: Hashable, budget: int) -> tuple[Plan, Mapping[str, list[str]]] | None:
         """A plan found with as many bytes of the buffer or more, of which it takes no more than there are now."""
@@ -455,48 +453,8 @@ def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A call of a planner; `identity` stands for all of it, so that equal tasks share one answer."""
-
-    identity: Hashable
-    planner: Planner = field(compare=False)
-    task: Task = field(compare=False)
-    names: Mapping[str, list[str]] = field(compare=False)
-
-
-@lru_cache(maxsize=2**14)
-def _planned(call: _Call) -> tuple[Plan | Shortfall, Mapping[str, list[str]]]:
-    """The plan, and the tensors that it was made for, by unit."""
-    return call.planner(call.task), call.names
-
-
-def _renamed(level: Level, names: Mapping[str, str]) -> Level:
-    new = {way: (names[way[0]], *way[1:]) for way in level.depth}
-    return Level(
-        level.loops,
-        {new[way]: v for way, v in level.depth.items()},
-        {new[way]: v for way, v in level.buffers.items()},
-        {new[way]: v for way, v in level.tile_bytes.items()},
-        frozenset(new[way] for way in level.slides),
-    )
-
-
 def _nest(einsum: Einsum, plan: Plan) -> Node:
     node: Node = Op(einsum.name, plan.unit, plan.variant, plan.layout)
     for rank, tile in reversed(plan.loops):
         node = Loop(rank, tile, node)
     return node
-
-
-def _signature(einsum: Einsum) -> Hashable:
-    """What of an Einsum matters to its plan: all but its name and those of its tensors."""
-    return (
-        tuple(einsum.sizes.items()),
-        tuple(a.indices for a in einsum.inputs),
-        einsum.output.indices,
-        einsum.expr,
-        einsum.reduce,
-        einsum.iterative,
-        tuple(einsum.inputs.index(a) for a in einsum.inputs),
-    )
