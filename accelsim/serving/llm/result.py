@@ -73,8 +73,8 @@ class ServingResult:
         steps: by step.
         placement: of weights and blocks on a socket.
         blocks: of each replica.
-        energy_J: of all steps, and of blocks moved between tiers.
-        preemptions: ``recompute``, ``swap`` and ``stalled`` (decodes that waited for a block on its way out).
+        energy_J: of all steps; moves between tiers have none.
+        preemptions: how often blocks were dropped (``recompute``) and moved out (``swap``).
         swapped_bytes: moved out of and into the upper tier.
         fragments: simulated for the costs.
         checks: steps simulated at their own sizes.
