@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.architecture import Architecture
 from ..arch.document import is_preset
 from ..arch.loader import RawSpec, load_spec
 from ..errors import BadInput
@@ -22,7 +23,7 @@ from .operator_shapes import Measured, OperatorShape
 LEAST_ROWS = 4
 """Rows that three constants and one left out need."""
 LEAST_EFFICIENCY = 0.01
-KNOTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+KNOTS = (0.5, 1.0, 2.0)
 """Ratios of compute to memory efficiency at which every row to fit is simulated before the first fit."""
 BOUND = sqrt(2)
 """A row is bound by what makes it at least so much slower when halved."""
@@ -98,14 +99,21 @@ class Predictor:
 
     spec: RawSpec
     known: dict[tuple[OperatorShape, float, float], float] = field(default_factory=dict)
+    _machines: dict[tuple[float, float], Architecture] = field(default_factory=dict)
 
     def __call__(self, shape: OperatorShape, constants: Constants) -> float:
         key = (shape, constants.compute, constants.memory)
         if key not in self.known:
-            values = {} if key[1:] == (1.0, 1.0) else variant_values(self.spec, constants)
-            arch = self.spec.with_values(values).build()
+            arch = self._machine(constants)
             self.known[key] = simulate(arch, shape.workload(), mapper=shape.mapper).latency_s
         return self.known[key]
+
+    def _machine(self, constants: Constants) -> Architecture:
+        key = (constants.compute, constants.memory)
+        if key not in self._machines:
+            values = {} if key == (1.0, 1.0) else variant_values(self.spec, constants)
+            self._machines[key] = self.spec.with_values(values).build()
+        return self._machines[key]
 
 
 @dataclass(eq=False)

@@ -1,0 +1,40 @@
+"""The constants come from the rows marked so alone, and a wrong machine shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from accelsim.arch.loader import load_spec
+from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
+from accelsim.study.calibrate import Errors, Predictor, Roofline
+
+SET = "a100_llmcompass"
+
+
+def error_with(values: dict[str, str]) -> float:
+    way = fit(SET, Predictor(load_spec(SETS[SET][0]).with_values(values)))
+    return Errors.of(way.errors(held(SET, "matmul"))).mean
+
+
+def test_products_are_near_and_a_machine_with_too_little_is_not() -> None:
+    assert error_with({}) < WANTED
+    assert error_with({"units.tensor.arrays": "54"}) > 2 * WANTED
+    assert error_with({"memories.hbm.bandwidth": "400 GB/s"}) > 2 * WANTED
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_both_regimes_are_fitted_and_split_as_the_readme_says(name: str) -> None:
+    rows = records(name)
+    found = fit(name, Roofline(load_spec(SETS[name][0]))).found
+    assert len(found.compute_bound) >= 4
+    assert len(found.memory_bound) >= 2
+    assert {r.operator for r in rows if r.measured.fit} == {"matmul"}
+
+
+def test_every_third_product_by_intensity_is_fitted() -> None:
+    def intensity(m: int, n: int, k: int) -> tuple[float, int]:
+        return m * n * k / (m * n + n * k + m * k), m * n * k
+
+    shapes = [r.measured for r in records(SET) if r.operator == "matmul"]
+    shapes.sort(key=lambda r: intensity(r.shape.m, r.shape.n, r.shape.k))
+    assert [i for i, r in enumerate(shapes) if r.fit] == list(range(0, len(shapes), 3))
