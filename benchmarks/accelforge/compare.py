@@ -115,7 +115,7 @@ def run_accelsim(arch: Architecture, workload: Workload, objective: str = "energ
     report = simulate(arch, workload, mapping=mapping)
     assert report.energy_J is not None
     passing = report.traffic_bytes["passing"]
-    if passing["read"] != passing["write"]:  # then its energy would not be that of AccelForge's machine
+    if objective == "energy" and passing["read"] != passing["write"]:  # else the energy is another machine's
         raise SystemExit(f"{workload.name}: weights were read again on their way past the global buffer: {passing}")
     moved = {m: (float(report.traffic_bytes[m]["read"]), float(report.traffic_bytes[m]["write"])) for m in MEMORIES}
     copies = (ARRAYS - 1) * report.traffic_bytes["lb_inputs"]["write"]  # of inputs, by columns; priced by the link
