@@ -28,7 +28,7 @@ WANTED = 0.08
 """Mean absolute error of matmuls that a calibrated simulator should stay below."""
 MISSED: Mapping[str, str] = {
     "a100_vidur": "products of 128 rows take a fifth longer than those of 16 rows with the same weights, and the "
-    "launch of short ones takes half the time: libraries choose kernels by shape, of which three constants know nothing",
+    "launch of short ones takes half the time: libraries choose kernels by shape, of which three constants do not know",
     "h100_vidur": "what is fitted reaches less bandwidth than the larger model (simulated up to 25 % too slow), and "
     "products of 1280 to 2752 columns less of the peak (as much too fast): likely kernels that leave SMs without a "
     "tile, where the machine's small arrays have none idle",
