@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accelsim.arch.loader import load_spec
+from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
 from accelsim.study.calibrate import Errors, Predictor, Roofline
 
@@ -38,3 +39,20 @@ def test_every_third_product_by_intensity_is_fitted() -> None:
     shapes = [r.measured for r in records(SET) if r.operator == "matmul"]
     shapes.sort(key=lambda r: intensity(r.shape.m, r.shape.n, r.shape.k))
     assert [i for i, r in enumerate(shapes) if r.fit] == list(range(0, len(shapes), 3))
+
+
+def test_all_reduces_give_their_constants_back() -> None:
+    peaks = [1e-9, 1e-6, 1e-4, 1e-2]
+    rows = [AllReduce(4, 1, p / 0.6 + 7e-6, True, "made", p) for p in peaks]
+    assert constants(rows) == pytest.approx((0.6, 7e-6), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_large_all_reduces_take_their_bytes_at_the_port(name: str) -> None:
+    """Every socket sends and receives 2 (n - 1) / n of the bytes, at its port or over n - 1 equal cables."""
+    row = max(all_reduces(name), key=lambda r: r.nbytes)
+    n = row.sockets
+    network = NETWORKS[name](n)
+    port = sum(c.bandwidth for c in network.cables if c.src == 0)
+    assert row.at_peak == pytest.approx(2 * (n - 1) / n * row.nbytes / port, rel=0.02)
+    assert row.at_peak < row.seconds

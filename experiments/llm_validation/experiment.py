@@ -14,6 +14,7 @@ from ...arch.loader import load_spec
 from ...study.calibrate import NOMINAL, Calibration, Errors, Predictor, Roofline, calibrate, relative_error
 from ...study.operator_shapes import Measured, measured_of
 from ..loader import Row, table
+from .all_reduces import all_reduce_rows
 
 if TYPE_CHECKING:
     from ...report.page import Figure
@@ -85,11 +86,12 @@ def held(name: str, operator: str) -> list[Measured]:
 
 
 def rows() -> Iterator[Row]:
-    """By set: the constants, errors by operator, and whether matmuls are near enough, and nearer than a roofline."""
+    """By set: constants, errors by operator, and whether matmuls are near enough; all-reduces."""
     for name in SETS:
         yield from _constants(name)
         for operator in dict.fromkeys(r.operator for r in records(name)):
             yield from _operator(name, operator)
+    yield from all_reduce_rows()
 
 
 def _constants(name: str) -> Iterator[Row]:
