@@ -134,6 +134,14 @@ def test_operators_move_their_compulsory_bytes_at_least(operator: str) -> None:
     assert Predictor(spec)(shape, NOMINAL) >= Roofline(spec)(shape, NOMINAL) * (1 - 1e-9)
 
 
+def test_products_alike_read_both_operands_each() -> None:
+    shape = OperatorShape("matmul", 8, 16, 32, batch=4)
+    workload = shape.workload()
+    assert workload.macs == 4 * 8 * 16 * 32
+    time = Roofline(load_spec("a100_80gb").with_values({"memories.hbm.bandwidth": "1 MB/s"}))
+    assert time(shape, NOMINAL) == pytest.approx(4 * 2 * (8 * 32 + 32 * 16 + 8 * 16) / 1e6)
+
+
 TABLE = "operator,m,n,k,latency_ms,use\nmatmul,1,4096,4096,0.02,fit\nadd,8,4096,,0.002,held\n"
 
 

@@ -7,6 +7,7 @@ import pytest
 from accelsim.arch.loader import load_spec
 from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
+from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, SEQUENCES, SOCKETS, decode_operators
 from accelsim.study.calibrate import Errors, Predictor, Roofline
 
 SET = "a100_llmcompass"
@@ -56,3 +57,11 @@ def test_large_all_reduces_take_their_bytes_at_the_port(name: str) -> None:
     port = sum(c.bandwidth for c in network.cables if c.src == 0)
     assert row.at_peak == pytest.approx(2 * (n - 1) / n * row.nbytes / port, rel=0.02)
     assert row.at_peak < row.seconds
+
+
+def test_a_decode_step_reads_the_weights_and_the_cache_of_a_layer() -> None:
+    products = [s for s in decode_operators() if s.operator == "matmul"]
+    weights = sum(s.n * s.k for s in products if s.batch == 1)
+    cache = sum(s.batch * s.n * s.k for s in products if s.batch > 1)
+    assert weights == 12 * HIDDEN**2 // SOCKETS
+    assert cache == 2 * SEQUENCES * CONTEXT * HIDDEN // SOCKETS

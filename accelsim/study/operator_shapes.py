@@ -24,6 +24,7 @@ class OperatorShape:
         n: columns of the result.
         k: reduced size of a ``matmul``; 0 for the others, which work on rows of n.
         bits: of every operand.
+        batch: products alike of a ``matmul``, each with both its operands; 1 for the others.
     """
 
     operator: str
@@ -31,6 +32,7 @@ class OperatorShape:
     n: int
     k: int = 0
     bits: int = 16
+    batch: int = 1
 
     @property
     def mapper(self) -> str:
@@ -44,10 +46,13 @@ class OperatorShape:
         return b.build()
 
     def __str__(self) -> str:
-        return f"{self.operator}_{self.m}x{self.n}" + (f"x{self.k}" if self.k else "")
+        return f"{self.operator}_{self.m}x{self.n}" + (f"x{self.k}" if self.k else "") + (
+            f"_{self.batch}" if self.batch > 1 else "")
 
 
 def _matmul(b: WorkloadBuilder, s: OperatorShape) -> str:
+    if s.batch > 1:
+        return b.matmul(b.input("x", (s.batch, s.m, s.k)), b.state("y", (s.batch, s.k, s.n)))
     return b.matmul(b.input("x", (s.m, s.k)), b.weight("w", (s.k, s.n)))
 
 
@@ -88,7 +93,7 @@ COLUMNS = ("operator", "m", "n", "latency_ms")
 
 
 def read_measured(path: str | Path) -> tuple[Measured, ...]:
-    """Read a CSV file with a heading: ``operator, m, n, latency_ms`` and, if wanted, ``k, bits, use``.
+    """Read a CSV file with a heading: ``operator, m, n, latency_ms`` and, if wanted, ``k, batch, bits, use``.
 
     ``use`` is ``fit`` (or empty) or ``held``; other columns are passed over.
 
@@ -133,6 +138,7 @@ def _measured(row: Mapping[str, str]) -> Measured:
         raise ValueError(f"no operator {operator!r} ({nearest(operator, OPERATORS)})")
     sizes = {name: _size(row, name) for name in ("m", "n")}
     sizes["k"] = _size(row, "k") if operator == "matmul" else 0
+    sizes["batch"] = _size(row, "batch") if operator == "matmul" and (row.get("batch") or "").strip() else 1
     bits = _size(row, "bits") if (row.get("bits") or "").strip() else 16
     use = (row.get("use") or "").strip() or "fit"
     if use not in ("fit", "held"):

@@ -37,6 +37,11 @@ class AllReduce:
         return (self.at_peak / efficiency + launch_s) / self.seconds - 1
 
 
+def seconds_at_peak(name: str, sockets: int, nbytes: int) -> float:
+    """Simulated, on the cables of a set at their data-sheet bandwidth."""
+    return collective_seconds(NETWORKS[name](sockets), "all_reduce", nbytes, "direct")
+
+
 @cache
 def all_reduces(name: str) -> tuple[AllReduce, ...]:
     """Rows of a set."""
@@ -44,7 +49,7 @@ def all_reduces(name: str) -> tuple[AllReduce, ...]:
     for r in table(__package__, "all_reduce.csv"):
         if r["set"] == name:
             sockets, nbytes = int(r["sockets"]), int(r["bytes"])
-            peak = collective_seconds(NETWORKS[name](sockets), "all_reduce", nbytes, "direct")
+            peak = seconds_at_peak(name, sockets, nbytes)
             found.append(AllReduce(sockets, nbytes, float(r["latency_us"]) / 1e6, r["use"] == "fit", r["source"], peak))
     return tuple(found)
 

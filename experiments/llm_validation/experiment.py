@@ -15,6 +15,7 @@ from ...study.calibrate import NOMINAL, Calibration, Errors, Predictor, Roofline
 from ...study.operator_shapes import Measured, measured_of
 from ..loader import Row, table
 from .all_reduces import all_reduce_rows
+from .gpt3_layer import layer_rows
 
 if TYPE_CHECKING:
     from ...report.page import Figure
@@ -91,6 +92,9 @@ def rows() -> Iterator[Row]:
         yield from _constants(name)
         for operator in dict.fromkeys(r.operator for r in records(name)):
             yield from _operator(name, operator)
+    simulated = fitted("a100_llmcompass")[0]
+    assert isinstance(simulated.time, Predictor)  # the first of both
+    yield from layer_rows(simulated.time, simulated.found)
     yield from all_reduce_rows()
 
 
