@@ -109,6 +109,14 @@ def test_clock_and_bandwidth_of_a_variant_and_what_they_cost(tmp_path: Path) -> 
     assert again(SHAPES[0], NOMINAL) == pytest.approx(Predictor(spec)(SHAPES[0], TRUE))
 
 
+def test_a_variant_of_a_file_finds_it_from_another_folder(tmp_path: Path) -> None:
+    base, out = tmp_path / "a: machine #1.yaml", tmp_path / "deeper" / "mine.yaml"
+    base.write_text("name: base\nextends: a100_80gb\nclock: 1 GHz\n", encoding="utf-8")
+    out.parent.mkdir()
+    out.write_text(variant_yaml(str(base), out, "mine", TRUE), encoding="utf-8")
+    assert load_architecture(out).clock == 0.7e9
+
+
 def test_ports_on_the_chip_in_bytes_per_second_follow_the_clock() -> None:
     values = variant_values(load_spec("tpu_v4"), TRUE)
     on_chip = [k for k in values if k.startswith("memories.") and not k.startswith("memories.hbm")]

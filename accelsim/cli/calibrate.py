@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import BadInput
 from . import options
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def calibrate(
         writable_file(out)
     rows = read_measured(measured)
     spec = load_spec(arch)
-    spec.build()
+    name = f"{spec.build().name}_calibrated"
     used = [r for r in rows if r.fit]
     simulated, roofline = Predictor(spec), Roofline(spec)
     found = fit(used, simulated)
@@ -48,9 +49,11 @@ def calibrate(
         "errors": _errors(rows, found, simulated),
         "roofline": {},
     }  # fmt: skip
-    flat = fit(used, roofline)
-    told["roofline"] = {"constants": asdict(flat.constants), "errors": _errors(rows, flat, roofline)}
-    name = out.stem if out is not None else f"{spec.name}_calibrated"
+    try:
+        flat = fit(used, roofline)
+        told["roofline"] = {"constants": asdict(flat.constants), "errors": _errors(rows, flat, roofline)}
+    except BadInput as error:  # what the simulation can tell may be hidden from a roofline
+        typer.echo(f"warning: no roofline beside it: {error}", err=True)
     text = variant_yaml(arch, out, name, found.constants)
     if out is not None:
         write_text(out, text)
@@ -79,7 +82,7 @@ def _text(told: dict[str, Any], variant: str) -> str:
         f"{rows['fit']} rows fitted, {rows['compute_bound']} of them bound by compute and {rows['memory_bound']} by "
         f"memory; {rows['held']} held out",
     ]
-    for title, errors in (("simulated", told["errors"]), ("roofline", told["roofline"]["errors"])):
+    for title, errors in (("simulated", told["errors"]), ("roofline", told["roofline"].get("errors", {}))):
         for name, e in errors.items():
             lines.append(f"{title}, {name}: mean {e['mean']:.1%}, median {e['median']:.1%}, 95th percentile "
                          f"{e['p95']:.1%}, maximum {e['maximum']:.1%} of {e['count']} rows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ KNOTS = (0.5, 1.0, 2.0)
 BOUND = sqrt(2)
 """A row is bound by what makes it at least so much slower when halved."""
 _ROUNDS = 6
-_SETTLED = 0.01
+_SETTLED, _NEAR = 0.01, 0.05
+"""How near in log a ratio that was simulated must be to that of a fit, of all rows and of all but one."""
 _LAUNCH_DIGITS = 10
 """Of seconds: a tenth of a nanosecond."""
 _STARTS = ((0.8, 0.8, 0.5), (0.5, 0.9, 0.1), (0.95, 0.5, 0.9))
@@ -199,18 +201,11 @@ def calibrate(rows: Sequence[Measured], time: Time) -> Calibration:
     by_compute = tuple(c.row.shape for c in curves if c.at(0.5) > BOUND * c.at(1.0))
     by_memory = tuple(c.row.shape for c in curves if 2 * c.at(2.0) > BOUND * c.at(1.0))
     _both(rows, by_compute, by_memory)
-    found = _fit(curves)
-    for _ in range(_ROUNDS):
-        ratio = found.compute / found.memory
-        for curve in curves:
-            curve.add(ratio)
-        before, found = found, _fit(curves)
-        if abs(log(found.compute / found.memory) - log(before.compute / before.memory)) < _SETTLED:
-            break
+    found = _settled(curves, curves, _SETTLED)
     found = Constants(round(found.compute, 4), round(found.memory, 4), round(found.launch_s, _LAUNCH_DIGITS))
     left_out = []
     for i, curve in enumerate(curves):
-        others = _fit(curves[:i] + curves[i + 1 :])
+        others = _settled(curves[:i] + curves[i + 1 :], curves, _NEAR)
         left_out.append(exp(curve.residual(others)) - 1)
     fitted = tuple(relative_error(time, row, found) for row in rows)
     return Calibration(found, by_compute, by_memory, fitted, tuple(left_out))
@@ -246,6 +241,10 @@ class _Curve:
         self._x = np.array(sorted(self._logs))
         self._y = np.array([self._logs[x] for x in self._x])
 
+    def distance(self, ratio: float) -> float:
+        """In log, to the nearest knot."""
+        return float(np.abs(self._x - log(ratio)).min())
+
     def residual(self, constants: Constants) -> float:
         """Log of predicted over measured."""
         x = log(constants.compute / constants.memory)
@@ -253,6 +252,19 @@ class _Curve:
         share = (x - self._x[i]) / (self._x[i + 1] - self._x[i])
         y = self._y[i] + share * (self._y[i + 1] - self._y[i])
         return float(log(exp(y) / constants.memory + constants.launch_s) - log(self.row.seconds))
+
+
+def _settled(used: Sequence[_Curve], curves: Sequence[_Curve], near: float) -> Constants:
+    """Fit to `used` until all `curves` have a knot near the ratio of the fit."""
+    found = _fit(used)
+    for _ in range(_ROUNDS):
+        ratio = found.compute / found.memory
+        if curves[0].distance(ratio) < near:
+            break
+        for curve in curves:
+            curve.add(ratio)
+        found = _fit(used)
+    return found
 
 
 def _fit(curves: Sequence[_Curve]) -> Constants:
@@ -280,7 +292,7 @@ def variant_yaml(ref: str, out: Path | None, name: str, constants: Constants) ->
         BadInput: see `variant_values`.
     """
     spec = load_spec(ref)
-    base = ref if is_preset(ref) else os.path.relpath(ref, out.parent if out is not None else ".")
+    base = ref if is_preset(ref) else json.dumps(os.path.relpath(ref, out.parent if out is not None else "."))
     tree: dict[str, Any] = {}
     for dotted, value in variant_values(spec, constants).items():
         *path, last = dotted.split(".")
