@@ -67,7 +67,7 @@ class Row:
         """Whether the error is within the tolerance; None without one."""
         if self.tolerance is None:
             return None
-        return self.error is not None and abs(self.error) <= self.tolerance
+        return self.error is not None and bool(abs(self.error) <= self.tolerance)  # numpy's truth has no JSON form
 
     def to_json(self) -> dict[str, Any]:
         return {

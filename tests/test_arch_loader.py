@@ -38,7 +38,7 @@ from accelsim.errors import AccelsimError, BadInput, SpecError
                                                   "`buffer`?)"]),
         (changed("kind: buffer", "kind: vector"),
          ["m.yaml:7: memories.sram.kind: kind `vector` is a unit (it belongs under `units`; here one of banked_dram, buffer, "
-          "dram, open_row_dram, stream_buffer)"]),
+          "dram, flash, open_row_dram, stream_buffer)"]),
         (changed("parent: dram", "parent: drma"), ["m.yaml:8: memories.sram.parent: no memory `drma` (did you mean "
                                                    "`dram`?)"]),
         (changed("parent: dram", "parent: sram"),

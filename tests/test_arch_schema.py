@@ -109,7 +109,7 @@ def test_the_command_explains_and_knows_the_nearest_name() -> None:
     ran = accelsim("explain", "memories.*.read_energy")
     assert ran.code == 0
     assert ran.output.count("memories.*.read_energy") == 1  # kinds that mean the same are told together
-    kinds = "(banked_dram, buffer, dram, open_row_dram, stream_buffer)"
+    kinds = "(banked_dram, buffer, dram, flash, open_row_dram, stream_buffer)"
     assert f"{kinds}: energy per byte, such as `3.9 pJ/bit`" in ran.output
     assert json.loads(accelsim("explain", "lanes", "--json").output)[0]["path"] == "units.*.lanes"
     for key, near in (("rwos", "`rows`"), ("memories.sram.capacty", "`memories.*.capacity`"), ("rate", "`rates`")):

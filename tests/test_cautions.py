@@ -67,7 +67,8 @@ def test_a_search_cut_short_is_pointed_out() -> None:
     short = simulate(arch, model, mapping=replace(whole.mapping, claim=claim))
     told = short.provenance["notes"]
     assert [n for n in told if n not in whole.provenance["notes"]] == [
-        "the mapper stopped its search early, gap 12.5% to its bound: there may be better mappings among those that it looks at"
+        "the mapper stopped its search early, gap 12.5% to its bound: there may be better mappings among those that it "
+        "looks at"
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import NoReturn
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ...arch.component import Memory
 from ...components import ComputeUnit, compute_units
 from ...components.pim import PimArray
 from ...components.vector import VectorUnit
-from ...errors import BadInput
+from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Item, Repeat, Role, View, Workload
 from ...mapping.tree import Iterate, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as Mapped
@@ -80,6 +81,7 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
 
     Raises:
         BadInput: no unit can run an Einsum, or none is in a memory.
+        DoesNotFit: what an Einsum reads and makes is more than the memory of any unit for it holds.
     """
     units = compute_units(arch)
     banks = next((arch.memories[u.memory] for u in units.values() if isinstance(u, PimArray)), None)
@@ -93,11 +95,11 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
         offered = [
             offer if isinstance(unit, PimArray) or not in_banks else _brought(offer, workload, matrix, banks)
             for name, unit in units.items()
-            if (in_banks if isinstance(unit, PimArray) else tiled or _whole(workload, einsum, arch, unit))
+            if (in_banks if isinstance(unit, PimArray) else tiled or not _short(workload, einsum, arch, unit))
             for offer in _offers(workload, einsum, times, name, unit)
         ]
         if not offered:
-            raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
+            _refuse(workload, einsum, arch)
         found.append(min(offered, key=_preference(objective)))
     return tuple(found)
 
@@ -107,11 +109,25 @@ def has_array(arch: Architecture) -> bool:
     return any(not isinstance(u, PimArray | VectorUnit) for u in compute_units(arch).values())
 
 
-def _whole(workload: Workload, einsum: Einsum, arch: Architecture, unit: ComputeUnit) -> bool:
-    """Whether the memory of a unit holds all that an Einsum reads and makes; it runs whole."""
+def _short(workload: Workload, einsum: Einsum, arch: Architecture, unit: ComputeUnit) -> int:
+    """Bytes that the memory of a unit is too small for all that an Einsum reads and makes; it runs whole."""
     accesses = dict.fromkeys((*einsum.inputs, einsum.output))
     held = sum(workload.tensors[a.tensor].bytes_of(prod(einsum.sizes[r] for r in a.ranks)) for a in accesses)
-    return held <= arch.memories[unit.memory].capacity
+    return max(0, held - arch.memories[unit.memory].capacity)
+
+
+def _refuse(workload: Workload, einsum: Einsum, arch: Architecture) -> NoReturn:
+    """Why no unit runs an Einsum: those that could have too small a memory, or there are none."""
+    units = compute_units(arch)
+    able = [u for n, u in units.items() if not isinstance(u, PimArray) and any(_offers(workload, einsum, 1, n, u))]
+    if able:
+        unit = min(able, key=lambda u: _short(workload, einsum, arch, u))
+        memory, short = arch.memories[unit.memory], _short(workload, einsum, arch, unit)
+        raise DoesNotFit(
+            f"{memory.name}: {einsum.name} runs whole on {unit.name} and needs {memory.capacity + short:,} bytes there, "
+            f"it has {memory.capacity:,}, {short:,} too few"
+        )
+    raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
 
 
 def _brought(choice: Choice, workload: Workload, matrix: str, memory: Memory) -> Choice:

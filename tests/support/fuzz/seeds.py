@@ -334,7 +334,7 @@ def texts(family: str) -> Mapping[str, str]:
     """The files of a family: their names with the right ending, and their text."""
     return {
         "machine": _machines,
-        "sweep": lambda: {**_folder("docs/examples", "*_sweep.yaml"), "sweep.yaml": SWEEP},
+        "sweep": _sweeps,
         "mapping": _mappings,
         "constraints": lambda: {"constraints.yaml": CONSTRAINTS},
         "stream": lambda: {
@@ -349,6 +349,12 @@ def texts(family: str) -> Mapping[str, str]:
 
 def _folder(name: str, pattern: str) -> dict[str, str]:
     return {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / name).glob(pattern))}
+
+
+def _sweeps() -> dict[str, str]:
+    """Those of presets alone: a case is one file, and cannot name a machine beside it."""
+    found = {**_folder("docs/examples", "*_sweep.yaml"), "sweep.yaml": SWEEP}
+    return {name: text for name, text in found.items() if not re.search(r"(?m)^arch: .*\.yaml", text)}
 
 
 def _machines() -> dict[str, str]:
