@@ -124,7 +124,7 @@ def _refuse(workload: Workload, einsum: Einsum, arch: Architecture) -> NoReturn:
         unit = min(able, key=lambda u: _short(workload, einsum, arch, u))
         memory, short = arch.memories[unit.memory], _short(workload, einsum, arch, unit)
         raise DoesNotFit(
-            f"{memory.name}: {einsum.name} runs whole on {unit.name} and needs {memory.capacity + short:,} bytes there, "
+            f"{memory.name}: {einsum.name} on {unit.name} needs {memory.capacity + short:,} bytes there, "
             f"it has {memory.capacity:,}, {short:,} too few"
         )
     raise BadInput(f"{arch.name}: no unit runs {einsum.name} ({', '.join(units)})")
