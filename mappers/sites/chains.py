@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir import Role
-from .model import SiteProblem, Task
+from ...lowering.sites import SiteProblem, Task
 from .ways import STORED, Sites
 
 

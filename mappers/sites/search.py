@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ...engine import compiled
 from ...errors import BadInput, DoesNotFit
-from .model import SiteProblem, Task, Way
-from .program import program_of
+from ...lowering.sites import SiteProblem, Task, Way, program_of
 
 _Counts = tuple[tuple[int, ...], ...]
 """Per class of tasks that are alike, how many run in each way."""

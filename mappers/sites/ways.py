@@ -19,7 +19,7 @@ from ...components.pim import PimArray
 from ...engine.program import Server
 from ...errors import BadInput, DoesNotFit
 from ...ir import Access, Einsum, Role, Workload
-from .model import Stage, Way
+from ...lowering.sites import Stage, Way
 
 PIECE = 256 * 1024
 """Bytes of a piece of a transfer."""

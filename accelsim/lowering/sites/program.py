@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ...engine.builder import Phase, ProgramBuilder, Repeat, Run
 from ...engine.program import Pool, Program
 from ...errors import DoesNotFit
-from .model import SiteProblem, Stage, Way
+from .problem import SiteProblem, Stage, Way
 
 AHEAD = 2
 """Pieces that a stage may be ahead of the one that follows it: a double buffer."""
