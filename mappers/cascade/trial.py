@@ -23,6 +23,8 @@ from .search import GroupPlan
 
 MOST_STEPS = 2**24
 """Steps of the engine after which a run is given up: a Mapping is no good that takes minutes to simulate."""
+TO_THE_END = 2**62
+"""Never given up."""
 MOST_OF_GROUP = 2**21
 """The same for a group by itself."""
 

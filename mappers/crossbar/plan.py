@@ -14,12 +14,10 @@ from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound, resident_tensors
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
-from ..cascade.trial import run
+from ..cascade.trial import TO_THE_END, run
 from .copies import choices, with_copies
 from .trees import Pipelines, Places, samples, sequence
 
-MOST_STEPS = 2**62
-"""Every Mapping is run to its end."""
 SLOTS = (2, 1)
 """Results between stages that are tried, until they fit."""
 
@@ -62,7 +60,7 @@ def map_workload(
             if not pipelined:
                 raise
             continue  # a loop over samples does not reach every Einsum
-        tried.append((run(arch, workload, mapping, most=MOST_STEPS).value(objective, float(arch.clock)), mapping))
+        tried.append((run(arch, workload, mapping, most=TO_THE_END).value(objective, float(arch.clock)), mapping))
     if not tried:
         assert short is not None
         raise short

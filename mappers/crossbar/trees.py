@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ...ir import Einsum, Item, Repeat, Role, View, Workload
-from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Pipe, Position, Seq, Stay
+from ...ir import Einsum, Repeat, Role, View, Workload
+from ...mapping.tree import BODY, Loop, Move, Node, Op, Pipe, Position, Seq, Stay
 from ...mapping.tree import Mapping as Mapped
+from ..whole import Lives, source_of, whole_tree
 from .copies import Choice
 
 LARGE = 16
@@ -25,21 +26,6 @@ class Places:
     weights: Mapping[str, str]
 
 
-@dataclass
-class _Lives:
-    """Where tensors are made and used, as positions of Ops in order, and where Repeats hand them on."""
-
-    made: dict[str, list[Position]] = field(default_factory=dict)
-    used: dict[str, list[Position]] = field(default_factory=dict)
-    carried: set[str] = field(default_factory=set)
-    ops: list[tuple[Einsum, Position]] = field(default_factory=list)
-
-
-def _base(workload: Workload, tensor: str) -> str:
-    name = workload.storage(tensor)
-    return workload.tables.get(name, name)
-
-
 class _Weights:
     """Where weights lie throughout: in the cells, beside the arrays, or, of other units, outside where they are large.
 
@@ -55,7 +41,7 @@ class _Weights:
         looked_up, copies = set(workload.tables.values()), workload.copies()
         for einsum, _ in workload.einsums():
             for i, access in enumerate(einsum.inputs):
-                name = _base(workload, access.tensor)
+                name = source_of(workload, access.tensor)
                 tensor = workload.tensors[name]
                 if tensor.role is not Role.WEIGHT:
                     continue
@@ -75,14 +61,15 @@ class _Weights:
 
     def loads(self, einsum: Einsum) -> list[str]:
         """Weights that an Einsum needs from outside."""
-        names = [_base(self._workload, a.tensor) for i, a in enumerate(einsum.inputs) if not self.multiplied(einsum, i)]
+        read = [a.tensor for i, a in enumerate(einsum.inputs) if not self.multiplied(einsum, i)]
+        names = [source_of(self._workload, tensor) for tensor in read]
         return [name for name in dict.fromkeys(names) if name in self.loaded]
 
 
 def sequence(workload: Workload, arch: str, picked: Mapping[str, Choice], places: Places) -> Mapped:
     """Einsums one after the other, each whole; activations that do not fit beside the arrays go outside."""
-    lives, weights = _Lives(), _Weights(workload, picked, places)
-    root = _tree(workload, workload.body, (), picked, lives)
+    weights = _Weights(workload, picked, places)
+    root, lives = whole_tree(workload, picked)
     outside = _spilled(workload, lives, places.room - weights.held)
     stays = list(weights.stays.values())
     moves = [Move(name, places.outside, places.chip, at, at, buffers=1)
@@ -100,27 +87,7 @@ def sequence(workload: Workload, arch: str, picked: Mapping[str, Choice], places
     return Mapped(workload.name, arch, root, tuple(stays), tuple(moves))
 
 
-def _tree(
-    workload: Workload, items: tuple[Item, ...], at: Position, picked: Mapping[str, Choice], lives: _Lives
-) -> Node:
-    nodes: list[Node] = []
-    for item in items:
-        here = (*at, len(nodes))
-        if isinstance(item, Einsum):
-            choice = picked[item.name]
-            nodes.append(Op(item.name, choice.unit, choice.variant))
-            lives.ops.append((item, here))
-            for access in item.inputs:
-                lives.used.setdefault(_base(workload, access.tensor), []).append(here)
-            lives.made.setdefault(_base(workload, item.output.tensor), []).append(here)
-        elif isinstance(item, Repeat):
-            nodes.append(Iterate(item.name, item.count, _tree(workload, item.body, (*here, BODY), picked, lives)))
-            for produced, held in item.carried:
-                lives.carried |= {_base(workload, produced), _base(workload, held)}
-    return Seq(tuple(nodes))
-
-
-def _spilled(workload: Workload, lives: _Lives, room: int) -> set[str]:
+def _spilled(workload: Workload, lives: Lives, room: int) -> set[str]:
     """Tensors that go outside: those of the model's interface, of several bodies, and the largest where it is full."""
     found, spans = set(), {}
     order = {p: i for i, p in enumerate(sorted({p for ps in (*lives.made.values(), *lives.used.values()) for p in ps}))}
@@ -183,7 +150,7 @@ class Pipelines:
         self.maker: dict[str, list[int]] = {}
         self.user: dict[str, list[int]] = {}
         for number, einsum in enumerate(self.items):
-            self.maker.setdefault(_base(workload, einsum.output.tensor), []).append(number)
+            self.maker.setdefault(source_of(workload, einsum.output.tensor), []).append(number)
             for name in self._read(einsum):
                 self.user.setdefault(name, []).append(number)
 
@@ -214,7 +181,7 @@ class Pipelines:
         return Mapped(self.workload.name, arch, root, tuple(stays.values()), tuple(dict.fromkeys(moves)))
 
     def _read(self, einsum: Einsum) -> list[str]:
-        names = dict.fromkeys(_base(self.workload, a.tensor) for a in einsum.inputs)
+        names = dict.fromkeys(source_of(self.workload, a.tensor) for a in einsum.inputs)
         return [n for n in names if self.workload.tensors[n].role is not Role.WEIGHT]
 
     def _moves(self, group: _Group, number: int, loop: Position, at: Position) -> list[Move]:
@@ -222,7 +189,7 @@ class Pipelines:
         einsum, outside, chip = self.items[number], self.places.outside, self.places.chip
         found = [Move(name, outside, chip, at, at) for name in self._read(einsum)
                  if not self._inside(group, name)]  # fmt: skip
-        out = _base(self.workload, einsum.output.tensor)
+        out = source_of(self.workload, einsum.output.tensor)
         if self.workload.tensors[out].role is Role.OUTPUT or any(u > group.last for u in self.user.get(out, [])):
             found.append(Move(out, chip, outside, at, loop, store=True))
         return found
@@ -246,13 +213,13 @@ class Pipelines:
             einsum = self.items[number]
             for name in self._read(einsum):
                 total += self._bytes(name) * (depth if self._inside(group, name) else 2)
-            total += 2 * self._bytes(_base(self.workload, einsum.output.tensor))
+            total += 2 * self._bytes(source_of(self.workload, einsum.output.tensor))
         return total
 
     def _views(self, einsum: Einsum) -> bool:
         """Whether it reads an activation in another shape than it was made in: loops over samples end there."""
-        return any(_base(self.workload, a.tensor) != a.tensor for a in einsum.inputs
-                   if _base(self.workload, a.tensor) in self.maker)  # fmt: skip
+        return any(source_of(self.workload, a.tensor) != a.tensor for a in einsum.inputs
+                   if source_of(self.workload, a.tensor) in self.maker)  # fmt: skip
 
     def _groups(self, room: int) -> list[_Group]:
         found = [_Group(0, 0, [1])]

@@ -17,6 +17,7 @@ from ...mapping.replay import replay
 from ...mapping.tree import Iterate, Loop, Move, Node, Op, Par, Pipe, Position, Seq, child, walk
 from ...mapping.tree import Mapping as Mapped
 from ..tile import map_workload as tile
+from ..whole import source_of
 from .plan import Choice, choices
 
 
@@ -52,7 +53,7 @@ def replaced(base: Mapped, workload: Workload, picked: Mapping[str, Choice]) -> 
     root, moves, stays = base.root, list(base.moves), list(base.stays)
     for at, name in _nests(base.root, picked):
         choice = picked[name]
-        matrix = _base(workload, einsums[name].inputs[-1].tensor)
+        matrix = source_of(workload, einsums[name].inputs[-1].tensor)
         root = _with(root, at, Op(name, choice.unit, choice.variant))
         kept: list[Move] = []
         for move in moves:
@@ -66,11 +67,6 @@ def replaced(base: Mapped, workload: Workload, picked: Mapping[str, Choice]) -> 
         moves = list(dict.fromkeys(kept))
         stays = [s for s in stays if not (s.start[: len(at)] == at and len(s.start) > len(at))]
     return replace(base, root=root, moves=tuple(moves), stays=tuple(stays), claim=None)
-
-
-def _base(workload: Workload, tensor: str) -> str:
-    name = workload.storage(tensor)
-    return workload.tables.get(name, name)
 
 
 def _nests(root: Node, picked: Mapping[str, Choice]) -> list[tuple[Position, str]]:

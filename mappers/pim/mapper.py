@@ -14,12 +14,9 @@ from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim
 from ...mapping.tree import Mapping as Mapped
-from ..cascade.trial import run
+from ..cascade.trial import TO_THE_END, run
 from .hybrid import map_hybrid
 from .plan import STORED, has_array, map_in_memory
-
-MOST_STEPS = 2**62
-"""Every Mapping is run to its end."""
 
 
 def map_workload(
@@ -58,7 +55,7 @@ def _worth(mapping: Mapped, workload: Workload, arch: Architecture, objective: s
     """What a run of the Mapping gives, and the machine bound, in the units of a Claim."""
     clock, bound = float(arch.clock), machine_bound(workload, arch)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.energy_J * bound.cycles / clock}
-    return run(arch, workload, mapping, most=MOST_STEPS).value(objective, clock), least[objective]
+    return run(arch, workload, mapping, most=TO_THE_END).value(objective, clock), least[objective]
 
 
 def _check_capacity(workload: Workload, arch: Architecture, unit: PimArray) -> None:

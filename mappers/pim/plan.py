@@ -16,11 +16,10 @@ from ...components.pim import PimArray
 from ...components.vector import VectorUnit
 from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Item, Repeat, Role, View, Workload
-from ...mapping.tree import Iterate, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as Mapped
+from ...mapping.tree import Move, Position, Stay
+from ..whole import Lives, source_of, whole_tree
 
-MOST_STEPS = 2**62
-"""Every Mapping is run to its end."""
 STORED = (Role.INPUT, Role.WEIGHT, Role.STATE, Role.OUTPUT)
 """Roles of tensors that lie in the banks before or after the run."""
 
@@ -162,64 +161,29 @@ def _offers(workload: Workload, einsum: Einsum, times: int, name: str, unit: Com
         yield Choice(einsum, name, option.variant, times, seconds, joules, actions)
 
 
-def _base(workload: Workload, tensor: str) -> str:
-    """The stored tensor that one is a view or rows of."""
-    name = workload.storage(tensor)
-    return workload.tables.get(name, name)
-
-
 def stored(workload: Workload, tensor: str) -> bool:
     """Whether it is a weight or state, or part of one."""
-    return workload.tensors[_base(workload, tensor)].role in (Role.WEIGHT, Role.STATE)
-
-
-@dataclass
-class _Places:
-    """Where tensors are used and made, as positions of Ops."""
-
-    made: dict[str, list[Position]] = field(default_factory=dict)
-    used: dict[str, list[Position]] = field(default_factory=dict)
-    carried: set[str] = field(default_factory=set)
+    return workload.tensors[source_of(workload, tensor)].role in (Role.WEIGHT, Role.STATE)
 
 
 def map_in_memory(workload: Workload, arch: Architecture, unit: PimArray, objective: str = "latency") -> Mapped:
     """A Mapping onto a machine with a `pim` unit, every Einsum whole; see the package. It has no Claim."""
     banks, chip = unit.memory, unit.operands.get("input", unit.memory)
     picked = {c.einsum.name: c for c in choices(workload, arch, objective)}
-    places = _Places()
-    root = _tree(workload, workload.body, (), picked, places)
-    stays, moves = _tables(workload, picked, places, banks, chip)
+    root, lives = whole_tree(workload, picked)
+    stays, moves = _tables(workload, picked, lives, banks, chip)
     return Mapped(workload.name, arch.name, root, stays, moves)
 
 
-def _tree(
-    workload: Workload, items: tuple[Item, ...], at: Position, picked: Mapping[str, Choice], places: _Places
-) -> Node:
-    nodes: list[Node] = []
-    for item in items:
-        here = (*at, len(nodes))
-        if isinstance(item, Einsum):
-            choice = picked[item.name]
-            nodes.append(Op(item.name, choice.unit, choice.variant))
-            for access in item.inputs:
-                places.used.setdefault(_base(workload, access.tensor), []).append(here)
-            places.made.setdefault(_base(workload, item.output.tensor), []).append(here)
-        elif isinstance(item, Repeat):
-            nodes.append(Iterate(item.name, item.count, _tree(workload, item.body, (*here, "body"), picked, places)))
-            for produced, held in item.carried:
-                places.carried |= {_base(workload, produced), _base(workload, held)}
-    return Seq(tuple(nodes))
-
-
 def _tables(
-    workload: Workload, picked: Mapping[str, Choice], places: _Places, banks: str, chip: str,
+    workload: Workload, picked: Mapping[str, Choice], lives: Lives, banks: str, chip: str,
 ) -> tuple[tuple[Stay, ...], tuple[Move, ...]]:  # fmt: skip
     stays, moves = [], []
-    for name in {**places.made, **places.used}:
+    for name in {**lives.made, **lives.used}:
         tensor = workload.tensors[name]
-        made, used = places.made.get(name, []), places.used.get(name, [])
+        made, used = lives.made.get(name, []), lives.used.get(name, [])
         bodies = {p[:-1] for p in (*made, *used)}
-        stored = tensor.role in STORED or name in places.carried or len(bodies) > 1
+        stored = tensor.role in STORED or name in lives.carried or len(bodies) > 1
         if stored:
             stays.append(Stay(name, banks, (), ()))
             moves += [Move(name, chip, banks, p, p, buffers=1, store=True) for p in made]
@@ -244,4 +208,4 @@ def _in_banks(at: Position, name: str, workload: Workload, picked: Mapping[str, 
     if not picked[einsum.name].variant.startswith("split"):
         return False
     matrix = einsum.inputs[-1].tensor
-    return _base(workload, matrix) == name
+    return source_of(workload, matrix) == name
