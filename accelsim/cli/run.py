@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadInput, SpecError
-from . import completion, options
+from . import completion, options, outputs
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..mapping.constraints import Constraints
     from ..mapping.tree import Mapping
 
-MOST_WITHOUT_JUMPS = 50_000_000
-"""Firings that a time line for Perfetto has run one by one; of more it lists those that the kernel does not skip."""
 RECORDED_FOR_PAGE = 3000
 """Firings that the timeline of a report page shows at most."""
 
@@ -84,7 +82,7 @@ def run(
         return
     if size_fifos:
         raise BadInput("--size-fifos goes with a stream graph, and this is a machine and a model")
-    from ..files import replacing, writable_file, write_text
+    from ..files import replacing, writable_file
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
@@ -100,7 +98,7 @@ def run(
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density)
     workload = workload_of(model, wanted)
 
-    from ..mapping import dumps_mapping, load_constraints, load_mapping
+    from ..mapping import load_constraints, load_mapping
     from ..simulation import simulate
 
     fixed = load_constraints(constraints) if constraints is not None else None
@@ -118,38 +116,17 @@ def run(
         seed=seed,
         budget_s=time_limit,
     )
-    if save_mapping is not None and report.mapping is not None:
-        if save_mapping.suffix == ".txt":
-            from ..report.timeloop import timeloop_text
-
-            write_text(save_mapping, timeloop_text(report.mapping, workload, built))
-        else:
-            write_text(save_mapping, dumps_mapping(report.mapping))
+    if save_mapping is not None:
+        outputs.write_mapping(report, save_mapping)
     if html is not None:
         with replacing(html) as temporary:
             report.to_html(temporary)
     if perfetto is not None:
-        from ..engine import compiled
-        from ..report.perfetto import MOST_SLICES, cut_note, write_perfetto
-
-        jump = int(report.trace.firings.sum()) > MOST_WITHOUT_JUMPS
-        trace = compiled.run(report.trace.program, jump=jump, record=MOST_SLICES)
-        with replacing(perfetto) as temporary:
-            write_perfetto(trace, temporary)
-        if note := cut_note(trace):
-            typer.echo(f"{perfetto}: {note}", err=True)
+        outputs.write_timeline(report, perfetto)
     if json_:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
-        from rich.console import Console
-
-        from ..report import print_report
-        from ..report.cautions import cut_short
-
-        console = Console()
-        print_report(report, console)
-        for note in (*workload.notes, *(cut_short(report.mapping) if report.mapping is not None else ())):
-            console.print(note, markup=False)
+        outputs.show(report)
 
 
 def _check_rewrite(rewrite: bool, mapper: str, mapping: Path | None, save_cascade: Path | None) -> None:
