@@ -60,7 +60,7 @@ def build(
                              b.weight(f"{name}.sin", (tokens, size // 2), bits.activation))
     used: dict[str, int] = {}
     for stack in stacks(_windowed(model.layers, options.sliding_window)):
-        x = _stack(site, x, stack, model.hidden, used)
+        x = stack_of(site, x, stack, used, partial(_layer, site, model.hidden))
     if model.final_norm is not None:
         x = site.norm(x, model.final_norm, "final_norm")
     b.output(x if head == "none" or model.head is None else head_of(site, x, model, model.head, head))
@@ -84,7 +84,8 @@ def unused(label: str, used: dict[str, int]) -> str:
     return label if used[label] == 1 else f"{label}_{used[label]}"
 
 
-def _stack(site: Site, x: str, stack: Stack, hidden: int, used: dict[str, int]) -> str:
+def stack_of(site: Site, x: str, stack: Stack, used: dict[str, int], run: Callable[[str, str, Layer], str]) -> str:
+    """The layers of a stack, one after the other and as often as it says; `run` adds a layer to x under a prefix."""
     prefixes = [unused(layer.label, used) for layer in stack.layers]
     name = prefixes[0] if len(prefixes) == 1 else unused("layers", used)
     with site.b.repeat(name, stack.count) as scope:
@@ -92,10 +93,14 @@ def _stack(site: Site, x: str, stack: Stack, hidden: int, used: dict[str, int]) 
             scope.share(*site.tables.get(layer.attention.rotary, ()))
         first = x
         for prefix, layer in zip(prefixes, stack.layers, strict=True):
-            here = _site_of(site, prefix, layer)
-            x = layer_of(here, x, layer, hidden, partial(_attend, here, layer=layer, hidden=hidden))
+            x = run(x, prefix, layer)
         scope.carry(x, first)
     return x
+
+
+def _layer(site: Site, hidden: int, x: str, prefix: str, layer: Layer) -> str:
+    here = _site_of(site, prefix, layer)
+    return layer_of(here, x, layer, hidden, partial(_attend, here, layer=layer, hidden=hidden))
 
 
 def _site_of(site: Site, prefix: str, layer: Layer) -> Site:

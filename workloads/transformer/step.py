@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from ...errors import BadInput
 from ...ir import Access, Affine, Const, Read, Workload, WorkloadBuilder, affine, product
 from .attention import head_norm, key_index, mean_keys, soft_cap, softmax
-from .build import layer_of, unused
+from .build import layer_of, stack_of
 from .ends import embed
 from .site import Site
-from .spec import Attention, Bits, Layer, Options, Stack, TokenEmbedding, Transformer, VocabularyHead, stacks
+from .spec import Attention, Bits, Layer, Options, TokenEmbedding, Transformer, VocabularyHead, stacks
 
 Part: TypeAlias = Literal["all", "dense", "attention", "head"]
 
@@ -94,29 +94,18 @@ def _short(embedding: object, tokens: int) -> TokenEmbedding:
 
 def _stacks(site: Site, x: str, model: Transformer, groups: tuple[Group, ...], part: Part) -> str:
     used: dict[str, int] = {}
+
+    def run(y: str, prefix: str, layer: Layer) -> str:
+        return _layer(site.at(prefix), y, layer, model.hidden, groups, part)
+
     for stack in stacks([_without_window(layer) for layer in model.layers]):
-        x = _stack(site, x, stack, model.hidden, groups, part, used)
+        x = stack_of(site, x, stack, used, run)
     return x
 
 
 def _without_window(layer: Layer) -> Layer:
     assert isinstance(layer.attention, Attention)  # checked above
     return replace(layer, attention=replace(layer.attention, window=None))
-
-
-def _stack(
-    site: Site, x: str, stack: Stack, hidden: int, groups: tuple[Group, ...], part: Part, used: dict[str, int]
-) -> str:
-    prefixes = [unused(layer.label, used) for layer in stack.layers]
-    name = prefixes[0] if len(prefixes) == 1 else unused("layers", used)
-    with site.b.repeat(name, stack.count) as scope:
-        for layer in stack.layers:
-            scope.share(*site.tables.get(layer.attention.rotary, ()))
-        first = x
-        for prefix, layer in zip(prefixes, stack.layers, strict=True):
-            x = _layer(site.at(prefix), x, layer, hidden, groups, part)
-        scope.carry(x, first)
-    return x
 
 
 def _layer(site: Site, x: str, layer: Layer, hidden: int, groups: tuple[Group, ...], part: Part) -> str:
