@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import RawSpec, load_spec
@@ -77,14 +78,22 @@ def peer_python(folder: Path) -> Path:
     return python
 
 
+def search(python: Path, model: str, machine: str, objective: str) -> dict[str, Any]:
+    """What ZigZag finds, as `peer.py` prints it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, HERE / "peer.py", "search", MODELS[model], machine, MAPPINGS[machine], objective, folder]
+        ran = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
 def run_peer(python: Path, model: str, machine: str, objective: str) -> tuple[Seconds, Path, Layers]:
     """Seconds, the file of the network, and its layers."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [python, HERE / "peer.py", MODELS[model], machine, MAPPINGS[machine], objective, folder]
-        ran = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
-    found = json.loads(ran.stdout.splitlines()[-1])
+    found = search(python, model, machine, objective)
     clock, processor = found["seconds"]
-    return (clock, processor), Path(found["file"]), {name: Layer(*row) for name, *row in found["layers"]}
+    figures = ("macs", "pj", "exact_pj", "cycles", "words")
+    layers = {layer["name"]: Layer(*(layer[f] for f in figures)) for layer in found["layers"]}
+    return (clock, processor), Path(found["file"]), layers
 
 
 def layers_of(workload: Workload) -> Iterator[Einsum]:
