@@ -2,8 +2,10 @@
 
 A transfer may begin once the step before its position has ended, which is when its room is free, and must have ended
 for what needs it: a step that reads what it brings or takes the room that it leaves, a transfer that sends it on. It
-does not hold up other steps, so that what is loaded ahead moves while several of them compute. Of transfers that may
-begin at one time the one that is needed first goes first. What is sent on in one position leaves as it comes.
+does not hold up other steps, so that what is loaded ahead moves while several of them compute. Channels serve in the
+order of the plan's positions, of one position what is needed first, so that nothing overtakes what the plan has before
+it: a run is as fast as the plan walked through position by position, or faster. What is sent on in one position leaves
+as it comes.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class _Task:
         server: ``compute``, or a channel.
         actions: link to bytes.
         after: tasks that end before it begins.
-        behind: tasks that begin before it does.
+        behind: tasks that begin before it does, and bring what it sends on.
+        turn: the task before it on its channel.
     """
 
     name: str
@@ -51,6 +54,7 @@ class _Task:
     actions: dict[str, int]
     after: dict[_Task, None] = field(default_factory=dict)
     behind: dict[_Task, None] = field(default_factory=dict)
+    turn: _Task | None = None
 
     def all_behind(self) -> Iterator[_Task]:
         """Tasks that bring what this one sends on: it does not end before they do."""
@@ -70,6 +74,8 @@ class _Lowering:
         self.steps: list[list[_Task]] = []
         """Of each step: computing, and what streams meanwhile."""
         self.moving: list[_Task] = []
+        self.number: dict[_Task, int] = {}
+        """Of transfers."""
         self.rooms: dict[tuple[str, str], list[Room]] = {}
         for room in plan.rooms:
             self.rooms.setdefault((room.item, room.tier), []).append(room)
@@ -95,11 +101,28 @@ class _Lowering:
             while waiting and waiting[-1][1].position <= self.problem.position(s):
                 self._transfer(s, *waiting.pop())
         self._sent_on()
+        self.number = {task: n for n, task in enumerate(self.moving)}
         for transfer, task in zip(self.transfers, self.moving, strict=True):
             self._wait_for(transfer, task)
         for task in self.tasks:
             task.after.update(dict.fromkeys(b for a in list(task.after) for b in a.all_behind()))
+        self._take_turns()
         return self._build()
+
+    def _take_turns(self) -> None:
+        """Edges between tasks that follow each other on a channel, by position: what a step streams comes first."""
+        waiting = [(self.problem.position(s), -1, k, t) for s, x in enumerate(self.steps) for k, t in enumerate(x[1:])]
+        waiting += [(t.position, self._hops(n), n, self.moving[n]) for n, t in enumerate(self.transfers)]
+        last: dict[str, _Task] = {}
+        for *_, task in sorted(waiting, key=lambda entry: entry[:3]):
+            task.turn = last.get(task.server)
+            last[task.server] = task
+
+    def _hops(self, number: int) -> int:
+        """Transfers of the same position that must come before this one, one after the other."""
+        task, position = self.moving[number], self.transfers[number].position
+        before = [n for b in {**task.after, **task.behind} if (n := self.number.get(b, -1)) >= 0]
+        return max((1 + self._hops(n) for n in before if self.transfers[n].position == position), default=0)
 
     def _add(self, task: _Task, before: int) -> _Task:
         """A task behind step number `before`."""
@@ -195,8 +218,8 @@ class _Lowering:
         inputs: dict[_Task, list[tuple[int, int, int]]] = {task: [] for task in self.tasks}
         outputs: dict[_Task, list[tuple[int, int, int]]] = {task: [] for task in self.tasks}
         for task in self.tasks:
-            for before in {**task.after, **task.behind}:
-                begun = before in task.behind and before not in task.after
+            for before in dict.fromkeys([*task.after, *task.behind, *([task.turn] if task.turn else [])]):
+                begun = before not in task.after
                 fifo = builder.fifo(actors[before], actors[task], latency=int(begun), data_at_start=begun)
                 inputs[task].append((fifo, 1, 1))
                 outputs[before].append((fifo, 1, 1))

@@ -101,8 +101,8 @@ class MixedProgram:
         lows, highs = {**dict(enumerate(self.lower)), **(lower or {})}, {**dict(enumerate(self.upper)), **(upper or {})}
         whole = [b and not relaxed and lows[i] != highs[i] for i, b in enumerate(self.binary)]
         variables = [
-            pulp.LpVariable(f"x{i}", lows[i], None if highs[i] == INFINITY else highs[i],
-                            cat="Integer" if whole[i] else "Continuous")
+            model.add_variable(f"x{i}", lows[i], None if highs[i] == INFINITY else highs[i],
+                               cat="Integer" if whole[i] else "Continuous")
             for i in range(len(self.lower))
         ]  # fmt: skip
         model += pulp.LpAffineExpression([(variables[v], c) for v, c in cost.items() if c])

@@ -116,11 +116,11 @@ def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _F
 
 
 def _minimum(model: TierModel, cost: Mapping[int, float], options: SolverOptions) -> MixedSolution:
-    """What the solver finds; where a limit stops it before it finds anything, what keeps no copies."""
+    """What the solver finds; where a limit stops it before it finds anything, what keeps no copies but pinned ones."""
     found = model.program.solve(cost, options)
     if found.values is not None or found.infeasible:
         return found
-    none = dict.fromkeys(model.held.values(), 0.0)
+    none = {v: 0.0 for (g, tier), v in model.held.items() if not model.pinned.get((model.gaps[g].item.name, tier))}
     bare = model.program.solve(cost, replace(options, seconds=None, nodes=None), upper=none)
     return replace(bare, bound=found.bound, optimal=False, interrupted=True)
 
