@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from math import ceil
+from math import ceil, floor
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit, SpatialOption
@@ -33,7 +33,7 @@ from .parts import Leaf, Names, Part, leaves_of, nest_of, parts_of
 from .pieces import firings, pieces_of
 from .ports import Port, Route, ServerSet, route
 from .schedule import Block, Place, nest_schedule, total_actions
-from .stages import Handing, handings
+from .stages import Handing, handings, spilled_between
 from .waits import Wait, in_tokens, out_tokens
 
 
@@ -127,6 +127,7 @@ class _Lowering:
             else:
                 self._feed(i, part)
         self._stages()
+        self._spills()
         self._gates()
         for actor in self.actors:
             self.builder.schedule(actor.index, self._schedule(actor))
@@ -404,6 +405,17 @@ class _Lowering:
                 consumer, name = self.op_actor[handing.consumer.at], f"{name} for {handing.consumer.einsum.name}"
                 self._join(actor, consumer, depth=handing.slots, at=loops, latency=latency, name=name)
 
+    def _spills(self) -> None:
+        """What one stage of a Pipe stores of a tile that does not stay is there before a later stage loads it."""
+        for i, j, loops in spilled_between(self.mapping, self.parts):
+            store, load = self.parts[i].move, self.parts[j].move
+            for leaving in self.chain[i][-1:] or [maker for maker, _ in self._makers(i)]:
+                for coming in self.chain[j][:1] or self._takers(j):
+                    stored = leaving.part is not None
+                    latency = self._latency(store.src, store.dst) if stored else self._result_latency(leaving)
+                    name = f"spilled {load.tensor} for {coming.leaf.einsum.name}"
+                    self._join(leaving, coming, depth=UNBOUNDED, at=loops, latency=latency, name=name)
+
     # Gates
 
     def _gates(self) -> None:
@@ -545,6 +557,7 @@ class _Lowering:
             nbytes = self.names.slid_bytes(uses, along) if along >= 0 else self.names.tile_bytes(uses, part.depth)
             if move.sliding and along < 0 and place.first == part.depth:
                 nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[around], part.leaf.cuts[around])
+            nbytes = floor(nbytes * part.rest + Fraction(1, 2))
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import product
 from math import prod
 
@@ -14,6 +15,7 @@ from ..errors import MappingError
 from ..ir import Access, Affine, Einsum, Workload
 from ..ir.workload import Item, Repeat, View
 from ..mapping.tree import (
+    WHOLE,
     Iterate,
     Loop,
     Mapping,
@@ -359,6 +361,7 @@ class Part:
         leaf: the Op that uses (load) or makes (store) the tile; the first of them when there are several.
         users: every Op fed by a load; every Op whose results a store takes away.
         inner: loop depth down to which its pieces are cut, which is `depth` where tiles move whole.
+        rest: the part of each tile that moves, where a Stay keeps the other one.
     """
 
     move: Move
@@ -366,6 +369,7 @@ class Part:
     leaf: Leaf
     users: tuple[Leaf, ...]
     inner: int
+    rest: Fraction = WHOLE
 
     @property
     def cut(self) -> Position:
@@ -462,5 +466,16 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
             raise MappingError(f"move of {move.tensor} at {format_position(cut)}: no Op there {verb} it")
         depth = len(levels(mapping.root, cut))
         inner = depth if move.pieces is None else len(levels(mapping.root, move.pieces))
-        parts.append(Part(move, depth, users[0], users, inner))
+        parts.append(Part(move, depth, users[0], users, inner, _rest(mapping, move, cut)))
     return parts
+
+
+def _rest(mapping: Mapping, move: Move, cut: Position) -> Fraction:
+    """The part of its tiles that a Move carries: what the Stay at its cut does not keep."""
+    memory = move.src if move.store else move.dst
+    for stay in mapping.stays:
+        if stay.share == WHOLE or (stay.tensor, stay.memory) != (move.tensor, memory):
+            continue
+        if stay.start <= cut[: len(stay.start)] and cut[: len(stay.end)] <= stay.end:
+            return 1 - stay.share
+    return WHOLE

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
 from ..mapping.handing import way_between
-from ..mapping.tree import Mapping, Move, Pipe, Position, find, levels
+from ..mapping.tree import WHOLE, Mapping, Move, Pipe, Position, find, levels
 from .order import within
-from .parts import Leaf, Names, pipes_around
+from .parts import Leaf, Names, Part, pipes_around
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,23 @@ def handings(arch: Architecture, mapping: Mapping, leaves: Sequence[Leaf], names
                     for way in _ways(arch, mapping.moves, producer, consumer, handed, names):
                         at = producer.at[: i + 1]
                         yield Handing(producer, consumer, handed, at, loops, pipe.depths[stage - 1], way)
+
+
+def spilled_between(mapping: Mapping, parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:
+    """Stores and loads of the rest of tiles that do not stay whole, in stages of one Pipe, and the loops around that.
+
+    Yields:
+        Number of the store and of the load among the parts, and of loops.
+    """
+    rests = [(i, part) for i, part in enumerate(parts) if part.rest != WHOLE]
+    for i, store in rests:
+        for j, load in rests:
+            there = store.move.tensor == load.move.tensor and store.move.dst == load.move.src
+            if not store.move.store or load.move.store or not there:
+                continue
+            n = next((n for n, (a, b) in enumerate(zip(store.cut, load.cut, strict=False)) if a != b), len(load.cut))
+            if n < len(load.cut) and isinstance(find(mapping.root, load.cut[:n]), Pipe) and store.cut < load.cut:
+                yield i, j, len(levels(mapping.root, load.cut[: n + 1]))
 
 
 def _ways(

@@ -11,7 +11,8 @@ from .counting import Tally, Use, stay_bytes, steps_kept, tile_bytes
 from .halo import overlap, window
 from .handing import passages
 from .scope import Place, Scope, within
-from .tree import Move, Par, Pipe, Position, Stay, format_position
+from .spills import keeper, kept_bytes
+from .tree import WHOLE, Move, Par, Pipe, Position, Stay, format_position
 
 SHOWN = 6
 """Contents of a memory that a message lists, largest first."""
@@ -49,7 +50,7 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
     takes `buffers` times its largest tile: a load at its destination from the start of `issue` to the end of the child
     of a Seq in which it is due, a store at its source from the start of the child of a Seq in which it is issued to the
     end of `due`; neither where the tensor stays there. A Pipe takes `depths` times the tile that one stage hands to
-    another, and what Loops that retain keep of it for their next iteration.
+    another, and what Loops that retain keep of it for their next iteration, or that part of all this which stays.
     """
     found: dict[str, list[Content]] = {name: [] for name in arch.memories}
     for stay in scope.mapping.stays:
@@ -64,6 +65,9 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         life = scope.tree.first[begin], scope.tree.last[end]
         found[memory].append(Content(what, counted.held, *life))
     for pipe, memory, tensor, depth, nbytes in _handed(scope, arch):
+        kept = keeper(scope, tensor, memory, pipe)
+        if kept is not None and scope.tree.loops[pipe] == scope.tree.loops[kept.start]:
+            nbytes = max(0, kept_bytes(nbytes, kept.share) - stay_bytes(scope, kept))  # beside the one that stays
         if not stays_at(scope, tensor, memory, pipe):
             what = f"{depth} results of {tensor} between stages"
             life = scope.tree.first[pipe], scope.tree.last[pipe]
@@ -105,8 +109,9 @@ def covered(scope: Scope, stay: Stay) -> Stay | None:
 
 
 def stays_at(scope: Scope, tensor: str, memory: str, at: Position) -> bool:
-    """Whether a tensor stays in a memory all through a position."""
-    return any(s.memory == memory and scope.tree.covers(s, at) for s in scope.stays.get(tensor, ()))
+    """Whether all of a tensor stays in a memory all through a position."""
+    whole = (s for s in scope.stays.get(tensor, ()) if s.memory == memory and s.share == WHOLE)
+    return any(scope.tree.covers(s, at) for s in whole)
 
 
 def buffer_life(scope: Scope, move: Move) -> tuple[Position, Position]:

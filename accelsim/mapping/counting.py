@@ -16,6 +16,7 @@ from math import prod
 from ..ir import Access, Einsum
 from .halo import Cut, Spans, fresh, touched_boxes, window
 from .scope import Level, Place, Scope
+from .spills import kept_bytes, moved_bytes, moved_part
 from .tree import BODY, Iterate, Loop, Move, Position, Stay
 
 Spread = dict[int, int]
@@ -53,7 +54,7 @@ class Use:
 
 
 def tally(scope: Scope, move: Move) -> Tally:
-    """Count the tiles and bytes of a Move that serves at least one Op.
+    """Count the tiles and bytes of a Move that serves at least one Op, of its part of them inside a Stay with a share.
 
     A store inside loops over ranks that its Einsum reduces stores a partial result in every visit but the last to a
     tile, and reloads it in every visit but the first.
@@ -69,8 +70,9 @@ def tally(scope: Scope, move: Move) -> Tally:
         return _sliding_boxes(scope, uses, move.buffers)
     if move.sliding:
         return _sliding(scope, uses[0], move.buffers)
+    part = moved_part(scope, move)
     for extents, count in _tiles(scope, uses):
-        size = tile_bytes(scope, uses, extents)
+        size = moved_bytes(tile_bytes(scope, uses, extents), part)
         tiles += count
         nbytes += count * size
         largest = max(largest, size)
@@ -83,7 +85,14 @@ def tally(scope: Scope, move: Move) -> Tally:
 
 
 def stay_bytes(scope: Scope, stay: Stay) -> int:
-    """Bytes that a Stay takes up: of the tensor, or inside Loops of its largest tile, times the instances it holds."""
+    """Bytes that a Stay takes up: of the tensor, or inside Loops of its largest tile, times the instances it holds.
+
+    With a `share`, that part of them.
+    """
+    return kept_bytes(_whole_bytes(scope, stay), stay.share)
+
+
+def _whole_bytes(scope: Scope, stay: Stay) -> int:
     loops = scope.tree.loops[stay.start]
     around = [node for at in loops if isinstance(node := scope.tree.nodes[at], Loop)]
     if not around:

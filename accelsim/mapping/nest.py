@@ -151,7 +151,8 @@ def _stay(stay: Stay, nbytes: int | None = None) -> str:
     some = "" if stay.iterations is None else f", {stay.iterations[1]} iterations from {stay.iterations[0]}"
     over = f", in the place of {stay.over}" if stay.over else ""
     aside = f" with {stay.aside:,} bytes aside" if stay.aside else ""
-    return f"{stay.tensor}{size} stays in {stay.memory} {life}{address}{some}{over}{aside}"
+    part = "" if stay.share == 1 else f"{stay.share} of "
+    return f"{part}{stay.tensor}{size} stays in {stay.memory} {life}{address}{some}{over}{aside}"
 
 
 def _move(move: Move, nbytes: int | None = None) -> str:

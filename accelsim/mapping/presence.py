@@ -9,7 +9,8 @@ from ..arch.architecture import Architecture
 from ..ir import Access, Role
 from .counting import access_bytes, stepped_dimension
 from .scope import Place, Scope, overlap, within, within_loops
-from .tree import BODY, Iterate, Loop, Move, Position, Stay, format_position
+from .spills import moved_part, spill_problems
+from .tree import BODY, WHOLE, Iterate, Loop, Move, Position, Stay, format_position
 
 _STANDING = (Role.INPUT, Role.WEIGHT, Role.STATE)
 
@@ -43,6 +44,8 @@ class Presence:
         self.loads: dict[str, list[Move]] = {}
         self.stores: dict[str, list[Move]] = {}
         for move in scope.mapping.moves:
+            if moved_part(scope, move) != WHOLE:
+                continue  # it carries what does not stay, which `spill_problems` follows
             (self.stores if move.store else self.loads).setdefault(move.tensor, []).append(move)
         self.problems: list[str] = []
 
@@ -54,6 +57,7 @@ class Presence:
                 self._read(place, access, memory)
         for tensor in self._finals():
             self._final(tensor)
+        self.problems += spill_problems(self.scope, self.arch)
         return list(dict.fromkeys(self.problems))
 
     def _feeds(self, place: Place) -> tuple[str, ...]:

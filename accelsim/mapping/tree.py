@@ -47,8 +47,12 @@ Details that follow from these:
   the place of what it reads, element by element or, where the two share other ranks (a depthwise convolution its
   channels), slice by slice. Only what it has more takes room while both last, and `aside` bytes in which results wait
   until their place is free.
-- Where a tensor stays in a memory throughout a position, a Move to or from there at that position needs no buffers: it
-  fills or empties the Stay. A Stay begins and ends in the same loop bodies.
+- A Stay with a `share` below 1 keeps that part of the tile that is made inside it, and the rest spills: Moves inside
+  it, to and from its memory, carry the rest of each tile alone, through buffers of their own. An Op that makes the
+  tensor there has a store at or above it, and one that reads it a load, but for those to which a Pipe hands whole tiles
+  inside further loops; a Pipe in the loops of the Stay hands on the part that is kept.
+- Where all of a tensor stays in a memory throughout a position, a Move to or from there at that position needs no
+  buffers: it fills or empties the Stay. A Stay begins and ends in the same loop bodies.
 - What a Pipe hands on lies in the memory of the stage that uses it. Where the stage that makes it writes to another
   memory, and no Move brings it, it goes there by itself, tile by tile, over links or by way of common parents
   (`handing.way_between`), once for all stages that read it there; `depths` tiles have room in every memory on the way.
@@ -72,6 +76,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal, TypeAlias
 
 from ..arch.layout import Layout
@@ -82,6 +87,7 @@ Position: TypeAlias = tuple[int | str, ...]
 Halo: TypeAlias = Literal["", "clipped", "whole", "retained"]
 HALOS: tuple[Halo, ...] = ("clipped", "whole", "retained")
 BODY = "body"
+WHOLE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Stay:
 
     Of a tensor that has one instance per iteration of a Repeat, a Stay inside the Iterate holds the current one, a Stay
     outside holds all of them, or those of `iterations` (first, number). `over` names the tensor in whose place it lies,
-    with `aside` bytes beside it.
+    with `aside` bytes beside it. `share` is the part of each tile that it keeps; the rest is moved.
     """
 
     tensor: str
@@ -159,6 +165,7 @@ class Stay:
     iterations: tuple[int, int] | None = None
     over: str = ""
     aside: int = 0
+    share: Fraction = WHOLE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from .counting import slid, stay_bytes
 from .halo import Uncuttable
 from .phases_replay import phase_problems
 from .scope import Place, Scope, within, within_loops
-from .tree import Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
+from .spills import moved_part, unkept
+from .tree import WHOLE, Iterate, Loop, Mapping, Move, Op, Par, Pipe, Position, Seq, Stay, children, format_position
 
 
 class _Option(Protocol):
@@ -320,6 +321,8 @@ class _Checker:
             self._iterations(stay, where)
         if stay.over or stay.aside:
             self._over(stay, where)
+        if why := unkept(self.scope, stay):
+            self.report(where, *why)
 
     def _over(self, stay: Stay, where: str) -> None:
         """What lies in another tensor's place is made there from it, element by element or slice by slice."""
@@ -395,6 +398,8 @@ class _Checker:
             self.report(where, f"no Op at or below {format_position(cut)} {verb} {move.tensor}", hint)
         elif move.sliding:
             self._slides(move, where)
+        if (move.sliding or move.pieces is not None) and moved_part(self.scope, move) != WHOLE:
+            self.report(where, "carries what does not stay", "that neither slides nor moves in pieces")
         if move.pieces is not None and self._position(where, "pieces", move.pieces):
             why = self._whole(move, cut, move.pieces)
             if why:

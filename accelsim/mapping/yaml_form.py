@@ -35,6 +35,10 @@ A Loop with a halo adds how its boxes end, and a Stay in the place of another on
     loop: {rank: p, tile: 7, halo: clipped}
     - {tensor: a2, memory: sram, from: "1", to: "2", over: a1, aside: 784}
 
+A Stay of a part of each tile says which::
+
+    - {tensor: scores, memory: sram, from: "0.body", to: "0.body", share: 3/4}
+
 A Mapping onto a pool of cores has ``phases`` (module `phases`) in place of the tree and the tables.
 
 Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
@@ -43,6 +47,8 @@ Positions are those of `tree`; a Stay without `from` and `to` lasts for the whol
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 from ..arch.component import OPERANDS
@@ -57,6 +63,7 @@ from .phases import phase_lines, read_phases
 from .tree import (
     BODY,
     HALOS,
+    WHOLE,
     Claim,
     Iterate,
     Loop,
@@ -182,6 +189,8 @@ def _stay(stay: Stay) -> str:
         parts.append(f"over: {quoted(stay.over)}")
     if stay.aside:
         parts.append(f"aside: {stay.aside}")
+    if stay.share != WHOLE:
+        parts.append(f"share: {stay.share}")
     return ", ".join(parts)
 
 
@@ -392,7 +401,7 @@ def _position(reader: Reader, node: YamlNode | None, path: str) -> Position:
 
 
 def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
-    optional = ("from", "to", "address", "iterations", "over", "aside")
+    optional = ("from", "to", "address", "iterations", "over", "aside", "share")
     found = reader.table(node, path, ("tensor", "memory"), optional, _STAY)
     iterations: tuple[int, int] | None = None
     if "iterations" in found:
@@ -411,7 +420,17 @@ def _read_stay(reader: Reader, node: YamlNode, path: str) -> Stay:
         iterations,
         reader.text(found["over"], f"{path}.over") if "over" in found else "",
         reader.integer(found.get("aside"), f"{path}.aside", least=0),
+        _share(reader, found["share"], f"{path}.share") if "share" in found else WHOLE,
     )
+
+
+def _share(reader: Reader, node: YamlNode, path: str) -> Fraction:
+    with suppress(ValueError, ZeroDivisionError):
+        share = Fraction(reader.text(node, path))
+        if 0 < share <= 1:
+            return share
+    reader.problem(node.line, path, "is no part of a tile", "above 0 and at most 1, such as 3/4")
+    return WHOLE
 
 
 def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:

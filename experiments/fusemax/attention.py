@@ -8,8 +8,8 @@ from ...components.pe_array import PeArray
 from ...report import Report
 from ..loader import Row, table
 from . import closed_forms
-from .cascade import BATCH, MODELS, Model
-from .ladder import DESIGNS, run
+from .cascade import MODELS, Model, tokens_of
+from .ladder import DESIGNS, KEPT_TOKENS, run
 
 LENGTHS = ("1K", "4K", "16K", "64K", "256K", "1M")
 LATENCY_DIGITS = 5e-7
@@ -17,26 +17,18 @@ LATENCY_DIGITS = 5e-7
 TRAFFIC_DIGITS = 5e-6
 ONCE = 1e-3
 """What reading operands again adds, where the published traffic has them once and they do not fit the buffer."""
-SPILL_MOVES = 7
-"""Times that a spilled score goes over the chip's edge: in the passes of a softmax, in and out."""
 COPIES = 2e-3
 """What setting running maxima and sums to their first values adds, which the published utilisation leaves out."""
 
-SPILLED = "but for what spills: a Mapping moves whole tiles, FLAT spills 1/129 of its scores"
 TOO_LONG = "256 rows of scores are all of the buffer: steps that overlap hold 124, and read keys and values more often"
 CLOSED = "closed form of the MICRO 2024 artifact"
+NO_SPILL = "what FLAT spills of heads of this size is not published: nothing, on both sides"
 NO_CHOICE = "what FLAT keeps of this model at this length is not published"
-
-
-def tokens_of(length: str) -> int:
-    """Tokens of a length such as 4K."""
-    return int(length[:-1]) * {"K": 1024, "M": 1024**2}[length[-1]]
 
 
 def attention_rows() -> Iterator[Row]:
     """Every design, model and length."""
     printed = {(r["design"], r["model"], r["tokens"]): r for r in table(__package__, "attention.csv")}
-    spills = {(r["model"], r["tokens"]): float(r["spilled_fraction"]) for r in table(__package__, "flat_spill.csv")}
     for design in DESIGNS:
         for model in MODELS:
             for length in LENGTHS:
@@ -46,8 +38,7 @@ def attention_rows() -> Iterator[Row]:
                     yield Row("latency bound", where, None, None, "s", None, "MICRO 2024", NO_CHOICE)
                     continue
                 yield from _latency(design, model, length, known)
-                spilled = spills.get((model.name, length), 0.0) if design == "flat" else 0.0
-                yield _traffic(design, model, length, known, spilled)
+                yield _traffic(design, model, length, known)
                 if known is not None:
                     yield from _utilisation(where, run(design, model, tokens_of(length)), known)
 
@@ -85,18 +76,18 @@ def band(where: str, report: Report, width: float = 0.05) -> Row:
                f"{over - 1:.2%} above")  # fmt: skip
 
 
-def _traffic(design: str, model: Model, length: str, printed: Mapping[str, str] | None, spilled: float) -> Row:
-    """Bytes over the chip's edge; `spilled` is the part of the scores that does not stay."""
+def _traffic(design: str, model: Model, length: str, printed: Mapping[str, str] | None) -> Row:
+    """Bytes over the chip's edge."""
     where, tokens = f"{design}, {model.name}, {length}", tokens_of(length)
     moved = float(sum(run(design, model, tokens).traffic_bytes["dram"].values()))
     published, source = float(closed_forms.traffic_bytes(design, model, tokens)), CLOSED
     if printed is not None:
-        spills = SPILL_MOVES * spilled * BATCH * model.heads * tokens**2 * 2
-        published, source = float(printed["dram_bytes"]) - spills, printed["source"]
+        published, source = float(printed["dram_bytes"]), printed["source"]
     if design == "flat" and length == "64K":
         return Row("DRAM traffic", where, published, moved, "byte", None, source, TOO_LONG)
     tolerance = ONCE if _again(design, length) else TRAFFIC_DIGITS
-    return Row("DRAM traffic", where, published, moved, "byte", tolerance, source, SPILLED if spilled else "")
+    unknown = design == "flat" and model.head_size > 64 and 1024 < tokens <= KEPT_TOKENS
+    return Row("DRAM traffic", where, published, moved, "byte", tolerance, source, NO_SPILL if unknown else "")
 
 
 def array_utilisation(report: Report) -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ...mapping.tree import BODY, Loop, Op, Par, Pipe, Position, Seq
+from fractions import Fraction
+
+from ...mapping.tree import BODY, Loop, Op, Par, Pipe, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
 from .mappings import homes, inside, largest_divisor, load, nest, on_unit, store
 
 PRODUCTS = {"QK": "os", "AV": "is"}
+AHEAD = 4
+"""Tiles of scores that may wait for their maxima to be taken."""
 
 
 def _op(einsum: str) -> Op:
@@ -38,20 +42,43 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
     return MappingValue(workload, "flat", root, homes("Q", "K", "V", "QK", "A", "AV"), moves)
 
 
-def flat(workload: str, tokens: int, head_size: int, side: int, capacity: int) -> MappingValue:
+def flat(
+    workload: str, tokens: int, head_size: int, side: int, capacity: int, spilled: Fraction = Fraction(0)
+) -> MappingValue:
     """FLAT with a block of rows of scores on the chip: operands stream in again for every tile of it.
 
     A block has `side` rows, or as many as fit twice, as scores and as their exponentials; those keep their queries.
+    Where a part spills, maxima are taken as scores are made.
+
+    Args:
+        workload: its name.
+        tokens: length of the sequence.
+        head_size: of queries, keys and values.
+        side: rows of the 2D array.
+        capacity: bytes of the buffer.
+        spilled: the part of scores, exponentials and weights that goes through DRAM, of blocks of `side` rows.
     """
     tiles = (side * side + 5 * side * head_size) * 2 * 2
     rows = min(side, (capacity - tiles) // (2 * tokens * 2) // 4 * 4)
     outer = [("b", 1), ("h", 1), ("p", rows)]
     at = inside(outer)
-    last = Loop("m", side, Pipe((_op("A"), _op("AV")), (2,)))
-    stages = (Loop("m", side, _op("QK")), _op("GM"), _op("SN"), _op("SD"), last)
-    queries = load("Q", (*at, 0, BODY) if rows == side else at)
-    moves = (queries, load("K", (*at, 0, BODY)), load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
-    return MappingValue(workload, "flat", nest(outer, Pipe(stages, (1,) * 4)), homes("Q", "K", "V", "AV"), moves)
+    weights, queries = Loop("m", side, Pipe((_op("A"), _op("AV")), (2,))), load("Q", at)
+    if rows == side:
+        queries = load("Q", (*at, 0, BODY))
+    keys, stays = load("K", (*at, 0, BODY)), homes("Q", "K", "V", "AV")
+    if not spilled or rows < side:
+        whole = Pipe((Loop("m", side, _op("QK")), _op("GM"), _op("SN"), _op("SD"), weights), (1,) * 4)
+        moves = (queries, keys, load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
+        return MappingValue(workload, "flat", nest(outer, whole), stays, moves)
+    scores, last = Loop("m", side, Pipe((_op("QK"), _op("GM")), (AHEAD,))), (*at, 3, BODY)
+    kept = {"QK": at, "SN": at, "A": last}
+    parts = (Stay(t, "buffer", p, p, share=1 - spilled) for t, p in kept.items())
+    moves = (
+        queries, keys, load("V", last), store("AV", (*at, 3)),
+        store("QK", (*at, 0)), load("QK", (*at, 1)), store("SN", (*at, 1)), load("SN", (*at, 2)), load("SN", (*at, 3)), store("A", (*last, 0)), load("A", (*last, 1)),
+    )  # fmt: skip
+    root = nest(outer, Pipe((scores, _op("SN"), _op("SD"), weights), (1,) * 3))
+    return MappingValue(workload, "flat", root, (*stays, *homes(*kept), *parts), moves)
 
 
 def flat_off_chip(workload: str, tokens: int, side: int, capacity: int, block: int = 1024) -> MappingValue:

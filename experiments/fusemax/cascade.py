@@ -28,6 +28,13 @@ MODELS = (
     Model("XLM", 2048, 16, 128, 8192),
 )
 
+
+def tokens_of(length: str) -> int:
+    """Tokens of a length such as 512 or 4K."""
+    unit = {"K": 1024, "M": 1024**2}.get(length[-1])
+    return int(length) if unit is None else int(length[:-1]) * unit
+
+
 THREE_PASSES = """
 QK[b,h,m,p] = Q[b,h,e,p] * K[b,h,e,m]
 GM[b,h,p]   = max(m) QK[b,h,m,p]

@@ -7,24 +7,26 @@ compare with, and nothing else uses them.
 from __future__ import annotations
 
 from .cascade import BATCH, Model
-from .ladder import KEPT_TOKENS
+from .ladder import KEPT_TOKENS, spilled_part
 
 CLOCK_HZ = 940e6
 DRAM_BYTES_PER_S = 400 * 2**30
 SIDE = 256
 FUSEMAX_BUFFER = 16 * 2**20
 FLAT_BLOCK = 1024
+SPILL_MOVES = 7
+"""Times that a spilled score goes over the chip's edge: in the passes of a softmax, in and out."""
 
 
 def traffic_bytes(design: str, model: Model, tokens: int) -> int:
-    """Bytes over the chip's edge, for FLAT without the part of its scores that it spills."""
+    """Bytes over the chip's edge."""
     one = BATCH * model.heads * tokens * model.head_size * 2  # queries, keys, values or results
     scores = BATCH * model.heads * tokens**2 * 2
     if design == "unfused":
         return 4 * scores + 4 * one
     if design == "flat":
         if tokens <= KEPT_TOKENS:
-            return (3 * tokens // SIDE + 1) * one
+            return (3 * tokens // SIDE + 1) * one + round(SPILL_MOVES * spilled_part(model.head_size, tokens) * scores)
         return 4 * scores + (2 + 2 * tokens // FLAT_BLOCK) * one
     words = 2 * model.head_size + (514 if design == "cascade" else 2)
     return resident_traffic_bytes(model, tokens, words, SIDE, FUSEMAX_BUFFER)

@@ -8,8 +8,7 @@ from ... import simulate
 from ...ir import Workload, parse_cascade
 from ...mappers.cascade import best_cascade
 from ..loader import Row
-from .attention import tokens_of
-from .cascade import BATCH, MODELS, WORD_BITS, Model, three_passes
+from .cascade import BATCH, MODELS, WORD_BITS, Model, three_passes, tokens_of
 from .ladder import machine_of, run
 
 CASES = (("BERT", "4K", False), ("XLM", "16K", True))

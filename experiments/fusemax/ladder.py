@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 
 from ... import simulate
@@ -14,14 +15,16 @@ from ...errors import DoesNotFit
 from ...ir import Workload
 from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
-from ..loader import data_path
+from ..loader import data_path, table
 from .baselines import flat, flat_off_chip, unfused
-from .cascade import BATCH, THREE_STAGES, Model, linear_layers, one_pass, three_passes
+from .cascade import BATCH, MODELS, THREE_STAGES, Model, linear_layers, one_pass, three_passes, tokens_of
 from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
 """The longest sequence of which FLAT keeps rows of scores (published)."""
+SPILL_DENOMINATOR = 1000
+"""Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
 
 
 @cache
@@ -80,13 +83,24 @@ def side_and_capacity(arch: Architecture) -> tuple[int, int]:
     return array.rows, buffer.capacity
 
 
+@cache
+def spilled_part(head_size: int, tokens: int) -> Fraction:
+    """The part of its scores that FLAT spills (published for some head sizes and lengths; else nothing is spilled)."""
+    sizes = {model.name: model.head_size for model in MODELS}
+    for row in table(__package__, "flat_spill.csv"):
+        if sizes[row["model"]] == head_size and tokens_of(row["tokens"]) == tokens:
+            return Fraction(row["spilled_fraction"]).limit_denominator(SPILL_DENOMINATOR)
+    return Fraction(0)
+
+
 def _baseline(design: str, model: Model, tokens: int, batch: int, arch: Architecture) -> tuple[Workload, MappingValue]:
     side, capacity = side_and_capacity(arch)
     work = three_passes(model, tokens, batch)
     if design == "unfused":
         return work, unfused(work.name, tokens, model.head_size, side, capacity)
     if tokens <= KEPT_TOKENS:
-        return work, flat(work.name, tokens, model.head_size, side, capacity)
+        spilled = spilled_part(model.head_size, tokens)
+        return work, flat(work.name, tokens, model.head_size, side, capacity, spilled)
     return three_passes(model, tokens, batch, THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from ..loader import Row
 from . import closed_forms
-from .attention import LATENCY_DIGITS, TRAFFIC_DIGITS, band, bound_s, tokens_of
-from .cascade import MODELS, Model
+from .attention import LATENCY_DIGITS, TRAFFIC_DIGITS, band, bound_s
+from .cascade import MODELS, Model, tokens_of
 from .ladder import run, side_and_capacity
 
 BERT = MODELS[0]

@@ -8,8 +8,7 @@ from typing import Any
 from ...report.page import Figure
 from ...study.pareto import front
 from ..loader import Row
-from .attention import tokens_of
-from .cascade import BATCH
+from .cascade import BATCH, tokens_of
 from .ladder import machine_of, run, side_and_capacity
 from .machines import BERT, side_values
 

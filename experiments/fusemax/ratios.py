@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 
 from ..loader import Row, table
-from .attention import LATENCY_DIGITS, LENGTHS, TRAFFIC_DIGITS, array_utilisation, band, bound_s, tokens_of
-from .cascade import MODELS, Model
+from .attention import LATENCY_DIGITS, LENGTHS, TRAFFIC_DIGITS, array_utilisation, band, bound_s
+from .cascade import MODELS, Model, tokens_of
 from .ladder import DESIGNS, run, run_linear
 
 RATIO_DIGITS = 5e-4
