@@ -75,7 +75,8 @@ def flat(
     parts = (Stay(t, "buffer", p, p, share=1 - spilled) for t, p in kept.items())
     moves = (
         queries, keys, load("V", last), store("AV", (*at, 3)),
-        store("QK", (*at, 0)), load("QK", (*at, 1)), store("SN", (*at, 1)), load("SN", (*at, 2)), load("SN", (*at, 3)), store("A", (*last, 0)), load("A", (*last, 1)),
+        store("QK", (*at, 0)), load("QK", (*at, 1)), store("SN", (*at, 1)), load("SN", (*at, 2)), load("SN", (*at, 3)),
+        store("A", (*last, 0)), load("A", (*last, 1)),
     )  # fmt: skip
     root = nest(outer, Pipe((scores, _op("SN"), _op("SD"), weights), (1,) * 3))
     return MappingValue(workload, "flat", root, (*stays, *homes(*kept), *parts), moves)
