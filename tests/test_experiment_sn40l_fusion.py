@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from math import inf
 
 import pytest
 
@@ -25,6 +26,14 @@ from accelsim.experiments.sn40l_fusion.experiment import (
     machine,
     plans,
     run_plans,
+)
+from accelsim.experiments.sn40l_fusion.launches import (
+    Interval,
+    Kernels,
+    common,
+    launch_at,
+    of_fusion,
+    of_hardware,
 )
 from accelsim.experiments.sn40l_fusion.models import flash_fft_convolution, flops, language_model, monarch, partial
 from accelsim.mappers.phases import Plan, operators
@@ -156,3 +165,26 @@ def test_what_does_not_matter_in_decode() -> None:
 def test_software_launch_costs_its_difference() -> None:
     soft, hard = decode("unfused", "software"), decode("unfused")
     assert soft.seconds - hard.seconds == pytest.approx(soft.calls * 23e-6, rel=1e-3)
+
+
+def test_time_is_affine_in_the_cost_of_a_launch() -> None:
+    """At the cost that `launches` gives for a ratio, the simulated ratio is that one."""
+    arch = machine()
+    unfused, fused = (experiment._without_launches(arch, f"{MODEL} decode", level)[0] for level in ("unfused", "fused"))
+    launch_s = launch_at(unfused, fused, 10.0)
+    changed = {"units.pool.switches": {"software": f"{launch_s * 1e9} ns"}}
+    slow, fast = (decode(level, "software", changed).seconds for level in ("unfused", "fused"))
+    assert slow / fast == pytest.approx(10.0, rel=1e-3)
+    allowed = of_hardware(fused, decode("fused").seconds, 1.4, 8.0)
+    at_least = decode("fused", "software", {"units.pool.switches": {"software": f"{allowed.low * 1e9} ns"}}).seconds
+    assert at_least / decode("fused").seconds == pytest.approx(1.4, rel=1e-3)
+
+
+def test_intervals_of_launches() -> None:
+    slow, fast = Kernels(10.0, 8), Kernels(4.0, 1)
+    assert launch_at(slow, fast, 4.0) == 1.5  # 10 + 8 * 1.5 = 4 * (4 + 1.5)
+    assert launch_at(slow, fast, 8.0) == launch_at(slow, fast, 9.0) == inf
+    assert of_fusion(slow, fast, 2.0, 4.0) == Interval(0.0, 1.5)  # 2.5 without launches
+    assert of_hardware(fast, 5.0, 1.4, 2.0) == Interval(3.0, 6.0)
+    assert common([Interval(0.0, 2.0), Interval(3.0)]).empty
+    assert common([Interval(1.0, 5.0), Interval(0.0, 4.0)]) == Interval(1.0, 4.0)

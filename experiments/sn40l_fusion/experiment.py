@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from ...arch.architecture import Architecture
@@ -26,6 +26,7 @@ from ...mappers.phases import (
     simulate_plan,
 )
 from ..loader import Row, table
+from .launches import Interval, Kernels, common, launch_at, of_fusion, of_hardware
 from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def rows() -> Iterator[Row]:
     yield from _model(FFT, "")
     yield from _intensities()
     yield from _assumptions()
+    yield from _launches()
 
 
 def _model(model: str, phase: str) -> Iterator[Row]:
@@ -211,6 +213,71 @@ def _assumptions() -> Iterator[Row]:
                 slow, fast = (run_plans(kernels(*model, "fused"), on).seconds for on in (soft, hard))
                 yield Row("fused over unfused", where, None, unfused / slow, "x", None, "simulated", ASSUMED)
                 yield Row("hardware over software launch", where, None, slow / fast, "x", None, "simulated", ASSUMED)
+
+
+LINKS = "units.pool.network_bandwidth"
+LINK_RATES = ("200 GB/s", "100 GB/s", "400 GB/s")
+"""Of the preset, half and twice."""
+CALIBRATION = ("mistral-7b decode", 13.0)
+"""The published range of speed-ups by fusion in decode ends at this model."""
+
+
+def _launches() -> Iterator[Row]:
+    """What launches by software must cost for each speed-up to be in its range, and whether one cost serves all."""
+    references = [r for r in table(__package__, "reference.csv") if r["quantity"] in ("speed-up", "launch")]
+    ranges = [r for r in references if r["low"] != r["high"]]
+    for rate in LINK_RATES:
+        arch = machine(**{LINKS: rate})
+        found = {f"{r['workload']}, {WHAT[r['quantity']][0]}": _allowed(arch, r) for r in ranges}
+        note = f"links of {rate}, all else as it is; a model's time is affine in the cost of a launch"
+        for where, allowed in found.items() if rate == LINK_RATES[0] else ():
+            for which, seconds in (("least", allowed.low), ("most", allowed.high)):
+                if 0 < seconds < inf:
+                    yield Row(f"{which} launch by software for the range", where, None, seconds * 1e6, "us", None,
+                              "simulated", note)  # fmt: skip
+        every = common(found.values())
+        binding = max(found, key=lambda w: found[w].low), min(found, key=lambda w: found[w].high)
+        yield Row("one launch by software for all ranges", f"links of {rate}", None, float(not every.empty), "", None,
+                  "simulated", f"{binding[0]}: at least {every.low * 1e6:.1f} us; {binding[1]}: at most "
+                  f"{every.high * 1e6:.1f} us")  # fmt: skip
+    yield from _calibrated(ranges)
+
+
+def _without_launches(arch: Architecture, where: str, level: str) -> tuple[Kernels, float]:
+    """The kernels of a workload on a machine, and their seconds when launched by hardware."""
+    model, _, phase = where.partition(" ") if where != FFT else (FFT, "", "")
+    on = fabric(arch, "hardware")
+    run = run_plans(kernels(model, phase, level), on)
+    return Kernels(run.seconds - run.calls * on.switch_s, run.calls), run.seconds
+
+
+def _allowed(arch: Architecture, r: Mapping[str, str]) -> Interval:
+    """Launches by software that put a published figure into its range."""
+    low, high = float(r["low"]), float(r["high"])
+    fused, by_hardware_s = _without_launches(arch, r["workload"], "fused")
+    if r["quantity"] == "launch":
+        return of_hardware(fused, by_hardware_s, low, high)
+    return of_fusion(_without_launches(arch, r["workload"], "unfused")[0], fused, low, high)
+
+
+def _calibrated(ranges: Sequence[Mapping[str, str]]) -> Iterator[Row]:
+    """The launch by software that gives the one speed-up in decode that is published of one model, and what follows."""
+    arch = machine()
+    where, ratio = CALIBRATION
+    unfused, fused = (_without_launches(arch, where, level)[0] for level in ("unfused", "fused"))
+    launch_s = launch_at(unfused, fused, ratio)
+    yield Row("launch by software for the published speed-up", f"{where}, {WHAT['speed-up'][0]}", None, launch_s * 1e6,
+              "us", None, "simulated", f"{ratio:g} published, the most in decode; all else as it is")  # fmt: skip
+    for r in ranges:
+        fused, by_hardware_s = _without_launches(arch, r["workload"], "fused")
+        by_software_s = fused.with_launches(launch_s)
+        if r["quantity"] == "launch":
+            value = by_software_s / by_hardware_s
+        else:
+            value = _without_launches(arch, r["workload"], "unfused")[0].with_launches(launch_s) / by_software_s
+        inside = "in" if float(r["low"]) <= value <= float(r["high"]) else "out of"
+        yield Row(f"{WHAT[r['quantity']][0]}, launches calibrated on {where}", r["workload"], None, value, "x", None,
+                  r["source"], f"{inside} the published range of {r['low']} to {r['high']}")  # fmt: skip
 
 
 def _intensities() -> Iterator[Row]:
