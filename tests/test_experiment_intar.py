@@ -51,6 +51,17 @@ def test_latencies_slow_loops_down() -> None:
         assert few < run_built("gating", "dataflow").cycles < many
 
 
+def test_interval_of_loops_that_add_in_memory_follows_from_the_latencies() -> None:
+    """A word comes back after read and addition: one cycle more of either makes seven of six."""
+    base = run_built("cnn", "sequential").cycles
+    for key, latency in (("read_latency", 3), ("operation_latency", 5)):
+        slower = built_with("cnn", "sequential", **{f"units.cores.{key}": latency})
+        assert [t.loop.ii for t in slower.plan.graph.tasks] == [7] * 4
+        assert slower.cycles == pytest.approx(base * 7 / 6, rel=0.01)
+    registers = built_with("gating", "sequential", **{"units.cores.read_latency": 5}).plan.graph.tasks
+    assert [t.loop.ii for t in registers] == [1] * 3
+
+
 def test_clock_scales_time() -> None:
     slow, fast = (built_with("mlp", "reconfigurable", clock=f"{242.2 * f} MHz").seconds for f in (0.8, 1.2))
     assert fast < run_built("mlp", "reconfigurable").seconds < slow

@@ -96,15 +96,15 @@ def unrolled(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((r, int(f)) for r, _, f in (part.partition(":") for part in text.split()))
 
 
+def interval(fabric: Fabric, sums: str) -> int:
+    """Initiation interval of a loop by where it adds up: in a register every cycle, in memory when the word that it
+    reads has come, been added to and is there again."""
+    return {"register": 1, "memory": fabric.pool.depth}[sums]
+
+
 def as_built(kernel: str, style: str, **values: object) -> Plan:
     """The Plan of a public design."""
     rows, board = designs()[kernel, style], built()[kernel, style]
-    loops = {
-        r["task"]: Loop(unrolled(r["unroll"]), int(r["ii"]), tuple(r["inner"].split()), r["outer"], int(r["fetch"]))
-        for r in rows
-    }
-    graph = KERNELS[kernel]()
-    graph = replace(graph, tasks=tuple(replace(t, loop=loops[t.name]) for t in graph.tasks))
     phases = []
     for number in sorted({int(r["phase"]) for r in rows}):
         here = [r for r in rows if int(r["phase"]) == number]
@@ -113,6 +113,14 @@ def as_built(kernel: str, style: str, **values: object) -> Plan:
     cores = max(sum(s.cores for s in p.stages) for p in phases)
     arch = machine(cores, float(board["clock_mhz"]), int(board["ports"]), int(board["port_bytes"]), **values)
     fabric = fabric_of(arch)
+    loops = {
+        r["task"]: Loop(
+            unrolled(r["unroll"]), interval(fabric, r["sums"]), tuple(r["inner"].split()), r["outer"], int(r["fetch"])
+        )
+        for r in rows
+    }
+    graph = KERNELS[kernel]()
+    graph = replace(graph, tasks=tuple(replace(t, loop=loops[t.name]) for t in graph.tasks))
     held = Plan(graph, fabric, tuple(phases)).held
     filled = tuple(
         replace(with_residents(graph, fabric, p.stages, h)[0], keep=p.keep) for p, h in zip(phases, held, strict=True)
@@ -135,7 +143,7 @@ def budget(kernel: str) -> Fabric:
 def free(kernel: str, style: str, fabric: Fabric) -> TaskGraph:
     """The kernel with loops left to the mapper. One engine for all tasks adds up in memory: its II is the loop's
     latency, as in the public sequential designs."""
-    return _free(kernel, Loop(ii=fabric.pool.depth if style == "sequential" else 1))
+    return _free(kernel, Loop(ii=interval(fabric, "memory" if style == "sequential" else "register")))
 
 
 def _free(kernel: str, loop: Loop) -> TaskGraph:
