@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from accelsim.experiments.intar.experiment import as_built, budget, free, gpt2, rows, run_built
-from accelsim.experiments.intar.kernels import KERNELS
+from accelsim.experiments.intar.experiment import as_built, budget, free, gpt2, interval, rows, run_built
+from accelsim.experiments.intar.kernels import KERNELS, attention, cnn, gating, mlp
 from accelsim.experiments.loader import Row
-from accelsim.mappers.phases import STYLES, Result, run_style, simulate_plan
+from accelsim.mappers.phases import STYLES, Loop, Result, TaskGraph, run_style, simulate_plan
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,30 @@ def test_designs_stay_above_their_bounds(kernel: str) -> None:
         got = run_built(kernel, style)
         assert got.machine_bound <= got.program_bound <= got.cycles
         assert got.read_bytes + got.written_bytes >= got.plan.graph.compulsory_bytes
+
+
+OTHER_SIZES = (
+    ("attention", attention(100, 300), 100 * 300 * (3 * 300 + 2 * 100)),
+    ("attention", attention(512, 256), 512 * 256 * (3 * 256 + 2 * 512)),
+    ("mlp", mlp((256, 520, 512, 128)), 256 * 520 + 520 * 512 + 512 * 128),
+    ("cnn", cnn(100), 9 * 100 * 100 * (1 + 4 + 16 + 4)),
+    ("gating", gating(16, 1024, 2816), 3 * 16 * 1024 * 2816),
+)
+
+
+@pytest.mark.parametrize(("kernel", "graph", "macs"), OTHER_SIZES, ids=lambda x: x if isinstance(x, str) else "")
+def test_order_of_the_styles_at_other_sizes(kernel: str, graph: TaskGraph, macs: int) -> None:
+    """On the budget of the published kernel."""
+    own = budget(kernel)
+    assert graph.work == macs
+    found = []
+    for style in STYLES:
+        loop = Loop(ii=interval(own, "memory" if style == "sequential" else "register"))
+        got = run_style(replace(graph, tasks=tuple(replace(t, loop=loop) for t in graph.tasks)), own, style)
+        assert got.machine_bound <= got.program_bound <= got.cycles
+        found.append(got.cycles)
+    assert found[0] > found[1] >= found[2]
+    assert found[2] <= 1.08 * macs / own.pool.lanes
 
 
 def built_with(kernel: str, style: str, **values: object) -> Result:

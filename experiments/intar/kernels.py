@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import prod
+from math import gcd, prod
 
 from ...mappers.phases import Read, Task, TaskGraph
 
 BYTES = 2
 """int16"""
-ATTENTION = {"tokens": 256, "width": 1024}
-MLP = (256, 1024, 2048, 256)
-IMAGE = 224
-GATING = {"batch": 32, "width": 4096, "hidden": 11008}
 
 
 def _task(
@@ -31,9 +27,9 @@ def _task(
     return Task(name, sizes, accesses, output, tuple(dims.split()), elements * BYTES, Fraction(prod(sizes.values())))
 
 
-def attention() -> TaskGraph:
-    """One head of self-attention over 256 tokens of 1024 channels, with its projections."""
-    m, d = ATTENTION["tokens"], ATTENTION["width"]
+def attention(tokens: int = 256, width: int = 1024) -> TaskGraph:
+    """One head of self-attention over `tokens` of `width` channels, with its projections."""
+    m, d = tokens, width
     sizes = {"nb": d, "m": m, "k": d}
     made = [
         _task(x, sizes, {"X": ("m k", m * d), f"W{x}": ("k nb", d * d)}, x, "m nb", m * d) for x in ("Q", "K", "V")
@@ -43,20 +39,20 @@ def attention() -> TaskGraph:
     return TaskGraph("attention", (made[0], made[1], scores, made[2], values))
 
 
-def mlp() -> TaskGraph:
-    """Three layers at batch 1; outputs in blocks of 16."""
+def mlp(widths: Sequence[int] = (256, 1024, 2048, 256)) -> TaskGraph:
+    """Layers at batch 1; outputs in blocks of 16, or of the largest power of two that goes into a width."""
     tasks = []
-    for i, (k, n) in enumerate(pairwise(MLP), 1):
-        x, y = ("X" if i == 1 else f"H{i - 1}"), ("Y" if i == 3 else f"H{i}")
-        reads = {x: ("k", k), f"W{i}": ("k nb+n", k * n)}
-        tasks.append(_task(f"F{i}", {"nb": n // 16, "n": 16, "k": k}, reads, y, "nb", n))
+    for i, (k, n) in enumerate(pairwise(widths), 1):
+        x, y = ("X" if i == 1 else f"H{i - 1}"), ("Y" if i == len(widths) - 1 else f"H{i}")
+        reads, block = {x: ("k", k), f"W{i}": ("k nb+n", k * n)}, gcd(n, 16)
+        tasks.append(_task(f"F{i}", {"nb": n // block, "n": block, "k": k}, reads, y, "nb", n))
     return TaskGraph("mlp", tuple(tasks))
 
 
-def cnn() -> TaskGraph:
-    """Four 3x3 convolutions of one channel on 224x224; upsampling follows the first two, pooling the others."""
-    tasks, side, x = [], IMAGE, "X"
-    for i, (out, scale) in enumerate(((IMAGE, 2.0), (2 * IMAGE, 2.0), (4 * IMAGE, 0.5), (2 * IMAGE, 0.5)), 1):
+def cnn(image: int = 224) -> TaskGraph:
+    """Four 3x3 convolutions of one channel; upsampling follows the first two, pooling the others."""
+    tasks, side, x = [], image, "X"
+    for i, (out, scale) in enumerate(((image, 2.0), (2 * image, 2.0), (4 * image, 0.5), (2 * image, 0.5)), 1):
         result = side * side if i == 1 else (out // 2) ** 2 if scale < 1 else out * out
         y = "Y" if i == 4 else f"H{i}"
         held = side * side
@@ -85,13 +81,16 @@ def vae() -> TaskGraph:
     return TaskGraph("vae", (encoder1, encoder2, decoder1, decoder2))
 
 
-def gating() -> TaskGraph:
-    """Up and gate projections of 32 rows, their product, and the down projection."""
-    b, d, h = GATING["batch"], GATING["width"], GATING["hidden"]
+def gating(batch: int = 32, width: int = 4096, hidden: int = 11008) -> TaskGraph:
+    """Up and gate projections of `batch` rows, their product, and the down projection."""
+    b, d, h = batch, width, hidden
     sizes = {"h": h, "b": b, "d": d}
     up, gate = (_task(x, sizes, {"X": ("b d", b * d), f"W{x}": ("d h", d * h)}, x, "b h", b * h) for x in ("U", "G"))
     reads = {"U": ("b h", b * h), "G": ("b h", b * h), "WO": ("h o", h * d)}
     return TaskGraph("gating", (up, gate, _task("O", {"h": h, "b": b, "o": d}, reads, "Y", "b o", b * d)))
 
 
-KERNELS = {"attention": attention, "mlp": mlp, "cnn": cnn, "vae": vae, "gating": gating}
+KERNELS: Mapping[str, Callable[[], TaskGraph]] = {
+    "attention": attention, "mlp": mlp, "cnn": cnn, "vae": vae, "gating": gating,
+}  # fmt: skip
+"""At their published sizes."""
