@@ -26,7 +26,7 @@ FORMS = {"naive": (1, 4), "row_max": (2, 5), "reordered": (0, 4), "running_max":
 @pytest.mark.parametrize("name", GRAPHS)
 def test_closed_forms_at_any_size(name: str) -> None:
     first, second = FORMS[name]
-    for n in (2, 3, 7, 31, 100, 2048):
+    for n in (1, 2, 3, 7, 31, 100, 2048):
         assert run_graph(graph(name, n)).cycles == n * n + first * n + second
     assert run_graph(graph("row_max", 20, derived=True)).cycles == 404
 
@@ -72,6 +72,24 @@ def test_least_depths_at_other_latencies(latency: int, credit: int, ii: int) -> 
     assert depths["QK -> SN"] == depths["A -> AV"] == short_depth(timing)
     constant = [max(full_rate_depths(graph("running_max", n, timing=timing)).point.depths) for n in (8, 16)]
     assert constant == [short_depth(timing)] * 2
+
+
+@pytest.mark.parametrize(("fork", "reduce", "credit"), [(1, 1, 1), (5, 1, 2), (2, 4, 1), (3, 3, 3)])
+def test_long_fifo_by_the_latencies_of_its_two_ways(fork: int, reduce: int, credit: int) -> None:
+    """N - 1 + L_fork + L_reduce + r: of the exponential, of the sum of a row, and of the credit."""
+    for n in (2, 13, 64):
+        timing = Timing(latencies={"SN": fork, "SD": reduce}, credit_latency=credit)
+        g = graph("naive", n, timing=timing)
+        assert run_graph(g).cycles == n * n + n + 4 + (fork - 1) + (reduce - 1)
+        assert full_rate_depths(g).depths[LONG] == n - 1 + fork + reduce + credit
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 17, 333])
+def test_what_too_short_a_long_fifo_costs(n: int) -> None:
+    """A FIFO of N costs 2 (N - 1) cycles, one of N + 1 costs N - 1, one of N + 2 or more nothing."""
+    assert [run_graph(with_long(n, n + more)).cycles for more in (0, 1, 2, 7)] == [
+        n * n + n + 4 + late for late in (2 * (n - 1), n - 1, 0, 0)
+    ]
 
 
 def test_parameters_move_results_the_right_way() -> None:
