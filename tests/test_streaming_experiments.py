@@ -76,7 +76,7 @@ def test_least_depths_at_other_latencies(latency: int, credit: int, ii: int) -> 
 
 @pytest.mark.parametrize(("fork", "reduce", "credit"), [(1, 1, 1), (5, 1, 2), (2, 4, 1), (3, 3, 3)])
 def test_long_fifo_by_the_latencies_of_its_two_ways(fork: int, reduce: int, credit: int) -> None:
-    """N - 1 + L_fork + L_reduce + r: of the exponential, of the sum of a row, and of the credit; no more than tokens."""
+    """N - 1 + L_fork + L_reduce + r: of exponential, row sum and credit, at most all tokens."""
     for n in (2, 13, 64):
         timing = Timing(latencies={"SN": fork, "SD": reduce}, credit_latency=credit)
         g = graph("naive", n, timing=timing)
