@@ -27,7 +27,7 @@ from ...engine.tables import TooLong
 from ...errors import AccelsimError, DoesNotFit, MappingError
 from ...ir import Workload
 from ...mapping.constraints import Constraints
-from ...mapping.machine_bound import machine_bound
+from ...mapping.machine_bound import MachineBound, machine_bound
 from ...mapping.tree import Claim, Halo, Mapping
 from .cores import CoreFusion, core_memories
 from .fusion import OVERLAPS, Fusion
@@ -71,9 +71,8 @@ def map_workload(
     """
     started = time.perf_counter()
     fusion = Fusion(workload, arch, objective, constraints or Constraints(), halos)
-    bound = machine_bound(workload, arch)
+    least = _least(machine_bound(workload, arch), arch, objective)
     clock = float(arch.clock)
-    least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.cycles / clock * bound.energy_J}
     found: list[tuple[float, int, Mapping]] = []
     failed: AccelsimError | None = fusion.why
     memories = core_memories(arch, fusion.plain.buffer if fusion.plain is not None else "")
@@ -92,11 +91,17 @@ def map_workload(
     if not found:
         raise failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])
-    gap = (value - least[objective]) / value if value else 0.0
+    gap = (value - least) / value if value else 0.0
     seconds = time.perf_counter() - started
     complete = all(f.complete for f in (fusion, *over))
-    claim = Claim(objective, value, float(least[objective]), gap, seed, seconds, complete=complete, mapper="cascade")
+    claim = Claim(objective, value, float(least), gap, seed, seconds, complete=complete, mapper="cascade")
     return Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
+
+
+def _least(bound: MachineBound, arch: Architecture, objective: str) -> float:
+    """Below what no Mapping comes: cycles, joules or joule seconds."""
+    seconds = bound.cycles / float(arch.clock)
+    return {"latency": bound.cycles, "energy": bound.energy_J, "edp": seconds * bound.energy_J}[objective]
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ class Found:
         workload: the cascade in its best form.
         steps: the rewrites that led to it, in words.
         mapping: of that form, with its Claim.
-        tried: every form by its steps, with the value of its Mapping; forms that fit nowhere are left out.
+        tried: every form by its steps, with the value of its Mapping, or that below which none can come where this is no
+            better than what was found; forms that fit nowhere are left out.
     """
 
     workload: Workload
@@ -127,7 +133,8 @@ def best_cascade(
     """Search over the forms of a cascade, and map each: nothing is known of it but its operators and ranks.
 
     Forms are the cascade as it is and those of fewest passes (`ir.rewrites.fewest_passes`), with ranks whole or in
-    blocks near the sides of the machine's units.
+    blocks near the sides of the machine's units. Those come first whose machine bound is least; when the bound of the
+    next one is no better than the best Mapping so far, the others cannot be either.
 
     Args:
         workload: a cascade.
@@ -137,17 +144,27 @@ def best_cascade(
         BadInput: the Workload is no cascade.
         DoesNotFit: no form fits.
     """
-    tried: list[tuple[float, int, tuple[str, ...], Workload, Mapping]] = []
+    forms = list(candidates(workload, arch))
+    bounds = [_least(machine_bound(form.workload, arch), arch, objective) for form in forms]
+    values: dict[int, float] = {}
+    best: tuple[float, int, Mapping] | None = None
     short: DoesNotFit | None = None
-    for form in candidates(workload, arch):
+    for number in sorted(range(len(forms)), key=lambda n: (bounds[n], n)):
+        if best is not None and bounds[number] >= best[0]:
+            values[number] = bounds[number]
+            continue
+        work = forms[number].workload
         try:
-            mapping = map_workload(form.workload, arch, objective=objective, seed=seed, constraints=constraints)
+            mapping = map_workload(work, arch, objective=objective, seed=seed, constraints=constraints)
         except DoesNotFit as error:
             short = error
             continue
         assert mapping.claim is not None
-        tried.append((mapping.claim.value, len(tried), form.steps, form.workload, mapping))
-    if not tried:
+        values[number] = mapping.claim.value
+        if best is None or (mapping.claim.value, number) < best[:2]:
+            best = mapping.claim.value, number, mapping
+    if best is None:
         raise short or MappingError(f"{workload.name}: no form of it runs on {arch.name}")
-    _, _, steps, form_found, mapping = min(tried, key=lambda t: t[:2])
-    return Found(form_found, steps, mapping, tuple((t[2], t[0]) for t in tried))
+    _, number, mapping = best
+    tried = tuple((forms[n].steps, values[n]) for n in sorted(values))
+    return Found(forms[number].workload, forms[number].steps, mapping, tried)
