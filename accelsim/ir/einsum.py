@@ -207,12 +207,12 @@ class Einsum:
         """Points of the iteration space."""
         return prod(self.sizes.values())
 
-    @property
+    @cached_property
     def reduced_ranks(self) -> tuple[str, ...]:
         kept = self.output.ranks
         return tuple(r for r in self.sizes if r not in kept)
 
-    @property
+    @cached_property
     def is_contraction(self) -> bool:
         """True for a sum of products of exactly two inputs: what a MAC array does."""
         e = self.expr

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import BadInput
 from ..text.names import nearest
 from .einsum import Apply, Const, Definition, Einsum, Expr, Operations, Read
+from .same import Same
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,12 @@ def operation_terms(einsum: Einsum) -> tuple[tuple[str, tuple[str, ...]], ...]:
     points is computed once; the reduction costs one per point. A product that is summed is one ``mac`` per point; a
     value or a constant that is only written is one ``copy`` per point.
     """
+    return _terms(Same(einsum))
+
+
+@lru_cache(maxsize=2**12)
+def _terms(of: Same[Einsum]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    einsum = of.value
     everything = tuple(einsum.sizes)
     if einsum.is_contraction:
         return (("mac", everything),)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..arch.architecture import Architecture
 from ..components.base import ComputeUnit
 from ..engine.builder import ProgramBuilder
 from ..engine.program import Server
 from ..errors import MappingError
+from ..ir.same import Same
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ class Route:
 
 def route(arch: Architecture, src: str, dst: str) -> Route:
     """The way from one memory to another that is its parent, its child, or joined to it by a link."""
+    return _route(Same(arch), src, dst)
+
+
+@lru_cache(maxsize=256)
+def _route(on: Same[Architecture], src: str, dst: str) -> Route:
+    arch = on.value
     ports = ports_between(arch, src, dst)
     links = [link for link in arch.links.values() if {*link.between} == {src, dst}]
     energy = arch.memories[src].action_energy()["read"] + arch.memories[dst].action_energy()["write"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import Access, Affine, Einsum, Item, Repeat, Role, Tensor, View, Workload
+from ..ir.same import Same
 
 _STANDING = (Role.INPUT, Role.WEIGHT, Role.STATE)
 _KEPT = (Role.OUTPUT, Role.STATE)
@@ -57,6 +59,12 @@ def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) ->
         workload: what is computed.
         resident: stored tensors that are on the chip before and after the run.
     """
+    return _traffic(Same(workload), frozenset(resident))
+
+
+@lru_cache(maxsize=16)
+def _traffic(of: Same[Workload], resident: frozenset[str]) -> CompulsoryTraffic:
+    workload = of.value
     views = {v.output: v for v in _views(workload.body)}
     uses: dict[str, _Uses] = {}
     for item, times in _visits(workload):

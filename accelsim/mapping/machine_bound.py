@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import prod
+from typing import NamedTuple
 
 from ..arch.architecture import Architecture
 from ..arch.component import Direction, Memory, UnitBase
 from ..ir import Density, Einsum, Workload, count_operations
+from ..ir.same import Same
+from ..ir.signature import signature
 from .compulsory import CompulsoryTraffic, compulsory_traffic
 from .tree import Mapping
 
@@ -55,6 +59,12 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
         arch: the machine.
         resident: stored tensors that the Mappings considered hold on the chip before and after the run.
     """
+    return _bound(Same(workload), Same(arch), frozenset(resident))
+
+
+@lru_cache(maxsize=16)
+def _bound(of: Same[Workload], on: Same[Architecture], resident: frozenset[str]) -> MachineBound:
+    workload, arch = of.value, on.value
     traffic = compulsory_traffic(workload, resident=resident)
     compute = _compute_cycles(workload, arch) * _ROUNDING
     moving = _traffic_cycles(traffic, arch) * _ROUNDING
@@ -84,8 +94,11 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     """
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
-    for einsum, times in workload.einsums():
-        cycles = unit_cycles(einsum, workload, arch)
+    known: dict[int, list[float]] = {}
+    for one in _runs(Same(workload)):
+        if one.kind not in known:
+            known[one.kind] = [_cycles_on(u, one.einsum, one.bits, one.densities, arch) for u in arch.units.values()]
+        cycles, times = known[one.kind], one.times
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
@@ -99,20 +112,38 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
 
 def unit_cycles(einsum: Einsum, workload: Workload, arch: Architecture) -> list[float]:
     """Cycles of the machine's clock below which no unit runs an Einsum, unit by unit; inf where one cannot run it."""
-    counts, densities = count_operations(einsum).counts, _densities(einsum, workload)
-    full = all(density.is_full for density in densities)
-    cycles = []
-    for unit in arch.units.values():
-        rates = unit.rates_on(einsum)
-        if not all(rates.get(c, 0) > 0 for c in counts):
-            cycles.append(math.inf)
-            continue
-        left = {"mac": unit.least_shares(einsum, densities)[0]}
-        working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
-        inside = not all(arch.memories[name].on_chip for name in unit.memories)
-        fed = unit.least_feed_cycles(einsum, _bits(einsum, workload)) if full and not inside else 0.0
-        cycles.append(max(working, fed) * float(arch.clock) / unit.clock_hz)
-    return cycles
+    bits, densities = _bits(einsum, workload), _densities(einsum, workload)
+    return [_cycles_on(unit, einsum, bits, densities, arch) for unit in arch.units.values()]
+
+
+def _cycles_on(
+    unit: UnitBase, einsum: Einsum, bits: Sequence[int], densities: Sequence[Density], arch: Architecture
+) -> float:
+    counts, rates = count_operations(einsum).counts, unit.rates_on(einsum)
+    if not all(rates.get(c, 0) > 0 for c in counts):
+        return math.inf
+    left = {"mac": unit.least_shares(einsum, densities)[0]}
+    working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
+    seen = all(density.is_full for density in densities) and all(arch.memories[n].on_chip for n in unit.memories)
+    fed = unit.least_feed_cycles(einsum, bits) if seen else 0.0
+    return max(working, fed) * float(arch.clock) / unit.clock_hz
+
+
+def unit_bound(
+    unit: UnitBase, einsum: Einsum, bits: Sequence[int], densities: Sequence[Density], arch: Architecture
+) -> tuple[float, float]:
+    """Cycles of the machine's clock and joules below which one unit does not run an Einsum; inf where it cannot.
+
+    Args:
+        bits: of every input and, last, of the output.
+        densities: of every input.
+    """
+    prices = _prices_of(Same(unit), Same(arch))
+    energy = prices.energy(einsum, count_operations(einsum).counts, densities, bits)
+    if energy is None:
+        return math.inf, math.inf
+    cycles = _cycles_on(unit, einsum, bits, densities, arch)
+    return cycles * _ROUNDING, (energy.computed + sum(energy.moved)) * _ROUNDING
 
 
 def _prices(rows: dict[tuple[float, ...], float], units: int) -> list[float]:
@@ -175,15 +206,39 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
 
 def _compute_energy(workload: Workload, arch: Architecture) -> float:
     """Operations at the cheapest unit; operands from the cheapest memory, as often as any unit has to read them."""
-    units = [_UnitPrices.of(unit, arch) for unit in arch.units.values()]
+    units = [_prices_of(Same(unit), Same(arch)) for unit in arch.units.values()]
     total = 0.0
-    for einsum, times in workload.einsums():
-        counts, densities, bits = count_operations(einsum).counts, _densities(einsum, workload), _bits(einsum, workload)
-        able = [found for unit in units if (found := unit.energy(einsum, counts, densities, bits)) is not None]
-        if able:
-            moved = sum(min(unit.moved[i] for unit in able) for i in range(len(able[0].moved)))
-            total += times * (min(unit.computed for unit in able) + moved)
+    known: dict[int, float] = {}
+    for one in _runs(Same(workload)):
+        if one.kind not in known:
+            counts = count_operations(one.einsum).counts
+            given = (unit.energy(one.einsum, counts, one.densities, one.bits) for unit in units)
+            able = [found for found in given if found is not None]
+            moved = sum(min(unit.moved[i] for unit in able) for i in range(len(able[0].moved))) if able else 0.0
+            known[one.kind] = min((unit.computed for unit in able), default=0.0) + moved
+        total += one.times * known[one.kind]
     return total
+
+
+class _Run(NamedTuple):
+    """An Einsum of a Workload, and how often it runs; those of one `kind` are alike in all but names."""
+
+    einsum: Einsum
+    times: int
+    kind: int
+    bits: list[int]
+    densities: list[Density]
+
+
+@lru_cache(maxsize=16)
+def _runs(of: Same[Workload]) -> tuple[_Run, ...]:
+    kinds: dict[Hashable, int] = {}
+    found = []
+    for einsum, times in of.value.einsums():
+        bits, densities = _bits(einsum, of.value), _densities(einsum, of.value)
+        kind = kinds.setdefault((signature(einsum), tuple(bits), tuple(densities)), len(kinds))
+        found.append(_Run(einsum, times, kind, bits, densities))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -231,6 +286,11 @@ class _UnitPrices:
             n * width / 8 * memory.get(action, 0.0)
             for n, width, memory, action in zip(elements, bits, memories, actions, strict=True)
         ))  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _prices_of(unit: Same[UnitBase], arch: Same[Architecture]) -> _UnitPrices:
+    return _UnitPrices.of(unit.value, arch.value)
 
 
 def _bits(einsum: Einsum, workload: Workload) -> list[int]:

@@ -9,13 +9,14 @@ from collections.abc import Mapping as MappingABC
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import NoneType
 from typing import Any
 
 from ..arch.architecture import Architecture
 from ..ir import Workload
+from ..ir.same import Same
 from ..mapping.tree import Mapping
 
 PACKAGES = ("numpy", "scipy", "numba", "pandas", "plotly", "pydantic", "ruamel.yaml", "onnx", "pulp", "simpy")
@@ -27,6 +28,11 @@ def value_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@lru_cache(maxsize=16)
+def _workload_hash(of: Same[Workload]) -> str:
+    return value_hash(of.value)
+
+
 def provenance(
     arch: Architecture, workload: Workload, mapping: Mapping | None, unpriced: tuple[str, ...], notes: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def provenance(
         "accelsim": _version("accelsim"),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "architecture": {"name": arch.name, "hash": arch.spec_hash},
-        "workload": {"name": workload.name, "hash": value_hash(workload)},
+        "workload": {"name": workload.name, "hash": _workload_hash(Same(workload))},
         "mapping": None if mapping is None else {"hash": value_hash(_decisions(mapping))},
         "seed": claim.seed if claim is not None else 0,
         "claim": None if claim is None else {k: v for k, v in _plain(claim).items() if k not in ("seconds", "type")},

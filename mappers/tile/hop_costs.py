@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,17 @@ class HopCost:
     share: Floats
 
 
+class Leasts(NamedTuple):
+    """Of one operand over all its cuts, one entry per tiling."""
+
+    bytes_in: Floats
+    bytes_out: Floats
+    piece: Floats
+    held: Floats
+
+
 class HopCosts:
-    """The costs of a level.
+    """The costs of a level. They depend on no machine but for the names of its memories, see `hop_costs`.
 
     Args:
         hops: operands that move here.
@@ -58,9 +67,23 @@ class HopCosts:
         self.rows = {key: number for number, key in enumerate(keys)}
         """Operands with the ranks that matter to their bytes where they are cut, and along which their tiles slide."""
         self._moved: dict[Hashable, tuple[Array, Array, Array]] = {}
+        self._whole: tuple[Floats, tuple[Leasts, ...]] | None = None
+        """Of all tilings of the whole Einsum."""
 
-    def table(self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts) -> Floats:
-        """By option, field of `HopCost` and tiling, inside one tile of these extents."""
+    def table(
+        self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts
+    ) -> tuple[Floats, tuple[Leasts, ...]]:
+        """By option, field of `HopCost` and tiling, inside one tile of these extents; and the least by operand."""
+        again = any(int(extents[r][0]) < n for r, n in self.einsum.sizes.items())
+        if again or lasts or int(sums[0]) > 1:
+            return self._table(extents, tile, sums, lasts, int(again))
+        if self._whole is None:
+            self._whole = self._table(extents, tile, sums, lasts, 0)
+        return self._whole
+
+    def _table(
+        self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts, again: int
+    ) -> tuple[Floats, tuple[Leasts, ...]]:
         from . import stage_kernel as kernel
 
         trips, size, swept = self._bytes(extents, tile)
@@ -70,12 +93,13 @@ class HopCosts:
             if hop.key in lasts:
                 uncut = self._ways.cut[begin:end].sum(axis=1) == 0
                 longest[begin:end][uncut] = lasts[hop.key]
-        again = int(any(int(extents[r][0]) < n for r, n in self.einsum.sizes.items()))
         table = np.empty((len(longest), kernel.FIELDS, number))
         kernel.fill(
             self._ways, trips, size, swept, np.full(number, again), np.full(number, sums[0]), longest, table
         )  # fmt: skip
-        return table
+        fields = kernel.BYTES_IN, kernel.BYTES_OUT, kernel.PIECE, kernel.HELD
+        least = (Leasts(*(table[begin:end, f].min(axis=0) for f in fields)) for begin, end in pairwise(self.first))
+        return table, tuple(least)
 
     def of(self, hop: Hop, cut: Cut, extents: Extents, tile: Extents, sums: Array, lasts: Lasts) -> HopCost:
         """What an operand costs if it is cut so."""
@@ -147,6 +171,23 @@ class HopCosts:
                 for group in range(3)
             ),
         )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call of `hop_costs`; `identity` stands for all of it."""
+
+    identity: Hashable
+    einsum: Einsum = field(compare=False)
+    hops: Sequence[Hop] = field(compare=False)
+    options: Sequence[Sequence[Cut]] = field(compare=False)
+    ranks: Sequence[str] = field(compare=False)
+
+
+@lru_cache(maxsize=2**8)
+def hop_costs(asked: Asked) -> HopCosts:
+    """The costs of a level, remembered from machine to machine."""
+    return HopCosts(asked.einsum, asked.hops, asked.options, asked.ranks)
 
 
 def grid(lists: Mapping[str, Sequence[int]]) -> dict[str, Array]:

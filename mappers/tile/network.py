@@ -10,6 +10,7 @@ from ...components.base import ComputeUnit
 from ...components.spatial import SpatialArray
 from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
 from ...ir import Access, Einsum, Repeat, Role, Workload
+from ...ir.signature import signature
 from ...lowering.ports import route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
@@ -18,7 +19,7 @@ from .flow import Flow
 from .nest import Shortfall, Way
 from .operand import Operand
 from .pieces import pieces_of
-from .planned import Call, Planner, planned, renamed, signature
+from .planned import Call, Planner, planned, renamed
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan
 from .tiers import STAGING_BUFFERS, homes_of, place, streams

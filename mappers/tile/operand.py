@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -43,6 +43,11 @@ class Operand:
     width: Fraction
     is_output: bool
     chain: tuple[str, ...]
+
+    @cached_property
+    def identity(self) -> Hashable:
+        """What stands for it among the operands of Einsums of the same sizes."""
+        return self.tensor, self.accesses, self.shapes, self.width, self.is_output, self.chain
 
     @cached_property
     def ranks(self) -> frozenset[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
-from ...ir import Einsum
 from .nest import Level, Shortfall
 from .search import Plan, Task
 
@@ -39,17 +38,4 @@ def renamed(level: Level, names: Mapping[str, str]) -> Level:
         {new[way]: v for way, v in level.buffers.items()},
         {new[way]: v for way, v in level.tile_bytes.items()},
         frozenset(new[way] for way in level.slides),
-    )
-
-
-def signature(einsum: Einsum) -> Hashable:
-    """What of an Einsum matters to its plan: all but its name and those of its tensors."""
-    return (
-        tuple(einsum.sizes.items()),
-        tuple(a.indices for a in einsum.inputs),
-        einsum.output.indices,
-        einsum.expr,
-        einsum.reduce,
-        einsum.iterative,
-        tuple(einsum.inputs.index(a) for a in einsum.inputs),
     )

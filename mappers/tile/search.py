@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ...components.spreads import best_spreads
 from ...ir import Density, Einsum, contraction
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
+from ...mapping.machine_bound import unit_bound
 from .cuts import Space, orders_of
 from .layouts import LayoutLeaf
 from .leaf import Leaf
@@ -103,6 +105,8 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
             continue
         if task.constraint.unit and unit.name != task.constraint.unit:
             continue
+        if best is not None and _hopeless(unit, task, best[0][0]):
+            continue
         for option in _options(unit, task):
             found = stage_of(task, unit, option, nodes).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
@@ -110,6 +114,13 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
             elif best is None or _better((found.value, found.tie), best[0], TIE[task.objective]):
                 best = (found.value, found.tie), _plan(unit, option, found)
     return best[1] if best else short or Shortfall(0)
+
+
+def _hopeless(unit: ComputeUnit, task: Task, value: float) -> bool:
+    """Whether the least that a unit takes is worse than an objective by more than a tie."""
+    cycles, joules = unit_bound(unit, task.einsum, task.bits, task.densities, task.arch)
+    least = {"latency": cycles, "energy": joules, "edp": cycles / float(task.arch.clock) * joules}[task.objective]
+    return least > value * (1 + TIE[task.objective])
 
 
 def _options(unit: ComputeUnit, task: Task) -> Sequence[SpatialOption]:
@@ -202,7 +213,8 @@ def _up(size: int, grain: int) -> int:
     return -(-size // grain) * grain
 
 
-def tile_sizes(size: int, limit: int = SIZES_PER_RANK, grain: int = 1) -> list[int]:
+@lru_cache(maxsize=2**12)
+def tile_sizes(size: int, limit: int = SIZES_PER_RANK, grain: int = 1) -> Sequence[int]:
     """Candidate tiles of a rank, largest first: whole, equal parts and powers of two.
 
     Thinned evenly in logarithm; of neighbours the one that leaves least to ragged last tiles is kept. A unit that runs

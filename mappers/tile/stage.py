@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -35,8 +34,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ...ir import Einsum
+from ...ir.signature import signature
 from .cuts import Cut, Pieces, Space, cut_table
-from .hop_costs import ONCE, HopCost, HopCosts, Numbers, grid
+from .hop_costs import ONCE, Asked, HopCost, Leasts, Numbers, grid, hop_costs
 from .nest import TIE, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats, tiles
 from .pick import Bound, Pick
@@ -106,7 +106,10 @@ class Stage:
         self._settled: dict[Hashable, Found | Shortfall] = {}
         self.insides: dict[Hashable, tuple[Nest, Work] | Shortfall] = {}
         """What runs inside tiles, as far as settled."""
-        self.costs = HopCosts(einsum, self.hops, self.options, list(space.sizes))
+        sizes = tuple((r, tuple(n)) for r, n in space.sizes.items())
+        ways = tuple((hop.operand.identity, hop.memory) for hop in hops)
+        identity = signature(einsum), ways, further, sizes, space.orders, nested, pieces
+        self.costs = hop_costs(Asked(identity, einsum, self.hops, self.options, list(space.sizes)))
 
     @property
     def late(self) -> float:
@@ -251,8 +254,8 @@ class Stage:
         times = np.full(1, sums, np.int64)
         if self.inner.exact and (found := self._as_one(whole, tile, times, lasts)) is not None:
             return found
-        choices, tables = self._choices(whole, tile, times, lasts)
-        bounds = self._bounds(choices)
+        choices, tables, least = self._choices(whole, tile, times, lasts)
+        bounds = self._bounds(choices, least)
         held = np.stack([bounds.held[choices.memory == m].sum(axis=0) for m in range(len(self.budgets))] or [[0]])
         rows = np.flatnonzero((held <= np.array([*self.budgets.values()] or [0])[:, None]).all(axis=0))
         if not len(rows):
@@ -315,15 +318,15 @@ class Stage:
 
     def _choices(
         self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts
-    ) -> tuple[kernel.Choices, list[dict[Cut, HopCost]]]:
-        """What the combinations of tilings and cuts are made of, and the same by operand and cut."""
+    ) -> tuple[kernel.Choices, list[dict[Cut, HopCost]], tuple[Leasts, ...]]:
+        """What the combinations of tilings and cuts are made of, the same by operand and cut, the least by operand."""
         from . import stage_kernel as kernel
 
-        table = self.costs.table(extents, tile, sums, lasts)
+        table, least = self.costs.table(extents, tile, sums, lasts)
         rows = iter(table)
         tables = [{cut: HopCost(*next(rows)) for cut in cuts} for cuts in self.options]
         fixed = (*self._cuts, *self._fixed, self._once(extents))
-        return kernel.Choices(table, *fixed), tables
+        return kernel.Choices(table, *fixed), tables, least
 
     @cached_property
     def _fixed(self) -> tuple[Any, ...]:
@@ -409,20 +412,24 @@ class Stage:
     def _tie(self, cycles: Floats, joules: Floats) -> Floats:
         return cycles if self.objective == "energy" else joules
 
-    def _bounds(self, choices: kernel.Choices) -> _Least:
+    def _bounds(self, choices: kernel.Choices, least: Sequence[Leasts]) -> _Least:
         """Bounds over all cuts, each operand cut as is best for it."""
         from . import stage_kernel as kernel
 
         n = choices.table.shape[2]
         busy = np.zeros((choices.rates.shape[2], n))
         joules, edge, held = np.zeros(n), np.zeros(n), np.zeros((len(self.hops), n))
-        for h, (begin, end) in enumerate(pairwise(choices.first)):
-            options = choices.table[begin:end]
-            come, gone = options[:, kernel.BYTES_IN], options[:, kernel.BYTES_OUT]
+        for h, (hop, best) in enumerate(zip(self.hops, least, strict=True)):
             for p, (rate_in, rate_out) in enumerate(choices.rates[h].T):
                 if rate_in or rate_out:
-                    busy[p] += come.min(axis=0) * rate_in + gone.min(axis=0) * rate_out
-            joules += (come * choices.prices[h, 0] + gone * choices.prices[h, 1]).min(axis=0)
-            edge += options[:, kernel.PIECE].min(axis=0) * choices.single[h, 0] + choices.single[h, 1]
-            held[h] = options[:, kernel.HELD].min(axis=0)
+                    busy[p] += best.bytes_in * rate_in + best.bytes_out * rate_out
+            price_in, price_out = choices.prices[h]
+            if hop.operand.is_output:
+                options = choices.table[choices.first[h] : choices.first[h + 1]]
+                come, gone = options[:, kernel.BYTES_IN], options[:, kernel.BYTES_OUT]
+                joules += (come * price_in + gone * price_out).min(axis=0)
+            else:
+                joules += best.bytes_in * price_in
+            edge += best.piece * choices.single[h, 0] + choices.single[h, 1]
+            held[h] = best.held
         return _Least(busy.max(axis=0, initial=0.0), edge, joules, held)
