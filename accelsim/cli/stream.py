@@ -65,7 +65,7 @@ def _listed(graph: StreamGraph, result: StreamResult) -> tuple[Trace, str]:
     rounds = graph.rounds
     kept = max(1, min(rounds, MOST_LISTED * rounds // max(1, total)))
     trace = run_graph(graph.shortened(kept), jump=False, record=MOST_LISTED, advise=False).trace
-    return trace, "" if kept == rounds else f"The first {kept} of {rounds} rounds, to cycle {trace.finish:,}."
+    return trace, "" if kept == rounds else f"The first {kept:,} of {rounds:,} rounds, to cycle {trace.finish:,}."
 
 
 def described(

@@ -13,6 +13,7 @@ from ..engine.program import CAUSES, UNBOUNDED, IntArray, Program
 from ..engine.trace import Trace
 from ..errors import BadInput
 from .page import Column, Figure, Page, number, si
+from .stream_drawing import MOST_NODES, graph_figure
 
 MAX_STEPS = 800
 """Steps drawn of one FIFO; of more, the most and the least in each interval."""
@@ -156,6 +157,11 @@ def streams_html(
         ("busiest node", bottleneck, "has most to do"),
         ("firings", number(int(trace.firings.sum())), "of all nodes"),
     ])  # fmt: skip
+    if len(trace.program.actor_names) <= MOST_NODES:
+        figure, height = graph_figure(trace)
+        page.section("Graph")
+        page.figure(figure, title="Nodes, the fuller the busier; streams, orange where somebody waited for space",
+                    height=height)
     page.section("FIFOs over time", "Slots taken, in tokens: reserved, filled, or given back and on their way. Dashed: "
                  "the depth.")
     if note:

@@ -201,8 +201,11 @@ class _Reader:
         return {str(k): v for k, v in given.items() if keys is None or k in keys}
 
     def integer(self, given: Any, at: Steps) -> int:
-        if isinstance(given, bool) or not isinstance(given, int) or abs(given) > 2**60:
+        if isinstance(given, bool) or not isinstance(given, int):
             self.problem(at, f"is {short(given)}", "a whole number")
+            return 1
+        if abs(given) > 2**60:
+            self.problem(at, f"is {short(given)}", f"a whole number up to 2^60, {2**60:,}")
             return 1
         return given
 
