@@ -1,0 +1,184 @@
+"""The multiprocessors of a GPU: products as kernels of thread blocks, dealt out in waves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from math import prod
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ..arch.component import Price
+from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantity, Time
+from ..errors import BadInput
+from ..ir import Einsum, contraction
+from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
+from .elementwise import Points
+from .folds import register_bytes
+
+BLOCKS = "blocks"
+_PARTS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Of K, that a library may make."""
+_LEAST_PART = 256
+"""Points of K in a part: less is no longer a loop worth a block."""
+_SHAPE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
+
+
+class Multiprocessors(ComputeUnit):
+    """`count` multiprocessors that run contractions O[g,m,n] = sum(k) A[g,m,k] * B[g,k,n] as kernels of thread blocks.
+
+    A block computes rows × cols results, padding included, and reads (rows + cols)·K operands through its
+    multiprocessor's port, whichever takes longer. Blocks are dealt out one to a multiprocessor, and the next one begins
+    where one has ended: B blocks take ceil(B/count) times as long as one (wave quantisation; NVIDIA, "Matrix
+    Multiplication Background User's Guide", DU-09798). The memory's bandwidth is shared by all blocks. Of a tile,
+    B/count times a block is service, but at least one; what the last wave takes longer is latency, for the blocks of a
+    tile that follows begin on multiprocessors that are done.
+
+    Where there are fewer blocks than multiprocessors, K may be cut in parts (split-K), at most as many as give every
+    block a multiprocessor. Partial sums then pass the memory, and `split_overhead` is taken besides, by the kernel that
+    adds them up. Of all `blocks` and parts the unit takes what is done first, as a library that knows the machine.
+    Where every block has a multiprocessor, sums stay in registers from one tile along K to the next.
+
+    Operands wider than `mac_bits` are multiplied in slices, as if K were so much longer; narrower ones are no faster.
+    """
+
+    kind: Literal["multiprocessors"] = "multiprocessors"
+    count: Annotated[int, Field(ge=1, le=2**16, description="Multiprocessors.")]
+    macs: Annotated[int, Field(ge=1, le=2**20, description="Multiply-adds per cycle of one of them.")]
+    blocks: Annotated[
+        tuple[str, ...], Field(description="Results of a thread block, rows x columns; the fastest kernel is taken.")
+    ] = ("128x128",)
+    port: Annotated[
+        int | None, Field(ge=1, le=2**20, description="Bytes per cycle that one of them reads; default: no limit.")
+    ] = None  # fmt: skip
+    split_overhead: Annotated[Time, Field(ge=0, description="Of a kernel that adds up parts of K.")] = 0.0
+    arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "float"
+    mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 16
+    accumulator_bits: Annotated[int, Field(ge=1, le=128, description="Width of partial sums.")] = 32
+    mac_energy: Annotated[Energy | None, Field(description="Of one multiply-accumulate.")] = None
+    register_energy: Annotated[
+        EnergyPerByte | None, Field(description="Of registers, per byte of the operands and the sum of a MAC.")
+    ] = None
+
+    actions: ClassVar[Mapping[str, Quantity]] = MappingProxyType({"mac": ENERGY, "register": ENERGY_PER_BYTE})
+
+    @field_validator("blocks")
+    @classmethod
+    def _shapes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [text for text in value if not _SHAPE.fullmatch(text)]
+        if wrong or not value or len(set(value)) != len(value):
+            raise ValueError(f"rows x columns, each once, such as 128x128 (not {', '.join(wrong) or 'none or twice'})")
+        return value
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of every kind of block."""
+        found = (_SHAPE.fullmatch(text) for text in self.blocks)
+        return tuple((int(m[1]), int(m[2])) for m in found if m is not None)
+
+    def peak_rates(self) -> Mapping[str, float]:
+        return {"mac": float(self.count * self.macs)}
+
+    def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
+        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
+
+    def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
+        """One, for a contraction: ``blocks``."""
+        c = contraction(einsum)
+        if c is None:
+            return ()
+        along = dict.fromkeys((*c.g, *c.m, *c.n), "multiprocessors")
+        return (SpatialOption(BLOCKS, along),)
+
+    def cost(
+        self,
+        einsum: Einsum,
+        option: SpatialOption,
+        extents: Extents,
+        bits: Sequence[int],
+        *,
+        resumed: bool = False,
+        unfinished: bool = False,
+    ) -> Cost:
+        """Cost of tiles, see the class; ``mac`` and ``register`` (bytes of operands and sums) are counted.
+
+        Raises:
+            BadInput: the Einsum is no contraction.
+        """
+        c = contraction(einsum)
+        if c is None or option.variant != BLOCKS:
+            raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{option.variant}` "
+                           f"(can: {BLOCKS if c else 'none: it is not a sum of products of two inputs'})")  # fmt: skip
+        points = Points(einsum, extents)
+        g, m, n, k = (points.of(frozenset(ranks)) for ranks in (c.g, c.m, c.n, c.k))
+        a_slices, b_slices = -(-bits[0] // self.mac_bits), -(-bits[1] // self.mac_bits)
+        results = g * m * n
+        sums, done = bytes_of(results, self.accumulator_bits), bytes_of(results, bits[-1])
+        ends, rows = [], []
+        for shape in self.shapes:
+            for parts in _PARTS:
+                busy, tail, a, b, blocks = self._kernel((g, m, n, k), shape, parts, (a_slices, b_slices), bits)
+                # One block each: sums stay in registers from tile to tile, and parts are added up after the last.
+                kept, cut = blocks <= self.count, blocks > self._whole(g, m, n, shape)
+                joined = np.where(cut, sums * parts, 0)
+                between = np.where(kept, 0, sums)
+                writes = joined + (between if unfinished else done)
+                again = joined + between * resumed
+                busy = busy + np.where(cut, self._overhead, 0)
+                rows.append(np.stack([np.maximum(busy, self.feed_cycles((a, b), writes, again)), tail, a, b, writes,
+                                      again]))  # fmt: skip
+                ends.append(rows[-1][0] + tail)
+        best = np.take_along_axis(np.stack(rows), np.argmin(ends, axis=0)[None, None], axis=0)[0]
+        macs = results * k * (a_slices * b_slices)
+        word_bits = -(-bits[0] // a_slices) + -(-bits[1] // b_slices) + self.accumulator_bits
+        actions = {"mac": macs, "register": bytes_of(macs, word_bits)}
+        return Cost(best[0], best[1], (best[2], best[3]), best[4], best[5], actions)
+
+    def _whole(self, g: IntArray, m: IntArray, n: IntArray, shape: tuple[int, int]) -> IntArray:
+        """Blocks where K is not cut."""
+        return g * -(-m // shape[0]) * -(-n // shape[1])
+
+    def _kernel(
+        self, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], shape: tuple[int, int], parts: int,
+        slices: tuple[int, int], bits: Sequence[int],
+    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # fmt: skip
+        """Cycles of service and latency, bytes of both operands, and blocks.
+
+        Where K cannot be cut in so many parts it is not cut at all.
+        """
+        g, m, n, k = gmnk
+        (rows, cols), (a_slices, b_slices) = shape, slices
+        blocks = self._whole(g, m, n, shape)
+        pieces = np.where((blocks * parts <= self.count) & (k >= parts * _LEAST_PART), parts, 1)
+        blocks = blocks * pieces
+        part = -(-k // pieces)
+        block = -(-rows * cols * part * (a_slices * b_slices) // self.macs)
+        if self.port is not None:
+            operand_bytes = bytes_of(rows * part, bits[0]) + bytes_of(cols * part, bits[1])
+            block = np.maximum(block, -(-operand_bytes // self.port))
+        service = np.maximum(block, -(-blocks * block // self.count))
+        tail = -(-blocks // self.count) * block - service
+        a = bytes_of(g * m * k * -(-n // cols) * b_slices, bits[0])
+        b = bytes_of(g * n * k * -(-m // rows) * a_slices, bits[1])
+        return np.maximum(service, 1), np.maximum(tail, 0), a, b, blocks
+
+    @property
+    def _overhead(self) -> int:
+        """Cycles."""
+        return round(self.split_overhead * self.clock_hz) if self.split_overhead else 0
+
+    def prices(self) -> Mapping[str, Price]:
+        return {
+            "mac": Price("mac_energy", self.mac_energy,
+                         operation("mac", self.arithmetic, self.mac_bits, self.technology_nm)),
+            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
+        }  # fmt: skip
+
+    def default_area(self) -> Figure | None:
+        """That of the MACs; the rest is left out where the cited figure leaves it out."""
+        mac, macs = mac_area(self.arithmetic, self.mac_bits, self.technology_nm), self.count * self.macs
+        return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
