@@ -50,10 +50,12 @@ class StepCosts:
 
     Attributes:
         simulate: cost of a fragment.
+        step_s: seconds that every step takes besides.
         known: the fragments simulated so far.
     """
 
     simulate: Callable[[Fragment], StepCost]
+    step_s: float = 0.0
     known: dict[Fragment, StepCost] = field(default_factory=dict)
     _steps: dict[Shape, StepCost] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ class StepCosts:
         """The cost of a step."""
         found = self._steps.get(shape)
         if found is None:
-            found = self._steps[shape] = self._sum(shape)
+            found = self._steps[shape] = self._sum(shape).plus(StepCost(self.step_s, 0.0, 0.0))
         return found
 
     def _sum(self, shape: Shape) -> StepCost:

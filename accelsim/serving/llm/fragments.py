@@ -13,6 +13,7 @@ from ...lowering.collectives import collective_seconds
 from ...simulation import simulate
 from ...workloads.transformer import Bits, Exchange, Group, TokenEmbedding, Transformer, build_step, exchanges
 from .costs import Fragment, StepCost
+from .launches import kernels
 from .state import Shape
 
 ROOMY = 2**50
@@ -46,6 +47,9 @@ class Fragments:
     bits: Bits
     mappers: tuple[str, str, str]
     algorithm: str = "auto"
+    kernel_s: float = 0.0
+    """Seconds that every kernel takes besides, and every exchange."""
+    exchange_s: float = 0.0
     spilled: bool = False
     """Some weights lie in a farther tier: then nothing else may take their place in this one."""
 
@@ -111,14 +115,16 @@ class Fragments:
     def _run(self, workload: Workload, arch: Architecture, mapper: str) -> StepCost:
         report = simulate(arch, workload, mapper=mapper)
         moved = sum(report.traffic_bytes[self.memory].values())
-        return StepCost(report.latency_s, report.energy_J * self.network.sockets, float(moved))
+        seconds = report.latency_s + (self.kernel_s * kernels(workload) if self.kernel_s else 0.0)
+        return StepCost(seconds, report.energy_J * self.network.sockets, float(moved))
 
     def _exchange_seconds(self, per: str, tokens: int) -> float:
         seconds = 0.0
         for e in self._exchanges if tokens else ():
             if e.per == per:
                 nbytes = -(-e.elements * tokens * self.bits.activation // 8)
-                seconds += e.times * collective_seconds(self.network, e.kind, nbytes, self.algorithm)
+                once = collective_seconds(self.network, e.kind, nbytes, self.algorithm)
+                seconds += e.times * (once + self.exchange_s)
         return seconds
 
 

@@ -46,14 +46,15 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
         raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
     memory = arch.off_chip[-1]
     network = _network(s.parallel)
-    fragments = Fragments(model, share, arch, memory.name, network, bits, s.mappers, s.parallel.algorithm)
+    fragments = Fragments(model, share, arch, memory.name, network, bits, s.mappers, s.parallel.algorithm,
+                          s.overheads.kernel_s, s.overheads.exchange_s)  # fmt: skip
     token_bytes = kv_bytes(share, s.cache.bits)
     placement = place(arch, fragments.weight_bytes, token_bytes * s.cache.block_tokens, share=s.cache.memory_share,
                       kv_bytes=s.cache.nbytes)  # fmt: skip
     if placement.spilled_bytes:
         room = max(1, placement.weight_bytes - placement.spilled_bytes)
         fragments = replace(fragments, arch=with_capacity(arch, memory.name, room), spilled=True)
-    costs = StepCosts(fragments)
+    costs = StepCosts(fragments, s.overheads.step_s)
     lower = _lower(s, arch, memory.name)
     block_bytes = token_bytes * s.cache.block_tokens
     port = memory.port("read")
@@ -156,5 +157,5 @@ def _checks(s: LlmScenario, shapes: Sequence[Shape], costs: StepCosts, fragments
     for shape in (some[i] for i in sorted(drawn)):
         text = f"{shape.decodes} decodes of {shape.decode_context / max(1, shape.decodes):.0f} tokens"
         text += "".join(f", {tokens} after {past}" for tokens, past in shape.chunks[:MOST_CHUNKS])
-        found.append(Check(text, costs.of(shape).seconds, fragments.exact(shape).seconds))
+        found.append(Check(text, costs.of(shape).seconds, fragments.exact(shape).seconds + costs.step_s))
     return tuple(found)

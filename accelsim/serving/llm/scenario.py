@@ -60,6 +60,15 @@ class Lower:
 
 
 @dataclass(frozen=True)
+class Overheads:
+    """Seconds of software that no machine has: of every kernel, of every exchange between sockets, of every step."""
+
+    kernel_s: float = 0.0
+    exchange_s: float = 0.0
+    step_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Objectives:
     """Service level: a request attains it when neither limit is passed. None: no limit."""
 
@@ -79,6 +88,7 @@ class LlmScenario:
         swap: a memory of the machine by name, or a tier beside it; None: no swapping.
         mappers: of weights, of the attention of decodes, and of that of chunks.
         bits: of weights and activations.
+        overheads: what software takes besides.
         checks: steps that are simulated at their own sizes, to measure the error of interpolation.
     """
 
@@ -93,6 +103,7 @@ class LlmScenario:
     objectives: Objectives = field(default_factory=Objectives)
     mappers: tuple[str, str, str] = ("tile", "tile", "cascade")
     bits: int = 16
+    overheads: Overheads = field(default_factory=Overheads)
     checks: int = 4
     seed: int = 0
     name: str = "scenario"

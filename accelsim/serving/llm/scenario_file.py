@@ -15,7 +15,7 @@ from ...text.fields import Reader
 from ...text.names import nearest
 from ...text.nodes import Node, Scalar, Table
 from .arrivals import COLUMNS, MOST_TOKENS, Lengths, PoissonRequests, TraceRequests, read_trace
-from .scenario import Cache, LlmScenario, Lower, Objectives, Parallel
+from .scenario import Cache, LlmScenario, Lower, Objectives, Overheads, Parallel
 from .state import KINDS, PREEMPTIONS, Policy
 
 EXAMPLE = "model: llama-3-8b"
@@ -35,14 +35,15 @@ def scenario_of(text: str, file: str = "scenario", folder: Path | None = None) -
     """The scenario that a YAML text says; see `load_scenario`."""
     r = _Fields(text, file)
     top = r.table(r.root, "", ("model", "machine", "arrivals"), (
-        "set", "parallel", "policy", "kv", "swap", "slo", "mappers", "bits", "checks", "seed"), EXAMPLE)  # fmt: skip
+        "set", "parallel", "policy", "kv", "swap", "slo", "mappers", "bits", "overheads", "checks",
+        "seed"), EXAMPLE)  # fmt: skip
     arrivals = r.arrivals(top.get("arrivals"), folder or Path())
     scenario = LlmScenario(
         r.text(top.get("model"), "model"), r.text(top.get("machine"), "machine"),
         arrivals or PoissonRequests(1, 1.0, Lengths(1), Lengths(1)),
         r.values(top.get("set")), r.parallel(top.get("parallel")), r.policy(top.get("policy")), r.cache(top.get("kv")),
         r.swap(top.get("swap")), r.objectives(top.get("slo")), r.mappers(top.get("mappers")),
-        r.integer(top.get("bits"), "bits", least=1, default=16),
+        r.integer(top.get("bits"), "bits", least=1, default=16), r.overheads(top.get("overheads")),
         r.integer(top.get("checks"), "checks", least=0, default=LlmScenario.checks),
         r.integer(top.get("seed"), "seed", least=0), Path(file).stem,
     )  # fmt: skip
@@ -129,7 +130,8 @@ class _Fields(Reader):
     def policy(self, node: Node | None) -> Policy:
         if node is None:
             return Policy()
-        found = self.table(node, "policy", (), ("kind", "batch", "step_tokens", "preemption"), "{kind: chunked}")
+        found = self.table(node, "policy", (), ("kind", "batch", "step_tokens", "preemption", "reserve"),
+                           "{kind: chunked}")  # fmt: skip
         default = Policy()
         kind = self.choice(found.get("kind"), "policy.kind", KINDS, default.kind)
         preemption = self.choice(found.get("preemption"), "policy.preemption", PREEMPTIONS, default.preemption)
@@ -138,6 +140,7 @@ class _Fields(Reader):
             self.integer(found.get("batch"), "policy.batch", least=1, default=default.batch),
             self.integer(found.get("step_tokens"), "policy.step_tokens", least=1, default=default.step_tokens),
             next(p for p in PREEMPTIONS if p == preemption),
+            self.boolean(found.get("reserve"), "policy.reserve", default.reserve),
         )
 
     def cache(self, node: Node | None) -> Cache:
@@ -169,6 +172,13 @@ class _Fields(Reader):
         found = self.table(node, "slo", (), ("ttft", "tpot"), "{ttft: 2 s, tpot: 50 ms}")
         limits = [self.quantity(found.get(name), f"slo.{name}", TIME) for name in ("ttft", "tpot")]
         return Objectives(*(None if limit is None else float(limit) for limit in limits))
+
+    def overheads(self, node: Node | None) -> Overheads:
+        if node is None:
+            return Overheads()
+        names = ("kernel", "exchange", "step")
+        found = self.table(node, "overheads", (), names, "{kernel: 5 us, exchange: 10 us}")
+        return Overheads(*(float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names))
 
     def mappers(self, node: Node | None) -> tuple[str, str, str]:
         if node is None:

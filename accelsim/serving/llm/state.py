@@ -28,12 +28,15 @@ class Policy:
         step_tokens: most tokens of a step; longer prompts are cut (but by ``static``).
         preemption: what happens to the request that came last when there is no block left: its blocks are dropped and
             computed again (``recompute``), or moved to the lower tier and back while there is room (``swap``).
+        reserve: a request joins only when there are blocks for all that it will ever have, and gets them: no one is
+            preempted, as where a server knows the length of its answers ("guaranteed no evict" of TensorRT-LLM).
     """
 
     kind: Kind = "continuous"
     batch: int = 256
     step_tokens: int = 8192
     preemption: Preemption = "recompute"
+    reserve: bool = False
 
 
 class Tokens(NamedTuple):

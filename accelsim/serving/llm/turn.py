@@ -82,7 +82,7 @@ class Turn:
                 budget -= self._chunk(s, budget)
         joined = 0
         for s in self.waiting:
-            count = self.kv.needed(s.pending)
+            count = self.kv.needed(s.prompt + s.output - 1 if self.policy.reserve else s.pending)
             if budget <= 0 or self.lower or self._members() >= self.policy.batch or self.kv.free < count:
                 break
             self.kv, blocks = self.kv.take(count)
