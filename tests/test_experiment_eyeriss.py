@@ -64,7 +64,7 @@ def test_what_vgg_waits_for_is_its_sums() -> None:
     """4 words per cycle each way: channels / (q r) accesses of every sum, as a share of the time."""
     for layer in VGG[:7]:
         sums = 3 * (layer.side - 2) ** 2 * layer.filters * layer.channels / layer.q / layer.r
-        assert sums / 4 / 200e3 == pytest.approx(milliseconds(layer), rel=0.06)
+        assert sums / 4 / 200e3 == pytest.approx(milliseconds(layer), rel=0.07)
         assert max(LIMITS, key=waits(layer).__getitem__) == "partial sums"
 
 

@@ -355,6 +355,21 @@ def test_double_buffered_fills_hide_behind_the_whole_visit() -> None:
     assert (cost.cycles[0], cost.latency[0]) == (128, 3 + 32)
 
 
+def test_results_drain_at_the_end_of_a_tile_as_within() -> None:
+    """Sums of four steps, two side by side: two bytes, of which one leaves while the last step runs."""
+    unit = SpatialArray(
+        memory="s", dimensions={"rows": 2}, network={"output": 1e9}, mac_bits=16, latency=3,
+        registers={"output": RegisterFile(capacity=4)},
+    )  # fmt: skip
+    fed = machine(unit, bandwidth=float("inf"))
+    layout = Layout((Spread("n", "rows", 2),), (("m", 1), ("n", 2)), {"output": 2})
+    einsum = gemm(1, 6, 8, 4)
+    option = fed.option(einsum, VARIANT, layout)
+    for rows in (1, 2, 3, 6):
+        extents = {r: np.array([n]) for r, n in (einsum.sizes | {"m": rows}).items()}
+        assert fed.cost(einsum, option, extents, (8, 8, 8)).cycles[0] == rows * 4 * (4 + 2 - 1)
+
+
 def filled(filling: Filling, rate: float) -> int:
     """Cycles of `matmul_cost` with four pieces of weights that pass at so many bytes per cycle."""
     unit = matmul_unit({"weight": rate * 1e9})

@@ -86,9 +86,9 @@ class SpatialArray(SparseUnit):
     Cycles are the steps, or what the network or the memories need to move the bytes when that takes longer, and the
     waits for registers: a fill overlaps with the last sweep over what it replaces (the loops inside the hold, without
     the outer ones that only use the same words again), the rest of it stops the array. With `double_buffered` registers
-    or `filling: ahead` it overlaps with all of the visit before, with `filling: stop` not at all. The first fill of a
-    tile always stops the array, or is latency where all registers are double buffered. The array waits for the operand
-    that makes it wait longest.
+    or `filling: ahead` it overlaps with all of the visit before, with `filling: stop` not at all. Results drain alike,
+    the last ones of a tile too: the next tile needs their registers. The first fill of a tile always stops the array,
+    or is latency where all registers are double buffered. The array waits for the operand that makes it wait longest.
 
     Operands wider than `mac_bits` are multiplied in slices, ceil(a/mac_bits)·ceil(b/mac_bits) steps each.
 
@@ -439,7 +439,8 @@ class SpatialArray(SparseUnit):
         sliding = registers.sliding and not registers.double_buffered and slides(access, nest.layout, depth)
         if filling != "ahead" or not sliding:
             fill = self.operand_cycles(operand, -(-amount // visits), len(bits) - 1)
-            return (visits - 1) * np.maximum(0, fill - window), fill
+            later = visits if operand == "output" else visits - 1
+            return later * np.maximum(0, fill - window), fill
         starts = nest.visits(access, depth, slide=True)
         whole = bytes_of(nest.moved(access, depth, ()), bits[OPERANDS.index(operand)]) // visits
         each = np.maximum(0, amount - starts * whole) // np.maximum(1, visits - starts)

@@ -113,7 +113,7 @@ def waits_for(b: Body, u: IntArray, ports: IntArray, o: int, steps: int, amount:
         window //= sweeps(b, w, o, depth)
     if filling != AHEAD or double or b.slide[o] < 0:
         fill = alone(u, ports, o, -(-amount // visits))
-        return (visits - 1) * max(0, fill - window), fill
+        return (visits if o == OUTPUT else visits - 1) * max(0, fill - window), fill
     starts = over_visits(b, w, o, depth, -1, True, b.slide[o])
     whole = bytes_of(over_visits(b, w, o, depth, -1, False, -1), u[U_WIDTH + o]) // visits
     each = max(0, amount - starts * whole) // max(1, visits - starts)

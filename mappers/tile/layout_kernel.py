@@ -322,7 +322,8 @@ def _wait(t: Tables, o: int, k: int, sweeps: int) -> int:
     visits, starts = t.column[o, k, COL_VISITS], t.column[o, k, COL_STARTS]
     window = t.column[o, k, COL_WINDOW] // sweeps
     further = (visits - starts) * max(0, t.column[o, k, COL_FURTHER] - window)
-    return (starts - 1) * max(0, t.column[o, k, COL_FILL] - window) + further
+    first = starts if o == OUTPUT else starts - 1
+    return first * max(0, t.column[o, k, COL_FILL] - window) + further
 
 
 @_jit

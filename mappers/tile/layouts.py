@@ -81,9 +81,9 @@ class LayoutLeaf(Leaf):
         for r in einsum.sizes:
             macs = macs * extents[r]
         kept = 1.0 if unit.skipped is None else float(unit.skipped.kept)
-        cycles = self._steps(extents) * slices * kept
-        cycles = cycles + max(self._first_fill(o) for o in OPERANDS[:2])
         words = [_words(_access(einsum, o), extents) for o in OPERANDS]
+        cycles = self._drained(self._steps(extents) * slices * kept, words[-1], extents, sums)
+        cycles = cycles + max(self._first_fill(o) for o in OPERANDS[:2])
         widths = (*self.bits[:2], min(self.bits[-1], unit.accumulator_bits))
         amounts = [bytes_of(n, width) for n, width in zip(words, widths, strict=True)]
         shape = np.broadcast_shapes(*(n.shape for n in amounts))
@@ -107,7 +107,7 @@ class LayoutLeaf(Leaf):
 
     def _slices(self, extents: Extents, sums: Array) -> Iterator[Floats]:
         """At most the joules per point, of tiles of which one rank alone is cut as it is here: such a tile can do what
-        the smaller ones in it do one after the other. (Not so for cycles: between tiles registers drain unseen.)"""
+        the smaller ones in it do one after the other."""
         for r, size in self.einsum.sizes.items():
             if len(extents[r]) == 1 and extents[r][0] == size:
                 continue
@@ -131,6 +131,32 @@ class LayoutLeaf(Leaf):
                 each = (1 + TIE[self.objective]) * prod(tile.values())
                 self._sliced[rank, size] = least[0] / each, least[1] / each
         return self._sliced[rank, size]
+
+    def _drained(self, steps: Floats, results: Array, extents: Extents, sums: Array) -> Floats:
+        """At most the cycles of these steps and the drains between them, where registers hold one sum: a drain overlaps
+        with the last step over what it takes away, and there is one such step in all that add up to a sum."""
+        unit, registers = self.unit, self.unit.registers.get("output")
+        width = unit.accumulator_bits
+        if registers is None or registers.double_buffered or registers.filling == "ahead" or unit.skipped is not None:
+            return steps
+        if registers.capacity * 8 >= 2 * width:
+            return steps
+        reduced = self.einsum.reduced_ranks
+        each, together = np.ones(1), 1
+        for r in reduced:
+            each = each * extents[r]
+        for d, size in unit.dimensions.items():
+            if any(unit.rules.adds(r, self.einsum, d) for r in reduced if self._may_lie(r, d)):
+                together *= size
+        amount = np.where(sums > 1, bytes_of(results, width), bytes_of(results, min(self.bits[-1], width)))
+        drains = unit.operand_cycles("output", amount, 2)
+        share = np.minimum(1.0, together / each) if registers.filling == "last_use" else 0.0
+        return np.maximum(steps, steps * (1 - share) + drains)
+
+    def _may_lie(self, rank: str, dimension: str) -> bool:
+        rules = self.unit.rules
+        able = None if rules.through else rules.able(dimension)
+        return able is None or rank_roles(self.einsum)[rank] in able
 
     def _first_fill(self, operand: Operand) -> int:
         """At most the cycles for which the first fill of an input's registers stops the array, if they always hold it:
