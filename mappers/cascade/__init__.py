@@ -19,7 +19,9 @@ that unfused execution is a choice of constraints; ``tiles`` of ranks of queries
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...arch.architecture import Architecture
@@ -30,7 +32,7 @@ from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import MachineBound, machine_bound
 from ...mapping.tree import Claim, Halo, Mapping
 from .cores import CoreFusion, core_memories
-from .fusion import OVERLAPS, Fusion
+from .fusion import OVERLAPS, Chosen, Fusion
 from .rewritten import candidates
 from .trial import run
 
@@ -74,10 +76,16 @@ def map_workload(
     least = _least(machine_bound(workload, arch), arch, objective)
     clock = float(arch.clock)
     found: list[tuple[float, int, Mapping]] = []
-    failed: AccelsimError | None = fusion.why
-    memories = core_memories(arch, fusion.plain.buffer if fusion.plain is not None else "")
+    failed: AccelsimError | None = None
+    plain = fusion.singles.network
+    memories = core_memories(arch, plain.buffer if plain is not None else "")
     over = [CoreFusion(fusion, memories)] if memories is not None and several_cores else []
-    for chosen in (*(f.fused() for f in (fusion, *over)), fusion.unfused()):
+
+    def ways() -> Iterator[Chosen | None]:
+        yield from (f.fused() for f in (fusion, *over))
+        yield fusion.unfused(SURELY_WORSE * found[0][0] if found else math.inf)
+
+    for chosen in ways():
         if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
             continue
         try:
@@ -89,7 +97,7 @@ def map_workload(
             continue
         found.append((value, len(found), chosen.mapping))
     if not found:
-        raise failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
+        raise fusion.singles.why or failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     value, _, mapping = min(found, key=lambda f: f[:2])
     gap = (value - least) / value if value else 0.0
     seconds = time.perf_counter() - started
@@ -112,8 +120,8 @@ class Found:
         workload: the cascade in its best form.
         steps: the rewrites that led to it, in words.
         mapping: of that form, with its Claim.
-        tried: every form by its steps, with the value of its Mapping, or that below which none can come where this is no
-            better than what was found; forms that fit nowhere are left out.
+        tried: every form by its steps, with the value of its Mapping, or that below which none can come where this is
+            no better than what was found; forms that fit nowhere are left out.
     """
 
     workload: Workload

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...arch.architecture import Architecture
-from ...errors import BadInput, DoesNotFit
+from ...errors import BadInput
 from ...ir import Einsum, Role, Workload
 from ...ir.families import cascade_einsums
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Halo, Mapping
 from ..tile.flow import Flow, Scope
-from ..tile.network import Network
 from .binding import Ways
 from .bounds import Bounds, edge
 from .groups import Group
 from .memories import memories_of
-from .network import Fused, FusedNetwork, plan_by_itself
-from .partition import best_cuts
+from .network import Fused, FusedNetwork
+from .partition import LONG, best_cuts
 from .search import GroupPlan, GroupSearch, Site
+from .singles import Resettled, Singles
 from .trial import proved
 
 MOST = 24
@@ -32,8 +32,6 @@ NEAR = 0.98
 """Plans that are expected to come to more than this share of the best run so far are not run."""
 OVERLAPS: frozenset[Halo] = frozenset({"clipped", "retained"})
 """What may be done where windows of neighbouring tiles overlap: make it again, or retain it."""
-UNKNOWN = 1e30
-"""Cost of an Einsum by itself where its tensors fit no memory outside the chip."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,7 @@ class Fusion:
         self.workload, self.arch, self.objective, self.constraints = workload, arch, objective, constraints
         self.halos = halos
         self.flow = Flow(workload)
-        self.why: DoesNotFit | None = None
-        try:
-            self.plain: Network | None = Network(workload, arch, objective, constraints, plan_by_itself)
-        except DoesNotFit as error:
-            self.plain, self.why = None, error
+        self.singles = Singles(workload, arch, objective, constraints)
         self.memories = memories_of(arch)
         try:
             cascade_einsums(workload)
@@ -96,13 +90,19 @@ class Fusion:
         assert self.memories is not None
         return Ways(self.workload, self.arch, self.memories)
 
-    def unfused(self) -> Chosen | None:
-        """One Einsum after the other; None where that does not fit."""
-        return None if self.plain is None else Chosen(self.plain.mapping(), self.plain.value())
+    def unfused(self, limit: float) -> Chosen | None:
+        """One Einsum after the other; None where that does not fit, or comes to more than a limit."""
+        if self.singles.floor > limit:
+            return None
+        plain = self.singles.planned()
+        return None if plain is None else Chosen(plain.mapping(), plain.value())
 
     def fused(self) -> Chosen | None:
         """With the groups that are expected to be best; None where there are none."""
-        groups = [g for scope in self.flow.scopes.values() for g in self._groups(scope)] if self.memories else []
+        try:
+            groups = self._all_groups()
+        except Resettled:
+            groups = self._all_groups()
         refused: set[str] = set()
         while groups:
             network = FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups, refused)
@@ -126,9 +126,17 @@ class Fusion:
 
     # Cuts
 
+    def _all_groups(self) -> list[Fused]:
+        return [g for scope in self.flow.scopes.values() for g in self._groups(scope)] if self.memories else []
+
     def _groups(self, scope: Scope) -> list[Fused]:
         items = [item if isinstance(item, Einsum) else None for item in scope.items]
-        single = [self._single(scope, i) for i in range(len(items))]
+        singles = self.singles
+        if len(items) > LONG:
+            for i in range(len(items)):
+                singles.cost(scope, i)
+        single = [singles.least(scope, i) for i in range(len(items))]
+        surely = all(singles.settled(scope, i) for i in range(len(items)))
         bounds = Bounds(items, self.ways, self.constraints)
         stretches: dict[tuple[int, int], Stretch] = {}
         least: dict[tuple[int, int], float] = {}
@@ -140,7 +148,7 @@ class Fusion:
                 if stretch is None:
                     continue
                 bound = self._bound(stretch, bounds)
-                if bound < sum(single[i:j]):
+                if not surely or bound < sum(single[i:j]):
                     stretches[i, j], least[i, j] = stretch, bound
 
         searched: dict[tuple[int, int], list[GroupPlan]] = {}
@@ -153,21 +161,16 @@ class Fusion:
             plan = self.best_run(searched.pop((i, j)))
             return None if plan is None else self._fused(stretches[i, j], plan)
 
-        cuts = best_cuts(single, least, (foreseen, costed), max(COSTED, len(items)))
+        unknown = {i for i in range(len(items)) if not singles.settled(scope, i)}
+        cuts = best_cuts(
+            single, least, (foreseen, costed), max(COSTED, len(items)), unknown, lambda i: singles.cost(scope, i)
+        )
         self.complete &= cuts.complete
         return list(cuts.groups.values())
 
     def _fused(self, stretch: Stretch, plan: GroupPlan) -> tuple[float, Fused]:
         group = Fused(stretch.scope.path, stretch.first, stretch.last, stretch.inside, plan)
         return plan.value(self.objective), group
-
-    def _single(self, scope: Scope, item: int) -> float:
-        if not isinstance(scope.items[item], Einsum):
-            return 0.0
-        if self.plain is None:
-            return UNKNOWN
-        plan = self.plain.plans[scope.path, item]
-        return {"latency": plan.cycles, "energy": plan.energy, "edp": plan.cycles * plan.energy}[self.objective]
 
     def stretch(self, scope: Scope, first: int, last: int) -> Stretch | None:
         """Items as what may be a group; None where they cannot be, or pass nothing on."""
@@ -219,7 +222,7 @@ class Fusion:
     @property
     def _kept(self) -> MappingABC[str, int]:
         """Addresses of tensors that stay in the buffer where nothing is fused."""
-        return {} if self.plain is None else self.plain.addresses
+        return {} if self.singles.network is None else self.singles.network.addresses
 
     def _staying(self, stretch: Stretch, kept: MappingABC[str, int]) -> dict[str, int]:
         """Tensors that stay in the buffer while a group runs, with the addresses where they end."""

@@ -8,7 +8,7 @@ they are then the best there are, of the costs that groups have, as far as what 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -45,16 +45,21 @@ def best_cuts(
     bounds: Mapping[tuple[int, int], float],
     refined: Sequence[Callable[[int, int], tuple[float, T] | None]],
     most: int,
+    unknown: Collection[int] = (),
+    settle: Callable[[int], float] = float,
 ) -> Cuts[T]:
     """The partition of least summed cost.
 
     Args:
-        single: cost of every item by itself.
+        single: cost of every item by itself, or a lower bound of that.
         bounds: (first, last) of what may be a group to a lower bound of its cost.
         refined: functions of such a group, each dearer and nearer to its cost than the one before, the last one being
             its cost; with it how the group is done. None where it cannot be.
         most: groups for which the last one is asked at most.
+        unknown: items of which `single` has bounds.
+        settle: gives the cost of one of these.
     """
+    single, bounded = list(single), set(unknown)
     values: dict[tuple[int, int], tuple[float, int]] = {key: (b, 0) for key, b in bounds.items()}
     """What is known of a group's cost, and how many functions have been asked."""
     known: dict[tuple[int, int], tuple[float, T]] = {}
@@ -80,14 +85,20 @@ def best_cuts(
             values[key] = hopes[key]
     while True:
         value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
-        surely, sure = _cut(single, {key: found[0] for key, found in known.items()})
+        settled = [math.inf if i in bounded else cost for i, cost in enumerate(single)]
+        surely, sure = _cut(settled, {key: found[0] for key, found in known.items()})
         wanted = [key for key in chosen if key not in known]
-        done = not wanted or value >= surely * (1 - SLACK)
-        if done or asked >= most:
+        alone = bounded.difference(*(range(*key) for key in chosen))
+        done = not (wanted or alone) or value >= surely * (1 - SLACK)
+        if done or (asked >= most and surely < math.inf):
             groups = {key: known[key][1] for key in sure}
             return Cuts(groups, surely, min(value, surely), done and len(single) <= LONG)
-        for key in wanted:
+        for key in wanted if asked < most else ():
             look(key)
+        if not wanted or asked >= most:  # groups first: of better ones the items are not wanted by themselves
+            for i in sorted(alone or bounded):
+                single[i] = settle(i)
+            bounded -= alone or bounded
 
 
 def _merge(
