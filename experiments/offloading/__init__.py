@@ -1,0 +1,1 @@
+"""Generation with offloading to host memory and disk."""
