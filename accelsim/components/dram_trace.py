@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -181,22 +182,24 @@ def run_trace(
     totals = np.zeros(10, np.int64)
     cycles = 0
     logs = []
-    order = np.argsort(at.channel, kind="stable") if device.channels > 1 else None
-    ends = np.cumsum(np.bincount(at.channel, minlength=device.channels))
-    for begin, end in zip((0, *ends[:-1].tolist()), ends.tolist(), strict=True):
+    ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int64)
+    banks, rows, came = (np.empty(n, np.int64) for _ in range(3))
+    kinds = np.empty(n, np.uint8)
+    kernel.deal(at.channel, at.bank, at.row, wanted, arrival, ends, order, banks, rows, kinds, came)
+    for begin, end in pairwise((0, *ends.tolist())):
         if begin == end:
             logs.append(kernel.Log(*(np.zeros(0, np.int64) for _ in range(4))))
             continue
-        part = slice(None) if order is None else order[begin:end]
         out = np.zeros(10, np.int64)
         log = kernel.Log(*(np.empty(commands, np.int64) for _ in range(4)))
         own = np.zeros(end - begin, np.int64)
+        part = slice(begin, end)
         kernel.serve(
-            t, p, at.bank[part], at.row[part], wanted[part], arrival[part], own, kernel.fresh(end - begin, p), out, log
+            t, p, banks[part], rows[part], kinds[part], came[part], own, kernel.fresh(end - begin, p), out, log
         )
         if out[kernel.FINISH] < 0:
             raise RuntimeError("the DRAM model stopped with requests left")
-        done[part] = own
+        done[order[part]] = own
         totals += out
         cycles = max(cycles, int(out[kernel.FINISH]))
         logs.append(kernel.Log(*(x[: int(out[kernel.LOGGED])] for x in log)))

@@ -1,0 +1,230 @@
+"""One channel from its first request to its last, event by event: a request that enters, a command, a refresh."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine._jit import inlined
+from .choice import best, look
+from .commands import activate, close, column, record, refresh
+from .layout import (
+    ACT_BUS,
+    ACTS,
+    ADAPTIVE,
+    APART,
+    AT,
+    BANK,
+    BANK_QUEUE,
+    BANKS,
+    BURST,
+    CL,
+    CLOSED,
+    CMD_ACT,
+    CMD_PRE,
+    CMD_RD,
+    CWL,
+    DELAY,
+    FINISH,
+    FIRST_RD,
+    FIRST_WR,
+    GROUPS,
+    HEAD,
+    HIT_CAP,
+    HITS,
+    HITS_ROW,
+    KIND,
+    LATENCY,
+    NEVER,
+    OPEN_ROW,
+    PAGE,
+    PRE_OK,
+    PRES,
+    PSEUDO,
+    QUEUED,
+    READ_QUEUE,
+    READS,
+    REFI,
+    SHUT,
+    SPLIT,
+    UNKNOWN,
+    WINDOW,
+    WRITE_QUEUE,
+    WRITES,
+    IntArray,
+    Log,
+    Work,
+    compiled,
+)
+from .queues import NOTHING, due_to_turn, enter, find_hits, refill, take_out, turn
+
+
+@inlined
+def _entry_time(
+    request: int, is_write: int, arrival: int, now: int, entered_writes: int, p: IntArray, drain: IntArray,
+    returned: IntArray, reads: int,
+) -> int:  # fmt: skip
+    """When a request can enter: once it has come, there is room in its queue and, of so many on their way, one less."""
+    if is_write:
+        room = drain[2] + (drain[4] if p[APART] else 0) < p[WRITE_QUEUE]
+    else:
+        room = drain[1] + (drain[3] if p[APART] else 0) < p[READ_QUEUE]
+    if not room:
+        return NEVER
+    at = max(now, arrival)
+    if p[WINDOW] > 0:
+        needed = request - p[WINDOW] + 1 - entered_writes
+        if needed > reads:
+            return NEVER
+        if needed > 0:
+            at = max(at, returned[needed - 1])
+    return at
+
+
+@inlined
+def _moved(
+    t: IntArray, p: IntArray, drain: IntArray, returned: IntArray, done: IntArray, out: IntArray, at: int, request: int,
+    wrote: int,
+) -> None:  # fmt: skip
+    """Count a column command and note when its data has been moved."""
+    if wrote:
+        finish = at + t[CWL] + t[BURST]
+        out[WRITES] += 1
+        drain[4] -= 1
+    else:
+        finish = at + t[CL] + t[BURST] + p[DELAY]
+        out[LATENCY] += finish + done[request]
+        returned[out[READS]] = finish
+        out[READS] += 1
+        drain[3] -= 1
+    done[request] = finish
+    out[FINISH] = max(out[FINISH], finish)
+
+
+@inlined
+def _admit(
+    s: IntArray, q: IntArray, link: IntArray, row: IntArray, most: int, drain: IntArray, request: int, is_write: int,
+    b: int,
+) -> bool:  # fmt: skip
+    """Let a request in. Returns whether the next command of its bank may be another one now."""
+    enter(s, link, is_write, drain, request, b)
+    before = s[b, QUEUED]
+    refill(s, q, link, row, most, b, drain)
+    known = s[b, QUEUED] == before or (before > 0 and s[b, FIRST_RD] != before and s[b, FIRST_WR] != before)
+    return not known
+
+
+@inlined
+def _open(
+    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, t: IntArray, row: IntArray, write: NDArray[np.uint8],
+    apart: int, b: int, at: int, log: Log, out: IntArray,
+) -> None:  # fmt: skip
+    """Activate the row of the first request of a bank's queue."""
+    request = q[b, s[b, HEAD]]
+    activate(s, group, pseudo, t, b, at, row[request])
+    out[ACTS] += 1
+    record(log, out, at, CMD_ACT, b, row[request])
+    s[b, FIRST_WR if write[request] else FIRST_RD] = 0
+    if not apart:
+        find_hits(s, q, row, write, b, 0, 0)
+        find_hits(s, q, row, write, b, 1, 0)
+
+
+@inlined
+def _shut(s: IntArray, t: IntArray, b: int, at: int, log: Log, out: IntArray) -> None:
+    """Precharge a bank."""
+    record(log, out, at, CMD_PRE, b, s[b, OPEN_ROW])
+    close(s, t, b, at)
+    out[PRES] += 1
+
+
+@inlined
+def _move(
+    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, t: IntArray, p: IntArray, row: IntArray,
+    write: NDArray[np.uint8], w: Work, most: int, done: IntArray, b: int, kind: int, at: int, log: Log, out: IntArray,
+) -> None:  # fmt: skip
+    """Read or write for a request of a bank's queue, and close the row behind it if that is the policy."""
+    record(log, out, at, kind, b, s[b, OPEN_ROW])
+    wrote = kind - CMD_RD
+    column(s, group, pseudo, t, b, at, wrote)
+    if s[b, HITS_ROW] > 0:
+        out[HITS] += 1
+    s[b, HITS_ROW] += 1
+    own, other = (FIRST_WR, FIRST_RD) if wrote else (FIRST_RD, FIRST_WR)
+    place = s[b, own]
+    request = take_out(s, q, b, place)
+    _moved(t, p, w.drain, w.returned, done, out, at, request, wrote)
+    find_hits(s, q, row, write, b, wrote, place)
+    if s[b, other] > place:
+        s[b, other] -= 1
+    refill(s, q, w.link, row, most, b, w.drain)
+    shut = p[PAGE] == CLOSED or (p[PAGE] == ADAPTIVE and s[b, SHUT] >= 2)
+    if shut and s[b, FIRST_RD] < 0 and s[b, FIRST_WR] < 0:
+        _shut(s, t, b, s[b, PRE_OK], log, out)
+
+
+@compiled
+def serve(
+    t: IntArray, p: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray,
+    done: IntArray, w: Work, out: IntArray, log: Log,
+) -> None:  # fmt: skip
+    """Serve all requests of one channel, in time from 0 on; `done` gets when the data of each was moved.
+
+    Where no refresh is due and yet nothing can go, which no channel comes to, FINISH is -1.
+    """
+    total = bank.shape[0]
+    s, group, pseudo, q, chosen, drain = w.bank, w.group, w.pseudo, w.queue, w.chosen, w.drain
+    banks, apart, split, most = p[PSEUDO] * p[GROUPS] * p[BANKS], p[APART], p[SPLIT], p[BANK_QUEUE]
+    row_bus, column_bus = 0, 0
+    entered, entered_writes = 0, 0
+    now, due = 0, t[REFI] if t[REFI] > 0 else NEVER
+    first, known, draining = 0, False, False
+    while out[READS] + out[WRITES] < total:
+        if not known:
+            first = best(s, group, pseudo, q, chosen, banks, max(now, row_bus), max(now, column_bus))
+            known = True
+        at, comes = chosen[first, AT], NEVER
+        if entered < total:
+            comes = _entry_time(
+                entered, write[entered], arrival[entered], now, entered_writes, p, drain, w.returned, out[READS]
+            )
+        if min(comes, at) >= due:
+            if due == NEVER:
+                out[FINISH] = -1
+                return
+            now = max(now, due)
+            at = refresh(w, t, p, banks, now, log, out)
+            row_bus = max(row_bus, at + 1)
+            column_bus = max(column_bus, at + 1)
+            due += t[REFI]
+            known = False
+            continue
+        if comes <= at:
+            now, b = comes, bank[entered]
+            done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
+            known = not _admit(s, q, w.link, row, most, drain, entered, write[entered], b)
+            entered_writes += write[entered]
+            entered += 1
+        else:
+            now, b, kind, known = at, chosen[first, BANK], chosen[first, KIND], False
+            chosen[first, AT] = UNKNOWN
+            if kind == CMD_ACT:
+                _open(s, group, pseudo, q, t, row, write, apart, b, at, log, out)
+                row_bus = at + t[ACT_BUS]
+            elif kind == CMD_PRE:
+                s[b, SHUT] = min(3, s[b, SHUT] + 1)
+                _shut(s, t, b, at, log, out)
+                row_bus = at + 1
+            else:
+                _move(s, group, pseudo, q, t, p, row, write, w, most, done, b, kind, at, log, out)
+                column_bus = at + 1
+            if not split:
+                row_bus = column_bus = max(row_bus, column_bus)
+        if not known:
+            look(s, group, pseudo, q, chosen, banks, p[HIT_CAP], b)
+        if drain[0] > 0 or drain[2] > 0 or draining:
+            what = due_to_turn(p, drain, draining, entered == total)
+            if what != NOTHING:
+                turn(w, row, write, p, banks, what)
+                known = False
+            draining = drain[0] > 0

@@ -1,0 +1,143 @@
+"""What each command does to the times of its bank, bank group and pseudo-channel."""
+
+from __future__ import annotations
+
+from ...engine._jit import inlined
+from .choice import look
+from .layout import (
+    ACT_AT,
+    ACT_OK,
+    BURST,
+    CCD_L,
+    CCD_S,
+    CL,
+    CMD_PREA,
+    CMD_REF,
+    CWL,
+    FAW,
+    FAW_0,
+    FAW_TURN,
+    FIRST_RD,
+    FIRST_WR,
+    GROUP_OF,
+    HIT_CAP,
+    HITS_ROW,
+    LAST_ROW,
+    LOGGED,
+    OPEN_ROW,
+    PRE_OK,
+    PRES,
+    PSEUDO_OF,
+    RAS,
+    RC,
+    RCD_RD,
+    RCD_WR,
+    RD_AT,
+    RD_OK,
+    REFS,
+    RFC,
+    RP,
+    RRD_L,
+    RRD_S,
+    RTP,
+    SHUT,
+    TURN,
+    WR,
+    WR_AT,
+    WR_OK,
+    WTR_L,
+    WTR_S,
+    IntArray,
+    Log,
+    Work,
+    compiled,
+)
+
+
+@inlined
+def record(log: Log, out: IntArray, time: int, kind: int, bank: int, row: int) -> None:
+    """Write a command down while there is room."""
+    at = out[LOGGED]
+    if at < log.time.shape[0]:
+        log.time[at] = time
+        log.kind[at] = kind
+        log.bank[at] = bank
+        log.row[at] = row
+        out[LOGGED] = at + 1
+
+
+@inlined
+def close(s: IntArray, t: IntArray, b: int, at: int) -> None:
+    """Precharge a bank."""
+    s[b, LAST_ROW] = s[b, OPEN_ROW]
+    s[b, OPEN_ROW] = -1
+    s[b, FIRST_RD] = -1
+    s[b, FIRST_WR] = -1
+    s[b, ACT_OK] = max(s[b, ACT_OK], at + t[RP])
+
+
+@inlined
+def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, row: int) -> None:
+    """Open a row."""
+    if s[b, LAST_ROW] == row:
+        s[b, SHUT] = max(0, s[b, SHUT] - 1)
+    s[b, OPEN_ROW] = row
+    s[b, HITS_ROW] = 0
+    s[b, ACT_OK] = at + t[RC]
+    s[b, RD_OK] = at + t[RCD_RD]
+    s[b, WR_OK] = at + t[RCD_WR]
+    s[b, PRE_OK] = at + t[RAS]
+    g, pc = s[b, GROUP_OF], s[b, PSEUDO_OF]
+    group[g, ACT_AT] = max(group[g, ACT_AT], at + t[RRD_L])
+    turn = pseudo[pc, FAW_TURN]
+    pseudo[pc, FAW_0 + turn] = at
+    turn = (turn + 1) & 3
+    pseudo[pc, FAW_TURN] = turn
+    pseudo[pc, ACT_AT] = max(at + t[RRD_S], pseudo[pc, FAW_0 + turn] + t[FAW] if t[FAW] > 0 else 0)
+
+
+@inlined
+def column(
+    s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, write: int
+) -> None:  # fmt: skip
+    """Read or write a burst of the open row."""
+    g, pc = s[b, GROUP_OF], s[b, PSEUDO_OF]
+    short, long = max(t[CCD_S], t[BURST]), max(t[CCD_L], t[BURST])
+    if write:
+        end = at + t[CWL] + t[BURST]
+        group[g, WR_AT] = at + long
+        pseudo[pc, WR_AT] = at + short
+        group[g, RD_AT] = max(group[g, RD_AT], end + t[WTR_L])
+        pseudo[pc, RD_AT] = end + t[WTR_S]
+        s[b, PRE_OK] = max(s[b, PRE_OK], end + t[WR])
+    else:
+        group[g, RD_AT] = max(group[g, RD_AT], at + long)
+        pseudo[pc, RD_AT] = max(pseudo[pc, RD_AT], at + short)
+        pseudo[pc, WR_AT] = max(pseudo[pc, WR_AT], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
+        s[b, PRE_OK] = max(s[b, PRE_OK], at + t[RTP])
+
+
+@compiled
+def refresh(w: Work, t: IntArray, p: IntArray, banks: int, now: int, log: Log, out: IntArray) -> int:
+    """Close every bank and refresh; return when."""
+    s = w.bank
+    at, any_open, ready = now, False, now
+    for b in range(banks):
+        at = max(at, s[b, PRE_OK])  # that of a bank which closes by itself may lie ahead
+        if s[b, OPEN_ROW] >= 0:
+            any_open = True
+        else:
+            ready = max(ready, s[b, ACT_OK])
+    if any_open:
+        for b in range(banks):
+            if s[b, OPEN_ROW] >= 0:
+                close(s, t, b, at)
+        out[PRES] += 1
+        record(log, out, at, CMD_PREA, -1, -1)
+        ready = max(ready, at + t[RP])
+    for b in range(banks):
+        s[b, ACT_OK] = max(s[b, ACT_OK], ready + t[RFC])
+        look(s, w.group, w.pseudo, w.queue, w.chosen, banks, p[HIT_CAP], b)
+    out[REFS] += 1
+    record(log, out, ready, CMD_REF, -1, -1)
+    return ready

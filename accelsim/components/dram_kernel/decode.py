@@ -1,0 +1,67 @@
+"""Where addresses lie, and which requests each channel has."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import IntArray, compiled
+
+
+@compiled
+def decode(
+    address: IntArray, segments: IntArray, burst_bytes: int, shape: IntArray,
+    channel: IntArray, bank: IntArray, row: IntArray, column: IntArray,
+) -> None:  # fmt: skip
+    """Channel, bank within the channel, row and column of byte addresses.
+
+    Args:
+        segments: [segment, 4], lowest first: field, size, weight, and the bits of a size that is a power of two or -1.
+        shape: bank groups and banks of each; six words to work in.
+    """
+    for i in range(address.shape[0]):
+        rest = address[i] // burst_bytes
+        for f in range(2, 8):
+            shape[f] = 0
+        for k in range(segments.shape[0]):
+            size, bits = segments[k, 1], segments[k, 3]
+            if bits >= 0:
+                part = rest & (size - 1)
+                rest >>= bits
+            else:
+                part = rest % size
+                rest //= size
+            shape[2 + segments[k, 0]] += part * segments[k, 2]
+        channel[i] = shape[2]
+        bank[i] = (shape[3] * shape[0] + shape[4]) * shape[1] + shape[5]
+        row[i] = shape[6]
+        column[i] = shape[7]
+
+
+@compiled
+def deal(
+    channel: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray, ends: IntArray,
+    order: IntArray, banks: IntArray, rows: IntArray, writes: NDArray[np.uint8], arrivals: IntArray,
+) -> None:  # fmt: skip
+    """Deal requests out over the channels, in their order.
+
+    Args:
+        ends: [channel] gets how many requests it and those before it have.
+        order: [request] gets which request of the trace it is; those of a channel lie side by side.
+        banks, rows, writes, arrivals: get what the requests have, in that order.
+    """
+    for i in range(channel.shape[0]):
+        ends[channel[i]] += 1
+    begin = 0
+    for c in range(ends.shape[0]):
+        count = ends[c]
+        ends[c] = begin
+        begin += count
+    for i in range(channel.shape[0]):
+        at = ends[channel[i]]
+        ends[channel[i]] = at + 1
+        order[at] = i
+        banks[at] = bank[i]
+        rows[at] = row[i]
+        writes[at] = write[i]
+        arrivals[at] = arrival[i]
