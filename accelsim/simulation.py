@@ -30,7 +30,8 @@ Kernel = Literal["compiled", "reference"]
 class Mapper(Protocol):
     """What a mapper is: a function registered under the entry-point group ``accelsim.mappers``.
 
-    One that can end its search early may also take ``budget_s``, in seconds, and then returns the best Mapping so far.
+    One that can end its search early may also take ``budget_s``, in seconds, and then returns the best Mapping so far;
+    one that bounds what it will find while it works, ``watch`` (see `simulate`).
     """
 
     def __call__(
@@ -98,14 +99,14 @@ def limited(mapper: str, budget_s: float) -> Mapper:
     """A mapper with a limit of time. Raises BadInput for a limit below 0, or a mapper that takes none."""
     if not budget_s >= 0:
         raise BadInput(f"a limit of {budget_s} seconds: 0 or more")
-    if not _takes_budget(mapper):
-        able = [name for name in mapper_names() if _takes_budget(name)]
+    if not _takes(mapper, "budget_s"):
+        able = [name for name in mapper_names() if _takes(name, "budget_s")]
         raise BadInput(f"mapper {mapper!r} has no limit of time; those that have: {', '.join(able)}")
     return partial(load_mapper(mapper), budget_s=budget_s)  # type: ignore[call-arg]
 
 
-def _takes_budget(mapper: str) -> bool:
-    return "budget_s" in signature(load_mapper(mapper)).parameters
+def _takes(mapper: str, option: str) -> bool:
+    return option in signature(load_mapper(mapper)).parameters
 
 
 def simulate(
@@ -120,6 +121,7 @@ def simulate(
     record: int = 0,
     seed: int = 0,
     budget_s: float | None = None,
+    watch: Callable[[float, float], None] | None = None,
 ) -> Report:
     """Map a Workload onto a machine, run it, and report.
 
@@ -134,6 +136,8 @@ def simulate(
         record: firings to list in the Trace, for time lines.
         seed: for mappers that choose at random.
         budget_s: seconds after which a mapper that can do so ends its search with the best Mapping so far.
+        watch: told by a mapper that can do so, while it works, of cycles of the machine's clock and joules of action
+            that the run will take at least. What it raises ends the simulation.
 
     Raises:
         BadInput: there is no such mapper or objective, or the mapper has no limit of time.
@@ -157,6 +161,8 @@ def simulate(
     if mapping is None:
         chosen = auto_mapper(arch) if mapper == "auto" else mapper
         search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
+        if watch is not None and _takes(chosen, "watch"):
+            search = partial(search, watch=watch)  # type: ignore[call-arg]
         mapping = search(workload, arch, objective=objective, seed=seed, constraints=constraints)
     replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)

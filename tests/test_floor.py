@@ -64,7 +64,10 @@ def test_no_mapping_comes_below_it(workload: Workload, arch: Architecture, objec
     floor = load_floor("tile")
     assert floor is not None
     cycles, joules = floor(workload, arch)
-    report = simulate(arch, workload, mapper="tile", objective=objective)
+    told: list[tuple[float, float]] = []
+    report = simulate(arch, workload, mapper="tile", objective=objective, watch=lambda *least: told.append(least))
+    assert told[0] == (cycles, joules)
+    assert all(c <= report.cycles and j <= report.energy_dynamic_J * (1 + 1e-9) for c, j in told)
     assert cycles <= report.cycles
     assert joules <= report.energy_dynamic_J * (1 + 1e-12)
     bound = machine_bound(workload, arch)
@@ -86,6 +89,28 @@ def test_of_presets(preset: str, model: str, options: dict[str, Any]) -> None:
     report = simulate(arch, workload, mapper="tile")
     assert machine_bound(workload, arch).cycles <= cycles <= report.cycles
     assert joules <= report.energy_dynamic_J
+
+
+def test_it_rises_to_what_the_mapper_expects() -> None:
+    arch, workload = load_architecture("edge_npu"), load_model("mobilenet_v2", bits=8)
+    told: list[tuple[float, float]] = []
+    report = simulate(arch, workload, watch=lambda *least: told.append(least))
+    assert told == sorted(told)
+    assert 0.95 * report.cycles < told[-1][0] <= report.cycles
+    assert told[-1][1] == pytest.approx(report.energy_dynamic_J, rel=0.02)
+    assert told[-1][1] <= report.energy_dynamic_J
+
+
+class Enough(Exception):
+    pass
+
+
+def test_whoever_watches_ends_the_search() -> None:
+    def watch(cycles: float, joules: float) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        simulate(array_machine(8, 8), gemm(33, 17, 50), watch=watch)
 
 
 def test_a_product_takes_the_folds_of_its_array() -> None:

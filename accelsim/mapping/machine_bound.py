@@ -94,11 +94,9 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
     """
     rows: dict[tuple[float, ...], float] = {}
     """Cycles on each unit over those on the fastest (rounded down; inf where it cannot) to the latter, summed."""
-    known: dict[int, list[float]] = {}
+    bounds = einsum_bounds(workload, arch)
     for one in _runs(Same(workload)):
-        if one.kind not in known:
-            known[one.kind] = [_cycles_on(u, one.einsum, one.bits, one.densities, arch) for u in arch.units.values()]
-        cycles, times = known[one.kind], one.times
+        cycles, times = bounds[one.einsum.name].cycles, one.times
         least = min(cycles, default=math.inf)
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
@@ -108,12 +106,6 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
         total * min(w * c for w, c in zip(prices, ratios, strict=True) if c < math.inf)
         for ratios, total in rows.items()
     )
-
-
-def unit_cycles(einsum: Einsum, workload: Workload, arch: Architecture) -> list[float]:
-    """Cycles of the machine's clock below which no unit runs an Einsum, unit by unit; inf where one cannot run it."""
-    bits, densities = _bits(einsum, workload), _densities(einsum, workload)
-    return [_cycles_on(unit, einsum, bits, densities, arch) for unit in arch.units.values()]
 
 
 def _cycles_on(
@@ -206,18 +198,42 @@ def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
 
 def _compute_energy(workload: Workload, arch: Architecture) -> float:
     """Operations at the cheapest unit; operands from the cheapest memory, as often as any unit has to read them."""
-    units = [_prices_of(Same(unit), Same(arch)) for unit in arch.units.values()]
-    total = 0.0
-    known: dict[int, float] = {}
-    for one in _runs(Same(workload)):
+    bounds = einsum_bounds(workload, arch)
+    return sum(one.times * bounds[one.einsum.name].joules for one in _runs(Same(workload)))
+
+
+class EinsumBound(NamedTuple):
+    """What one run of an Einsum takes at least.
+
+    Attributes:
+        kind: a number that Einsums share which are alike in all but names.
+        cycles: of the machine's clock, unit by unit; inf where one cannot run it.
+        joules: of the cheapest unit, and for the operands that every unit would read.
+    """
+
+    kind: int
+    cycles: list[float]
+    joules: float
+
+
+def einsum_bounds(workload: Workload, arch: Architecture) -> Table[str, EinsumBound]:
+    """Bounds of all Einsums of a Workload, by name."""
+    return _einsum_bounds(Same(workload), Same(arch))
+
+
+@lru_cache(maxsize=4)
+def _einsum_bounds(of: Same[Workload], on: Same[Architecture]) -> Table[str, EinsumBound]:
+    arch, known = on.value, dict[int, EinsumBound]()
+    units = [_prices_of(Same(unit), on) for unit in arch.units.values()]
+    for one in _runs(of):
         if one.kind not in known:
             counts = count_operations(one.einsum).counts
             given = (unit.energy(one.einsum, counts, one.densities, one.bits) for unit in units)
             able = [found for found in given if found is not None]
             moved = sum(min(unit.moved[i] for unit in able) for i in range(len(able[0].moved))) if able else 0.0
-            known[one.kind] = min((unit.computed for unit in able), default=0.0) + moved
-        total += one.times * known[one.kind]
-    return total
+            cycles = [_cycles_on(u, one.einsum, one.bits, one.densities, arch) for u in arch.units.values()]
+            known[one.kind] = EinsumBound(one.kind, cycles, min((u.computed for u in able), default=0.0) + moved)
+    return {one.einsum.name: known[one.kind] for one in _runs(of)}
 
 
 class _Run(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .outcome import Evaluate, Outcome, Status, evaluated, failure
 from .point import Point
@@ -20,6 +20,9 @@ Watch: TypeAlias = Callable[[Point, Outcome], None]
 
 Finished: TypeAlias = Sequence[tuple[str, Outcome]]
 
+T = TypeVar("T")
+ASKED = 8
+"""Points that a worker is asked about at once."""
 ATTEMPTS = 2
 """How often a point is tried whose worker dies."""
 
@@ -77,8 +80,23 @@ class Batches:
             self._held[key] = outcome
             self.told(point, outcome)
 
-    def run(self, points: Sequence[Point]) -> list[Outcome]:
-        """Outcomes in the order of the points; what is finished is kept at every moment."""
+    def ask(self, function: Callable[[Sequence[Point]], list[T]], points: Sequence[Point]) -> list[T]:
+        """What a function says of points, in order; the workers are asked, and nothing is stored."""
+        if self._executor is None:
+            return function(points)
+        parts = [points[i : i + ASKED] for i in range(0, len(points), ASKED)]
+        asked = [(part, self._executor.submit(function, part)) for part in parts]
+        found: list[T] = []
+        for part, future in asked:
+            try:
+                found += future.result()
+            except WorkerDied:
+                found += function(part)
+        return found
+
+    def run(self, points: Sequence[Point], evaluate: Evaluate | None = None) -> list[Outcome]:
+        """Outcomes in the order of the points, by another function if one is given; what is finished is kept at every
+        moment."""
         keys = [self.key(point) for point in points]
         todo: dict[str, Point] = {}
         for key, point in dict(zip(keys, points, strict=True)).items():
@@ -87,20 +105,20 @@ class Batches:
             else:
                 todo[key] = point
         self.told.begin()
-        for finished in self._outcomes(todo):
+        for finished in self._outcomes(todo, evaluate or self._evaluate):
             self._store.write(finished)
             for key, outcome in finished:
                 self._held[key] = outcome
                 self.told(todo[key], outcome)
         return [self._held[key] for key in keys]
 
-    def _outcomes(self, todo: dict[str, Point]) -> Iterator[Finished]:
+    def _outcomes(self, todo: dict[str, Point], evaluate: Evaluate) -> Iterator[Finished]:
         """Outcomes by key, in groups, as they come."""
         if self._executor is not None:
-            yield from _through(self._executor, self._evaluate, todo, self._window)
+            yield from _through(self._executor, evaluate, todo, self._window)
         else:
             for key, point in todo.items():
-                yield [(key, evaluated(self._evaluate, point))]
+                yield [(key, evaluated(evaluate, point))]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -29,8 +29,12 @@ SIZES = ("machine.peak_macs_per_s", "machine.on_chip_bytes", "machine.off_chip_b
 """Columns of `size`."""
 
 
-def simulate_point(point: Point) -> dict[str, Scalar]:
+def simulate_point(point: Point, watch: Callable[[float, float], None] | None = None) -> dict[str, Scalar]:
     """Simulate a point; the numbers and words of its report under dotted column names, and the size of the machine.
+
+    Args:
+        point: what to simulate.
+        watch: as `accelsim.simulate` has it.
 
     Raises:
         AccelsimError: whatever loading, mapping or simulating raises.
@@ -44,6 +48,7 @@ def simulate_point(point: Point) -> dict[str, Scalar]:
         mapper=point.mapper,
         objective=point.objective,
         seed=point.seed,
+        watch=watch,
     )
     return {**dict(columns(report.to_json())), **size(arch)}
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TypeAlias
+from functools import partial
 
 from .batches import Batches
-from .floors import Floors
-from .outcome import Outcome, Status
+from .floors import Contender, Group, Score, bettered, floors_of, group_of
+from .outcome import DOMINATED, Evaluate, Outcome, Status
 from .pareto import front
 from .point import Point
-from .span import Scalar
 from .sweep import Sweep
 from .violation import Scored
-
-Score: TypeAlias = tuple[float, ...]
-Group: TypeAlias = tuple[tuple[str, Scalar], ...]
 
 BATCH = 16
 """Points simulated between two looks at the bounds; a number of its own, so that results do not depend on `jobs`."""
@@ -28,13 +24,19 @@ def simulate_all(points: Sequence[Point], batches: Batches) -> None:
     batches.run(points)
 
 
-def explore(sweep: Sweep, points: Sequence[Point], batches: Batches) -> None:
+def explore(sweep: Sweep, points: Sequence[Point], batches: Batches, *, ends: bool) -> None:
     """Run a search, or of given points those whose bounds no result betters.
+
+    Args:
+        sweep: with a search, or with bounds first.
+        points: all of them, if there is no search.
+        batches: takes points to their outcomes.
+        ends: whether the simulation of a point may end as soon as results better its bounds.
 
     Raises:
         AccelsimError: an objective that fits no column, or a point that cannot be built.
     """
-    hope = _Hope(sweep) if sweep.bounds_first else None
+    hope = _Hope(sweep, batches, ends) if sweep.bounds_first else None
     if sweep.search is None:
         assert hope is not None
         _bounds_first(points, batches, hope)
@@ -55,16 +57,16 @@ def explore(sweep: Sweep, points: Sequence[Point], batches: Batches) -> None:
 class _Hope:
     """Which points may still be on the front of their model."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self._floors, self._scored = Floors(sweep), Scored(sweep)
+    def __init__(self, sweep: Sweep, batches: Batches, ends: bool) -> None:
+        self._sweep, self._batches, self._ends = sweep, batches, ends
+        self._scored = Scored(sweep)
         self.floors: dict[Point, Score] = {}
         self._fronts: dict[Group, list[Score]] = {}
 
     def add(self, points: Sequence[Point]) -> None:
         """Work out floors. Raises AccelsimError for a point that cannot be built."""
-        for point in points:
-            if point not in self.floors:
-                self.floors[point] = self._floors.of(point)
+        new = [point for point in dict.fromkeys(points) if point not in self.floors]
+        self.floors.update(zip(new, self._batches.ask(partial(floors_of, self._sweep), new), strict=True))
 
     def learn(self, point: Point, outcome: Outcome) -> None:
         """Take a result in, if it meets every constraint."""
@@ -72,18 +74,17 @@ class _Hope:
             return
         scored = self._scored.of(point, outcome)
         if scored is not None and not any(scored[1]):
-            best = self._fronts.setdefault(_group(point), [])
+            best = self._fronts.setdefault(group_of(point), [])
             best.append(scored[0])
-            self._fronts[_group(point)] = [best[i] for i in front(best)]
+            self._fronts[group_of(point)] = [best[i] for i in front(best)]
 
     def has(self, point: Point) -> bool:
-        """Whether no result betters the floors: as small everywhere, and smaller somewhere."""
-        floor = self.floors[point]
-        for score in self._fronts.get(_group(point), ()):
-            pairs = list(zip(score, floor, strict=True))
-            if all(s <= f for s, f in pairs) and any(s < f for s, f in pairs):
-                return False
-        return True
+        """Whether no result betters the floors."""
+        return not bettered(self.floors[point], self._fronts.get(group_of(point), ()))
+
+    def evaluate(self) -> Evaluate | None:
+        """What simulates the points of a batch, if it is not what simulates all."""
+        return Contender(self._sweep, dict(self._fronts)) if self._ends else None
 
 
 def _hopeful(points: Sequence[Point], batches: Batches, hope: _Hope) -> list[Outcome]:
@@ -92,7 +93,7 @@ def _hopeful(points: Sequence[Point], batches: Batches, hope: _Hope) -> list[Out
     chosen = [point for point in points if batches.held(point) or hope.has(point)]
     left = [point for point in points if point not in set(chosen)]
     batches.settle(left, DOMINATED)
-    found = dict(zip(chosen, batches.run(chosen), strict=True))
+    found = dict(zip(chosen, batches.run(chosen, hope.evaluate()), strict=True))
     for point, outcome in found.items():
         hope.learn(point, outcome)
     return [found.get(point, DOMINATED) for point in points]
@@ -104,7 +105,7 @@ def _bounds_first(points: Sequence[Point], batches: Batches, hope: _Hope) -> Non
     hope.add(points)
     groups: dict[Group, list[Point]] = {}
     for point in dict.fromkeys(points):
-        groups.setdefault(_group(point), []).append(point)
+        groups.setdefault(group_of(point), []).append(point)
     for waiting in groups.values():
         left = waiting
         while left:
@@ -126,11 +127,3 @@ def _best(points: Sequence[Point], hope: _Hope) -> list[Point]:
         found += [point for i, point in enumerate(left) if i in chosen]
         left = [point for i, point in enumerate(left) if i not in chosen]
     return found[:BATCH]
-
-
-def _group(point: Point) -> Group:
-    """Points of one model compete with one another."""
-    return tuple((k, v) for k, v in point.settings().items() if k == "model" or k.startswith("model."))
-
-
-DOMINATED = Outcome(Status.DOMINATED, {}, "", "results of another point better its bounds")

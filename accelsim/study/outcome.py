@@ -25,7 +25,11 @@ class Status(StrEnum):
     CRASHED = "crashed"
     """An error that accelsim did not foresee, or the loss of the worker: a resumed sweep tries again."""
     DOMINATED = "dominated"
-    """Not simulated: results of another point better its bounds, so that it cannot be on the front."""
+    """Not simulated, or not to the end: results of another point better its bounds, so it cannot be on the front."""
+
+
+class Bettered(Exception):
+    """Ends the simulation of a point that results of another one better, whatever it would give."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,15 @@ class Outcome:
     message: str = ""
 
 
+DOMINATED = Outcome(Status.DOMINATED, {}, "", "results of another point better its bounds")
+
+
 def evaluated(evaluate: Evaluate, point: Point) -> Outcome:
     """Call `evaluate` and turn whatever happens into an Outcome."""
     try:
         return Outcome(Status.DONE, dict(evaluate(point)))
+    except Bettered:
+        return DOMINATED
     except DoesNotFit as error:
         return failure(Status.DOES_NOT_FIT, error)
     except AccelsimError as error:

@@ -51,6 +51,7 @@ def run_sweep(
             All this is found before the first simulation.
         KeyboardInterrupt: after the workers have been ended; finished points are in the store.
     """
+    simulates = evaluate is None
     if evaluate is None:
         from .foreseen import check_names
 
@@ -72,7 +73,7 @@ def run_sweep(
         with workers(executor, jobs) as pool:
             batches = Batches(store, evaluate, identify, again, pool, 2 * max(jobs, 1), Told(progress, watch))
             if sweep.search is not None or sweep.bounds_first:
-                explore(sweep, points, batches)
+                explore(sweep, points, batches, ends=simulates)
             else:
                 simulate_all(points, batches)
     finally:

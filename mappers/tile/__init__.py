@@ -14,6 +14,7 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
+from .floor import Watch, floor
 from .network import Network
 
 
@@ -24,6 +25,7 @@ def map_workload(
     objective: str = "latency",
     seed: int = 0,
     constraints: Constraints | None = None,
+    watch: Watch | None = None,
 ) -> Mapping:
     """Map a Workload with loop nests.
 
@@ -33,6 +35,8 @@ def map_workload(
         objective: ``latency``, ``energy`` or ``edp``.
         seed: recorded in the Claim; the mapper makes no random choice.
         constraints: what the user has fixed.
+        watch: told of cycles of the machine's clock and joules of action that the run will take at least, first of the
+            mapper's floor, then as these rise with every Einsum that is planned. What it raises ends the search.
 
     Returns:
         The Mapping with its Claim: the value the mapper expects, the machine bound and the gap between them.
@@ -43,7 +47,9 @@ def map_workload(
         ConstraintError: a constraint cannot be honoured.
     """
     started = time.perf_counter()
-    network = Network(workload, arch, objective, constraints or Constraints())
+    if watch is not None:
+        watch(*floor(workload, arch))
+    network = Network(workload, arch, objective, constraints or Constraints(), watch=watch)
     mapping = network.mapping()
     bound = machine_bound(workload, arch)
     least = {

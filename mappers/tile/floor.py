@@ -3,28 +3,41 @@
 It is above the machine bound, which holds for every mapper, for two reasons. One Einsum runs after the other, so that
 their cycles add up, whichever unit each of them is on; and an activation goes through the off-chip memory unless it
 stays in the buffer whole, from the Einsum that makes it to the last one that uses it.
+
+While the mapper works, what is known of the Einsums that it has planned takes the place of what holds for any plan.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from itertools import combinations
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ...arch.architecture import Architecture
 from ...arch.component import Direction, Memory
 from ...components.base import ComputeUnit
 from ...ir import Einsum, Role, Workload
+from ...ir.same import Same
 from ...mapping.compulsory import Use, touched
-from ...mapping.machine_bound import machine_bound, off_chip_bandwidth, unit_cycles
+from ...mapping.machine_bound import einsum_bounds, machine_bound, off_chip_bandwidth
 from .flow import Flow
 from .residency import may_stay, staying_limit
+from .search import Plan
 
 WAYS: tuple[Direction | None, ...] = ("read", "write", None)
 _ROUNDING = 1 - 1e-12
 """Keeps the sums of floating-point terms on the safe side."""
+_COUNTED = 1 - 1e-9
+"""The same for the energy of a plan, which adds up the same terms in another order."""
+Place: TypeAlias = tuple[tuple[str, ...], int]
+"""Path of a scope and number of an item of it."""
+
+
+Watch: TypeAlias = Callable[[float, float], None]
+"""Told of cycles of the machine's clock and joules of action that a run will take at least."""
 
 
 def floor(workload: Workload, arch: Architecture) -> tuple[float, float]:
@@ -37,28 +50,88 @@ def floor(workload: Workload, arch: Architecture) -> tuple[float, float]:
         workload: what is computed.
         arch: the machine.
     """
-    bound = machine_bound(workload, arch)
-    capacity = max((m.capacity for m in arch.memories.values() if m.on_chip), default=0)
-    flow, limit = Flow(workload), staying_limit(capacity)
-    rates = _Rates(arch)
-    one_by_one = moving = joules = 0.0
-    for scope in flow.scopes.values():
-        for item in scope.items:
-            if isinstance(item, Einsum):
-                moved = _moved(flow, item, limit)
-                computing = _computing(item, workload, arch)
-                one_by_one += scope.count * max(computing, rates.cycles(moved.reads, moved.writes))
-                moving += scope.count * rates.cycles(moved.reads + moved.weights, moved.writes)
-                joules += scope.count * rates.joules(moved.passing_reads, moved.passing_writes)
-    return max(bound.cycles, one_by_one * _ROUNDING, moving * _ROUNDING), bound.energy_J + joules * _ROUNDING
+    return Floor(workload, arch).value()
 
 
-def _computing(einsum: Einsum, workload: Workload, arch: Architecture) -> float:
-    """Cycles on the fastest unit; 0 where none can run it, which its simulation will say."""
+class _Least(NamedTuple):
+    """Of all runs of an Einsum: cycles beside no other one, cycles of the off-chip memories, joules."""
+
+    alone: float
+    moving: float
+    joules: float
+
+
+class Floor:
+    """The floor of a Workload on a machine, and how it rises as Einsums are planned."""
+
+    def __init__(self, workload: Workload, arch: Architecture) -> None:
+        self._bound = machine_bound(workload, arch)
+        capacity = max((m.capacity for m in arch.memories.values() if m.on_chip), default=0)
+        self._rates = _Rates(arch)
+        self._least: dict[Place, _Least] = {}
+        self._passing = 0.0
+        self._times: dict[Place, int] = {}
+        bounds, computing = einsum_bounds(workload, arch), dict[int, float]()
+        for place, einsum, times, moved in _items(Same(workload), staying_limit(capacity)):
+            bound, rates = bounds[einsum.name], self._rates
+            if bound.kind not in computing:
+                computing[bound.kind] = _computing(einsum, bound.cycles, arch)
+            alone = max(computing[bound.kind], rates.cycles(moved.reads, moved.writes))
+            moving = rates.cycles(moved.reads + moved.weights, moved.writes)
+            joules = bound.joules + rates.joules(moved.reads + moved.weights, moved.writes)
+            self._least[place], self._times[place] = _Least(times * alone, times * moving, times * joules), times
+            self._passing += times * rates.joules(moved.passing_reads, moved.passing_writes)
+
+    def value(self) -> tuple[float, float]:
+        """Cycles of the machine's clock, and joules of action."""
+        alone, moving, joules = (sum(column) * _ROUNDING for column in zip(*self._least.values(), strict=True))
+        least = self._bound.energy_J + self._passing * _ROUNDING
+        return max(self._bound.cycles, alone, moving), max(least, joules)
+
+    def planned(self, place: Place, plan: Plan, weights: Collection[str]) -> None:
+        """Take a plan for what holds of an Einsum; `weights` are the tensors that may come before it begins."""
+        times, before = self._times[place], self._least[place]
+        here, ahead = [0.0, 0.0], 0.0
+        for (name, written), (come, gone) in plan.moved.items():
+            if name in weights and not written:
+                ahead += come
+            else:
+                here = [here[0] + come, here[1] + gone]
+        alone = max(plan.computing, self._rates.cycles(here[0], here[1]))
+        moving = self._rates.cycles(here[0] + ahead, here[1])
+        self._least[place] = _Least(
+            max(before.alone, times * alone), max(before.moving, times * moving), times * plan.energy * _COUNTED
+        )
+
+
+class _Item(NamedTuple):
+    """An Einsum of a Workload, and how often it runs."""
+
+    place: Place
+    einsum: Einsum
+    times: int
+    moved: _Moved
+
+
+@lru_cache(maxsize=64)
+def _items(of: Same[Workload], limit: int) -> tuple[_Item, ...]:
+    """With as many bytes of activations on the chip as the staying tensors of one Einsum may have together."""
+    flow = Flow(of.value)
+    return tuple(
+        _Item((path, i), item, scope.count, _moved(flow, item, limit))
+        for path, scope in flow.scopes.items()
+        for i, item in enumerate(scope.items)
+        if isinstance(item, Einsum)
+    )
+
+
+def _computing(einsum: Einsum, cycles: Sequence[float], arch: Architecture) -> float:
+    """Cycles on the fastest unit, of those that each takes at least; 0 where none can run it, which its simulation will
+    say."""
     found = [
-        max(cycles, unit.least_cycles(einsum) * float(arch.clock) / unit.clock_hz)
-        for cycles, unit in zip(unit_cycles(einsum, workload, arch), arch.units.values(), strict=True)
-        if cycles < inf and isinstance(unit, ComputeUnit)
+        max(least, unit.least_cycles(einsum) * float(arch.clock) / unit.clock_hz)
+        for least, unit in zip(cycles, arch.units.values(), strict=True)
+        if least < inf and isinstance(unit, ComputeUnit)
     ]
     return min(found, default=0.0)
 
@@ -78,11 +151,11 @@ class _Rates:
         self._read = least(outside, "read") + least(inside, "write") if seen else 0.0
         self._write = least(outside, "write") + least(inside, "read") if seen else 0.0
 
-    def cycles(self, reads: int, writes: int) -> float:
+    def cycles(self, reads: float, writes: float) -> float:
         amounts = {"read": reads, "write": writes, None: reads + writes}
         return max(amounts[way] / bandwidth for way, bandwidth in self._bandwidth.items())
 
-    def joules(self, reads: int, writes: int) -> float:
+    def joules(self, reads: float, writes: float) -> float:
         return reads * self._read + writes * self._write
 
 
@@ -103,7 +176,7 @@ class _Moved(NamedTuple):
 
 
 def _moved(flow: Flow, einsum: Einsum, limit: int) -> _Moved:
-    """With as many bytes of activations on the chip as the staying tensors of one Einsum may have together."""
+    """With as many bytes of activations on the chip as `limit`."""
     tensors = flow.workload.tensors
     uses: dict[tuple[str, bool], list[Use]] = defaultdict(list)
     for access, written in [*((a, False) for a in einsum.inputs), (einsum.output, True)]:

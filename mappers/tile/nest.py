@@ -16,6 +16,8 @@ objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 
 Way: TypeAlias = tuple[str, str, bool]
 """A tensor, the memory that it comes to on its way to the unit or leaves on the way back; whether it is a result."""
+Crossing: TypeAlias = tuple[str, bool]
+"""A tensor, and whether it is a result."""
 Lasts: TypeAlias = Mapping[Way, Array]
 """Of tensors whose tile is that of the level around: for how many of its tiles in a row it is one and the same, which
 comes but once for all of them. One number per candidate; 1 for those left out."""
@@ -117,6 +119,8 @@ class Found:
         traffic: bytes off chip.
         work: cycles without the edge, joules and edge.
         held: bytes that it takes of each memory of the level.
+        moved: bytes into the level from outside the chip, and out of it, of every tensor, results apart from operands.
+        computing: cycles of the unit, at least, where that is known.
     """
 
     value: float
@@ -125,3 +129,5 @@ class Found:
     nest: Nest
     work: Work
     held: Mapping[str, int]
+    moved: Mapping[Crossing, tuple[float, float]]
+    computing: float

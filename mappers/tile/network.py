@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
@@ -15,16 +15,19 @@ from ...lowering.ports import route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
+from .floor import Floor, Watch
 from .flow import Flow
 from .nest import Shortfall, Way
 from .operand import Operand
 from .pieces import pieces_of
 from .planned import Call, Planner, planned, renamed
 from .residency import stays_on_chip
-from .search import Plan, Task, best_plan
+from .search import Plan, Task, best_plan, smallest
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
 
 Path = tuple[str, ...]
+RISE = 1.01
+"""Whoever watches is told when a bound has risen by so much."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Network:
         objective: str,
         constraints: Constraints,
         planner: Planner = best_plan,
+        watch: Watch | None = None,
     ) -> None:
-        self.workload, self.arch, self.planner = workload, arch, planner
+        self.workload, self.arch, self.planner, self.watch = workload, arch, planner, watch
         self.objective, self.constraints = objective, constraints
         self.flow = self._flow(workload)
         self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
@@ -157,23 +161,64 @@ class Network:
                 raise ConstraintError(f"constraint: {name} cannot be kept in {wanted}; this mapper puts it in {found}")
 
     def _plan_all(self, addresses: dict[str, int]) -> set[str]:
-        capacity = self._capacity()
         crowded: set[str] = set()
         self.staying = self._staying(addresses)
+        rising = self._rising(addresses)
         for scope in self.flow.scopes.values():
             for i, item in enumerate(scope.items):
                 if isinstance(item, Repeat) or self._in_group(scope.path, i):
                     continue
                 here = self.staying.get((scope.path, i), [])
-                budget = capacity - max((addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
+                budget = self._budget(here, addresses)
                 plan = self._plan(item, budget, frozenset(here))
                 if isinstance(plan, Plan):
                     self.plans[scope.path, i] = plan
+                    rising(scope.path, i)
                 elif here:
                     crowded.add(max(here, key=lambda n: (self.flow.lives[n].tensor.nbytes, n)))
                 else:
                     self._refuse(item, plan)
         return crowded
+
+    def _budget(self, here: Sequence[str], addresses: Mapping[str, int]) -> int:
+        """Bytes of the buffer beside tensors that stay."""
+        return self._capacity() - max((addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
+
+    def _rising(self, addresses: Mapping[str, int]) -> Callable[[Path, int], None]:
+        """What to tell of every plan, so that whoever watches may end the search; nothing while plans may be made
+        anew, because an Einsum has no room beside what stays."""
+        if self.watch is None or not all(self._has_room(*place, addresses) for place in self._places()):
+            return lambda path, item: None
+        floor, watch, told = Floor(self.workload, self.arch), self.watch, [(0.0, 0.0)]
+        weights = {name for name, life in self.flow.lives.items() if life.tensor.role is Role.WEIGHT}
+
+        def rise(path: Path, item: int) -> None:
+            floor.planned((path, item), self.plans[path, item], weights)
+            now = floor.value()
+            if any(n > RISE * before for n, before in zip(now, told[0], strict=True)):
+                told[0] = now
+                watch(*now)
+
+        return rise
+
+    def _places(self) -> list[tuple[Path, int]]:
+        scopes = self.flow.scopes.values()
+        return [(s.path, i) for s in scopes for i, item in enumerate(s.items) if isinstance(item, Einsum)]
+
+    def _has_room(self, path: Path, item: int, addresses: Mapping[str, int]) -> bool:
+        """Whether the smallest tiles of an Einsum surely fit beside what stays."""
+        einsum, here = self.flow.scopes[path].items[item], self.staying.get((path, item), [])
+        assert isinstance(einsum, Einsum)
+        staying = frozenset(here)
+        if not self.constraints.for_einsum(einsum.name, einsum.kind).is_free:
+            return False
+        return any(
+            smallest(einsum, self._operands(einsum, unit, staying)) <= self._budget(here, addresses)
+            for unit in self.units
+            if max(self.levels.values()) == 1 and not isinstance(unit, SpatialArray)
+            and unit.memories == (self.buffer,) and unit.spatial_options(einsum)
+            and not staying & self._past(einsum, unit)
+        )
 
     def _refuse(self, einsum: Einsum, plan: Shortfall) -> None:
         if not plan.needed:
@@ -272,7 +317,8 @@ class Network:
             self._roomy.setdefault(identity, []).append((budget, plan, made_for))
         # The plan may have been made for an equal Einsum over other tensors.
         new = dict(zip(made_for[plan.unit], names[plan.unit], strict=True))
-        return replace(plan, levels=tuple(renamed(level, new) for level in plan.levels))
+        levels = tuple(renamed(level, new) for level in plan.levels)
+        return replace(plan, levels=levels, moved={(new[name], out): n for (name, out), n in plan.moved.items()})
 
     def _fitting(self, identity: Hashable, budget: int) -> tuple[Plan, Mapping[str, list[str]]] | None:
         """A plan found with as many bytes of the buffer or more, of which it takes no more than there are now."""

@@ -221,6 +221,9 @@ class Pick:
         held = dict.fromkeys(self.stage.budgets, 0)
         for hop, cost in zip(self.stage.hops, costs, strict=True):
             held[hop.memory] += int(cost.held[row])
+        parts = prod(-(-self.extents[r] // n) for r, n in size.items() if r in self.stage.reduced)
+        # Of sums in parts a unit's cycles are estimated, and further in they are more than a unit's.
+        computing = float(inside.cycles[0]) if self.stage.inner.exact and parts == 1 else 0.0
         return Found(
             float(best[kernel.B_VALUE]),
             float(best[kernel.B_TIE]),
@@ -228,6 +231,8 @@ class Pick:
             Nest((level, *rest.levels), rest.layout, self.complete),
             work,
             held,
+            self.stage.moved(costs, row),
+            computing,
         )
 
     def _brought(self, levels: Sequence[Level], kind: int, loops: Sequence[str]) -> Iterator[Level]:

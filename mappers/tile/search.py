@@ -10,8 +10,8 @@ further in minimise their own product of energy and delay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -22,13 +22,14 @@ from ...components.base import ComputeUnit, SpatialOption
 from ...components.spatial import SpatialArray
 from ...components.spreads import best_spreads
 from ...ir import Density, Einsum, contraction
+from ...ir.signature import signature
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
 from ...mapping.machine_bound import unit_bound
 from .cuts import Space, orders_of
 from .layouts import LayoutLeaf
 from .leaf import Leaf
-from .nest import TIE, Found, Hop, Inner, Level, Shortfall, Way
+from .nest import TIE, Crossing, Found, Hop, Inner, Level, Shortfall, Way
 from .operand import Operand
 from .stage import Stage
 
@@ -49,7 +50,7 @@ class Plan:
     """How one Einsum runs: the loops of every level, outermost level first, and the unit's layout inside.
 
     `cycles` and `energy` are the estimates of the model of `stage`; `traffic` in bytes off chip; `working_set` by
-    memory; `complete` is False where the search was cut short.
+    memory; `complete` is False where the search was cut short. `moved` and `computing` as in `Found`.
     """
 
     unit: str
@@ -61,6 +62,8 @@ class Plan:
     traffic: int
     working_set: Mapping[str, int]
     complete: bool = True
+    moved: Mapping[Crossing, tuple[float, float]] = field(default_factory=dict)
+    computing: float = 0.0
 
     @property
     def loops(self) -> tuple[tuple[str, int], ...]:
@@ -196,6 +199,8 @@ def _plan(unit: ComputeUnit, option: SpatialOption, found: Found) -> Plan:
         found.traffic,
         found.held,
         found.nest.complete,
+        found.moved,
+        found.computing,
     )
 
 
@@ -265,6 +270,30 @@ def space_of(
             fixed = constraint.tiles[r]
             sizes[r] = [fixed] if innermost else sorted({fixed, *(s for s in sizes[r] if s > fixed)}, reverse=True)
     return Space(sizes, orders)
+
+
+def smallest(einsum: Einsum, operands: Sequence[Operand]) -> int:
+    """At most the bytes that the smallest tiles of one level take of its memories together."""
+    identity = signature(einsum), tuple(o.identity for o in operands)
+    return _smallest(Held(identity, einsum, operands))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A call of `smallest`; `identity` stands for all of it."""
+
+    identity: Hashable
+    einsum: Einsum = field(compare=False)
+    operands: Sequence[Operand] = field(compare=False)
+
+
+@lru_cache(maxsize=2**12)
+def _smallest(held: Held) -> int:
+    einsum = held.einsum
+    tiled = {r for ranks in _tiled_ranks(einsum, held.operands) for r in ranks}
+    tile = {r: np.ones(1, np.int64) * (1 if r in tiled else n) for r, n in einsum.sizes.items()}
+    # Two buffers, and twice as much for partial results that come and go.
+    return sum(4 * int(o.tile_bytes(tile)[0]) for o in held.operands if len(o.chain) > 1)
 
 
 def _joined_groups(einsum: Einsum) -> set[str]:

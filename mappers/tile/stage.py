@@ -37,7 +37,7 @@ from ...ir import Einsum
 from ...ir.signature import signature
 from .cuts import Cut, Pieces, Space, cut_table
 from .hop_costs import ONCE, Asked, HopCost, Leasts, Numbers, grid, hop_costs
-from .nest import TIE, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
+from .nest import TIE, Crossing, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats, tiles
 from .pick import Bound, Pick
 from .pieces import cutting_ranks
@@ -305,7 +305,18 @@ class Stage:
                           for column in ([c.buffers for c in costs], [c.tile for c in costs]))  # fmt: skip
         level = Level((), dict.fromkeys(keys, 0), buffers, sizes)
         tie = float(self._tie(work.cycles + work.edge * once, work.joules)[0])
-        return Found(value, tie, int(traffic), Nest((level,)), work, held)
+        moved = self.moved(costs, 0)
+        return Found(value, tie, int(traffic), Nest((level,)), work, held, moved, float(own.cycles[0]))
+
+    def moved(self, costs: Sequence[HopCost], row: int) -> dict[Crossing, tuple[float, float]]:
+        """Bytes over the chip's edge, in and out, of a tiling."""
+        found: dict[Crossing, tuple[float, float]] = {}
+        for hop, cost in zip(self.hops, costs, strict=True):
+            if hop.weighs:
+                way = hop.operand.tensor, hop.operand.is_output
+                come, gone = found.get(way, (0.0, 0.0))
+                found[way] = come + float(cost.bytes_in[row]), gone + float(cost.bytes_out[row])
+        return found
 
     def _once(self, extents: Extents) -> float:
         """One over the number of tiles of these extents."""
