@@ -167,7 +167,14 @@ class CoreFusion(Fusion):
         }
         self.ways = CoreWays(self.cores, memories, {})
 
-    def plans(self, stretch: Stretch, kept: Mapping[str, int] | None = None) -> list[GroupPlan]:
+    def plans(
+        self,
+        stretch: Stretch,
+        kept: Mapping[str, int] | None = None,
+        *,
+        limit: float = math.inf,
+        coarse: bool = False,
+    ) -> list[GroupPlan]:
         """Of all ways to give the Einsums to cores, best first as far as can be foreseen."""
         assert isinstance(self.memories, CoreMemories)
         site, leaving = self.site(stretch, kept)
@@ -178,7 +185,7 @@ class CoreFusion(Fusion):
             if least > HOPELESS * best:
                 break
             here = replace(site, ways=CoreWays(self.cores, self.memories, given))
-            plans = CoreSearch(group, stretch.outside, leaving, here).plans()
+            plans = CoreSearch(group, stretch.outside, leaving, here).plans(limit, coarse=coarse)
             best = min([best, *(p.value(self.objective) for p in plans)])
             found += plans
         return sorted(found, key=lambda p: (p.value(self.objective), p.joules))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -154,11 +155,14 @@ class Fusion:
         searched: dict[tuple[int, int], list[GroupPlan]] = {}
 
         def foreseen(i: int, j: int) -> tuple[float, Fused] | None:
-            plans = searched[i, j] = self.plans(stretches[i, j])
+            limit = sum(single[i:j]) if surely else math.inf  # what takes longer is better done one by one
+            plans = self.plans(stretches[i, j], limit=limit, coarse=True)
+            if not plans:
+                plans = searched[i, j] = self.plans(stretches[i, j], limit=limit)
             return self._fused(stretches[i, j], plans[0]) if plans else None
 
         def costed(i: int, j: int) -> tuple[float, Fused] | None:
-            plan = self.best_run(searched.pop((i, j)))
+            plan = self.best_run(searched.get((i, j)) or self.plans(stretches[i, j]))
             return None if plan is None else self._fused(stretches[i, j], plan)
 
         unknown = {i for i in range(len(items)) if not singles.settled(scope, i)}
@@ -236,14 +240,24 @@ class Fusion:
                 found[name] = address + life.tensor.nbytes
         return found
 
-    def plans(self, stretch: Stretch, kept: MappingABC[str, int] | None = None) -> list[GroupPlan]:
+    def plans(
+        self,
+        stretch: Stretch,
+        kept: MappingABC[str, int] | None = None,
+        *,
+        limit: float = math.inf,
+        coarse: bool = False,
+    ) -> list[GroupPlan]:
         """Plans of a group, best first as far as can be foreseen.
 
-        `kept` has the addresses of tensors that stay next to the edge, if they are not those of what is not fused.
+        Args:
+            stretch: the group.
+            kept: addresses of tensors that stay next to the edge, if they are not those of what is not fused.
+            limit, coarse: as of `GroupSearch.plans`.
         """
         site, leaving = self.site(stretch, kept)
         group = Group(self.workload, stretch.einsums, by_name=self.by_name)
-        return GroupSearch(group, stretch.outside, leaving, site).plans()
+        return GroupSearch(group, stretch.outside, leaving, site).plans(limit, coarse=coarse)
 
     def site(self, stretch: Stretch, kept: MappingABC[str, int] | None) -> tuple[Site, frozenset[str]]:
         """Where a group runs, and the tensors that leave it."""

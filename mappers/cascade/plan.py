@@ -165,10 +165,14 @@ class Arrangement:
         self.group = self.placement.group
         self.outer = self._real(self.tiling.outer, {})
         self._place()
+
+    def fed(self) -> Arrangement:
+        """The same with all that moves and is handed on, which places do not need."""
         self._load()
         self._store()
         self._hand()
         self.transfers = self._chosen()
+        return self
 
     def changed(self, tiling: Tiling) -> Arrangement:
         """The same loops with other buffers, or with other tensors kept."""

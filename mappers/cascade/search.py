@@ -100,17 +100,24 @@ class GroupSearch:
         self._routes: dict[tuple[str, str], Route] = {}
         self._known_sizes: dict[tuple[int, int], list[int]] = {}
 
-    def plans(self) -> list[GroupPlan]:
-        """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them."""
+    def plans(self, limit: float = math.inf, *, coarse: bool = False) -> list[GroupPlan]:
+        """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them.
+
+        Args:
+            limit: for latency, those are left out whose transfers surely take more cycles, or `HOPELESS` times those of
+                the best.
+            coarse: with the smallest tiles of what is streamed and no loops inside those, as is mostly best.
+        """
         if self.fixed is None or not all(self.feeds) or not self._handed_in_the_buffer() or not self._within_reach():
             return []
         rough: list[tuple[float, float, int, Arrangement]] = []
-        limit = math.inf
+        limit = limit if self.site.objective == "latency" else math.inf
         for form in self.group.forms():
             if any(not self._runs(e) for e in self.group.einsums):
                 return []
-            for tilings in self._tilings(form):
-                found = next((x for t in tilings if (x := self._settled(form, t)) is not None), None)
+            for tilings in self._tilings(form, coarse=coarse):
+                placed = [self.arrangement(self.placement, form, t) for t in tilings]
+                found = next((x for p in placed if (x := self._settled(p)) is not None), None)
                 if found is None or self._moving(found)[0] > limit:
                     continue
                 plan = self._weighed(found, width=2)
@@ -167,7 +174,7 @@ class GroupSearch:
     def _constraint(self, einsum: Einsum) -> OpConstraint:
         return self.site.constraints.for_einsum(einsum.name, einsum.kind)
 
-    def _tilings(self, form: Form) -> Iterator[tuple[Tiling, ...]]:
+    def _tilings(self, form: Form, *, coarse: bool) -> Iterator[tuple[Tiling, ...]]:
         """Loops around the group over what is shared, one by one where a class cuts all that comes from outside.
 
         Of several at once, the first one that fits is wanted.
@@ -182,11 +189,11 @@ class GroupSearch:
             yield from self._patches()
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
         outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
-        steps = self._steps(form)
+        steps = self._steps(form)[-1:] if coarse else self._steps(form)
         for sizes in product(*outer_sizes):
             outer = (*around, *zip(wide, sizes, strict=True))
             for step in steps:
-                for inner in self._inner(form, wide, sizes):
+                for inner in ((),) if coarse else self._inner(form, wide, sizes):
                     yield (Tiling(outer, step, inner),)
 
     def _patches(self) -> Iterator[tuple[Tiling, ...]]:
@@ -261,19 +268,22 @@ class GroupSearch:
 
     # One tiling
 
-    def _settled(self, form: Form, tiling: Tiling) -> Arrangement | None:
+    def _settled(self, placed: Arrangement) -> Arrangement | None:
         """What is kept, and how deep buffers are: as much as fits, what saves most traffic first."""
-        site, cut = self.site, (tiling.outer, tiling.step, tiling.inner)
-        depths = DEPTHS if form.stream >= 0 else FLAT_DEPTHS
+        site, tiling = self.site, placed.tiling
+        cut = tiling.outer, tiling.step, tiling.inner
+        depths = DEPTHS if placed.form.stream >= 0 else FLAT_DEPTHS
         none: frozenset[tuple[Fed, int]] = frozenset()
-        found = self.arrangement(self.placement, form, Tiling(*cut, none, *depths[0]))
-        for depth, blocks in depths:
-            if (depth, blocks) != depths[0]:
-                found = found.changed(Tiling(*cut, none, depth, blocks))
-            if all(n <= site.budgets[m] for m, n in found.held.items()):
-                break
-        else:
-            return None
+        placed = placed.fed()
+
+        def deep(buffers: tuple[int, int]) -> Arrangement:
+            return placed.changed(Tiling(*cut, none, *buffers))
+
+        found = deep(depths[0])
+        if not self._fits(found):
+            if not self._fits(deep(depths[-1])):
+                return None
+            found = next(x for buffers in depths[1:] if self._fits(x := deep(buffers)))
         gains: list[tuple[int, Fed, int, dict[str, int]]] = []
         for fed, (apart, *ways) in found.loads.items():
             moved, held = sum(map(found.moved, apart)), self._held(found, apart)
@@ -291,6 +301,9 @@ class GroupSearch:
         if not kept:
             return found
         return found.changed(Tiling(*cut, frozenset(kept.items()), found.tiling.depth, found.tiling.blocks))
+
+    def _fits(self, found: Arrangement) -> bool:
+        return all(n <= self.site.budgets[m] for m, n in found.held.items())
 
     @staticmethod
     def _held(found: Arrangement, transfers: Sequence[Transfer]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from ...errors import DoesNotFit
 from ...ir import Einsum, Workload
 from ...mapping.compulsory import Use, touched
 from ...mapping.constraints import Constraints
-from ...mapping.machine_bound import off_chip_bandwidth, unit_cycles
+from ...mapping.machine_bound import einsum_bounds, off_chip_bandwidth
 from ..tile.flow import Scope
 from ..tile.network import Network, Path
 from ..tile.search import Plan
@@ -35,8 +35,7 @@ class _Outline(Network):
         """None where it does not fit beside what stays."""
         if (path, item) not in self.plans:
             here = self.staying.get((path, item), [])
-            taken = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
-            plan = self._plan(einsum, self._capacity() - taken, frozenset(here))
+            plan = self._plan(einsum, self._budget(here, self.addresses), frozenset(here))
             if not isinstance(plan, Plan):
                 return None
             self.plans[path, item] = plan
@@ -118,7 +117,7 @@ class Singles:
         return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
 
     def _least(self, scope: Scope, item: int) -> tuple[float, float]:
-        """Cycles of the fastest unit, or of the off-chip memories for what does not stay, and joules of the latter."""
+        """Cycles of the fastest unit, or of the off-chip memories for what does not stay, and joules of both."""
         einsum, network = scope.items[item], self.network
         if not isinstance(einsum, Einsum) or network is None:
             return 0.0, 0.0
@@ -137,5 +136,6 @@ class Singles:
         cycles = [nbytes / off_chip_bandwidth(outside, arch, way) for way, nbytes in amounts.items()]
         prices = [memory.action_energy() for memory in outside]
         read, write = (min((p.get(action, 0.0) for p in prices), default=0.0) for action in ("read", "write"))
-        computing = min(unit_cycles(einsum, network.workload, arch), default=0.0)
-        return max(computing, *cycles), moved[False] * read + moved[True] * write
+        bound = einsum_bounds(network.workload, arch)[einsum.name]
+        joules = bound.joules + moved[False] * read + moved[True] * write
+        return max(min(bound.cycles, default=0.0), *cycles), joules
