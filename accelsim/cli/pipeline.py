@@ -24,7 +24,12 @@ def pipeline(
     bind: Annotated[list[str] | None, typer.Option(metavar="RANK=N", help="Size of a rank.")] = None,
     bits: options.Bits = None,
     order: Annotated[str | None, typer.Option(metavar="RANK,...", help="Ranks that stream, outermost first.")] = None,
-    inside: Annotated[str | None, typer.Option(metavar="RANK,...", help="Ranks inside a firing, as vectors.")] = None,
+    inside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANK,...", help="Ranks inside a firing, as vectors; default: none, with --arch the fastest."
+        ),
+    ] = None,
     lanes: Annotated[
         list[str] | None,
         typer.Option(metavar="CLASS+CLASS=N", help="Units for operations of these classes: mac+mul=4096, exp=64."),
@@ -58,6 +63,7 @@ def pipeline(
         check_runs,
         costs,
         fabric_of,
+        fastest_pipeline,
         plan_pipeline,
         timing_of,
     )
@@ -82,10 +88,13 @@ def pipeline(
         "off_chip_bytes_per_cycle": rate, "launch_cycles": launch,
     }  # fmt: skip
     timed = {"latency": latency, "recurrence": recurrence, "cycle_hz": cycle_hz}
-    plan = plan_pipeline(
-        workload, replace(budget, **_known(given)), timing=replace(timing, **_known(timed)),
-        order=_names(order), inside=_names(inside), most_kernels=kernels,
-    )  # fmt: skip
+    budget, timing = replace(budget, **_known(given)), replace(timing, **_known(timed))
+    if fabric is not None and order is None and inside is None:
+        plan = fastest_pipeline(workload, budget, timing=timing, most_kernels=kernels)
+    else:
+        plan = plan_pipeline(
+            workload, budget, timing=timing, order=_names(order), inside=_names(inside), most_kernels=kernels
+        )
     if save is not None:
         _save(plan, save)
     told = {**described(plan), **(costs(plan, fabric) if fabric is not None else {})}

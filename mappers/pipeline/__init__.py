@@ -2,7 +2,7 @@
 
 `build_stages` makes stages and streams of a cascade, `stream_graph` the graph that runs (`accelsim.lowering.streams`),
 `full_rate_depths` and `trade_off` find FIFO depths, `plan_pipeline` allots resources and cuts into kernels where a
-cascade does not fit, or is faster so.
+cascade does not fit, or is faster so, `fastest_pipeline` also chooses the ranks along which tokens are vectors.
 """
 
 from .allot import Allotment, Budget, Lanes, allot
@@ -12,9 +12,11 @@ from .machine import Fabric, budget_of, check_runs, costs, fabric_of, timing_of
 from .plan import PipelinePlan, plan_pipeline
 from .sizing import Point, Sizing, TradeOff, full_rate_depths, least_depths_that_end, trade_off
 from .stages import Link, Stage, Stages, build_stages
+from .vectors import fastest_pipeline
 
 __all__ = [
     "Allotment", "Budget", "Fabric", "Kernel", "Lanes", "Link", "PipelinePlan", "Point", "Sizing", "Stage", "Stages",
     "Timing", "TradeOff", "Transfer", "allot", "budget_of", "build_stages", "check_runs", "costs", "fabric_of",
-    "full_rate_depths", "least_depths_that_end", "plan_pipeline", "stream_graph", "timing_of", "trade_off",
+    "fastest_pipeline", "full_rate_depths", "least_depths_that_end", "plan_pipeline", "stream_graph", "timing_of",
+    "trade_off",
 ]  # fmt: skip

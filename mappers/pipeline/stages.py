@@ -123,7 +123,8 @@ def build_stages(
         split: whether operators of a map are stages of their own; False: an Einsum is one stage.
 
     Raises:
-        BadInput: no cascade, an unknown rank in `order`, or tokens in too irregular an order.
+        BadInput: no cascade, an unknown rank in `order` or `inside`, a recurrence along one inside, or tokens in too
+            irregular an order.
     """
     einsums = cascade_einsums(workload)
     streaming = streaming_ranks(einsums)
@@ -131,6 +132,9 @@ def build_stages(
     for rank in (*order, *inside):
         if rank not in known:
             raise BadInput(f"{workload.name}: no rank '{rank}' to stream ({nearest(rank, known)})")
+    for e in einsums:
+        if e.iterative and e.iterative in inside:
+            raise BadInput(f"{workload.name}: {e.name} steps along '{e.iterative}', which cannot lie inside a firing")
     ranks = (*order, *(r for r in streaming if r not in (*order, *inside)))
     return _Builder(workload, einsums, ranks, split).build()
 
