@@ -1,0 +1,1 @@
+"""Smaller KV caches: quantised, evicted, shared by heads and by layers."""
