@@ -12,12 +12,14 @@ from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...arch.network import Network, network_of
 from ...engine.compiled import CompiledSession
+from ...engine.session import Session
 from ...errors import BadInput, ProgramError
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, Transformer, kv_bytes, tensor_parallel
 from ..driver import Request
 from ..loop import Completion, completions
 from ..scenario import Listed, Scenario
+from ..spans import SpanSession
 from .arrivals import TICK_HZ, TraceRequests
 from .batching import Batching
 from .costs import StepCosts
@@ -66,7 +68,8 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
         block_bytes * s.parallel.tensor, 0 if lower is None else lower.nbytes // block_bytes, memory.name,
     )  # fmt: skip
     arrivals = Listed(tuple((r.arrival, r.wants) for r in requests))
-    session = CompiledSession(programs.platform, TICK_HZ)
+    # Without swaps nothing contends with a step for its replica.
+    session: Session = (SpanSession if lower is None else CompiledSession)(programs.platform, TICK_HZ)
     done = list(completions(driver, Scenario(arrivals, s.policy, s.seed), session))
     return _result(s, requests, done, placement, driver, costs, fragments)
 
