@@ -126,7 +126,7 @@ class GroupSearch:
                     if self.site.objective == "latency":
                         limit = min(limit, HOPELESS * plan.cycles)
         rough.sort(key=lambda r: r[:3])
-        plans = [self._weighed(found) for found in _different([r[3] for r in rough])[:SETTLED]]
+        plans = [self._weighed(found) for found in _different([r[3] for r in rough])[: 1 if coarse else SETTLED]]
         return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.objective), p.joules))
 
     def _runs(self, einsum: Einsum) -> bool:
