@@ -27,6 +27,8 @@ B_TIE, B_MOVED, B_VALUE, B_TRAFFIC, B_ROW, B_CUTS, B_WORDS = range(7)
 BEHIND = 3
 """What is inside tiles: cycles, joules, cycles of the first load and last store; then, by operand, how often the memory
 behind takes a tile over whole (0: it does not, -1: not known)."""
+AHEAD = 2
+"""Iterations by which pieces come ahead of their use, see `mapping.tree`."""
 SAME = 1e-9
 """Ties that differ by less than this share are equal but for rounding."""
 
@@ -233,29 +235,113 @@ def _crowding(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: f
 
 
 @_jit
-def _behind(c: Choices, w: Room, tiling: int, n: int, time: float) -> tuple[float, float]:
-    """Cycles for which the unit waits for the pieces of tiles that come more slowly, beside what else is loaded then,
-    than the first pass over them uses them, the longest of all operands: of those with a single buffer tile by tile, of
-    the others for the first tile."""
+def _part(c: Choices, tiling: int, k: int, result: bool) -> tuple[float, float]:
+    """The part of the run, from and to, in which an operand passes: a load in pieces in the first of several passes
+    over all of them, a result so in the last one; what passes whole and once, before and after it; others all the
+    time."""
+    if c.table[k, INSTANCES, tiling] > c.several:
+        return 0.0, 1.0
+    if c.table[k, PIECE, tiling] >= c.table[k, TILE, tiling]:
+        return 0.0, 0.0
+    share, first = c.table[k, PASS, tiling], c.table[k, PIECE, tiling] + c.table[k, SPREAD, tiling]
+    if c.table[k, SPREAD, tiling] <= 0 or share >= 1 or first < c.table[k, TILE, tiling]:
+        return 0.0, 1.0
+    return (1 - share, 1.0) if result else (0.0, share)
+
+
+@_jit
+def _unit(c: Choices, tiling: int, k: int) -> float:
+    """Bytes that pass at once."""
+    return c.table[k, PIECE if c.table[k, INSTANCES, tiling] <= c.several else TILE, tiling]
+
+
+@_jit
+def _crowded(
+    c: Choices, w: Room, tiling: int, n: int, h: int, begin: float, end: float, share: float, cycles: float, time: float
+) -> float:
+    """Cycles beyond `time` if a share of what an operand moves passes in one part of the run, and what else passes then
+    beside it."""
+    k, wait = c.cuts[n, h], 0.0
+    once = c.table[k, INSTANCES, tiling] <= c.several
+    for p in range(c.rates.shape[2]):
+        own = w.words[k, BUSY + p]
+        if c.rates[h, c.result[h], p] * own == 0:
+            continue
+        within, without = own * share, own * (1 - share)
+        for g in range(c.cuts.shape[1]):
+            amount = w.words[c.cuts[n, g], BUSY + p]
+            first, last = _part(c, tiling, c.cuts[n, g], c.result[g] == 1)
+            if g != h and last > first and amount > 0:
+                part = end - begin
+                if once:
+                    part = max(0.0, min(end, last) - max(begin, first)) / (last - first)
+                here = amount * part
+                if c.result[g] == 0:
+                    here = min(amount, here + _unit(c, tiling, c.cuts[n, g]) * c.rates[g, 0, p])
+                within, without = within + here, without + amount - here
+        part = end - begin
+        wait = max(wait, max(part * cycles, within) + max((1 - part) * cycles, without) - time)
+    return wait
+
+
+@_jit
+def _behind(c: Choices, w: Room, tiling: int, n: int, cycles: float, time: float) -> tuple[float, float]:
+    """Cycles for which the unit waits for the pieces of tiles that come more slowly, beside what else passes then, than
+    the first pass over them uses them (results: leave than the last pass makes them), the longest of all operands: of
+    those with a single buffer tile by tile, of the others for the first tile. All of a load has come before the last
+    passes over its last pieces, and no result leaves before the first passes over its first ones."""
     alone, edge = 0.0, 0.0
     for h in range(c.cuts.shape[1]):
         k = c.cuts[n, h]
-        spread = c.table[k, SPREAD, tiling]
-        if spread > 0:
-            share, wait = c.table[k, PASS, tiling], 0.0
-            for p in range(c.rates.shape[2]):
-                mine = c.rates[h, c.result[h], p]
-                if mine > 0:
-                    others = 0.0
-                    for g in range(c.cuts.shape[1]):
-                        if g != h and c.result[h] == 0:
-                            others += c.table[c.cuts[n, g], BYTES_IN, tiling] * c.rates[g, 0, p]
-                    wait = max(wait, spread * mine + share * (others - time))
-            if c.table[k, BUFFERS, tiling] > 1:
-                edge = max(edge, wait)
-            else:
-                alone = max(alone, wait * c.table[k, INSTANCES, tiling])
+        spread, number = c.table[k, SPREAD, tiling], c.table[k, INSTANCES, tiling]
+        if spread <= 0:
+            continue
+        result, size = c.result[h] == 1, c.table[k, TILE, tiling]
+        part = min(1.0, c.table[k, PASS, tiling] * number)
+        begin, end = (1 - part, 1.0) if result else (0.0, part)
+        wait = _crowded(c, w, tiling, n, h, begin, end, spread / size, cycles, time)
+        if number <= c.several:
+            apart = (spread + c.table[k, PIECE, tiling]) / size - part
+            begin, end = (apart, 1.0) if result else (0.0, 1 - apart)
+            wait = max(wait, _crowded(c, w, tiling, n, h, begin, end, 1.0, cycles, time))
+        if c.table[k, BUFFERS, tiling] > 1:
+            edge = max(edge, wait / number)
+        else:
+            alone = max(alone, wait)
     return alone, edge
+
+
+@_jit
+def _blocked(c: Choices, tiling: int, n: int, time: float) -> float:
+    """Cycles for which the unit waits because a piece that it needs waits for a larger one of another operand at a port
+    that serves one after the other: as often as that one comes in the pass in which the first one does, as far as both
+    together take longer than the pieces that have come ahead last."""
+    waits = 0.0
+    for h in range(c.cuts.shape[1]):
+        k = c.cuts[n, h]
+        piece, whole = c.table[k, PIECE, tiling], c.table[k, TILE, tiling]
+        if c.result[h] == 1 or piece >= whole or c.table[k, INSTANCES, tiling] > c.several:
+            continue
+        number, begin, end = whole / piece, 0.0, 1.0
+        if c.table[k, SPREAD, tiling] > 0:
+            number, end = 1 + c.table[k, SPREAD, tiling] / piece, min(1.0, c.table[k, PASS, tiling])
+        window = AHEAD * end * time / number
+        for g in range(c.cuts.shape[1]):
+            j = c.cuts[n, g]
+            first, last = _part(c, tiling, j, c.result[g] == 1)
+            if g == h or last <= first:
+                continue
+            part = max(0.0, min(end, last) - max(begin, first)) / (last - first)
+            unit = _unit(c, tiling, j)
+            every = c.table[j, INSTANCES, tiling] * c.table[j, TILE, tiling] / unit
+            rarer = min(every - 1, every * part + 1) if c.result[g] == 0 else every * part
+            if rarer >= number:
+                continue
+            for p in range(c.rates.shape[2]):
+                mine, other = piece * c.rates[h, 0, p], unit * c.rates[g, c.result[g], p]
+                if mine > 0 and other > 0:
+                    waits += rarer * max(0.0, mine + other - window)
+    return waits
 
 
 @_jit
@@ -274,11 +360,12 @@ def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) ->
     for h in range(c.cuts.shape[1]):
         trips = max(trips, w.words[c.cuts[n, h], TRIPS])
     time = max(busiest, (cycles + trips) / 2)
-    late = _behind(c, w, tiling, n, time)
+    late = _behind(c, w, tiling, n, cycles, time)
     time, edge = time + alone + late[0], edge + late[1]
     if c.objective == LATENCY and time + edge * c.once > most:
         return np.inf, joules, edge
-    return time + _crowding(c, tiling, row, n, inside, time + edge * c.once), joules, edge
+    run = time + edge * c.once
+    return time + _crowding(c, tiling, row, n, inside, run) + _blocked(c, tiling, n, run), joules, edge
 
 
 @_jit
