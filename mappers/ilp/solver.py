@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +20,9 @@ INTEGRAL = 1e-6
 
 POLL_SECONDS = 0.2
 """Between looks whether Ctrl-C was pressed while HiGHS works."""
+
+PATIENCE_SECONDS = 1.0
+"""What a solver that Ctrl-C stops may take to tell what it has found."""
 
 NO_SOLVER = "none needed"
 """The solver of a program without variables."""
@@ -163,15 +168,30 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
     class Interruptible(pulp.HiGHS):  # type: ignore[misc]
         """HiGHS that Ctrl-C stops with the best answer so far."""
 
+        left = False
+        """It went on after it was told to stop, and is not looked at any more."""
+        found: Sequence[float] | None = None
+        bound = 0.0
+
         def callSolver(self, lp: Any) -> None:  # noqa: N802  (PuLP's name)
             import threading
 
             if threading.current_thread() is threading.main_thread():
-                interruptibly(lp.solverModel)
+                lp.solverModel.cbMipImprovingSolution += self.improved
+                self.left = not interruptibly(lp.solverModel)
             else:
                 lp.solverModel.solve()
 
+        def improved(self, event: Any) -> None:
+            self.found, self.bound = list(event.data_out.mip_solution), float(event.data_out.mip_dual_bound)
+
         def findSolutionValues(self, lp: Any) -> Any:  # noqa: N802
+            if self.left:
+                if self.found is None:
+                    return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
+                for variable in lp.variables():
+                    variable.varValue = self.found[variable.index]
+                return pulp.LpStatusOptimal, pulp.LpSolutionIntegerFeasible
             try:
                 return super().findSolutionValues(lp)
             except KeyError:  # PuLP has no word for a limit on nodes; values are set by then, and checked later
@@ -180,15 +200,23 @@ def _highs(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, 
     extra: dict[str, Any] = {"random_seed": options.seed, "mip_abs_gap": 1e-6}
     if options.nodes is not None:
         extra["mip_max_nodes"] = options.nodes
-    model.solve(Interruptible(msg=False, threads=1, gapRel=options.gap, timeLimit=options.seconds, **extra))
+    solver = Interruptible(msg=False, threads=1, gapRel=options.gap, timeLimit=options.seconds, **extra)
+    model.solve(solver)
     state = model.solverModel
+    name = f"HiGHS {state.version()}"
+    if solver.left:
+        return solver.bound, True, name
     bound = float(state.getInfo().mip_dual_bound)
     interrupted = state.getModelStatus().name == "kInterrupt"
-    return bound, interrupted, f"HiGHS {state.version()}"
+    return bound, interrupted, name
 
 
-def interruptibly(highs: Any) -> None:
-    """Solve in a thread beside this one, which Ctrl-C stops; a second Ctrl-C is raised."""
+def interruptibly(highs: Any) -> bool:
+    """Solve in a thread beside this one, which Ctrl-C stops; a second Ctrl-C is raised.
+
+    Returns:
+        Whether it has ended. It looks up between steps that may take long, and is then left to itself.
+    """
     highs.HandleUserInterrupt = True
     highs.startSolve()
     try:
@@ -196,8 +224,8 @@ def interruptibly(highs: Any) -> None:
             pass
     except KeyboardInterrupt:
         highs.cancelSolve()
-        while not highs.wait(POLL_SECONDS)[0]:
-            pass
+        return any(highs.wait(POLL_SECONDS)[0] for _ in range(round(PATIENCE_SECONDS / POLL_SECONDS)))
+    return True
 
 
 def _cbc_path(pulp: Any) -> str | None:
@@ -207,19 +235,52 @@ def _cbc_path(pulp: Any) -> str | None:
 
 
 def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, str]:
-    """Bound, False, and the solver's name."""
-    extra = ["randomSeed", str(options.seed), "randomCbcSeed", str(options.seed)]
-    if options.nodes is not None:
-        extra += ["maxNodes", str(options.nodes)]
+    """Bound, whether it was interrupted, and the solver's name."""
+    solver = pulp.COIN_CMD(path=_cbc_path(pulp), msg=False, threads=1, gapRel=options.gap, gapAbs=1e-6)
+    settings = ["randomSeed", str(options.seed), "randomCbcSeed", str(options.seed)]
+    settings += ["maxNodes", str(options.nodes)] if options.nodes is not None else []
+    settings += ["sec", str(options.seconds)] if options.seconds is not None else []
+    settings += [word for pair in solver.getOptions() for word in pair.split()]
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "cbc.log"
-        solver = pulp.COIN_CMD(
-            path=_cbc_path(pulp), msg=False, threads=1, gapRel=options.gap, gapAbs=1e-6, timeLimit=options.seconds,
-            logPath=str(log),
-            options=[" ".join(pair) for pair in zip(extra[::2], extra[1::2], strict=True)],
-        )  # fmt: skip
-        solver.tmpDir = folder
-        model.solve(solver)
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        problem, answer, log = (Path(folder) / f"cbc.{kind}" for kind in ("mps", "sol", "log"))
+        variables, names, rows, _ = model.writeMPS(str(problem), rename=1)
+        words = [f"-{word}" if n % 2 == 0 else word for n, word in enumerate(settings)]
+        words += ["-solve", "-printingOptions", "all", "-solution", str(answer)]
+        with log.open("w", encoding="utf-8") as told:
+            # In a session of its own, so that Ctrl-C comes from here alone: at the second one it would leave no answer.
+            process = subprocess.Popen(
+                [solver.path, str(problem), *words], stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+                start_new_session=True,
+            )  # fmt: skip
+            interrupted = _ended(process)
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if not interrupted and (process.returncode or not answer.exists()):
+            raise AccelsimError(f"CBC ended with {process.returncode} and no answer: {text[-500:]}")
+        status, found = pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
+        if answer.exists() and answer.stat().st_size:
+            status, values, *_, found = solver.readsol_MPS(str(answer), model, variables, names, rows)
+            model.assignVarsVals(values)
+        if interrupted and found == pulp.LpSolutionOptimal:
+            found = pulp.LpSolutionIntegerFeasible
+        model.assignStatus(status, found)
     said = re.findall(r"Lower bound:\s+(\S+)", text)
-    return float(said[-1]) if said else 0.0, False, "CBC"
+    return float(said[-1]) if said else 0.0, interrupted, "CBC"
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a process ends; whether Ctrl-C ended it, which it is told, and killed if that takes it too long."""
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return True
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return False
