@@ -122,6 +122,7 @@ def simulate(
     seed: int = 0,
     budget_s: float | None = None,
     watch: Callable[[float, float], None] | None = None,
+    tables: bool = True,
 ) -> Report:
     """Map a Workload onto a machine, run it, and report.
 
@@ -138,6 +139,7 @@ def simulate(
         budget_s: seconds after which a mapper that can do so ends its search with the best Mapping so far.
         watch: told by a mapper that can do so, while it works, of cycles of the machine's clock and joules of action
             that the run will take at least. What it raises ends the simulation.
+        tables: whether the Report has rows of operators and tensors, and a provenance.
 
     Raises:
         BadInput: there is no such mapper or objective, or the mapper has no limit of time.
@@ -180,4 +182,4 @@ def simulate(
         *bank_waits(trace),
         *idle_components(arch, mapping, trace),
     )
-    return make_report(arch, workload, mapping, program, trace, notes=notes)
+    return make_report(arch, workload, mapping, program, trace, notes=notes, tables=tables)

@@ -143,8 +143,9 @@ class ComputeUnit(UnitBase):
         times, of an index over several ranks, all but the largest."""  # fmt: skip
         return tuple(once(einsum, access) for access in einsum.inputs)
 
-    def least_cycles(self, einsum: Einsum) -> float:
-        """Cycles of its clock that it takes for a whole Einsum by itself, in one variant, however it is tiled.
+    def least_cycles(self, einsum: Einsum, variant: str = "") -> float:
+        """Cycles of its clock that it takes for a whole Einsum by itself, in one variant (this one, or whichever is
+        best), however it is tiled.
 
         At least; 0 where no more is known than `rates_on`, which holds for parts of an Einsum too.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -17,6 +18,7 @@ from ..arch.units import ENERGY, Energy, Quantity, rate_fraction
 from ..errors import BadInput
 from ..ir import COST_CLASSES, Einsum
 from ..ir.operators import operation_terms
+from ..ir.same import Same
 from .base import ComputeUnit, Extents, IntArray, tile_shape
 
 _RATE_LIMIT = 2**20
@@ -78,7 +80,7 @@ class ByClass(ComputeUnit):
         return self.rates.get(cost_class, Fraction(1))
 
     def peak_rates(self) -> Mapping[str, float]:
-        return {c: float(self.lane_count() * self.rate(c)) for c in COST_CLASSES if self.rate(c)}
+        return _peak_rates(Same(self))
 
     def prices(self) -> Mapping[str, Price]:
         return {
@@ -90,6 +92,12 @@ class ByClass(ComputeUnit):
     def defaults_used(self) -> Mapping[str, str]:
         rates = {f"rates.{c}": "1 per lane and cycle" for c in COST_CLASSES if c not in self.rates}
         return {**rates, **super().defaults_used()}
+
+
+@lru_cache(maxsize=64)
+def _peak_rates(of: Same[ByClass]) -> Mapping[str, float]:
+    unit = of.value
+    return {c: float(unit.lane_count() * unit.rate(c)) for c in COST_CLASSES if unit.rate(c)}
 
 
 class Points:

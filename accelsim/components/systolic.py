@@ -195,16 +195,16 @@ class SystolicArray(SparseUnit):
         # Arrays that deal out one side of a product act as one with so long a side.
         return least_reads(einsum, self.dataflows, self.rows * self.arrays, self.cols * self.arrays)
 
-    def least_cycles(self, einsum: Einsum) -> float:
+    def least_cycles(self, einsum: Einsum, variant: str = "") -> float:
         """Folds of the whole product: tiles make no fewer folds, and no shorter ones together.
 
         Not so where folds that are fewer than arrays are cut into parts, or where zeros are skipped.
         """
         c = contraction(einsum)
         if c is None or self.arrays > 1 or self.skipped is not None:
-            return super().least_cycles(einsum)
+            return super().least_cycles(einsum, variant)
         sizes = [np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k)]
-        return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows))
+        return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows if variant in ("", d)))
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}

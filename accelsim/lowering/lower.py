@@ -25,7 +25,7 @@ from ..engine.program import NONE, UNBOUNDED, Program
 from ..engine.refine import exact_ticks
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload
-from ..mapping.tree import Loop, Mapping, Move, Position, format_position
+from ..mapping.tree import WHOLE, Loop, Mapping, Move, Position, format_position
 from .addresses import addresses
 from .costs import OpCosts, option_of
 from .order import Gate, chain_key, gates, last_ops, segment_key, tied_children, within
@@ -557,7 +557,8 @@ class _Lowering:
             nbytes = self.names.slid_bytes(uses, along) if along >= 0 else self.names.tile_bytes(uses, part.depth)
             if move.sliding and along < 0 and place.first == part.depth:
                 nbytes = self.names.fresh_bytes(uses[0], part.leaf.levels[around], part.leaf.cuts[around])
-            nbytes = floor(nbytes * part.rest + Fraction(1, 2))
+            if part.rest != WHOLE:
+                nbytes = floor(nbytes * part.rest + Fraction(1, 2))
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:

@@ -23,6 +23,7 @@ from ..mapping.tree import (
     Op,
     Pipe,
     Position,
+    Stay,
     find,
     format_position,
     levels,
@@ -456,6 +457,7 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
         for i in range(len(leaf.at) + 1):
             below[leaf.at[:i]].append(leaf)
     parts: list[Part] = []
+    shared = [stay for stay in mapping.stays if stay.share is not WHOLE and stay.share != WHOLE]
     for move in mapping.moves:
         cut = move.issue if move.store else move.due
         serves = names.writes if move.store else names.reads
@@ -466,15 +468,15 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
             raise MappingError(f"move of {move.tensor} at {format_position(cut)}: no Op there {verb} it")
         depth = len(levels(mapping.root, cut))
         inner = depth if move.pieces is None else len(levels(mapping.root, move.pieces))
-        parts.append(Part(move, depth, users[0], users, inner, _rest(mapping, move, cut)))
+        parts.append(Part(move, depth, users[0], users, inner, _rest(shared, move, cut)))
     return parts
 
 
-def _rest(mapping: Mapping, move: Move, cut: Position) -> Fraction:
-    """The part of its tiles that a Move carries: what the Stay at its cut does not keep."""
+def _rest(shared: Sequence[Stay], move: Move, cut: Position) -> Fraction:
+    """The part of its tiles that a Move carries: what the Stay at its cut, of those that share tiles, does not keep."""
     memory = move.src if move.store else move.dst
-    for stay in mapping.stays:
-        if stay.share == WHOLE or (stay.tensor, stay.memory) != (move.tensor, memory):
+    for stay in shared:
+        if (stay.tensor, stay.memory) != (move.tensor, memory):
             continue
         if stay.start <= cut[: len(stay.start)] and cut[: len(stay.end)] <= stay.end:
             return 1 - stay.share

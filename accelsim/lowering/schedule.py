@@ -95,9 +95,9 @@ def nest_schedule(
         bit = 1 << j if j in reducing else 0
         resumed, unfinished = place.resumed | bit, place.unfinished | bit
         past, ahead = place.past | watched & 1 << j, place.ahead | watched & 1 << j
-        head = replace(place, last=j + 1, unfinished=unfinished, ahead=ahead)
+        head = Place(place.extents, place.first, j + 1, place.resumed, unfinished, place.past, ahead)
         middle = Place(place.extents, j + 1, j + 1, resumed, unfinished, past, ahead)
-        tail = replace(place, first=j + 1, resumed=resumed, past=past)
+        tail = Place(place.extents, j + 1, place.last, resumed, place.unfinished, past, place.ahead)
         return join(
             (1, body(j + 1, _cut(head, ranks, tile))),
             (n - 2, body(j + 1, _cut(middle, ranks, tile)) if n > 2 else ()),
@@ -120,7 +120,8 @@ def nest_schedule(
 def _cut(place: Place, ranks: Sequence[str], tile: int) -> Place:
     if not ranks:
         return place
-    return replace(place, extents=tuple((r, min(e, tile) if r in ranks else e) for r, e in place.extents))
+    extents = tuple([(r, min(e, tile) if r in ranks else e) for r, e in place.extents])
+    return Place(extents, place.first, place.last, place.resumed, place.unfinished, place.past, place.ahead)
 
 
 def _wide(place: Place, extents: Mapping[str, int]) -> Place:

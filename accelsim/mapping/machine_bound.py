@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Sequence
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -130,6 +130,24 @@ def unit_bound(
         bits: of every input and, last, of the output.
         densities: of every input.
     """
+    return _unit_bound(_Question(Same(unit), signature(einsum), tuple(bits), tuple(densities), einsum, arch))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A call of `unit_bound`; what is compared stands for all of it."""
+
+    unit: Same[UnitBase]
+    einsum: Hashable
+    bits: tuple[int, ...]
+    densities: tuple[Density, ...]
+    whole: Einsum = field(compare=False)
+    arch: Architecture = field(compare=False)
+
+
+@lru_cache(maxsize=2**10)
+def _unit_bound(of: _Question) -> tuple[float, float]:
+    unit, einsum, bits, densities, arch = of.unit.value, of.whole, of.bits, of.densities, of.arch
     prices = _prices_of(Same(unit), Same(arch))
     energy = prices.energy(einsum, count_operations(einsum).counts, densities, bits)
     if energy is None:

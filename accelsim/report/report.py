@@ -187,6 +187,7 @@ def make_report(
     *,
     bounds: Bounds | None = None,
     notes: tuple[str, ...] = (),
+    tables: bool = True,
 ) -> Report:
     """Sum up a Trace.
 
@@ -198,6 +199,7 @@ def make_report(
         trace: what happened.
         bounds: if known; computed otherwise.
         notes: sentences for the provenance, after those of the workload.
+        tables: whether to make the rows of operators and tensors, and the provenance; else there are none.
     """
     notes = (*workload.notes, *notes)
     if bounds is None:
@@ -207,7 +209,7 @@ def make_report(
         if standing:
             notes = (*notes, f"the machine bound takes as on the chip from the start: {', '.join(standing)}")
         bounds = Bounds.of(machine_bound(workload, arch, resident=resident), program_bound(program), scale)
-    return _Maker(arch, workload, trace, bounds).report(mapping, notes)
+    return _Maker(arch, workload, trace, bounds).report(mapping, notes, tables)
 
 
 class _Maker:
@@ -233,10 +235,9 @@ class _Maker:
             self.by_operator[row.operator].append(row)
             self.by_tensor[row.tensor].append(row)
 
-    def report(self, mapping: Mapping | None, notes: tuple[str, ...]) -> Report:
+    def report(self, mapping: Mapping | None, notes: tuple[str, ...], tables: bool) -> Report:
         components = tuple(self.component(c) for c in self.arch.components())
         cycles = int(self.cycles) if self.cycles.denominator == 1 else float(self.cycles)
-        operators = self.operators()
         return Report(
             name=f"{self.workload.name} on {self.arch.name}",
             cycles=cycles,
@@ -254,14 +255,14 @@ class _Maker:
             bottleneck=bottleneck(
                 components, float(cycles), self.bounds.machine, self.bounds.program, self.bounds.machine_limit
             ),
-            operators=operators,
+            operators=self.operators() if tables else (),
             components=components,
             tiers=tuple(self.tier(m) for m in self.arch.tiers()),
-            tensors=self.tensors(),
+            tensors=self.tensors() if tables else (),
             stalls=self.stalls,
             energy=self.counts,
             roofs=self.roofs(),
-            provenance=provenance(self.arch, self.workload, mapping, self.unpriced, notes),
+            provenance=provenance(self.arch, self.workload, mapping, self.unpriced, notes) if tables else {},
             mapping=mapping,
             arch=self.arch,
             workload=self.workload,

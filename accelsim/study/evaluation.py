@@ -49,6 +49,7 @@ def simulate_point(point: Point, watch: Callable[[float, float], None] | None = 
         objective=point.objective,
         seed=point.seed,
         watch=watch,
+        tables=False,
     )
     return {**dict(columns(report.to_json())), **size(arch)}
 

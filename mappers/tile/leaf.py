@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ...arch.architecture import Architecture
+from ...arch.component import Component
 from ...components.base import ComputeUnit, Cost, SpatialOption
 from ...ir import Einsum
+from ...ir.same import Same
 from .nest import Lasts, Nest, Shortfall, Way, Work
 from .operand import Array, Extents
+
+
+@lru_cache(maxsize=256)
+def _energies(of: Same[Component]) -> Mapping[str, float]:
+    return of.value.action_energy()
 
 
 class Leaf:
@@ -28,8 +35,8 @@ class Leaf:
     ) -> None:
         self.einsum, self.unit, self.option, self.bits = einsum, unit, option, tuple(bits)
         self.ratio = float(arch.clock) / float(unit.clock_hz)
-        self.energy = unit.action_energy()
-        self.memories = [arch.memories[m].action_energy() for m in unit.feeds(len(einsum.inputs))]
+        self.energy = _energies(Same(unit))
+        self.memories = [_energies(Same(arch.memories[m])) for m in unit.feeds(len(einsum.inputs))]
 
     @cached_property
     def late(self) -> float:

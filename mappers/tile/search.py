@@ -108,9 +108,9 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
             continue
         if task.constraint.unit and unit.name != task.constraint.unit:
             continue
-        if best is not None and _hopeless(unit, task, best[0][0]):
-            continue
         for option in _options(unit, task):
+            if best is not None and _hopeless(unit, option, task, best[0][0]):
+                continue
             found = stage_of(task, unit, option, nodes).best(dict(task.einsum.sizes))
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
@@ -119,9 +119,10 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
     return best[1] if best else short or Shortfall(0)
 
 
-def _hopeless(unit: ComputeUnit, task: Task, value: float) -> bool:
-    """Whether the least that a unit takes is worse than an objective by more than a tie."""
+def _hopeless(unit: ComputeUnit, option: SpatialOption, task: Task, value: float) -> bool:
+    """Whether the least that a unit takes in one of its options is worse than an objective by more than a tie."""
     cycles, joules = unit_bound(unit, task.einsum, task.bits, task.densities, task.arch)
+    cycles = max(cycles, unit.least_cycles(task.einsum, option.variant) * float(task.arch.clock) / unit.clock_hz)
     least = {"latency": cycles, "energy": joules, "edp": cycles / float(task.arch.clock) * joules}[task.objective]
     return least > value * (1 + TIE[task.objective])
 
