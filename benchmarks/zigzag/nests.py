@@ -158,7 +158,8 @@ def _dividing(tiles: Sequence[tuple[str, int]], steps: Mapping[str, int]) -> Ite
 
 def mappings_of(nest: Nest, mapping: MappingValue, einsum: Einsum, arch: Architecture) -> Iterator[MappingValue]:
     """What a nest of ZigZag says, as Mappings: with one or two buffers for each tensor in each memory, tiles in pieces
-    where they can be. `mapping` is one of the same Einsum; its tensors stay where they are before and after."""
+    where they can be, and as tiles of the array the largest that no memory cuts, or those of one visit of the results'
+    registers. `mapping` is one of the same Einsum; its tensors stay where they are before and after."""
     (op,) = (node for _, node in walk(mapping.root) if isinstance(node, Op))
     rank = {d: r for r, d in names_of(einsum, nest).items()}
     extent = {rank[d]: nest.factor(d) for d in rank}
@@ -171,27 +172,26 @@ def mappings_of(nest: Nest, mapping: MappingValue, einsum: Einsum, arch: Archite
         outside = [len(nest.loops) - n for n in nest.held[letter]]
         ends[operand] = [_outward(tiles, end, _access(einsum, operand)) for end in outside][:-1]
     memories = {o: _chain(arch, o, op.unit) for o in LETTERS}
-    around = max((ends[o][-i - 1] for o in LETTERS for i in range(len(memories[o]) - 1)), default=0)
-    inside = tiles[around:]
-    holds = {}
+    registers = {}
     for operand in LETTERS:
         registered = len(ends[operand]) == len(memories[operand])
-        first = ends[operand].pop(0) if registered else _outward(tiles, len(tiles), _access(einsum, operand))
-        holds[operand] = max(0, first - around)
+        own = ends[operand].pop(0) if registered else len(tiles)
+        registers[operand] = _outward(tiles, own, _access(einsum, operand))
+    depth = {(o, i): ends[o][i] for o in LETTERS for i in range(len(memories[o]) - 1)}
+    least = max(depth.values(), default=0)
     spreads = tuple(Spread(rank[d], along, n) for along, (d, n) in nest.spread.items() if n > 1)
-    inner: Node = replace(op, layout=Layout(spreads, tuple(inside), holds))
-    for r, tile in reversed(tiles[:around]):
-        inner = Loop(r, tile, inner)
-    ways = [(o, i) for o in LETTERS for i in range(len(memories[o]) - 1)]
-    depth = {(o, i): ends[o][i] for o, i in ways}
-    pieces = _pieces(einsum, tiles[:around], {way: depth[way] for way in ways}, memories)
-    able = [(1, 2) if depth[way] else (1,) for way in ways]
-    for buffers in product(*able):
-        moves = tuple(
-            _move(einsum, way, depth, memories, number, pieces.get(way))
-            for way, number in zip(ways, buffers, strict=True)
-        )
-        yield replace(mapping, root=Seq((inner,)), moves=moves, claim=None)
+    for around in sorted({least, max(least, registers["output"])}):
+        holds = {o: max(0, n - around) for o, n in registers.items()}
+        inner: Node = replace(op, layout=Layout(spreads, tuple(tiles[around:]), holds))
+        for r, tile in reversed(tiles[:around]):
+            inner = Loop(r, tile, inner)
+        pieces = _pieces(einsum, tiles[:around], depth, memories)
+        for buffers in product(*((1, 2) if n else (1,) for n in depth.values())):
+            moves = tuple(
+                _move(einsum, way, depth, memories, number, pieces.get(way))
+                for way, number in zip(depth, buffers, strict=True)
+            )
+            yield replace(mapping, root=Seq((inner,)), moves=moves, claim=None)
 
 
 def _outward(tiles: Sequence[tuple[str, int]], end: int, access: Access) -> int:
