@@ -14,8 +14,9 @@ from ..errors import ProgramError
 class SpanSession(Session):
     """Fragments that are one actor each, which fires once on a server of rate 1, with no FIFO and no pool.
 
-    Of the fragments that wait for a server the one that could fire first goes first, among equals by id. Where Programs are of this kind it gives the same
-    completions as the kernels of the engine, in a fraction of the time; it keeps no Traces.
+    Of the fragments that wait for a server the one that could fire first goes first, among equals by id. Where Programs
+    are of this kind it gives the same completions as the kernels of the engine, in a fraction of the time; it keeps no
+    Traces.
 
     Raises:
         ProgramError: a server has another rate or order.

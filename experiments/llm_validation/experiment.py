@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...arch.loader import load_spec
 from ...study.calibrate import NOMINAL, Calibration, Errors, Predictor, Roofline, calibrate, relative_error
 from ...study.operator_shapes import Measured, measured_of
-from ..loader import Row, table
+from ..loader import Row, data_path, table
 from .all_reduces import all_reduce_rows
 from .gpt3_layer import layer_rows
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ...report.page import Figure
 
 SETS: Mapping[str, tuple[str, str]] = {
-    "a100_llmcompass": ("a100_80gb", "timed on the host"),
-    "a100_vidur": ("a100_80gb", "timed on the device"),
-    "h100_vidur": ("h100_sxm", "timed on the device"),
+    "a100_llmcompass": ("a100_kernels.yaml", "timed on the host"),
+    "a100_vidur": ("a100_kernels.yaml", "timed on the device"),
+    "h100_vidur": ("h100_kernels.yaml", "timed on the device"),
 }
-"""Sets of measurements: the preset, and whether what a launch costs the host is in them."""
+"""Sets of measurements: the machine, and whether what a launch costs the host is in them."""
 WANTED = 0.08
 """Mean absolute error of matmuls that a calibrated simulator should stay below."""
 MISSED: Mapping[str, str] = {
@@ -76,7 +76,7 @@ class Fitted:
 @cache
 def fitted(name: str) -> tuple[Fitted, Fitted]:
     """Simulation and roofline of a set, both calibrated on the same rows."""
-    spec = load_spec(SETS[name][0])
+    spec = load_spec(str(data_path(__package__ or "", SETS[name][0])))
     return fit(name, Predictor(spec)), fit(name, Roofline(spec))
 
 

@@ -16,6 +16,7 @@ from ...arch.network import switch
 from ...engine.compiled import CompiledSession
 from ...mappers.phases import fabric_of, operators, reconfigurable, simulate_plan
 from ...serving import AtOnce, Listed, Scenario, TieredCache
+from ...serving.llm.costs import Overheads
 from ...serving.llm.fragments import Fragments, bandwidth_of
 from ...serving.llm.state import Shape
 from ...serving.loop import serve
@@ -111,8 +112,8 @@ def _gpu(name: str, arch: Architecture, phase: str) -> float:
     """Seconds of a pass, split over the GPUs, each operator a kernel but for attention of prefill, which is fused."""
     fragments = _fragments(arch, NVLINK[name])
     if phase == "prefill":
-        return fragments.exact(Shape(0, 0, ((PROMPT, 0),), 1)).seconds
-    return fragments.exact(Shape(1, PROMPT + 1, (), 1)).seconds
+        return fragments.exact(Shape(0, 0, ((PROMPT, 0),), 1), Overheads()).seconds
+    return fragments.exact(Shape(1, PROMPT + 1, (), 1), Overheads()).seconds
 
 
 def _fragments(arch: Architecture, bandwidth: float) -> Fragments:

@@ -8,20 +8,51 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import Literal, NamedTuple, TypeAlias
 
+from ...errors import BadInput
 from .state import Shape
 
 Part: TypeAlias = Literal["dense", "attention", "head"]
 
 
 class StepCost(NamedTuple):
-    """Of one replica: seconds, joules of all its sockets, bytes through the memory next to each socket's chip."""
+    """Of one replica: seconds, joules of all its sockets, bytes through the memory next to each socket's chip; kernels
+    and exchanges, whose overheads are not in the seconds."""
 
     seconds: float
     joules: float
     nbytes: float
+    kernels: float = 0.0
+    exchanges: float = 0.0
 
     def plus(self, other: StepCost) -> StepCost:
-        return StepCost(self.seconds + other.seconds, self.joules + other.joules, self.nbytes + other.nbytes)
+        return StepCost(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True)
+class Overheads:
+    """What software takes beside the machine.
+
+    Attributes:
+        kernel_s: seconds of every kernel: its launch, and what its beginning and end leave idle.
+        exchange_s: seconds of every exchange between sockets.
+        step_s: seconds of every step.
+        grouped_attention: share that kernels of attention reach of what is simulated, 0 to 1, where several heads of
+            queries share one of keys: kernels that work head by head read the keys again and again, from caches.
+    """
+
+    kernel_s: float = 0.0
+    exchange_s: float = 0.0
+    step_s: float = 0.0
+    grouped_attention: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.kernel_s, self.exchange_s, self.step_s) < 0 or not 0 < self.grouped_attention <= 1:
+            raise BadInput(f"overheads: {self} (times of at least 0, a share above 0 and of at most 1)")
+
+    def of_step(self, cost: StepCost) -> StepCost:
+        """A step with them; attention has been slowed already."""
+        more = self.step_s + self.kernel_s * cost.kernels + self.exchange_s * cost.exchanges
+        return cost._replace(seconds=cost.seconds + more)
 
 
 NOTHING = StepCost(0.0, 0.0, 0.0)
@@ -50,12 +81,12 @@ class StepCosts:
 
     Attributes:
         simulate: cost of a fragment.
-        step_s: seconds that every step takes besides.
+        overheads: of software.
         known: the fragments simulated so far.
     """
 
     simulate: Callable[[Fragment], StepCost]
-    step_s: float = 0.0
+    overheads: Overheads = Overheads()
     known: dict[Fragment, StepCost] = field(default_factory=dict)
     _steps: dict[Shape, StepCost] = field(default_factory=dict)
 
@@ -63,7 +94,7 @@ class StepCosts:
         """The cost of a step."""
         found = self._steps.get(shape)
         if found is None:
-            found = self._steps[shape] = self._sum(shape).plus(StepCost(self.step_s, 0.0, 0.0))
+            found = self._steps[shape] = self.overheads.of_step(self._sum(shape))
         return found
 
     def _sum(self, shape: Shape) -> StepCost:
@@ -110,7 +141,10 @@ class StepCosts:
         fragment = Fragment(part, sequences, tokens, past)
         found = self.known.get(fragment)
         if found is None:
-            found = self.known[fragment] = self.simulate(fragment)
+            found = self.simulate(fragment)
+            if part == "attention":
+                found = found._replace(seconds=found.seconds / self.overheads.grouped_attention)
+            self.known[fragment] = found
         return found
 
 
@@ -134,8 +168,8 @@ def _past_knots(past: float) -> tuple[int, int]:
 
 def _linear(a: StepCost, b: StepCost, share: float) -> StepCost:
     rest = 1.0 - share
-    return StepCost(a.seconds * rest + b.seconds * share, a.joules * rest + b.joules * share,
-                    a.nbytes * rest + b.nbytes * share)  # fmt: skip
+    return StepCost(a[0] * rest + b[0] * share, a[1] * rest + b[1] * share, a[2] * rest + b[2] * share,
+                    a[3] * rest + b[3] * share, a[4] * rest + b[4] * share)  # fmt: skip
 
 
 def _power(a: StepCost, b: StepCost, low: int, high: int, size: int) -> StepCost:

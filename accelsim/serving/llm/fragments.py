@@ -12,7 +12,7 @@ from ...ir import Role, Workload
 from ...lowering.collectives import collective_seconds
 from ...simulation import simulate
 from ...workloads.transformer import Bits, Exchange, Group, TokenEmbedding, Transformer, build_step, exchanges
-from .costs import Fragment, StepCost
+from .costs import Fragment, Overheads, StepCost
 from .launches import kernels
 from .state import Shape
 
@@ -47,9 +47,6 @@ class Fragments:
     bits: Bits
     mappers: tuple[str, str, str]
     algorithm: str = "auto"
-    kernel_s: float = 0.0
-    """Seconds that every kernel takes besides, and every exchange."""
-    exchange_s: float = 0.0
     spilled: bool = False
     """Some weights lie in a farther tier: then nothing else may take their place in this one."""
 
@@ -91,41 +88,45 @@ class Fragments:
         step = build_step(self._unbounded, (Group(1, tokens, tokens),), self.bits, part=part,
                           sampled=tokens if head else 0)  # fmt: skip
         cost = self._run(step, self.arch, dense)
-        return cost._replace(seconds=cost.seconds + self._exchange_seconds("sampled" if head else "token", tokens))
+        return cost.plus(self._exchanged("sampled" if head else "token", tokens))
 
-    def exact(self, shape: Shape) -> StepCost:
+    def exact(self, shape: Shape, overheads: Overheads) -> StepCost:
         """The cost of a step with nothing interpolated.
 
         Steps of decodes alone are one Workload, mapped and simulated whole. In steps with chunks, whose attention has a
         mapper of its own, weights, head and the attention of each chunk are simulated at their sizes, and added up.
         """
         context = round(shape.decode_context / max(1, shape.decodes))
-        if shape.decodes and not shape.chunks and self.mappers[0] == self.mappers[1] and not self.spilled:
+        whole = self.mappers[0] == self.mappers[1] and not self.spilled and overheads.grouped_attention == 1
+        if shape.decodes and not shape.chunks and whole:
             step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
             cost = self._run(step, self._attending, self.mappers[0])
-            seconds = self._exchange_seconds("token", shape.decodes) + self._exchange_seconds("sampled", shape.sampled)
-            return cost._replace(seconds=cost.seconds + seconds)
+            cost = cost.plus(self._exchanged("token", shape.decodes)).plus(self._exchanged("sampled", shape.sampled))
+            return overheads.of_step(cost)
         tokens = shape.decodes + sum(tokens for tokens, _ in shape.chunks)
         parts = [Fragment("dense", 1, tokens, 0)]
         parts += [Fragment("head", 1, shape.sampled, 0)] if shape.sampled else []
         parts += [Fragment("attention", shape.decodes, 1, context - 1)] if shape.decodes else []
         parts += [Fragment("attention", 1, tokens, past) for tokens, past in shape.chunks]
-        return reduce(StepCost.plus, map(self, parts))
+        costs = [(f, self(f)) for f in parts]
+        share = overheads.grouped_attention
+        slowed = [c._replace(seconds=c.seconds / share) if f.part == "attention" else c for f, c in costs]
+        return overheads.of_step(reduce(StepCost.plus, slowed))
 
     def _run(self, workload: Workload, arch: Architecture, mapper: str) -> StepCost:
         report = simulate(arch, workload, mapper=mapper)
         moved = sum(report.traffic_bytes[self.memory].values())
-        seconds = report.latency_s + (self.kernel_s * kernels(workload) if self.kernel_s else 0.0)
-        return StepCost(seconds, report.energy_J * self.network.sockets, float(moved))
+        joules = report.energy_J * self.network.sockets
+        return StepCost(report.latency_s, joules, float(moved), float(kernels(workload)))
 
-    def _exchange_seconds(self, per: str, tokens: int) -> float:
-        seconds = 0.0
+    def _exchanged(self, per: str, tokens: int) -> StepCost:
+        seconds, count = 0.0, 0
         for e in self._exchanges if tokens else ():
             if e.per == per:
                 nbytes = -(-e.elements * tokens * self.bits.activation // 8)
-                once = collective_seconds(self.network, e.kind, nbytes, self.algorithm)
-                seconds += e.times * (once + self.exchange_s)
-        return seconds
+                seconds += e.times * collective_seconds(self.network, e.kind, nbytes, self.algorithm)
+                count += e.times
+        return StepCost(seconds, 0.0, 0.0, 0.0, float(count))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -15,7 +15,7 @@ from ...engine.compiled import CompiledSession
 from ...engine.session import Session
 from ...errors import BadInput, ProgramError
 from ...workloads.huggingface import load_config
-from ...workloads.transformer import Bits, Transformer, kv_bytes, tensor_parallel
+from ...workloads.transformer import Attention, Bits, Transformer, kv_bytes, tensor_parallel
 from ..driver import Request
 from ..loop import Completion, completions
 from ..scenario import Listed, Scenario
@@ -48,15 +48,15 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
         raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
     memory = arch.off_chip[-1]
     network = _network(s.parallel)
-    fragments = Fragments(model, share, arch, memory.name, network, bits, s.mappers, s.parallel.algorithm,
-                          s.overheads.kernel_s, s.overheads.exchange_s)  # fmt: skip
+    fragments = Fragments(model, share, arch, memory.name, network, bits, s.mappers, s.parallel.algorithm)
     token_bytes = kv_bytes(share, s.cache.bits)
     placement = place(arch, fragments.weight_bytes, token_bytes * s.cache.block_tokens, share=s.cache.memory_share,
                       kv_bytes=s.cache.nbytes)  # fmt: skip
     if placement.spilled_bytes:
         room = max(1, placement.weight_bytes - placement.spilled_bytes)
         fragments = replace(fragments, arch=with_capacity(arch, memory.name, room), spilled=True)
-    costs = StepCosts(fragments, s.overheads.step_s)
+    overheads = s.overheads if grouped(model) else replace(s.overheads, grouped_attention=1.0)
+    costs = StepCosts(fragments, overheads)
     lower = _lower(s, arch, memory.name)
     block_bytes = token_bytes * s.cache.block_tokens
     port = memory.port("read")
@@ -72,6 +72,11 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
     session: Session = (SpanSession if lower is None else CompiledSession)(programs.platform, TICK_HZ)
     done = list(completions(driver, Scenario(arrivals, s.policy, s.seed), session))
     return _result(s, requests, done, placement, driver, costs, fragments)
+
+
+def grouped(model: Transformer) -> bool:
+    """Whether heads of queries share one of keys, in any layer."""
+    return any(isinstance(a := layer.attention, Attention) and a.kv_heads < a.heads for layer in model.layers)
 
 
 def _positions(model: Transformer, requests: Sequence[Request]) -> None:
@@ -160,5 +165,5 @@ def _checks(s: LlmScenario, shapes: Sequence[Shape], costs: StepCosts, fragments
     for shape in (some[i] for i in sorted(drawn)):
         text = f"{shape.decodes} decodes of {shape.decode_context / max(1, shape.decodes):.0f} tokens"
         text += "".join(f", {tokens} after {past}" for tokens, past in shape.chunks[:MOST_CHUNKS])
-        found.append(Check(text, costs.of(shape).seconds, fragments.exact(shape).seconds + costs.step_s))
+        found.append(Check(text, costs.of(shape).seconds, fragments.exact(shape, costs.overheads).seconds))
     return tuple(found)

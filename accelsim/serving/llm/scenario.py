@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .arrivals import PoissonRequests, TraceRequests
+from .costs import Overheads
 from .state import Policy
 
 
@@ -57,15 +58,6 @@ class Lower:
     name: str
     nbytes: int
     bandwidth: float
-
-
-@dataclass(frozen=True)
-class Overheads:
-    """Seconds of software that no machine has: of every kernel, of every exchange between sockets, of every step."""
-
-    kernel_s: float = 0.0
-    exchange_s: float = 0.0
-    step_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ...text.fields import Reader
 from ...text.names import nearest
 from ...text.nodes import Node, Scalar, Table
 from .arrivals import COLUMNS, MOST_TOKENS, Lengths, PoissonRequests, TraceRequests, read_trace
-from .scenario import Cache, LlmScenario, Lower, Objectives, Overheads, Parallel
+from .costs import Overheads
+from .scenario import Cache, LlmScenario, Lower, Objectives, Parallel
 from .state import KINDS, PREEMPTIONS, Policy
 
 EXAMPLE = "model: llama-3-8b"
@@ -177,8 +178,13 @@ class _Fields(Reader):
         if node is None:
             return Overheads()
         names = ("kernel", "exchange", "step")
-        found = self.table(node, "overheads", (), names, "{kernel: 5 us, exchange: 10 us}")
-        return Overheads(*(float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names))
+        found = self.table(node, "overheads", (), (*names, "grouped_attention"), "{kernel: 5 us}")
+        share = self.number(found.get("grouped_attention"), "overheads.grouped_attention", 1.0)
+        if not 0 < share <= 1:
+            self.problem(node.line, "overheads.grouped_attention", f"{share:g}", "above 0, at most 1")
+            share = 1.0
+        kernel, exchange, step = (float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names)
+        return Overheads(kernel, exchange, step, share)
 
     def mappers(self, node: Node | None) -> tuple[str, str, str]:
         if node is None:
