@@ -1,0 +1,1 @@
+"""What becomes of encoders and decoders as computing outgrows memory."""
