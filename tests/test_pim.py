@@ -181,3 +181,22 @@ def test_each_product_runs_where_it_takes_least(batch: int) -> None:
     assert seconds["hybrid"] <= min(seconds.values()) * 1.02
     sites = {c.einsum.name for c in in_memory(workload, load_architecture(str(EXAMPLES / "hbm3_hybrid.yaml")))}
     assert ("logits" in sites) == (batch == 1)
+
+
+@pytest.mark.parametrize(("pins", "copies"), [(None, 32), (1, 1), (8, 8)])
+def test_channels_take_turns_at_the_pins_and_share_vectors(pins: int | None, copies: int) -> None:
+    """A vector of all channels takes as long as one; results take turns, and a hop is paid both ways."""
+    array = unit("gddr6_aim", **({} if pins is None else {"units__pim__pins": pins}))
+    assert array.pins_at_once == copies
+    far = unit("gddr6_aim", **({} if pins is None else {"units__pim__pins": pins}), units__pim__hop="100 ns",
+               units__pim__hop_bandwidth="16 GB/s")  # fmt: skip
+    einsum = next(e for e, _ in gemm(1, 4096, 4096, bits=16).einsums())
+    extents = {r: np.array([n]) for r, n in einsum.sizes.items()}
+    option = array.spatial_options(einsum)[0]
+    cost, reached = (a.cost(einsum, option, extents, [16, 16, 16]) for a in (array, far))
+    lay = array.layout(np.array([4096]), np.array([4096]), np.array([1]), 1, 16)
+    moved = 2 * 256 + 2 * -(-int(lay.results[0]) * 2 // (32 * copies))
+    commands = array.stream_cycles(lay.bursts, lay.rows)[0]
+    assert cost.cycles[0] == array.refreshed(np.array([commands + moved]))[0]
+    assert cost.latency[0] == 0
+    assert reached.latency[0] == 400 + (2 * 4096 + 2 * int(lay.results[0])) / 16e9 * 2e9

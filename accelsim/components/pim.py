@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -26,7 +27,7 @@ from pydantic import Field, PrivateAttr
 
 from ..arch.component import Price, Surroundings
 from ..arch.energy import Figure, operation
-from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Frequency, Quantity
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Frequency, Quantity, Time
 from ..errors import BadInput
 from ..ir import Einsum
 from ..ir.operators import operation_terms
@@ -51,12 +52,14 @@ class Layout:
         results: numbers that leave the units, partial sums included.
         inputs: numbers that go into the vector buffers of all channels; what units of one channel share goes there
             once.
+        copies: of a number, over the channels.
     """
 
     bursts: IntArray
     rows: IntArray
     results: IntArray
     inputs: IntArray
+    copies: IntArray
 
 
 class PimArray(ComputeUnit):
@@ -85,6 +88,15 @@ class PimArray(ComputeUnit):
         bool, Field(description="Vectors and results move while other commands run (several buffers).")
     ] = False
     row_filling: Annotated[bool, Field(description="Matrices narrower than a row share rows.")] = True
+    pins: Annotated[
+        int | None,
+        Field(ge=1, le=4096, description="Channels whose pins move vectors and results at a time, a vector that all "
+                                         "want to all at once; every channel's unless given."),
+    ] = None  # fmt: skip
+    hop: Annotated[
+        Time, Field(description="Of vectors on their way to the channels, and again of results, per product.")
+    ] = 0.0
+    hop_bandwidth: Annotated[Bandwidth | None, Field(description="Of that way; no bounds unless given.")] = None
     cache_space: Annotated[
         Bytes | None,
         Field(description="Of its memory, reserved for caches; the rest is for weights. No bounds unless given."),
@@ -175,10 +187,15 @@ class PimArray(ComputeUnit):
         lost = t.tRTP + t.tRP + t.tRFC + self.opening
         return np.asarray(-(-cycles * t.tREFI // (t.tREFI - lost)))
 
+    @property
+    def pins_at_once(self) -> int:
+        """Channels whose pins move something at a time."""
+        return min(self.pins or self.device.channels, self.device.channels)
+
     def pin_cycles(self, nbytes: IntArray) -> IntArray:
-        """DRAM cycles to move so many bytes through the pins of all channels, dealt out evenly."""
+        """DRAM cycles to move so many bytes through the pins of the channels that move at a time, dealt out evenly."""
         d = self.device
-        at_a_time = d.burst_bytes * d.channels * d.pseudo_channels
+        at_a_time = d.burst_bytes * self.pins_at_once * d.pseudo_channels
         return np.asarray(-(-nbytes // at_a_time) * max(d.timing.tCCD_S, d.timing.burst))
 
     def layout(self, k: IntArray, n: IntArray, matrices: IntArray, split: int, bits: int) -> Layout:
@@ -199,7 +216,7 @@ class PimArray(ComputeUnit):
         channels = np.minimum(self.device.channels, -(-matrices * n * split // self.units_per_channel))
         apart = max(1, split // self.units_per_channel)  # channels over which the parts of one column lie
         copies = np.maximum(1, channels // np.minimum(channels, matrices * apart))
-        return Layout(bursts, np.maximum(rows, 1), matrices * n * split * passes, matrices * k * copies)
+        return Layout(bursts, np.maximum(rows, 1), matrices * n * split * passes, matrices * k * copies, copies)
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Splits of K in powers of two, none first; nothing for what is no product of two inputs."""
@@ -243,7 +260,8 @@ class PimArray(ComputeUnit):
         inside = bytes_of(lay.inputs * m, bits[1 - matrix])
         outside = bytes_of(lay.results * m, self.result_bits)
         commands = self.stream_cycles(lay.bursts, lay.rows) * m
-        pins = self.pin_cycles(inside) + self.pin_cycles(outside)
+        sent = bytes_of(lay.inputs // lay.copies * np.minimum(lay.copies, self.pins_at_once) * m, bits[1 - matrix])
+        pins = self.pin_cycles(sent) + self.pin_cycles(outside)
         cycles = np.maximum(commands, pins) if self.overlap else commands + pins
         macs = b * m * n * k
         busy = np.minimum(self.units, b * n * split)
@@ -255,7 +273,11 @@ class PimArray(ComputeUnit):
         }
         none = np.zeros_like(one)
         reads = tuple(none if i == matrix else inside for i in range(2))
-        return Cost(np.maximum(1, self.refreshed(cycles)), none, reads, outside, none, actions)
+        way = none + ceil(2 * self.hop * self.clock_hz)
+        if self.hop_bandwidth is not None:
+            unique = bytes_of(lay.inputs // lay.copies * m, bits[1 - matrix])
+            way = way + np.ceil((unique + outside) / self.hop_bandwidth * self.clock_hz).astype(np.int64)
+        return Cost(np.maximum(1, self.refreshed(cycles)), way, reads, outside, none, actions)
 
     def prices(self) -> Mapping[str, Price]:
         device = self._device
