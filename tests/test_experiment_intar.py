@@ -19,7 +19,7 @@ def found() -> list[Row]:
 
 def test_rows_within_tolerance(found: list[Row]) -> None:
     judged = [r for r in found if r.tolerance is not None]
-    assert len(judged) == 17
+    assert len(judged) == 23
     assert [r.where for r in judged if not r.ok] == []
 
 
