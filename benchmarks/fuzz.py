@@ -1,6 +1,9 @@
 """Mutated input files in large numbers: how many give a result, how many a refusal, and whatever else is a fault.
 
-python benchmarks/fuzz.py [--cases N] [--first N] [--limit SECONDS] [FAMILY ... | FAMILY:NUMBER ...]
+python benchmarks/fuzz.py [--cases N] [--start N] [--limit SECONDS] [FAMILY ... | FAMILY:NUMBER ...]
+
+A large number of cases may be run in pieces: --cases counts those of all families together, --start is the number of
+the first one of each, so that a piece of N cases over F families is followed by one that starts N / F later.
 
 Every case is made from its family and its number alone, so that a fault can be repeated by its name, such as
 ``onnx:1234``. Exits with 1 if there is a fault: an exception that is no AccelsimError, a result that is no number, more
@@ -43,14 +46,14 @@ def wanted(texts: list[str], cases: int, first: int) -> list[tuple[str, int]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first case of each family")
+    parser.add_argument("--start", type=int, default=0, help="number of the first case of each family")
     parser.add_argument("--limit", type=int, default=10, help="seconds for one case")
     parser.add_argument("which", nargs="*", metavar="FAMILY[:NUMBER]")
     given = parser.parse_args()
     found: dict[str, list[tuple[Case, Outcome]]] = defaultdict(list)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for family, number in wanted(given.which, given.cases, given.first):
+        for family, number in wanted(given.which, given.cases, given.start):
             made = case(family, number)
             # Compiled code does not see the alarm of `attempt`; this ends the process, and says where it was.
             faulthandler.dump_traceback_later(given.limit + 60, exit=True)
@@ -71,6 +74,8 @@ def main() -> int:
         print(f"{len(group)} x {group[0][0]}: {place(group[0][1].detail)}")
     if given.which and len(faults) == 1:
         print(faults[0][1].detail)
+    if not given.which:
+        print(f"next piece: --start {given.start + max(map(len, found.values()))}")
     print(f"{sum(map(len, found.values()))} cases in {time.perf_counter() - start:.0f} s, {len(faults)} faults")
     return 1 if faults else 0
 

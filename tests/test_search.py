@@ -14,7 +14,9 @@ from support.cli import accelsim
 
 from accelsim.errors import SpecError
 from accelsim.study import Axis, Model, Point, Scalar, Search, Span, Status, Study, Sweep, run_sweep
-from accelsim.study.floors import Floors
+from accelsim.study.evaluation import simulate_point
+from accelsim.study.floors import Contender, Floors, group_of
+from accelsim.study.outcome import Bettered, evaluated
 
 X, Y, KIND = "arch.memories.sram.capacity", "arch.memories.dram.latency", "arch.units.array.dataflow"
 
@@ -209,6 +211,20 @@ def test_floors_lie_below_results(every_machine: Study) -> None:
             assert (low == score) == exact[text] or not exact[text]
         assert found[-1] == -math.inf  # nothing is known of it before
         assert found[0] > 0
+
+
+def test_a_point_ends_as_soon_as_its_rivals_better_it() -> None:
+    """A rival between the floor and the result, which shows only while the point is mapped."""
+    sweep = Sweep(("edge_npu",), (Model.of("mobilenet_v2", bits=8),), pareto=("latency_s",))
+    point = sweep.points()[0]
+    floor, values = Floors(sweep).of(point)[0], simulate_point(point)
+    result = float(values["latency_s"])
+    assert floor < 0.93 * result
+    rivals = [{group_of(point): [(share * result,)]} for share in (1.0, 0.93)]
+    assert Contender(sweep, {})(point) == Contender(sweep, rivals[0])(point) == values
+    with pytest.raises(Bettered):
+        Contender(sweep, rivals[1])(point)
+    assert evaluated(Contender(sweep, rivals[1]), point).status is Status.DOMINATED
 
 
 def test_the_command_searches(tmp_path: Path) -> None:
