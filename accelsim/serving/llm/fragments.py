@@ -12,8 +12,9 @@ from ...ir import Role, Workload
 from ...lowering.collectives import collective_seconds
 from ...simulation import simulate
 from ...workloads.transformer import Bits, Exchange, Group, TokenEmbedding, Transformer, build_step, exchanges
-from .costs import Fragment, Overheads, StepCost
+from .costs import Fragment, Overheads, Part, StepCost
 from .launches import kernels
+from .parallel import AllToAll, dispatches, overlapped_seconds, parts_of
 from .state import Shape
 
 ROOMY = 2**50
@@ -24,8 +25,9 @@ ROOMY = 2**50
 class Fragments:
     """Costs of parts of steps of one replica: `network.sockets` sockets with a share of the model each.
 
-    All sockets do the same at the same time, so one is simulated. Exchanges follow what they need and overlap with
-    nothing. Adding up what an all-reduce receives takes no time. Equal values share what they have simulated in one
+    All sockets do the same at the same time, so one is simulated. Exchanges follow what they need; what else they
+    overlap with is a choice (`overlap`), of which the fastest is taken. Adding up what an all-reduce receives takes no
+    time. Equal values share what they have simulated in one
     process.
 
     Attributes:
@@ -47,6 +49,10 @@ class Fragments:
     bits: Bits
     mappers: tuple[str, str, str]
     algorithm: str = "auto"
+    experts: int = 1
+    """Sockets that share the experts, each with sequences of its own."""
+    overlap: int = 1
+    """Parts that a step is cut in at most, so that exchanges of one overlap with the compute of others."""
     spilled: bool = False
     """Some weights lie in a farther tier: then nothing else may take their place in this one."""
 
@@ -56,7 +62,11 @@ class Fragments:
 
     @cached_property
     def _exchanges(self) -> tuple[Exchange, ...]:
-        return exchanges(self.model, self.network.sockets)
+        return exchanges(self.model, self.network.sockets) if self.experts == 1 else ()
+
+    @cached_property
+    def _dispatches(self) -> tuple[AllToAll, ...]:
+        return dispatches(self.model, self.experts)
 
     @cached_property
     def _unbounded(self) -> Transformer:
@@ -80,15 +90,34 @@ class Fragments:
     def run(self, fragment: Fragment) -> StepCost:
         """The cost of a fragment, simulated now."""
         part, sequences, tokens, past = fragment
-        dense, decode, chunk = self.mappers
+        _, decode, chunk = self.mappers
         if part == "attention":
-            step = build_step(self._unbounded, (Group(sequences, tokens, past + tokens),), self.bits, part=part)
+            mine = -(-sequences // self.experts)
+            step = build_step(self._unbounded, (Group(mine, tokens, past + tokens),), self.bits, part=part)
             return self._run(step, self._attending, decode if tokens == 1 else chunk)
-        head = part == "head"
-        step = build_step(self._unbounded, (Group(1, tokens, tokens),), self.bits, part=part,
-                          sampled=tokens if head else 0)  # fmt: skip
-        cost = self._run(step, self.arch, dense)
-        return cost.plus(self._exchanged("sampled" if head else "token", tokens))
+        found = self._whole(part, tokens)
+        if part == "dense" and found.exchanges:
+            found = min([found, *(self._in_parts(tokens, n) for n in parts_of(self.overlap, tokens))],
+                        key=lambda cost: cost.seconds)  # fmt: skip
+        return found
+
+    def _whole(self, part: Part, tokens: int) -> StepCost:
+        """Weights or head, and then their exchanges."""
+        return self._computed(part, tokens).plus(self._exchanged("sampled" if part == "head" else "token", tokens))
+
+    def _in_parts(self, tokens: int, parts: int) -> StepCost:
+        """Weights and exchanges of a step in parts that take turns: each reads the weights by itself."""
+        each = -(-tokens // parts)
+        compute, exchange = self._computed("dense", each), self._exchanged("token", each)
+        times = round(exchange.exchanges)
+        seconds = overlapped_seconds(compute.seconds / times, exchange.seconds / times, times, parts)
+        both = compute.plus(exchange)
+        return StepCost(seconds, *(parts * x for x in both[1:]))
+
+    def _computed(self, part: Part, tokens: int) -> StepCost:
+        mine, head = -(-tokens // self.experts), part == "head"
+        step = build_step(self._unbounded, (Group(1, mine, mine),), self.bits, part=part, sampled=mine if head else 0)
+        return self._run(step, self.arch, self.mappers[0])
 
     def exact(self, shape: Shape, overheads: Overheads) -> StepCost:
         """The cost of a step with nothing interpolated.
@@ -98,6 +127,7 @@ class Fragments:
         """
         context = round(shape.decode_context / max(1, shape.decodes))
         whole = self.mappers[0] == self.mappers[1] and not self.spilled and overheads.grouped_attention == 1
+        whole = whole and self.overlap == 1 and self.experts == 1
         if shape.decodes and not shape.chunks and whole:
             step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
             cost = self._run(step, self._attending, self.mappers[0])
@@ -126,6 +156,10 @@ class Fragments:
                 nbytes = -(-e.elements * tokens * self.bits.activation // 8)
                 seconds += e.times * collective_seconds(self.network, e.kind, nbytes, self.algorithm)
                 count += e.times
+        for d in self._dispatches if tokens and per == "token" else ():
+            nbytes = -(-d.elements * -(-tokens // self.experts) * self.bits.activation // 8)
+            seconds += d.times * collective_seconds(self.network, "all_to_all", nbytes, self.algorithm)
+            count += d.times
         return StepCost(seconds, 0.0, 0.0, 0.0, float(count))
 
 

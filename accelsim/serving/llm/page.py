@@ -59,7 +59,7 @@ def _distribution(values: Floats, unit: str) -> Figure:
 
 def _over_time(result: ServingResult, values: Any, unit: str) -> Figure:
     lines = []
-    for r in range(result.scenario.parallel.data):
+    for r in range(result.scenario.parallel.batches):
         mine = np.flatnonzero(result.steps.replica == r)
         mine = mine[_some(len(mine))]
         lines.append({

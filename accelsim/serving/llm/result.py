@@ -72,7 +72,7 @@ class ServingResult:
         requests: by request.
         steps: by step.
         placement: of weights and blocks on a socket.
-        blocks: of each replica.
+        blocks: of each batch: of a replica, or of one of the batches in its pipeline.
         energy_J: of all steps; moves between tiers have none.
         preemptions: how often blocks were dropped (``recompute``) and moved out (``swap``).
         swapped_bytes: moved out of and into the upper tier.
@@ -116,7 +116,7 @@ class ServingResult:
     def occupancy(self) -> tuple[float, float]:
         """Share of the blocks in use: mean over steps weighted by their time apart, and peak."""
         s, shares = self.steps, []
-        for r in range(self.scenario.parallel.data):
+        for r in range(self.scenario.parallel.batches):
             mine = s.replica == r
             spans = np.diff(s.end_s[mine], prepend=0.0)
             if spans.sum() > 0:
@@ -129,7 +129,8 @@ class ServingResult:
         errors = [abs(c.error) for c in self.checks]
         return {
             "scenario": s.name, "model": s.model, "machine": s.machine, "seed": s.seed, "policy": s.policy.kind,
-            "tensor": s.parallel.tensor, "data": s.parallel.data,
+            "tensor": s.parallel.tensor, "data": s.parallel.data, "pipeline": s.parallel.pipeline,
+            "expert": s.parallel.expert, "sockets": s.parallel.sockets,
             "requests": len(r.arrival_s), "prompt_tokens": int(r.prompt_tokens.sum()),
             "output_tokens": self.output_tokens, "seconds": self.seconds,
             "throughput_tokens_per_s": self.output_tokens / self.seconds,

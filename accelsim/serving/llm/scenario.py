@@ -11,12 +11,18 @@ from .state import Policy
 
 @dataclass(frozen=True)
 class Parallel:
-    """`data` replicas of `tensor` sockets each, whose links are those of a topology of `arch.network`.
+    """`data` replicas of `pipeline` stages of `tensor` or `expert` sockets each.
+
+    The links of a stage's sockets are those of a topology of `arch.network`.
 
     Attributes:
         tensor: sockets that share every layer.
         data: replicas, each with all weights.
-        topology: of the sockets of one replica.
+        pipeline: stages of a replica. So many batches are on their way, each with an equal share of the blocks.
+        expert: sockets that share the experts, each with sequences of its own; then `tensor` is 1.
+        overlap: parts that a step is cut in at most, so that exchanges of one overlap with the compute of others;
+            for every size the fastest number is taken, 1 included.
+        topology: of the sockets of a stage.
         bandwidth: bytes per second, one way; see the topologies.
         latency_s: of a message.
         algorithm: of collectives; ``auto`` is the fastest for each size.
@@ -28,10 +34,22 @@ class Parallel:
     bandwidth: float = 0.0
     latency_s: float = 0.0
     algorithm: str = "auto"
+    pipeline: int = 1
+    expert: int = 1
+    overlap: int = 1
+
+    @property
+    def stage_sockets(self) -> int:
+        return self.tensor * self.expert
+
+    @property
+    def batches(self) -> int:
+        """Batches that are on their way at once, of all replicas."""
+        return self.data * self.pipeline
 
     @property
     def sockets(self) -> int:
-        return self.tensor * self.data
+        return self.stage_sockets * self.pipeline * self.data
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class _Fields(Reader):
     def parallel(self, node: Node | None) -> Parallel:
         if node is None:
             return Parallel()
-        found = self.table(node, "parallel", (), ("tensor", "data", "network"), "{tensor: 8}")
+        found = self.table(node, "parallel", (), ("tensor", "data", "pipeline", "expert", "overlap", "network"),
+                           "{tensor: 8}")  # fmt: skip
         network = self.table(found["network"], "parallel.network", ("bandwidth",), (
             "topology", "latency", "algorithm"), "{bandwidth: 450 GB/s}") if "network" in found else {}  # fmt: skip
         return Parallel(
@@ -126,6 +127,8 @@ class _Fields(Reader):
             float(self.quantity(network.get("latency"), "parallel.network.latency", TIME) or 0),
             self.choice(network.get("algorithm"), "parallel.network.algorithm",
                         ("auto", *sorted({a for c in COLLECTIVES.values() for a in c})), "auto"),
+            *(self.integer(found.get(name), f"parallel.{name}", least=1, default=1)
+              for name in ("pipeline", "expert", "overlap")),
         )  # fmt: skip
 
     def policy(self, node: Node | None) -> Policy:

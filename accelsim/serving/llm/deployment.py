@@ -1,0 +1,123 @@
+"""A Scenario on its machines: fragments and costs of a model's shares, room for blocks, the Driver and its Session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...arch.architecture import Architecture
+from ...arch.loader import load_spec
+from ...arch.network import Network, network_of
+from ...engine.compiled import CompiledSession
+from ...engine.session import Session
+from ...errors import BadInput
+from ...workloads.huggingface import load_config
+from ...workloads.transformer import Attention, Bits, Transformer, kv_bytes, tensor_parallel
+from ..spans import SpanSession
+from .arrivals import TICK_HZ
+from .batching import Batching
+from .fragments import Fragments, bandwidth_of, with_capacity
+from .parallel import expert_parallel, stages
+from .placement import Placement, place
+from .programs import Programs
+from .scenario import LlmScenario, Lower, Parallel
+from .staged import StagedCosts, StagedPrograms
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """What serves the requests of a scenario.
+
+    Attributes:
+        model: the whole one.
+        costs: of steps.
+        placement: of weights and blocks on the socket with most weights.
+        driver: decides.
+        session: on which its Programs run.
+    """
+
+    model: Transformer
+    costs: StagedCosts
+    placement: Placement
+    driver: Batching
+    session: Session
+
+
+def deploy(s: LlmScenario) -> Deployment:
+    """Put a model onto the machines of a scenario.
+
+    Every stage of a pipeline has room for embedding and head, and as many blocks as the one with most weights leaves.
+
+    Raises:
+        BadInput: a name or number in it is wrong, or a parallel degree does not divide the model.
+        DoesNotFit: weights find no room; the message has the tier and the bytes.
+    """
+    model, p = load_config(s.model).spec, s.parallel
+    arch = load_spec(s.machine).with_values(dict(s.values)).build()
+    if not arch.off_chip:
+        raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
+    memory, network, bits = arch.off_chip[-1], _network(p), Bits(s.bits, s.bits, s.cache.bits)
+    shares = [(stage, expert_parallel(tensor_parallel(stage, p.tensor), p.expert))
+              for stage in stages(model, p.pipeline)]  # fmt: skip
+    fragments = [Fragments(stage, share, arch, memory.name, network, bits, s.mappers, p.algorithm, p.expert, p.overlap)
+                 for stage, share in shares]  # fmt: skip
+    block_bytes = max(kv_bytes(share, s.cache.bits) for _, share in shares) * s.cache.block_tokens
+    placement = place(arch, max(f.weight_bytes for f in fragments), block_bytes * p.pipeline,
+                      share=s.cache.memory_share, kv_bytes=s.cache.nbytes)  # fmt: skip
+    if placement.spilled_bytes:
+        room = max(1, placement.weight_bytes - placement.spilled_bytes)
+        fragments = [replace(f, arch=with_capacity(arch, memory.name, room), spilled=True) for f in fragments]
+    costs = StagedCosts.of_fragments(
+        fragments, s.overheads if grouped(model) else replace(s.overheads, grouped_attention=1.0)
+    )
+    lower, port = _lower(s, arch, memory.name), memory.port("read")
+    programs: Programs | StagedPrograms
+    if p.pipeline > 1:
+        programs = StagedPrograms(costs, p.data, model.hidden * s.bits / 8, p.bandwidth * p.stage_sockets, p.latency_s)
+    else:
+        programs = Programs(costs.of, p.data, (port[1] if port else 1e18) * p.stage_sockets,
+                            None if lower is None else lower.bandwidth * p.stage_sockets,
+                            block_bytes * p.tensor)  # fmt: skip
+    driver = Batching(
+        programs.step, programs.move, p.batches, placement.kv_bytes // block_bytes * p.expert // p.pipeline,
+        s.cache.block_tokens, block_bytes * p.tensor,
+        0 if lower is None else lower.nbytes // block_bytes * p.expert, memory.name,
+    )  # fmt: skip
+    # Where a step has its replica to itself nothing contends.
+    alone = lower is None and p.pipeline == 1
+    session: Session = (SpanSession if alone else CompiledSession)(programs.platform, TICK_HZ)
+    return Deployment(model, costs, placement, driver, session)
+
+
+def grouped(model: Transformer) -> bool:
+    """Whether heads of queries share one of keys, in any layer."""
+    return any(isinstance(a := layer.attention, Attention) and a.kv_heads < a.heads for layer in model.layers)
+
+
+def _network(parallel: Parallel) -> Network:
+    if parallel.tensor < 1 or parallel.data < 1:
+        raise BadInput(f"parallel: {parallel.tensor} sockets a replica, {parallel.data} replicas (at least 1 of each)")
+    if parallel.sockets > parallel.data and parallel.bandwidth <= 0:
+        raise BadInput("parallel: several sockets a replica need the `bandwidth` of their network")
+    if parallel.tensor > 1 and parallel.expert > 1:
+        raise BadInput(f"parallel: {parallel.tensor} sockets share every layer and {parallel.expert} the experts (only "
+                       "one of both may be above 1)")  # fmt: skip
+    return network_of(parallel.topology, parallel.stage_sockets, parallel.bandwidth or 1.0, parallel.latency_s)
+
+
+def _lower(s: LlmScenario, arch: Architecture, memory: str) -> Lower | None:
+    """The tier to swap to, of one socket."""
+    if s.policy.preemption != "swap":
+        return None
+    if s.parallel.pipeline > 1:
+        raise BadInput("pipeline parallelism: blocks cannot be swapped to a lower tier (preemption: recompute)")
+    if s.swap is None:
+        raise BadInput("preemption by swap needs `swap`: a memory of the machine, or bandwidth and capacity of a tier")
+    if isinstance(s.swap, Lower):
+        return s.swap
+    farther = [m.name for m in arch.off_chip if m.name != memory]
+    if s.swap not in farther:
+        raise BadInput(f"swap: {arch.name} has no memory `{s.swap}` behind {memory} "
+                       f"(known: {', '.join(farther) or 'none'})")  # fmt: skip
+    return Lower(s.swap, arch.memories[s.swap].capacity, bandwidth_of(arch, memory, s.swap))
+
+
