@@ -118,8 +118,8 @@ def test_naming_finds_names() -> None:
     assert naming(source, {"other"}) == []
 
 
-FORMATS = {"scalesim"}
-"""Experiments that have the name of a format that the simulator reads."""
+FORMATS = {"cxl", "scalesim"}
+"""Experiments that have the name of a format that the simulator reads, or of a standard of its links."""
 
 
 @pytest.mark.parametrize("part", sorted(set(MAY_IMPORT) - {"arch_specs"}))

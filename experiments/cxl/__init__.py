@@ -1,0 +1,1 @@
+"""Fine-tuning whose host memory is extended by cards on CXL."""
