@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from accelsim.experiments.fusemax.closed_forms import (
     resident_traffic_bytes,
     traffic_bytes,
 )
-from accelsim.experiments.fusemax.ladder import run
+from accelsim.experiments.fusemax.ladder import run, side_and_capacity
 from accelsim.experiments.fusemax.machines import side_values
 from accelsim.experiments.fusemax.mappings import fused
 from accelsim.experiments.fusemax.pareto import pareto_figure, pareto_rows
@@ -38,6 +41,40 @@ def test_closed_forms_agree_with_every_printed_figure() -> None:
         design, model, tokens = r["design"], models[r["model"]], 1024 * int(r["tokens"].removesuffix("K"))
         assert latency_s(design, model, tokens) == pytest.approx(float(r["latency_s"]), rel=5e-7)
         assert traffic_bytes(design, model, tokens) == pytest.approx(float(r["dram_bytes"]), rel=5e-6)
+
+
+def random_machines(number: int) -> list[tuple[dict[str, object], Model, int]]:
+    """Machines whose buffer is at least four times as large as the tiles of scores on their way."""
+    rng, found = Random(5), list[tuple[dict[str, object], Model, int]]()
+    while len(found) < number:
+        side, size, buffer = (
+            rng.choice([16, 32, 64, 128, 256, 512]),
+            rng.choice([16, 32, 64, 96, 128]),
+            rng.choice([2, 4, 8, 16, 32, 64]),
+        )
+        exp, clock, tokens = rng.randint(1, 12), rng.randint(300, 3000), rng.choice([1024, 4096, 16384, 65536])
+        if 8 * (4 + side // size) * side**2 > buffer << 20 or side > tokens:
+            continue
+        values = {
+            **side_values(side), "clock": f"{clock} MHz", "memories.buffer.capacity": f"{buffer} MiB",
+            "units.array2d.rates.exp": f"1/{exp}", "units.array1d.rates.exp": f"1/{exp}",
+        }  # fmt: skip
+        found.append((values, replace(rng.choice(MODELS), head_size=size), tokens))
+    return found
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_any_machine_stays_within_its_band(number: int) -> None:
+    """Simulated latency, bound and traffic of the binding on arrays, clocks, heads, buffers and exps at random."""
+    values, model, tokens = random_machines(24)[number]
+    report = run("binding", model, tokens, tuple(values.items()))
+    assert 1 <= report.cycles / report.bounds.program <= 1.05
+    side, buffer = side_and_capacity(report.arch)
+    moved = sum(report.traffic_bytes["dram"].values())
+    assert moved == resident_traffic_bytes(model, tokens, 2 * model.head_size + 2, side, buffer)
+    exp = int(str(values["units.array1d.rates.exp"]).removeprefix("1/"))
+    cycles = binding_cycles(model, tokens, side, exp)
+    assert report.bounds.program == pytest.approx(max(cycles, moved / DRAM_BYTES_PER_S * float(report.arch.clock)))
 
 
 @pytest.mark.parametrize("tokens", [1024, 1 << 20])

@@ -68,8 +68,8 @@ def flat(
     keys, stays = load("K", (*at, 0, BODY)), homes("Q", "K", "V", "AV")
     if not spilled or rows < side:
         whole = Pipe((Loop("m", side, _op("QK")), _op("GM"), _op("SN"), _op("SD"), weights), (1,) * 4)
-        moves = (queries, keys, load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
-        return MappingValue(workload, "flat", nest(outer, whole), stays, moves)
+        simple = (queries, keys, load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
+        return MappingValue(workload, "flat", nest(outer, whole), stays, simple)
     scores, last = Loop("m", side, Pipe((_op("QK"), _op("GM")), (AHEAD,))), (*at, 3, BODY)
     kept = {"QK": at, "SN": at, "A": last}
     parts = (Stay(t, "buffer", p, p, share=1 - spilled) for t, p in kept.items())

@@ -118,3 +118,5 @@ def _one_pass(design: str, model: Model, tokens: int, name: str, arch: Architect
                 yield serial(name, side, resident, blocks=blocks)
             else:
                 yield fused(name, side, resident, depth=depth, blocks=blocks)
+    if design == "binding":
+        yield from (fused(name, side, 1, depth=fewer) for fewer in range(depth - 1, 1, -1))

@@ -13,7 +13,6 @@ from .ladder import run, side_and_capacity
 
 BERT = MODELS[0]
 RULE = "the published rule and cycles of a tile, with this machine's numbers"
-SCORES = "scores between stages take 1.3 MiB, so that fewer queries are resident than by the published rule"
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,4 @@ def _rows(variant: Variant, length: str) -> Iterator[Row]:
     expected = max(cycles / float(report.arch.clock), moved / closed_forms.DRAM_BYTES_PER_S)
     yield Row("latency bound", where, expected, bound_s(report), "s", LATENCY_DIGITS, RULE)
     yield band(where, report)
-    tight = buffer <= 2 * 2**20
-    yield Row("DRAM traffic", where, float(rule), moved, "byte", None if tight else TRAFFIC_DIGITS, RULE,
-              SCORES if tight else "")  # fmt: skip
+    yield Row("DRAM traffic", where, float(rule), moved, "byte", TRAFFIC_DIGITS, RULE)

@@ -77,11 +77,12 @@ def fused(
         side: queries and keys of a tile.
         resident: blocks of `side` queries that stay on the chip at once.
         on_array: what the 2D array computes.
-        depth: tiles between two stages.
+        depth: tiles of scores that wait for their maxima and exponentials.
         blocks: buffers for resident blocks; with two the next one begins before this one has been divided.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
-    tiles = Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), (depth,) * (len(STAGES) - 1))
+    depths = (depth, 2, depth, 1, 1, 2, 2, 3)  # QK stands before LM and SLN; exponentials are used at once
+    tiles = Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), depths)
     first = tuple(_one_pass_op(s, on_array) for s in FIRST)
     divide = nest([("p", side)], _one_pass_op("AV", on_array))
     block = Pipe((*first, nest([("i", 1), ("p", side)], tiles), divide), (blocks,) * 4)
