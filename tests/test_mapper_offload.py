@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from accelsim.arch.loader import load_spec
 from accelsim.errors import BadInput, DoesNotFit
-from accelsim.mappers.offload import Block, Machine, Model, Part, Rates, Work, best, generate, model_of, simulate, solve
+from accelsim.mappers.offload import (
+    Block,
+    Machine,
+    Model,
+    Part,
+    Rates,
+    Work,
+    best,
+    generate,
+    machine_of,
+    model_of,
+    simulate,
+    solve,
+)
 from accelsim.mapping.tiers.problem import Tier
 from accelsim.workloads.huggingface import load_config
 from accelsim.workloads.transformer import Bits, build
@@ -131,3 +146,41 @@ def test_parts_of_a_model_hold_all_its_weights() -> None:
     other = build(load_config(load("opt-1.3b"), name="opt-1.3b").spec, "decode", 1, 1, 64, "last", bits)
     with pytest.raises(BadInput, match="repeat the same layers"):
         model_of(prefill, other, 64, 1536)
+
+
+def test_weights_on_the_first_tier_are_read_for_every_batch() -> None:
+    """400 MB at 4 GB/s for each of 3 batches, where computing takes less."""
+    on = Machine("small", (Tier("gpu", 700 * MB), Tier("cpu")), rates(), rates(local=4e9))
+    policy = solve(on, layers(), BLOCK)
+    assert policy.weight[0] == pytest.approx(1.0)
+    run = generate(on, layers(), BLOCK, policy)
+    assert run.decode_seconds == pytest.approx(8 * 3 * 0.4 / 4, rel=0.02)
+
+
+HOST = """
+name: small
+extends: a100_80gb
+memories:
+  host: {kind: dram, capacity: 256 GB, bandwidth: 200 GB/s}
+  hbm: {parent: host, capacity: 8 GB}
+links:
+  pcie: {kind: link, between: [host, hbm], bandwidth: 20 GB/s}
+"""
+
+
+def test_a_described_machine(tmp_path: Path) -> None:
+    """Ways at the rates of links; a model larger than HBM streams over PCIe, and one larger than all says so."""
+    (tmp_path / "small.yaml").write_text(HOST)
+    arch = load_spec(str(tmp_path / "small.yaml")).build()
+    on = machine_of(arch, ("hbm", "host"), unit="tensor", efficiency=0.5)
+    assert on.decode.inward[0]["weight"] == pytest.approx(20e9) and on.decode.local == pytest.approx(2039e9)
+    assert on.prefill.products == pytest.approx(0.5 * 2 * 108 * 1024 * 1.41e9)
+    model = Model("12 GB", layers(48, 250 * MB).parts, 8192)
+    policy = solve(on, model, BLOCK)
+    seconds, _ = simulate(on, model, BLOCK, policy, "decode", 105)
+    # hidden states wait behind a layer's weights, so that two batches of a layer run after its load
+    assert policy.weight[1] * 12e9 / 20e9 <= seconds <= policy.weight[1] * 12e9 / 20e9 * 1.05
+    with pytest.raises(DoesNotFit, match="host lacks"):
+        solve(on, layers(48, 6_000 * MB), BLOCK)
+    with pytest.raises(BadInput, match="no memory"):
+        machine_of(arch, ("hbm", "disk"))

@@ -67,6 +67,7 @@ def _rates(found: Mapping[tuple[str, str], float], phase: str, *, ahead: bool, s
         outward=(by_role(f"{GPU} to {CPU}"), by_role(f"{CPU} to {DISK}")),
         products=found["products", phase],
         attention=found["attention on the GPU", phase],
+        local=found["bandwidth of the GPU's memory", phase],
         beside=found.get(("attention on the CPU", phase)),
         beside_loss=found.get(("loss of attention on the CPU", phase), 0.0),
         beside_full=64,

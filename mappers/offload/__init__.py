@@ -4,7 +4,7 @@
 pass by pass, and simulates them.
 """
 
-from .machine import Machine, Rates
+from .machine import Machine, Rates, machine_of
 from .parts import Model, Part, Work, model_of
 from .policy import Block, Policy, solve
 from .schedule import Generation, generate, pass_of, simulate
@@ -21,6 +21,7 @@ __all__ = [
     "Work",
     "best",
     "generate",
+    "machine_of",
     "model_of",
     "pass_of",
     "simulate",

@@ -135,14 +135,21 @@ def computing(
     rates: Rates, part: Part, block: Block, phase: Phase, context: float, beside: bool, tiers: int
 ) -> Line:  # fmt: skip
     """Seconds of computing a part for a whole block."""
+    work = part.prefill if phase == "prefill" else part.decode
+    products = block.batches * max(block.batch * work.products / rates.products, _read(rates, part.weight_bytes))
     n = block.sequences
     if phase == "prefill":
-        return Line(n * (part.prefill.products / rates.products + part.prefill.attention / rates.attention), {})
-    score = n * part.decode.attention * context / part.context
-    far = rates.near_caches(block.batch) if beside else rates.attention
-    shares: dict[tuple[Role, int], float] = {("cache", 0): score / rates.attention}
-    shares |= {("cache", u): score / far for u in range(1, tiers)}
-    return Line(n * part.decode.products / rates.products, shares)
+        return Line(products + n * work.attention / rates.attention, {})
+    score = n * work.attention * context / part.context
+    here = max(score / rates.attention, _read(rates, n * context * part.cache_bytes))
+    far = score / rates.near_caches(block.batch) if beside else here
+    shares: dict[tuple[Role, int], float] = {("cache", u): far for u in range(1, tiers)}
+    return Line(products, {("cache", 0): here, **shares})
+
+
+def _read(rates: Rates, nbytes: float) -> float:
+    """Seconds to read so many bytes of the first tier."""
+    return 0.0 if rates.local is None else nbytes / rates.local
 
 
 def held(machine: Machine, model: Model, block: Block, phase: Phase, beside: bool) -> list[Line]:
