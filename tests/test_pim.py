@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from accelsim import load_architecture, load_model, simulate
 from accelsim.arch.loader import load_spec, loads_architecture
 from accelsim.components.pim import PimArray
 from accelsim.engine import compiled, reference
+from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.errors import AccelsimError, BadInput, DoesNotFit
 from accelsim.experiments.pim_machines.attacc import attention_cycles
 from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, machine, rows
@@ -200,3 +202,44 @@ def test_channels_take_turns_at_the_pins_and_share_vectors(pins: int | None, cop
     assert cost.cycles[0] == array.refreshed(np.array([commands + moved]))[0]
     assert cost.latency[0] == 0
     assert reached.latency[0] == 400 + (2 * 4096 + 2 * int(lay.results[0])) / 16e9 * 2e9
+
+
+@pytest.mark.parametrize("order", ["host first", "commands first"])
+def test_commands_and_host_traffic_wait_for_each_other(order: str) -> None:
+    """In any Program with both at one memory: rows that the host opened are closed for commands, and the other way."""
+    array = unit("gddr6_aim")
+    keeping, memory = array.keeping, load_spec("gddr6_aim").build().memories["dram"]
+    assert keeping is not None
+    cycles = int(array.stream_cycles(np.asarray(6400), np.asarray(100)))
+    commands = Phase(work=ceil(cycles * keeping.work_per_cycle), arg=keeping.arg)
+    traffic = Phase(work=2**20, arg=0)
+
+    def finish(*phases: Phase) -> int:
+        b = ProgramBuilder(tick_hz=2 * 10**9)
+        server = memory.server("read", Fraction(2 * 10**9))
+        assert server is not None
+        shared = b.server(server)
+        for i, phase in enumerate(phases):
+            b.actor(f"actor{i}", server=shared, schedule=[Run(phase, 3)])
+        program = b.build()
+        assert compiled.run(program).differences(reference.run(program)) == []
+        return int(compiled.run(program).finish)
+
+    alone = finish(commands), finish(traffic)
+    both = finish(commands, traffic) if order == "commands first" else finish(traffic, commands)
+    assert alone[0] == 3 * cycles
+    t = array.device.timing
+    assert sum(alone) + 2 * t.tRP <= both <= sum(alone) + 6 * (t.tRP + t.tRAS + t.tRCD_rd + t.tRTP)
+
+
+def test_units_with_rows_of_their_own_work_beside_host_traffic() -> None:
+    workload = load_model("opt-125m", phase="decode", context=64)
+    cycles, busy = [], []
+    for shared in (True, False):
+        spec = load_spec(str(EXAMPLES / "hbm3_hybrid.yaml")).with_values({"units.pim.shared_banks": shared})
+        report = simulate(spec.build(), workload)
+        cycles.append(float(report.cycles))
+        busy.append({c.name: c.busy for c in report.components})
+    assert cycles[0] > cycles[1]
+    assert busy[0]["dram"] > busy[0]["pim"] > 0.5
+    assert busy[1]["dram"] < busy[1]["pim"]

@@ -73,6 +73,16 @@ _Feed = Mapping[tuple[str, Direction], tuple[str, tuple[int, int]]]
 """(memory, direction) to the port that serves it, with its bytes per cycle of the unit as a fraction."""
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """Work of a unit that keeps a memory meanwhile: at the memory's server, so much of it per cycle of the unit, with
+    an argument that says so."""
+
+    memory: str
+    work_per_cycle: Fraction
+    arg: int
+
+
 class ComputeUnit(UnitBase):
     """Base class of the kinds that compute."""
 
@@ -159,6 +169,11 @@ class ComputeUnit(UnitBase):
                 name, (over, under) = way
                 ports[name] = ports.get(name, 0.0) + n * width / 8 * under / over
         return max(ports.values(), default=0.0)
+
+    @property
+    def keeping(self) -> Keeping | None:
+        """The memory that it keeps from all other accesses while it works; None: it is a server of its own."""
+        return None
 
     def server(self, tick_hz: Fraction) -> Server:
         """The unit as a server; one unit of work is one cycle of its clock."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self
@@ -32,7 +33,8 @@ from ..errors import BadInput
 from ..ir import Einsum
 from ..ir.operators import operation_terms
 from .banked_dram import BankedDram
-from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
+from .base import ComputeUnit, Cost, Extents, IntArray, Keeping, SpatialOption, bytes_of, tile_shape
+from .dram_step import ALL_BANKS
 from .dram_timing import DramDevice
 
 _PER_BIT = {1: 0.55e-12, 2: 0.55e-12, 4: 1.56e-12}
@@ -97,6 +99,11 @@ class PimArray(ComputeUnit):
         Time, Field(description="Of vectors on their way to the channels, and again of results, per product.")
     ] = 0.0
     hop_bandwidth: Annotated[Bandwidth | None, Field(description="Of that way; no bounds unless given.")] = None
+    shared_banks: Annotated[
+        bool,
+        Field(description="Commands keep the banks from other accesses, and these them; without it, units have row "
+                          "buffers of their own, and both go on at once."),
+    ] = True  # fmt: skip
     cache_space: Annotated[
         Bytes | None,
         Field(description="Of its memory, reserved for caches; the rest is for weights. No bounds unless given."),
@@ -164,6 +171,14 @@ class PimArray(ComputeUnit):
     def internal_bandwidth(self) -> float:
         """Bytes per second that all units read from open rows, the most there can be."""
         return self.units * self.width * self.mac_bits / 8 / self.interval * self.clock_hz
+
+    @property
+    def keeping(self) -> Keeping | None:
+        if not self.shared_banks:
+            return None
+        d = self.device
+        at_a_time = d.burst_bytes * d.channels * d.pseudo_channels
+        return Keeping(self.memory, Fraction(at_a_time, max(d.timing.tCCD_S, d.timing.burst)), ALL_BANKS)
 
     def stream_cycles(self, bursts: IntArray, rows: IntArray) -> IntArray:
         """DRAM cycles for so many bursts out of so many rows per unit, without refresh. See the module."""

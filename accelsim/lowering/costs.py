@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeAlias
 
 import numpy as np
@@ -71,6 +72,11 @@ class OpCosts:
         if key not in self._known:
             self._find(self._shapes if extents in self._shapes else [extents], resumed, unfinished)
         return self._known[key]
+
+    def served(self, cycles: int) -> tuple[int, int]:
+        """Work of so many cycles at the unit's server, or at that of the memory which it keeps, and its argument."""
+        keeping = self._unit.keeping
+        return (cycles, 0) if keeping is None else (ceil(cycles * keeping.work_per_cycle), keeping.arg)
 
     def _find(self, shapes: Sequence[Extents], resumed: bool, unfinished: bool) -> int:
         """Find the costs of tiles of some shapes; cycles from the end of service of the first to its result."""

@@ -516,13 +516,15 @@ class _Lowering:
         """One firing at a place; of a transfer `nbytes`, or those of the tile there."""
         if actor.part is not None:
             work, actions = self._move_work(actor, place, nbytes)
+            arg = self._address(actor)
         else:
             costs = self.costs[actor.leaf.at].at(
                 tuple(x for x in place.extents if x[0] in actor.leaf.einsum.sizes),
                 resumed=place.resumed != 0,
                 unfinished=place.unfinished != 0,
             )
-            work, actions = costs.cycles, dict(costs.actions)
+            work, arg = self.costs[actor.leaf.at].served(costs.cycles)
+            actions = dict(costs.actions)
             # Results that stay in the buffer are partial to the unit, but not to the stores outside these loops.
             leaving = (1 << max((p.depth for p in self.stores_of[actor.leaf.at]), default=0)) - 1
             place = replace(place, resumed=place.resumed & leaving, unfinished=place.unfinished & leaving)
@@ -532,7 +534,7 @@ class _Lowering:
         chain, part = actor.chain
         return Phase(
             work=max(1, work),
-            arg=self._address(actor),
+            arg=arg,
             inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := in_tokens(w, place)) is not None),
             outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := out_tokens(w, place)) is not None),
             actions=gather_actions(actions),

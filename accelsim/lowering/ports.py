@@ -91,14 +91,18 @@ class ServerSet:
     """Servers of a Program, each made when first asked for."""
 
     def __init__(self, builder: ProgramBuilder, arch: Architecture) -> None:
-        self._builder, self._tick_hz = builder, Fraction(arch.clock)
+        self._builder, self._arch, self._tick_hz = builder, arch, Fraction(arch.clock)
         self._index: dict[str, int] = {}
 
     def port(self, port: Port) -> int:
         return self._get(port.server)
 
     def unit(self, unit: ComputeUnit, part: str = "") -> int:
-        """The unit as a server, or the part of it that an Einsum has to itself."""
+        """The unit as a server, or the part of it that an Einsum has to itself; or the memory that it keeps."""
+        if unit.keeping is not None:
+            kept = self._arch.memories[unit.keeping.memory].server("read", self._tick_hz, streams=True)
+            assert kept is not None
+            return self._get(kept)
         server = unit.server(self._tick_hz)
         return self._get(replace(server, name=f"{server.name}/{part}") if part else server)
 

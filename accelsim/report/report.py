@@ -247,9 +247,7 @@ class _Maker:
             energy_leakage_J=leaked(self.counts),
             area_mm2=self.arch.area_mm2,
             macs=self.workload.macs,
-            traffic_bytes={
-                m.name: {d: self.bytes(m.name, d) for d in _DIRECTIONS} for m in self.arch.tiers()
-            },
+            traffic_bytes={m.name: {d: self.bytes(m.name, d) for d in _DIRECTIONS} for m in self.arch.tiers()},
             utilization={name: self.utilization(unit) for name, unit in sorted(self.arch.units.items())},
             bounds=self.bounds,
             bottleneck=bottleneck(
@@ -275,12 +273,15 @@ class _Maker:
         return total(r for r in self.by_component[memory] if r.action == action)
 
     def servers(self, part: Component) -> list[int]:
-        """Busy ticks of its servers."""
+        """Busy ticks of its servers; of a unit that keeps a memory instead, the time in which it does."""
         names = {part.name}
         if isinstance(part, Memory):
             names |= {port[0] for d in _DIRECTIONS if (port := part.port(d)) is not None}
         own = f"{part.name}/"
-        return [busy for n, busy in sorted(self.server_busy.items()) if n in names or n.startswith(own)]
+        found = [busy for n, busy in sorted(self.server_busy.items()) if n in names or n.startswith(own)]
+        if not found and part.category == "unit":
+            found = [sum(a.compute.get(part.name, 0) for a in self.activities.values())]
+        return found
 
     def busy(self, part: Component) -> int:
         """Ticks of its busiest server."""

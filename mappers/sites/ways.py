@@ -13,7 +13,7 @@ import numpy as np
 from ...arch.architecture import Architecture
 from ...arch.component import LinkBase, Memory
 from ...components import ComputeUnit, compute_units
-from ...components.dram_step import ALL_BANKS, STREAM_GRAIN
+from ...components.dram_step import STREAM_GRAIN
 from ...components.flash import Flash
 from ...components.pim import PimArray
 from ...engine.program import Server
@@ -218,8 +218,16 @@ class _Writer:
             after = tuple(i for i in brought if i not in follows)
             resource, work, arg = self._served(unit, cycles)
             self.stages.append(
-                Stage(einsum.name, resource, work, pieces if follows else 1, (*previous, *after), follows,
-                      queue=f"{unit.name} tasks" if self.sites.ordered else "", arg=arg)
+                Stage(
+                    einsum.name,
+                    resource,
+                    work,
+                    pieces if follows else 1,
+                    (*previous, *after),
+                    follows,
+                    queue=f"{unit.name} tasks" if self.sites.ordered else "",
+                    arg=arg,
+                )
             )
             previous = (len(self.stages) - 1,)
             out = workload.storage(einsum.output.tensor)
@@ -230,11 +238,12 @@ class _Writer:
 
     def _served(self, unit: ComputeUnit, cycles: int) -> tuple[str, int, int]:
         """The server of a run, its work and its argument: the unit's own, or the banks that it keeps meanwhile."""
-        if not isinstance(unit, PimArray) or not self.sites.shared_banks:
+        keeping = unit.keeping
+        if keeping is None or not self.sites.shared_banks:
             return unit.name, cycles, 0
-        port = self.sites.arch.memories[unit.memory].port("read")
+        port = self.sites.arch.memories[keeping.memory].port("read")
         assert port is not None
-        return port[0], ceil(cycles / unit.clock_hz * port[1]), ALL_BANKS
+        return port[0], ceil(cycles * keeping.work_per_cycle), keeping.arg
 
     def _leaves(self, tensor: str) -> bool:
         readers = self.sites.readers.get(tensor, frozenset())
@@ -280,7 +289,13 @@ class _Writer:
         return min(tensor.nbytes, tensor.bytes_of(prod(einsum.sizes[r] for r in access.ranks)))
 
     def _leg(
-        self, tensor: str, leg: Sequence[Memory | LinkBase], nbytes: int, pieces: int, after: tuple[int, ...], *,
+        self,
+        tensor: str,
+        leg: Sequence[Memory | LinkBase],
+        nbytes: int,
+        pieces: int,
+        after: tuple[int, ...],
+        *,
         early: bool,
     ) -> tuple[int, ...]:
         """Read, pass links, write, each following the one before piece by piece."""
