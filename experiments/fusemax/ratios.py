@@ -21,7 +21,7 @@ BAND = 0.05
 LINEAR_BAND = 0.05
 """For linear layers, whose mapping is the mapper's own and not published."""
 
-COUNTED = "the listed prices, whatever the counts, do not give the printed ratio: see README.md"
+COUNTED = "no count at the listed prices gives the printed ratio: see README.md"
 MEANS = {"flat": 1.507, "cascade": 1.358, "architecture": 3.270, "binding": 10.05}
 """Mean speed-ups of attention over unfused attention, of 24 models and lengths (MICRO 2024)."""
 SOURCE = "MICRO 2024"
