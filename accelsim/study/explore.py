@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from .batches import Batches
 from .floors import Contender, Group, Score, bettered, floors_of, group_of
 from .outcome import DOMINATED, Evaluate, Outcome, Status
@@ -78,9 +80,13 @@ class _Hope:
             best.append(scored[0])
             self._fronts[group_of(point)] = [best[i] for i in front(best)]
 
+    def front(self, group: Group) -> Sequence[Score]:
+        """Scores of results that none betters."""
+        return self._fronts.get(group, ())
+
     def has(self, point: Point) -> bool:
         """Whether no result betters the floors."""
-        return not bettered(self.floors[point], self._fronts.get(group_of(point), ()))
+        return not bettered(self.floors[point], self.front(group_of(point)))
 
     def evaluate(self) -> Evaluate | None:
         """What simulates the points of a batch, if it is not what simulates all."""
@@ -106,24 +112,40 @@ def _bounds_first(points: Sequence[Point], batches: Batches, hope: _Hope) -> Non
     groups: dict[Group, list[Point]] = {}
     for point in dict.fromkeys(points):
         groups.setdefault(group_of(point), []).append(point)
-    for waiting in groups.values():
-        left = waiting
-        while left:
-            best = _best(left, hope)
+    for group, waiting in groups.items():
+        left = _Waiting(waiting, [hope.floors[point] for point in waiting])
+        while best := left.best():
+            known = set(hope.front(group))
             _hopeful(best, batches, hope)
-            chosen = set(best)
-            left = [point for point in left if point not in chosen]
-            lost = [point for point in left if not hope.has(point)]
-            batches.settle(lost, DOMINATED)
-            gone = set(lost)
-            left = [point for point in left if point not in gone]
+            batches.settle(left.lost([score for score in hope.front(group) if score not in known]), DOMINATED)
 
 
-def _best(points: Sequence[Point], hope: _Hope) -> list[Point]:
-    """A batch from the front of the floors, then from the front of the rest."""
-    left, found = list(points), list[Point]()
-    while left and len(found) < BATCH:
-        chosen = set(front([hope.floors[point] for point in left]))
-        found += [point for i, point in enumerate(left) if i in chosen]
-        left = [point for i, point in enumerate(left) if i not in chosen]
-    return found[:BATCH]
+class _Waiting:
+    """Points that are neither simulated nor bettered yet, with their floors."""
+
+    def __init__(self, points: Sequence[Point], floors: Sequence[Score]) -> None:
+        self._points, self._floors = list(points), list(floors)
+
+    def best(self) -> list[Point]:
+        """A batch from the front of the floors, then from the front of the rest, taken out; empty at the end."""
+        left, found = list(range(len(self._points))), list[int]()
+        while left and len(found) < BATCH:
+            chosen = front([self._floors[i] for i in left])
+            found += [left[i] for i in chosen]
+            taken = set(chosen)
+            left = [i for n, i in enumerate(left) if n not in taken]
+        return self._taken(found[:BATCH])
+
+    def lost(self, scores: Sequence[Score]) -> list[Point]:
+        """The points whose floors one of these scores betters, taken out."""
+        floors = np.array(self._floors)
+        gone = np.zeros(len(floors), np.bool_)
+        for score in scores if len(floors) else ():
+            gone |= (floors >= score).all(axis=1) & (floors > score).any(axis=1)
+        return self._taken(np.flatnonzero(gone).tolist())
+
+    def _taken(self, places: Sequence[int]) -> list[Point]:
+        found, taken = [self._points[i] for i in places], set(places)
+        self._points = [point for i, point in enumerate(self._points) if i not in taken]
+        self._floors = [floor for i, floor in enumerate(self._floors) if i not in taken]
+        return found

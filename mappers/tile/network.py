@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
 from ...components.spatial import SpatialArray
-from ...errors import BadInput, ConstraintError, DoesNotFit, MappingError
+from ...errors import BadInput, ConstraintError
 from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...ir.signature import signature
 from ...lowering.ports import route
-from ...mapping.constraints import Constraints, OpConstraint
+from ...mapping.constraints import Constraints
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
 from .floor import Floor, Watch
@@ -21,6 +22,7 @@ from .nest import Shortfall, Way
 from .operand import Operand
 from .pieces import pieces_of
 from .planned import Call, Planner, planned, renamed
+from .refusal import check_constraint, refusal
 from .residency import stays_on_chip
 from .search import Plan, Task, best_plan, smallest
 from .tiers import STAGING_BUFFERS, homes_of, place, streams
@@ -125,6 +127,7 @@ class Network:
             self._check_kept(addresses)
             crowded = self._plan_all(addresses)
             if not crowded:
+                self._tell()
                 return addresses
             refused |= crowded
 
@@ -190,7 +193,7 @@ class Network:
         if self.watch is None or not all(self._has_room(*place, addresses) for place in self._places()):
             return lambda path, item: None
         floor, watch, told = Floor(self.workload, self.arch), self.watch, [(0.0, 0.0)]
-        weights = {name for name, life in self.flow.lives.items() if life.tensor.role is Role.WEIGHT}
+        weights = self._weights()
 
         def rise(path: Path, item: int) -> None:
             floor.planned((path, item), self.plans[path, item], weights)
@@ -200,6 +203,18 @@ class Network:
                 watch(*now)
 
         return rise
+
+    def _tell(self) -> None:
+        """Tell whoever watches what all plans take together at least."""
+        if self.watch is not None:
+            floor = Floor(self.workload, self.arch)
+            weights = self._weights()
+            for place in self._places():
+                floor.planned(place, self.plans[place], weights)
+            self.watch(*floor.value())
+
+    def _weights(self) -> set[str]:
+        return {name for name, life in self.flow.lives.items() if life.tensor.role is Role.WEIGHT}
 
     def _places(self) -> list[tuple[Path, int]]:
         scopes = self.flow.scopes.values()
@@ -220,29 +235,8 @@ class Network:
             and not staying & self._past(einsum, unit)
         )
 
-    def _refuse(self, einsum: Einsum, plan: Shortfall) -> None:
-        if not plan.needed:
-            what = f"{einsum.name} ({einsum.kind or 'Einsum'})"
-            constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
-            if not constraint.is_free:
-                raise ConstraintError(self._unable(what, constraint))
-            raise MappingError(f"no unit of {self.arch.name} can run {what}")
-        raise DoesNotFit(
-            f"{plan.memory}: the smallest tiles of {einsum.name} need {plan.needed:,} bytes and it has "
-            f"{plan.capacity:,}, {plan.needed - plan.capacity:,} too few"
-        )
-
-    def _unable(self, what: str, constraint: OpConstraint) -> str:
-        """Why no unit runs an Einsum as the user wants it."""
-        asked = [constraint.variant and f"as {constraint.variant}", constraint.unit and f"on {constraint.unit}"]
-        asked += [f"with {' and '.join(ranks) or 'nothing'} along {d}" for d, ranks in constraint.spread.items()]
-        told = " ".join(x for x in asked if x)
-        hint = ""
-        if constraint.spread:
-            arrays = [u for u in self.units if isinstance(u, SpatialArray)]
-            can = [f"{d} of {u.name}: {_along(u, d)}" for u in arrays for d in u.dimensions]
-            hint = f"; along {', '.join(can)}, two ranks at most" if can else "; it has no spatial array"
-        return f"constraint: no unit of {self.arch.name} can run {what} {told}".rstrip() + hint
+    def _refuse(self, einsum: Einsum, plan: Shortfall) -> NoReturn:
+        raise refusal(einsum, plan, self.constraints.for_einsum(einsum.name, einsum.kind), self.arch)
 
     def _staying(self, addresses: dict[str, int]) -> dict[tuple[Path, int], list[str]]:
         """Tensors that stay in the buffer while an item of a scope runs."""
@@ -287,7 +281,7 @@ class Network:
         reaching = [u for u in self.units if not staying & self._past(einsum, u)]
         operands = {u.name: self._operands(einsum, u, staying) for u in reaching}
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
-        _check_constraint(einsum, constraint)
+        check_constraint(einsum, constraint)
         budgets = {m: self.arch.memories[m].capacity for m, level in self.levels.items() if level}
         if self.buffer:
             budgets[self.buffer] = budget
@@ -480,24 +474,6 @@ class Network:
             for m, level in self.levels.items()
             if level == 1
         }
-
-
-def _along(unit: SpatialArray, dimension: str) -> str:
-    """What may lie along a dimension of an array, in words."""
-    able = unit.rules.able(dimension)
-    return "any rank" if able is None else " or ".join(able)
-
-
-def _check_constraint(einsum: Einsum, constraint: OpConstraint) -> None:
-    """Refuse what names no rank of the Einsum, or a tile larger than its rank."""
-    for rank in constraint.ranks:
-        if rank not in einsum.sizes:
-            raise ConstraintError(f"constraint: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
-    for rank, tile in constraint.tiles.items():
-        if not 1 <= tile <= einsum.sizes[rank]:
-            raise ConstraintError(
-                f"constraint: tile {tile} of rank {rank} of {einsum.name}, whose size is {einsum.sizes[rank]}"
-            )
 
 
 def _nest(einsum: Einsum, plan: Plan) -> Node:
