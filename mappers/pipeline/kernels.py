@@ -13,6 +13,8 @@ from .build import Timing, link_name
 from .stages import Link, Stage, Stages
 
 MEMORY = "off chip"
+BURST = 4096
+"""Bytes that the memory moves for one transfer before it serves the next."""
 SMALLEST_PART = 64
 """Bytes of a burst, below which a tensor is cut only for want of room."""
 
@@ -81,11 +83,11 @@ def transfers(stages: Stages, names: Sequence[str], budget: Budget, fifo_bytes: 
     a stage of another kernel is written once and read once by each stage that needs it.
     """
     inside = set(names)
-    crossing = _crossing(stages, inside)
     choices = [_operand(stages, s, t) for s in stages.stages if s.name in inside for t in s.resident]
+    choices += _crossing(stages, inside)
     chosen = [0] * len(choices)
     if budget.on_chip_bytes is not None:
-        room = budget.on_chip_bytes - fifo_bytes - sum(t.held_bytes for t in crossing)
+        room = budget.on_chip_bytes - fifo_bytes
         while sum(c[k].held_bytes for c, k in zip(choices, chosen, strict=True)) > room:
             steps = [
                 (Fraction(c[k + 1].total - c[k].total, c[k].held_bytes - c[k + 1].held_bytes), i)
@@ -95,12 +97,12 @@ def transfers(stages: Stages, names: Sequence[str], budget: Budget, fifo_bytes: 
             if not steps:
                 break
             chosen[min(steps)[1]] += 1
-    return (*(c[k] for c, k in zip(choices, chosen, strict=True)), *crossing)
+    return tuple(c[k] for c, k in zip(choices, chosen, strict=True))
 
 
-def _crossing(stages: Stages, inside: set[str]) -> list[Transfer]:
+def _crossing(stages: Stages, inside: set[str]) -> list[list[Transfer]]:
     """What leaves and enters a kernel over links, each tensor written once and read once by every stage."""
-    found: dict[tuple[str, str], Transfer] = {}
+    found: dict[tuple[str, str], list[Transfer]] = {}
     for link in stages.links:
         if link.src in inside and link.dst not in inside:
             tensors = link.tensor.split("+")
@@ -135,12 +137,20 @@ def _operand(stages: Stages, s: Stage, tensor: str) -> list[Transfer]:
     return best
 
 
-def _rows(s: Stage, rate: Rate, link: Link, writes: bool) -> Transfer:
-    """The tokens of a link that leaves or enters the kernel, one transfer per round of the outermost rank."""
-    rounds = next((n for _, n in s.nest if n > 1), 1)
-    tokens = s.firings * rate.tokens // rate.firings
-    part = -(-tokens * link.bits // (8 * rounds))
-    return Transfer(s.name, link.tensor, rounds, part, 2 * part, writes)
+def _rows(s: Stage, rate: Rate, link: Link, writes: bool) -> list[Transfer]:
+    """The ways in which the tokens of a link can leave or enter the kernel: one transfer per round of the outermost
+    ranks, of as many of them as leave a burst to a transfer, or of more."""
+    nbytes = -(-s.firings * rate.tokens * link.bits // (8 * rate.firings))
+    rounds, ways = 1, list[Transfer]()
+    for _, n in s.nest:
+        rounds *= n
+        if n > 1 and nbytes >= rounds:
+            part = -(-nbytes // rounds)
+            ways.append(Transfer(s.name, link.tensor, rounds, part, 2 * part, writes))
+    if not ways:
+        return [Transfer(s.name, link.tensor, 1, nbytes, 2 * nbytes, writes)]
+    first = sum(t.nbytes >= BURST for t in ways)
+    return ways[max(0, first - 1) :]
 
 
 def kernel_graph(
@@ -155,7 +165,7 @@ def kernel_graph(
     inside = set(names)
     g = GraphBuilder(f"{stages.workload.name}: {names[0]} to {names[-1]}", cycle_hz=timing.cycle_hz)
     if budget.off_chip_bytes_per_cycle is not None:
-        g.memory(MEMORY, budget.off_chip_bytes_per_cycle, burst=4096)
+        g.memory(MEMORY, budget.off_chip_bytes_per_cycle, burst=BURST)
     kept = [s for s in stages.stages if s.name in inside]
     for s in kept:
         g.node(s.name, "stage", latency=timing.latency_of(s.name), ii=timing.ii_of(s, lanes[s.name]), firings=s.firings)
