@@ -1,0 +1,1 @@
+"""Training whose weights or activations lie outside of the GPU."""

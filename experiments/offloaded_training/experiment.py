@@ -1,0 +1,54 @@
+"""Training outside of GPU memory: weights from slower memory, activations on SSDs or computed anew, sliding windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..loader import Row, table
+from .cases import efficiency, trained, window
+
+SHOWN = "simulated: not published"
+LAYERS, WIDTH = 4, 8192
+EVERY = (1, 2, 4, 8, 16)
+
+
+def saved(layers: int = LAYERS, hidden: int = WIDTH) -> float:
+    """Share of the activations' peak that is not on the GPU where they leave for SSDs."""
+    kept, away = (trained(layers, hidden, how).activation_bytes for how in ("kept", "offloaded"))
+    return 1 - away / kept
+
+
+def rows() -> Iterator[Row]:
+    """Efficiency by bandwidth, memory and time with SSDs and with checkpoints, and windows of weights."""
+    values = [
+        efficiency(70e9, 1),
+        efficiency(70e9, 4),
+        efficiency(16e9, 1),
+        saved(),
+        trained(LAYERS, WIDTH, "offloaded").seconds / trained(LAYERS, WIDTH, "kept").seconds,
+        trained(16, WIDTH, "checkpointed").seconds / trained(16, WIDTH, "kept").seconds,
+        window(0.8),
+        window(1.25),
+    ]
+    for r, value in zip(table(__package__ or "", "published.csv"), values, strict=True):
+        yield Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], float(r["tolerance"]), r["source"],
+                  r["note"])  # fmt: skip
+    for layers in (3, 8, 16):
+        yield _shown("activation memory saved", f"GPT of {layers} layers of width {WIDTH}, activations on SSDs",
+                     saved(layers), "share", "two layers' activations stay: one that runs, one that moves")  # fmt: skip
+    whole = trained(16, WIDTH, "kept").activation_bytes
+    for every in EVERY:
+        found = trained(16, WIDTH, "checkpointed", every)
+        yield _shown("activation memory", f"GPT of 16 layers, a checkpoint every {every}", found.activation_bytes / 1e9,
+                     "GB", f"{found.activation_bytes / whole:.3g} of what is kept without")  # fmt: skip
+
+
+def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
+    return Row(quantity, where, None, value, unit, None, SHOWN, note)
+
+
+def figure(rows: Sequence[Row]) -> dict[str, object]:
+    """Activation memory over the layers between checkpoints."""
+    found = [r for r in rows if r.quantity == "activation memory"]
+    data = [{"type": "scatter", "x": list(EVERY), "y": [r.accelsim for r in found]}]
+    return {"data": data, "layout": {"xaxis": {"title": "layers between checkpoints"}, "yaxis": {"title": "GB"}}}
