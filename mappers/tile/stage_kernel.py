@@ -211,21 +211,34 @@ def _service(c: Choices, tiling: int, n: int, h: int, p: int) -> float:
 
 
 @_jit
+def _in_pieces(c: Choices, tiling: int, k: int) -> bool:
+    return c.table[k, PIECE, tiling] < c.table[k, TILE, tiling]
+
+
+@_jit
+def _lasting(behind: float, number: float) -> float:
+    """Tiles for which the buffers of an operand last, if the memory behind takes so many of them over whole."""
+    return 2.0 if behind < 0 or abs(behind - number) <= SAME * number else 1.0
+
+
+@_jit
 def _crowding(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: float) -> float:
     """Cycles for which the unit waits because a tile must wait for one of another operand at a port that serves one
-    after the other: as often as the rarer one comes, as far as both together take longer than the other one's buffers
-    last. They last for one tile, for two if the memory behind takes it over whole."""
+    after the other, both of them whole: as often as the rarer one comes, as far as both together take longer than the
+    other one's buffers last. They last for one tile, for two if the memory behind takes it over whole."""
     waits = 0.0
     for h in range(c.cuts.shape[1]):
         k = c.cuts[n, h]
         number = c.table[k, INSTANCES, tiling]
-        if number <= c.several or c.table[k, BUFFERS, tiling] < 2:
+        if number <= c.several or c.table[k, BUFFERS, tiling] < 2 or _in_pieces(c, tiling, k):
             continue
-        behind = inside[BEHIND + h, row]
-        window = time / number * (2 if behind < 0 or abs(behind - number) <= SAME * number else 1)
+        window = time / number * _lasting(inside[BEHIND + h, row], number)
         for g in range(c.cuts.shape[1]):
-            rarer = c.table[c.cuts[n, g], INSTANCES, tiling]
-            if g == h or rarer <= c.several or rarer > number or (rarer == number and g < h):
+            j = c.cuts[n, g]
+            rarer = c.table[j, INSTANCES, tiling]
+            if rarer <= c.several or rarer > number or (rarer == number and g < h):
+                continue
+            if g == h or _in_pieces(c, tiling, j):
                 continue
             for p in range(c.rates.shape[2]):
                 mine, other = _service(c, tiling, n, h, p), _service(c, tiling, n, g, p)
@@ -241,18 +254,12 @@ def _part(c: Choices, tiling: int, k: int, result: bool) -> tuple[float, float]:
     time."""
     if c.table[k, INSTANCES, tiling] > c.several:
         return 0.0, 1.0
-    if c.table[k, PIECE, tiling] >= c.table[k, TILE, tiling]:
+    if not _in_pieces(c, tiling, k):
         return 0.0, 0.0
     share, first = c.table[k, PASS, tiling], c.table[k, PIECE, tiling] + c.table[k, SPREAD, tiling]
     if c.table[k, SPREAD, tiling] <= 0 or share >= 1 or first < c.table[k, TILE, tiling]:
         return 0.0, 1.0
     return (1 - share, 1.0) if result else (0.0, share)
-
-
-@_jit
-def _unit(c: Choices, tiling: int, k: int) -> float:
-    """Bytes that pass at once."""
-    return c.table[k, PIECE if c.table[k, INSTANCES, tiling] <= c.several else TILE, tiling]
 
 
 @_jit
@@ -277,7 +284,7 @@ def _crowded(
                     part = max(0.0, min(end, last) - max(begin, first)) / (last - first)
                 here = amount * part
                 if c.result[g] == 0:
-                    here = min(amount, here + _unit(c, tiling, c.cuts[n, g]) * c.rates[g, 0, p])
+                    here = min(amount, here + c.table[c.cuts[n, g], PIECE, tiling] * c.rates[g, 0, p])
                 within, without = within + here, without + amount - here
         part = end - begin
         wait = max(wait, max(part * cycles, within) + max((1 - part) * cycles, without) - time)
@@ -312,27 +319,29 @@ def _behind(c: Choices, w: Room, tiling: int, n: int, cycles: float, time: float
 
 
 @_jit
-def _blocked(c: Choices, tiling: int, n: int, time: float) -> float:
-    """Cycles for which the unit waits because a piece that it needs waits for a larger one of another operand at a port
-    that serves one after the other: as often as that one comes in the pass in which the first one does, as far as both
-    together take longer than the pieces that have come ahead last."""
+def _blocked(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: float) -> float:
+    """Cycles for which the unit waits because what it needs must wait for a larger load or store of another operand at
+    a port that serves one after the other, one of the two at least a piece: as often as the other comes in the pass in
+    which the first does, as far as both together take longer than what has come ahead lasts."""
     waits = 0.0
     for h in range(c.cuts.shape[1]):
         k = c.cuts[n, h]
-        piece, whole = c.table[k, PIECE, tiling], c.table[k, TILE, tiling]
-        if c.result[h] == 1 or piece >= whole or c.table[k, INSTANCES, tiling] > c.several:
+        piece, tiles = c.table[k, PIECE, tiling], c.table[k, INSTANCES, tiling]
+        number, end, ahead = c.table[k, BYTES_IN, tiling] / piece, 1.0, float(AHEAD)
+        alone = tiles <= c.several or c.table[k, BUFFERS, tiling] < 2
+        if c.result[h] == 1 or (alone and not _in_pieces(c, tiling, k)):
             continue
-        number, begin, end = whole / piece, 0.0, 1.0
         if c.table[k, SPREAD, tiling] > 0:
             number, end = 1 + c.table[k, SPREAD, tiling] / piece, min(1.0, c.table[k, PASS, tiling])
-        window = AHEAD * end * time / number
+        elif not _in_pieces(c, tiling, k):
+            number, ahead = tiles, _lasting(inside[BEHIND + h, row], tiles)
+        window = ahead * end * time / number
         for g in range(c.cuts.shape[1]):
             j = c.cuts[n, g]
             first, last = _part(c, tiling, j, c.result[g] == 1)
-            if g == h or last <= first:
+            if g == h or last <= first or not (_in_pieces(c, tiling, k) or _in_pieces(c, tiling, j)):
                 continue
-            part = max(0.0, min(end, last) - max(begin, first)) / (last - first)
-            unit = _unit(c, tiling, j)
+            part, unit = max(0.0, min(end, last) - first) / (last - first), c.table[j, PIECE, tiling]
             every = c.table[j, INSTANCES, tiling] * c.table[j, TILE, tiling] / unit
             rarer = min(every - 1, every * part + 1) if c.result[g] == 0 else every * part
             if rarer >= number:
@@ -365,7 +374,7 @@ def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) ->
     if c.objective == LATENCY and time + edge * c.once > most:
         return np.inf, joules, edge
     run = time + edge * c.once
-    return time + _crowding(c, tiling, row, n, inside, run) + _blocked(c, tiling, n, run), joules, edge
+    return time + _crowding(c, tiling, row, n, inside, run) + _blocked(c, tiling, row, n, inside, run), joules, edge
 
 
 @_jit
