@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from ...engine.program import Program
 from ...errors import BadInput, DoesNotFit
 from ..driver import Request, Submission
 from .blocks import Blocks
+from .speculation import Draft
 from .state import KINDS, PREEMPTIONS, BatchState, Move, Policy, Replica, Sequence, Shape, Step, Tokens, Way
 from .turn import Turn
 
@@ -26,6 +28,9 @@ class Batching:
         block_bytes: bytes of a block on all sockets of a replica, for messages.
         lower_blocks: blocks of the lower tier of each replica.
         tier: what messages call the memory of the blocks.
+        draft: tokens that a draft model proposes; None: there is no such model.
+        prefill: so many replicas, the first ones, prefill alone. The others get each request when it has its first
+            token: its blocks come over as a move of theirs, and only then are free where they were.
     """
 
     step_program: Callable[[int, Shape], Program]
@@ -36,6 +41,8 @@ class Batching:
     block_bytes: int
     lower_blocks: int = 0
     tier: str = "memory"
+    draft: Draft | None = None
+    prefill: int = 0
 
     def start(self, policy: Policy, seed: int) -> BatchState:
         """Return idle replicas; nothing in this Driver is left to chance.
@@ -50,6 +57,13 @@ class Batching:
         if policy.batch < 1 or policy.step_tokens < policy.batch:
             raise BadInput(f"policy: a batch of {policy.batch} in steps of {policy.step_tokens} tokens (a batch is at "
                            "least 1, and a step has room for one token of each)")
+        if self.prefill and (policy.kind == "static" or policy.preemption == "swap"):
+            raise BadInput(f"policy: {policy.kind}, {policy.preemption}, where {self.prefill} replicas prefill for the "
+                           "others (continuous or chunked, and recompute)")  # fmt: skip
+        if self.prefill >= self.replicas > 0 and self.prefill:
+            raise BadInput(f"parallel: {self.prefill} of {self.replicas} replicas prefill, and none decodes")
+        if self.draft is not None and policy.kind == "static":
+            raise BadInput("policy: a static batch has no draft model (continuous or chunked)")
         if policy.preemption == "swap" and not self.lower_blocks:
             raise BadInput("policy: preemption by swap needs a lower tier with room for at least one block")
         self._fits(policy.batch, f"a batch of {policy.batch} requests with a block each")
@@ -66,7 +80,7 @@ class Batching:
         if state.policy.kind == "static":
             self._fits(each * batch, f"a static batch of {batch} requests such as {request.id}, of {wants.prompt} + "
                                      f"{wants.output} tokens,")
-        chosen = min(range(self.replicas), key=lambda i: (state.replicas[i].requests, i))
+        chosen = self._least(state, range(self.prefill or self.replicas))
         mine = state.replicas[chosen]
         joined = Sequence(request.id, wants.prompt, wants.output)
         return self._next(state, chosen, replace(mine, waiting=(*mine.waiting, joined)))
@@ -75,10 +89,39 @@ class Batching:
         self, state: BatchState, fragment: Submission, now: int
     ) -> tuple[BatchState, tuple[Submission, ...]]:
         if isinstance(fragment, Move):
-            return self._next(state, fragment.replica, after_move(state.replicas[fragment.replica], fragment))
+            came, begun = self._next(state, fragment.replica, after_move(state.replicas[fragment.replica], fragment))
+            if not self.prefill:
+                return came, begun
+            source = next(i for i in range(self.prefill)
+                          if any(s.id in fragment.requests for _, s in came.replicas[i].moving))  # fmt: skip
+            left, more = self._next(came, source, handed_over(came.replicas[source], fragment))
+            return left, begun + more
         assert isinstance(fragment, Step)  # there are no others
         mine = after_step(state.replicas[fragment.replica], fragment, state.policy)
-        return self._next(state, fragment.replica, mine)
+        if fragment.replica >= self.prefill:
+            return self._next(state, fragment.replica, mine)
+        return self._hand_over(state, fragment.replica, mine)
+
+    def _least(self, state: BatchState, among: range) -> int:
+        """The replica with the fewest requests, among equals the first."""
+        return min(among, key=lambda i: (state.replicas[i].requests, i))
+
+    def _hand_over(
+        self, state: BatchState, number: int, mine: Replica
+    ) -> tuple[BatchState, tuple[Submission, ...]]:
+        """Have requests with their first token go on elsewhere; they leave their blocks when they have others."""
+        ready = tuple(s for s in mine.running if s.generated)
+        kept = tuple(s for s in mine.running if not s.generated)
+        moving = (*mine.moving, *(("out", s) for s in ready))
+        state, submissions = self._next(state, number, replace(mine, running=kept, moving=moving))
+        for s in ready:
+            there = self._least(state, range(self.prefill, self.replicas))
+            other = state.replicas[there]
+            used = other.lower_used + other.kv.needed(s.computed)
+            joined = replace(other, lower=(*other.lower, s._replace(blocks=())), lower_used=used)
+            state, more = self._next(state, there, joined)
+            submissions += more
+        return state, submissions
 
     def _fits(self, blocks: int, what: str) -> None:
         if blocks > self.blocks:
@@ -90,7 +133,7 @@ class Batching:
         """Submit what a replica that is not in a step can begin."""
         submissions: list[Submission] = []
         if not mine.stepping:
-            turn = Turn(mine, state.policy, self.lower_blocks)
+            turn = Turn(mine, state.policy, self.lower_blocks, self.draft.tokens if self.draft else 0)
             turn.decide()
             mine = turn.result()
             for way, s in turn.moves:
@@ -103,12 +146,19 @@ class Batching:
 
     def _step(self, number: int, mine: Replica, turn: Turn) -> Step:
         decodes = tuple(s.id for s in turn.decodes)
-        emits = [s.id for s in turn.decodes if s.generated < s.output]  # idle ones of a static batch have theirs
+        if self.draft is None:
+            emits = [s.id for s in turn.decodes if s.generated < s.output]  # idle ones of a static batch have theirs
+        else:
+            made = ((s.id, self.draft.made(s.id, s.generated, s.output - s.generated)) for s in turn.decodes)
+            emits = [request for request, count in made for _ in range(count)]
+        ahead = turn.ahead if decodes else 0
+        logits = len(emits) if self.draft is None else len(decodes) * (1 + ahead)
         if turn.chunks:
             ends = {s.id: s.prompt + s.generated for s in mine.running}
-            emits += [c.request for c in turn.chunks if c.past + c.tokens == ends[c.request]]
+            first = [c.request for c in turn.chunks if c.past + c.tokens == ends[c.request]]
+            emits, logits = emits + first, logits + len(first)
         shape = Shape(len(decodes), sum(s.computed + 1 for s in turn.decodes),
-                      tuple((c.tokens, c.past) for c in turn.chunks), len(emits))  # fmt: skip
+                      tuple((c.tokens, c.past) for c in turn.chunks), logits, ahead)  # fmt: skip
         requests = (*decodes, *(c.request for c in turn.chunks))
         return Step(self.step_program(number, shape), requests, "step", number, shape, decodes, tuple(turn.chunks),
                     tuple(emits), mine.kv.in_use, len(mine.waiting) + len(mine.lower))  # fmt: skip
@@ -132,7 +182,8 @@ def after_step(mine: Replica, step: Step, policy: Policy) -> Replica:
 
 def _only_decodes(mine: Replica, step: Step, policy: Policy) -> bool:
     """Every sequence has generated one token: what most steps are."""
-    return policy.kind != "static" and not step.chunks and len(step.decodes) == len(mine.running)
+    alone = policy.kind != "static" and not step.chunks and len(step.decodes) == len(mine.running)
+    return alone and len(step.emits) == len(step.decodes)
 
 
 def _all_decoded(mine: Replica) -> list[Sequence]:
@@ -141,12 +192,13 @@ def _all_decoded(mine: Replica) -> list[Sequence]:
 
 
 def _advanced(mine: Replica, step: Step) -> list[Sequence]:
-    decoded, emits = set(step.decodes), set(step.emits)
+    decoded, emits = set(step.decodes), Counter(step.emits)
     chunks = {c.request: c.tokens for c in step.chunks}
     found = []
     for s in mine.running:
-        computed = chunks.get(s.id, 0) + (s.id in decoded and s.generated < s.output)
-        found.append(s._replace(generated=s.generated + (s.id in emits), computed=s.computed + computed))
+        made = emits[s.id]
+        computed = chunks.get(s.id, 0) + (made if s.id in decoded else 0)
+        found.append(s._replace(generated=s.generated + made, computed=s.computed + computed))
     return found
 
 
@@ -158,3 +210,9 @@ def after_move(mine: Replica, move: Move) -> Replica:
         return replace(mine, moving=moving, kv=mine.kv.give(s.blocks), lower=(*mine.lower, s._replace(blocks=())))
     lower_used = mine.lower_used - move.blocks
     return replace(mine, moving=moving, running=(*mine.running, s), lower_used=lower_used)
+
+
+def handed_over(mine: Replica, move: Move) -> Replica:
+    """A replica that has prefilled a request, when its blocks have arrived elsewhere."""
+    left = next(s for _, s in mine.moving if s.id in move.requests)
+    return replace(mine, moving=tuple(e for e in mine.moving if e[1].id != left.id), kv=mine.kv.give(left.blocks))

@@ -99,11 +99,12 @@ class StepCosts:
 
     def _sum(self, shape: Shape) -> StepCost:
         chunks = shape.chunks
-        total = self.dense(shape.decodes + sum(tokens for tokens, _ in chunks))
+        total = self.dense(shape.tokens)
         if shape.sampled:
             total = total.plus(self.head(shape.sampled))
         if shape.decodes:
-            total = total.plus(self.decodes(shape.decodes, shape.decode_context / shape.decodes - 1))
+            past = shape.decode_context / shape.decodes - 1
+            total = total.plus(self.decodes(shape.decodes, past, 1 + shape.ahead))
         for tokens, past in chunks:
             total = total.plus(self.chunk(tokens, past))
         return total
@@ -116,9 +117,9 @@ class StepCosts:
         """Logits of so many tokens."""
         return self._along(tokens, 2, lambda n: self._at("head", 1, n, 0))
 
-    def decodes(self, sequences: int, past: float) -> StepCost:
-        """Attention of one token of each of `sequences` sequences, `past` tokens before it on average."""
-        return self._along(sequences, 4, lambda n: self._after(past, n, 1))
+    def decodes(self, sequences: int, past: float, tokens: int = 1) -> StepCost:
+        """Attention of `tokens` tokens of each of `sequences` sequences, `past` tokens before them on average."""
+        return self._along(sequences, 4, lambda n: self._after(past, n, tokens))
 
     def chunk(self, tokens: int, past: int) -> StepCost:
         """Attention of a chunk of a prompt."""

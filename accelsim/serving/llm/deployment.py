@@ -20,6 +20,7 @@ from .parallel import expert_parallel, stages
 from .placement import Placement, place
 from .programs import Programs
 from .scenario import LlmScenario, Lower, Parallel
+from .speculation import Draft
 from .staged import StagedCosts, StagedPrograms
 
 
@@ -60,32 +61,49 @@ def deploy(s: LlmScenario) -> Deployment:
               for stage in stages(model, p.pipeline)]  # fmt: skip
     fragments = [Fragments(stage, share, arch, memory.name, network, bits, s.mappers, p.algorithm, p.expert, p.overlap)
                  for stage, share in shares]  # fmt: skip
-    block_bytes = max(kv_bytes(share, s.cache.bits) for _, share in shares) * s.cache.block_tokens
-    placement = place(arch, max(f.weight_bytes for f in fragments), block_bytes * p.pipeline,
-                      share=s.cache.memory_share, kv_bytes=s.cache.nbytes)  # fmt: skip
+    draft = _draft(s, fragments[0], arch)
+    token_bytes = max(kv_bytes(share, s.cache.bits) for _, share in shares)
+    token_bytes += 0 if draft is None else kv_bytes(draft.share, s.cache.bits)
+    block_bytes = token_bytes * s.cache.block_tokens
+    weights = max(f.weight_bytes for f in fragments) + (0 if draft is None else draft.weight_bytes)
+    placement = place(arch, weights, block_bytes * p.pipeline, share=s.cache.memory_share, kv_bytes=s.cache.nbytes)
     if placement.spilled_bytes:
         room = max(1, placement.weight_bytes - placement.spilled_bytes)
         fragments = [replace(f, arch=with_capacity(arch, memory.name, room), spilled=True) for f in fragments]
-    costs = StagedCosts.of_fragments(
-        fragments, s.overheads if grouped(model) else replace(s.overheads, grouped_attention=1.0)
-    )
+    overheads = s.overheads if grouped(model) else replace(s.overheads, grouped_attention=1.0)
+    costs = StagedCosts.of_fragments(fragments, overheads, draft)
     lower, port = _lower(s, arch, memory.name), memory.port("read")
+    lower_rate = None if lower is None else lower.bandwidth
+    if p.prefill:
+        lower_rate = p.bandwidth  # blocks come over the network
     programs: Programs | StagedPrograms
     if p.pipeline > 1:
         programs = StagedPrograms(costs, p.data, model.hidden * s.bits / 8, p.bandwidth * p.stage_sockets, p.latency_s)
     else:
         programs = Programs(costs.of, p.data, (port[1] if port else 1e18) * p.stage_sockets,
-                            None if lower is None else lower.bandwidth * p.stage_sockets,
+                            None if lower_rate is None else lower_rate * p.stage_sockets,
                             block_bytes * p.tensor)  # fmt: skip
     driver = Batching(
         programs.step, programs.move, p.batches, placement.kv_bytes // block_bytes * p.expert // p.pipeline,
         s.cache.block_tokens, block_bytes * p.tensor,
         0 if lower is None else lower.nbytes // block_bytes * p.expert, memory.name,
+        None if s.speculative is None else Draft(s.speculative.tokens, s.speculative.acceptance, s.seed), p.prefill,
     )  # fmt: skip
     # Where a step has its replica to itself nothing contends.
-    alone = lower is None and p.pipeline == 1
+    alone = lower_rate is None and p.pipeline == 1
     session: Session = (SpanSession if alone else CompiledSession)(programs.platform, TICK_HZ)
     return Deployment(model, costs, placement, driver, session)
+
+
+def _draft(s: LlmScenario, target: Fragments, arch: Architecture) -> Fragments | None:
+    """The draft model's share of a socket."""
+    if s.speculative is None:
+        return None
+    if s.parallel.pipeline > 1 or s.parallel.expert > 1:
+        raise BadInput("speculative: a draft model with pipeline or expert parallelism is not modelled (use tensor)")
+    model = load_config(s.speculative.model).spec
+    share = tensor_parallel(model, s.parallel.tensor)
+    return replace(target, model=model, share=share, arch=arch)
 
 
 def grouped(model: Transformer) -> bool:
@@ -96,7 +114,9 @@ def grouped(model: Transformer) -> bool:
 def _network(parallel: Parallel) -> Network:
     if parallel.tensor < 1 or parallel.data < 1:
         raise BadInput(f"parallel: {parallel.tensor} sockets a replica, {parallel.data} replicas (at least 1 of each)")
-    if parallel.sockets > parallel.data and parallel.bandwidth <= 0:
+    if parallel.prefill and parallel.pipeline > 1:
+        raise BadInput("parallel: replicas that prefill for others have no pipeline (tensor or expert instead)")
+    if (parallel.sockets > parallel.data or parallel.prefill) and parallel.bandwidth <= 0:
         raise BadInput("parallel: several sockets a replica need the `bandwidth` of their network")
     if parallel.tensor > 1 and parallel.expert > 1:
         raise BadInput(f"parallel: {parallel.tensor} sockets share every layer and {parallel.expert} the experts (only "

@@ -127,16 +127,15 @@ class Fragments:
         """
         context = round(shape.decode_context / max(1, shape.decodes))
         whole = self.mappers[0] == self.mappers[1] and not self.spilled and overheads.grouped_attention == 1
-        whole = whole and self.overlap == 1 and self.experts == 1
+        whole = whole and self.overlap == 1 and self.experts == 1 and not shape.ahead
         if shape.decodes and not shape.chunks and whole:
             step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
             cost = self._run(step, self._attending, self.mappers[0])
             cost = cost.plus(self._exchanged("token", shape.decodes)).plus(self._exchanged("sampled", shape.sampled))
             return overheads.of_step(cost)
-        tokens = shape.decodes + sum(tokens for tokens, _ in shape.chunks)
-        parts = [Fragment("dense", 1, tokens, 0)]
+        parts = [Fragment("dense", 1, shape.tokens, 0)]
         parts += [Fragment("head", 1, shape.sampled, 0)] if shape.sampled else []
-        parts += [Fragment("attention", shape.decodes, 1, context - 1)] if shape.decodes else []
+        parts += [Fragment("attention", shape.decodes, 1 + shape.ahead, context - 1)] if shape.decodes else []
         parts += [Fragment("attention", 1, tokens, past) for tokens, past in shape.chunks]
         costs = [(f, self(f)) for f in parts]
         share = overheads.grouped_attention

@@ -69,7 +69,7 @@ def _result(
         Requests(np.array([r.arrival for r in requests]) / per_s, first / per_s, last / per_s,
                  np.array([w.prompt for w in wants]), outputs),
         Steps(np.array([tick for tick, _ in steps]) / per_s, np.array([x.replica for _, x in steps]),
-              np.array([x.decodes + sum(t for t, _ in x.chunks) for x in shapes]),
+              np.array([x.tokens for x in shapes]),
               np.array([x.decodes for x in shapes]), np.array([x.blocks_in_use for _, x in steps]),
               np.array([x.waiting for _, x in steps])),
         d.placement, d.driver.blocks, sum(d.costs.of(x).joules for x in shapes),

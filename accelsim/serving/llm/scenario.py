@@ -22,6 +22,7 @@ class Parallel:
         expert: sockets that share the experts, each with sequences of its own; then `tensor` is 1.
         overlap: parts that a step is cut in at most, so that exchanges of one overlap with the compute of others;
             for every size the fastest number is taken, 1 included.
+        prefill: replicas that prefill alone and hand each request over, with its blocks, to one that decodes.
         topology: of the sockets of a stage.
         bandwidth: bytes per second, one way; see the topologies.
         latency_s: of a message.
@@ -37,6 +38,7 @@ class Parallel:
     pipeline: int = 1
     expert: int = 1
     overlap: int = 1
+    prefill: int = 0
 
     @property
     def stage_sockets(self) -> int:
@@ -79,6 +81,15 @@ class Lower:
 
 
 @dataclass(frozen=True)
+class Speculative:
+    """Speculative decoding: a draft `model` on the same sockets, split as the large one, proposes `tokens` a step."""
+
+    model: str
+    tokens: int = 4
+    acceptance: float = 0.7
+
+
+@dataclass(frozen=True)
 class Objectives:
     """Service level: a request attains it when neither limit is passed. None: no limit."""
 
@@ -99,6 +110,7 @@ class LlmScenario:
         mappers: of weights, of the attention of decodes, and of that of chunks.
         bits: of weights and activations.
         overheads: what software takes besides.
+        speculative: a draft model; None: there is none.
         checks: steps that are simulated at their own sizes, to measure the error of interpolation.
     """
 
@@ -114,6 +126,7 @@ class LlmScenario:
     mappers: tuple[str, str, str] = ("tile", "tile", "cascade")
     bits: int = 16
     overheads: Overheads = field(default_factory=Overheads)
+    speculative: Speculative | None = None
     checks: int = 4
     seed: int = 0
     name: str = "scenario"

@@ -16,7 +16,7 @@ from ...text.names import nearest
 from ...text.nodes import Node, Scalar, Table
 from .arrivals import COLUMNS, MOST_TOKENS, Lengths, PoissonRequests, TraceRequests, read_trace
 from .costs import Overheads
-from .scenario import Cache, LlmScenario, Lower, Objectives, Parallel
+from .scenario import Cache, LlmScenario, Lower, Objectives, Parallel, Speculative
 from .state import KINDS, PREEMPTIONS, Policy
 
 EXAMPLE = "model: llama-3-8b"
@@ -36,8 +36,8 @@ def scenario_of(text: str, file: str = "scenario", folder: Path | None = None) -
     """The scenario that a YAML text says; see `load_scenario`."""
     r = _Fields(text, file)
     top = r.table(r.root, "", ("model", "machine", "arrivals"), (
-        "set", "parallel", "policy", "kv", "swap", "slo", "mappers", "bits", "overheads", "checks",
-        "seed"), EXAMPLE)  # fmt: skip
+        "set", "parallel", "policy", "kv", "swap", "slo", "mappers", "bits", "overheads", "speculative",
+        "checks", "seed"), EXAMPLE)  # fmt: skip
     arrivals = r.arrivals(top.get("arrivals"), folder or Path())
     scenario = LlmScenario(
         r.text(top.get("model"), "model"), r.text(top.get("machine"), "machine"),
@@ -45,6 +45,7 @@ def scenario_of(text: str, file: str = "scenario", folder: Path | None = None) -
         r.values(top.get("set")), r.parallel(top.get("parallel")), r.policy(top.get("policy")), r.cache(top.get("kv")),
         r.swap(top.get("swap")), r.objectives(top.get("slo")), r.mappers(top.get("mappers")),
         r.integer(top.get("bits"), "bits", least=1, default=16), r.overheads(top.get("overheads")),
+        r.speculative(top.get("speculative")),
         r.integer(top.get("checks"), "checks", least=0, default=LlmScenario.checks),
         r.integer(top.get("seed"), "seed", least=0), Path(file).stem,
     )  # fmt: skip
@@ -115,8 +116,10 @@ class _Fields(Reader):
     def parallel(self, node: Node | None) -> Parallel:
         if node is None:
             return Parallel()
-        found = self.table(node, "parallel", (), ("tensor", "data", "pipeline", "expert", "overlap", "network"),
-                           "{tensor: 8}")  # fmt: skip
+        found = self.table(node, "parallel", (), (
+            "tensor", "data", "pipeline", "expert", "overlap", "prefill", "network"), "{tensor: 8}")  # fmt: skip
+        pipeline, expert, overlap = (self.integer(found.get(name), f"parallel.{name}", least=1, default=1)
+                                     for name in ("pipeline", "expert", "overlap"))  # fmt: skip
         network = self.table(found["network"], "parallel.network", ("bandwidth",), (
             "topology", "latency", "algorithm"), "{bandwidth: 450 GB/s}") if "network" in found else {}  # fmt: skip
         return Parallel(
@@ -127,8 +130,7 @@ class _Fields(Reader):
             float(self.quantity(network.get("latency"), "parallel.network.latency", TIME) or 0),
             self.choice(network.get("algorithm"), "parallel.network.algorithm",
                         ("auto", *sorted({a for c in COLLECTIVES.values() for a in c})), "auto"),
-            *(self.integer(found.get(name), f"parallel.{name}", least=1, default=1)
-              for name in ("pipeline", "expert", "overlap")),
+            pipeline, expert, overlap, self.integer(found.get("prefill"), "parallel.prefill", least=0),
         )  # fmt: skip
 
     def policy(self, node: Node | None) -> Policy:
@@ -188,6 +190,18 @@ class _Fields(Reader):
             share = 1.0
         kernel, exchange, step = (float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names)
         return Overheads(kernel, exchange, step, share)
+
+    def speculative(self, node: Node | None) -> Speculative | None:
+        if node is None:
+            return None
+        found = self.table(node, "speculative", ("model",), ("tokens", "acceptance"), "{model: gpt2, tokens: 4}")
+        share = self.number(found.get("acceptance"), "speculative.acceptance", Speculative.acceptance)
+        if not 0 <= share <= 1:
+            self.problem(node.line, "speculative.acceptance", f"{share:g}", "a probability, from 0 to 1")
+            share = 0.0
+        return Speculative(self.text(found.get("model"), "speculative.model"),
+                           self.integer(found.get("tokens"), "speculative.tokens", least=1, default=Speculative.tokens),
+                           share)  # fmt: skip
 
     def mappers(self, node: Node | None) -> tuple[str, str, str]:
         if node is None:

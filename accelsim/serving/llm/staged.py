@@ -21,20 +21,31 @@ from .state import Shape, Way
 
 @dataclass(frozen=True)
 class StagedCosts:
-    """Costs of steps through stages, one after the other; only the last one has logits."""
+    """Costs of steps through stages, one after the other; only the last one has logits.
+
+    A draft model, if there is one, runs beforehand on the sockets of the first stage: it reads the same chunks, and
+    decodes once for each token that it proposes.
+    """
 
     stages: tuple[StepCosts, ...]
+    draft: StepCosts | None = None
 
     @staticmethod
-    def of_fragments(fragments: Sequence[Fragments], overheads: Overheads) -> StagedCosts:
+    def of_fragments(
+        fragments: Sequence[Fragments], overheads: Overheads, draft: Fragments | None = None
+    ) -> StagedCosts:
         """Equal stages share what is simulated of them; what a step takes besides is taken once."""
         later = replace(overheads, step_s=0.0)
-        return StagedCosts(tuple(StepCosts(f, later if i else overheads) for i, f in enumerate(fragments)))
+        return StagedCosts(tuple(StepCosts(f, later if i else overheads) for i, f in enumerate(fragments)),
+                           None if draft is None else StepCosts(draft, later))  # fmt: skip
 
     def each(self, shape: Shape) -> list[StepCost]:
         """By stage."""
         last = len(self.stages) - 1
-        return [c.of(shape if i == last else shape._replace(sampled=0)) for i, c in enumerate(self.stages)]
+        found = [c.of(shape if i == last else shape._replace(sampled=0)) for i, c in enumerate(self.stages)]
+        if self.draft is not None:
+            found[0] = reduce(StepCost.plus, map(self.draft.of, proposals(shape)), found[0])
+        return found
 
     def of(self, shape: Shape) -> StepCost:
         """Of all stages."""
@@ -47,12 +58,22 @@ class StagedCosts:
             assert isinstance(costs.simulate, Fragments)  # `of_fragments`
             mine = shape if i == last else shape._replace(sampled=0)
             found.append(costs.simulate.exact(mine, costs.overheads))
+        if self.draft is not None:
+            assert isinstance(self.draft.simulate, Fragments)  # `of_fragments`
+            found += [self.draft.simulate.exact(s, self.draft.overheads) for s in proposals(shape)]
         return reduce(StepCost.plus, found)
 
     @property
     def known(self) -> int:
         """Fragments that have been simulated."""
-        return sum(len(c.known) for c in self.stages)
+        return sum(len(c.known) for c in (*self.stages, *([self.draft] if self.draft else [])))
+
+
+def proposals(shape: Shape) -> list[Shape]:
+    """Steps of the draft model for a step: its chunks, and as many decodes as it has tokens to propose."""
+    decode = Shape(shape.decodes, shape.decode_context, (), shape.decodes)
+    chunks = [Shape(0, 0, shape.chunks, 0)] if shape.chunks else []
+    return chunks + [decode] * (shape.ahead if shape.decodes else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +111,7 @@ class StagedPrograms:
     def step(self, batch: int, shape: Shape) -> Program:
         """The Program of a step of a batch, `batch` // stages being its replica."""
         replica = batch // len(self.costs.stages)
-        tokens = shape.decodes + sum(tokens for tokens, _ in shape.chunks)
-        link = tokens * self.token_bytes / self.link_rate + self.latency_s
+        link = shape.tokens * self.token_bytes / self.link_rate + self.latency_s
         spans = [seconds for c in self.costs.each(shape) for seconds in (c.seconds, link)][:-1]
         works = [max(1, round(seconds * float(self.tick_hz))) for seconds in spans]
         template = self._templates.get(replica)

@@ -78,12 +78,18 @@ class Chunk(NamedTuple):
 
 class Shape(NamedTuple):
     """What the cost of a step depends on: decodes, the tokens that they attend to in all (their own included), chunks
-    as (tokens, past), and tokens for which logits are wanted."""
+    as (tokens, past), tokens for which logits are wanted, and tokens that a draft model proposes for each decode."""
 
     decodes: int
     decode_context: int
     chunks: tuple[tuple[int, int], ...]
     sampled: int
+    ahead: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """That pass the weights."""
+        return self.decodes * (1 + self.ahead) + sum(tokens for tokens, _ in self.chunks)
 
 
 NOTHING = Shape(0, 0, (), 0)
@@ -98,7 +104,7 @@ class Step(Submission):
     decodes: tuple[int, ...] = ()
     chunks: tuple[Chunk, ...] = ()
     emits: tuple[int, ...] = ()
-    """Requests that have one more token when the step is done."""
+    """Requests that have one more token when the step is done; several times those that have several."""
     blocks_in_use: int = 0
     waiting: int = 0
 

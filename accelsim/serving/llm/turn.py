@@ -17,6 +17,8 @@ class Turn:
     mine: Replica
     policy: Policy
     lower_blocks: int
+    ahead: int = 0
+    """Tokens of a decode that a draft model may add."""
     moves: list[tuple[Way, Sequence]] = field(default_factory=list)
     decodes: list[Sequence] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
@@ -98,22 +100,24 @@ class Turn:
         return chunk.tokens
 
     def _grow(self) -> None:
-        """Give every decoding sequence room for its next token, those admitted first at first; the last make room."""
+        """Give every decoding sequence room for its next tokens, those admitted first at first; the last make room."""
         tokens, at = self.kv.tokens, 0
         while at < len(self.running):
             s = self.running[at]
             decoding = s.decoding
-            if decoding and len(s.blocks) * tokens <= s.computed:
-                while not self.kv.free and not self._leaving() and at < len(self.running):
+            last = s.computed + min(self.ahead, s.output - s.generated - 1)
+            if decoding and len(s.blocks) * tokens <= last:
+                count = self.kv.needed(last + 1) - len(s.blocks)
+                while self.kv.free < count and not self._leaving() and at < len(self.running):
                     self._evict()  # the sequence itself, when it is the last one
                 if at == len(self.running):
                     return
-                if not self.kv.free:
+                if self.kv.free < count:
                     self.stalled += 1
                     at += 1
                     continue
-                self.kv, block = self.kv.take(1)
-                s = self.running[at] = s._replace(blocks=s.blocks + block)
+                self.kv, blocks = self.kv.take(count)
+                s = self.running[at] = s._replace(blocks=s.blocks + blocks)
             if decoding:
                 self.decodes.append(s)
             at += 1
