@@ -77,6 +77,7 @@ def columns(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Sc
             yield prefix + name, value
 
 
+@lru_cache(maxsize=8)
 def machine(ref: str, values: Options = ()) -> Architecture:
     """A machine with some values replaced, by their paths in its file. Raises SpecError and BadInput."""
     return spec_of(ref).with_values(dict(values)).build()
@@ -120,6 +121,7 @@ class Identity:
 
     def __init__(self) -> None:
         # Files may have changed since this process last read them.
+        machine.cache_clear()
         spec_of.cache_clear()
         model.cache_clear()
         self._code = code_hash()
