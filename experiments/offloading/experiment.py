@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ...mappers.offload import Block, Generation, Policy, best
+from ...mappers.offload import Block, Generation, Policy, best, generate, solve
 from ...mappers.offload.machine import Role
 from ..loader import Row, table
 from .served import Options, machine, model, planned, ran
@@ -70,6 +70,11 @@ def _others(row: Callable[[str, str, float], Row]) -> Iterator[Row]:
                         given=shares((0.0, 0.5, 0.5), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)))  # fmt: skip
         yield row("throughput", f"OPT-175B, 8 batches of 32, published shares{what}",
                   ran("opt-175b", large, given, options, sampled=2).tokens_per_second)  # fmt: skip
+    for name, block in (("opt-6.7b", Block(72, 1, 512, 32)), ("opt-175b", Block(48, 3, 512, 32))):
+        narrow = model(name, narrow=True)
+        policy = solve(machine(LOOSE), narrow, block)
+        yield row("throughput", f"{name.upper()}, 4 bits, {block.batches} batches of {block.batch}",
+                  generate(machine(LOOSE), narrow, block, policy, sampled=2).tokens_per_second)  # fmt: skip
     small = Block(2, 1, 512, 32)
     here = planned("opt-6.7b", small, LOOSE)
     yield row("throughput", "OPT-6.7B, one batch of 2, all on the GPU",

@@ -11,6 +11,7 @@ from ...mappers.offload.machine import ROLES, Role
 from ...mapping.tiers.problem import Tier
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, Transformer, build
+from ...workloads.transforms import GroupBits, quantised
 from ...workloads.zoo import load
 from ..loader import data_path, table
 
@@ -86,11 +87,17 @@ def transformer(name: str) -> Transformer:
 
 
 @cache
-def model(name: str, prompt: int = 512) -> Model:
-    """Its parts, in 16 bits; attention of a prompt is computed in full, masked or not."""
+def model(name: str, prompt: int = 512, *, narrow: bool = False) -> Model:
+    """Its parts, in 16 bits; attention of a prompt is computed in full, masked or not.
+
+    `narrow`: weights and caches in groups of 64 elements of 4 bits, with two numbers of 16 bits each.
+    """
     spec = transformer(name)
     prefill = build(spec, "prefill", 1, prompt, prompt, "last", BITS)
     decode = build(spec, "decode", 1, 1, prompt, "last", BITS)
+    if narrow:
+        bits = {"weight": GroupBits(4, 32, 64), "state": GroupBits(4, 32, 64)}
+        prefill, decode = quantised(prefill, bits), quantised(decode, bits)
     return model_of(prefill, decode, prompt, spec.hidden * BITS.activation // 8)
 
 
