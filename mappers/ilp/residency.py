@@ -15,6 +15,7 @@ from math import inf
 
 from .arrangement import Along, Arrangement, arranged, crowded, nodes_for, stretches
 from .gap_model import BYTES, Cost, Model
+from .layout import WIDTH, laid_out
 from .lives import Lives
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem
@@ -30,8 +31,14 @@ FEW = 300
 """Steps up to which that is done; beyond, what windows have found stands."""
 SHARE, SECOND = 0.5, 0.4
 """Of a limit of time that the program without addresses may take; of what is left, windows without addresses."""
-GRACE = 2.0
+GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
+HASTY = 64
+"""States of the beam that finds them then."""
+SPARE = (2, 4)
+"""Percent of the memory that plans without addresses leave free, so that there are addresses."""
+ROUGH = 0.02
+"""Gap that is good enough for those."""
 
 
 def best_residency(
@@ -90,6 +97,7 @@ class _Search:
     ) -> None:
         self.lives, self.capacity, self.costs, self.options, self.packed = lives, capacity, costs, options, packed
         self.along = Along(lives, capacity, costs[0])
+        self.started = started
         self.ends = started + options.seconds if options.seconds is not None else inf
 
     def run(self) -> _Found:
@@ -106,7 +114,7 @@ class _Search:
         whole, final = arranged(self.along, dropped) if self.packed else (Arrangement(self.along, dropped), True)
         ends = min(self.ends, time.perf_counter() + GRACE) if stopped else self.ends
         settings = Settings(self.packed, self.options, ends, bound)
-        best = whole or rolled(self.along, dropped, settings)
+        best = whole or self._first(dropped, settings, stopped=stopped)
         if whole is not None or stopped:
             return _Found(best, bound, solver, stopped, loose)
         best, stopped = improved(best, settings)
@@ -115,6 +123,24 @@ class _Search:
         elif len(self.costs) > 1:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
+
+    def _first(self, dropped: set[int], settings: Settings, *, stopped: bool) -> Arrangement:
+        """The best of some plans with addresses: from what is kept, and from what would be in a smaller memory."""
+        width = HASTY if stopped else WIDTH
+        found = [laid_out(self.along, dropped, width=width)]
+        if not stopped:
+            found.append(rolled(self.along, dropped, settings))
+            for percent in SPARE:
+                if settings.over or time.perf_counter() > self.started + SHARE * (self.ends - self.started):
+                    break
+                model = Model.of(self.lives, self.capacity, spare=self.capacity * percent // 100)
+                options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap), seconds=None)
+                if self.ends != inf:
+                    options = replace(options, seconds=self._left / 4)
+                spared, _ = model.dropped(self.costs[:1], options)
+                found.append(laid_out(self.along, spared, width=width))
+        there = [a for a in found if a is not None]
+        return min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, settings)
 
     @property
     def _left(self) -> float:
