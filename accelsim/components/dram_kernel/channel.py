@@ -33,6 +33,7 @@ from .layout import (
     HIT_CAP,
     HITS,
     HITS_ROW,
+    INDEX,
     KIND,
     LATENCY,
     NEVER,
@@ -45,6 +46,7 @@ from .layout import (
     READ_QUEUE,
     READS,
     REFI,
+    REQUEST,
     SHUT,
     SPLIT,
     UNKNOWN,
@@ -120,7 +122,7 @@ def _open(
     apart: int, b: int, at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Activate the row of the first request of a bank's queue."""
-    request = q[b, s[b, HEAD]]
+    request = q[b, s[b, HEAD] & INDEX] & REQUEST
     activate(s, group, pseudo, t, b, at, row[request])
     out[ACTS] += 1
     record(log, out, at, CMD_ACT, b, row[request])
@@ -152,7 +154,7 @@ def _move(
     s[b, HITS_ROW] += 1
     own, other = (FIRST_WR, FIRST_RD) if wrote else (FIRST_RD, FIRST_WR)
     place = s[b, own]
-    request = take_out(s, q, b, place)
+    request = take_out(s, q, b, place) & REQUEST
     _moved(t, p, w.drain, w.returned, done, out, at, request, wrote)
     find_hits(s, q, row, write, b, wrote, place)
     if s[b, other] > place:
@@ -200,13 +202,13 @@ def serve(
             known = False
             continue
         if comes <= at:
-            now, b = comes, bank[entered]
+            now, b = comes, bank[entered] & INDEX
             done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
             known = not _admit(s, q, w.link, row, most, drain, entered, write[entered], b)
             entered_writes += write[entered]
             entered += 1
         else:
-            now, b, kind, known = at, chosen[first, BANK], chosen[first, KIND], False
+            now, b, kind, known = at, chosen[first, BANK] & INDEX, chosen[first, KIND], False
             chosen[first, AT] = UNKNOWN
             if kind == CMD_ACT:
                 _open(s, group, pseudo, q, t, row, write, apart, b, at, log, out)

@@ -27,6 +27,7 @@ from .layout import (
     GROUP_OF,
     HEAD,
     HITS_ROW,
+    INDEX,
     KIND,
     NEVER,
     NEVER_YET,
@@ -65,17 +66,17 @@ def _turn(at: int, bus: int, above: int, else_: int) -> int:
 
 @inlined
 def _unlist(s: IntArray, b: int) -> None:
-    older, younger = s[b, OLDER], s[b, YOUNGER]
+    older, younger = s[b, OLDER] & INDEX, s[b, YOUNGER] & INDEX
     s[older, YOUNGER] = younger
     s[younger, OLDER] = older
 
 
 @inlined
 def _enlist(s: IntArray, end: int, b: int, age: int) -> None:
-    younger, older = end, s[end, OLDER]
+    younger, older = end, s[end, OLDER] & INDEX
     while s[older, AGE] > age:
         younger = older
-        older = s[older, OLDER]
+        older = s[older, OLDER] & INDEX
     s[b, OLDER] = older
     s[b, YOUNGER] = younger
     s[older, YOUNGER] = b
@@ -90,7 +91,7 @@ def look(
     before, kind = s[b, NEXT], -1
     ready, age = NEVER, NEVER
     if s[b, QUEUED] > 0:
-        head = s[b, HEAD]
+        head = s[b, HEAD] & INDEX
         age = q[b, head]
         if s[b, OPEN_ROW] < 0:
             kind = CMD_ACT
@@ -113,7 +114,7 @@ def look(
                 age = min(q[b, (head + rd) & (q.shape[1] - 1)], q[b, (head + wr) & (q.shape[1] - 1)])
     s[b, NEXT] = kind
     s[b, READY] = ready
-    pc = s[b, PSEUDO_OF]
+    pc = s[b, PSEUDO_OF] & INDEX
     if before >= 0:
         of = _list_of(before, pc)
         if chosen[of, BANK] == b:
@@ -130,7 +131,7 @@ def look(
 @inlined
 def _either(s: IntArray, group: IntArray, q: IntArray, b: int, rd_low: int, wr_low: int) -> tuple[int, int, int]:
     """Time, kind and request of the next column command of a bank with reads and writes that hit: the earlier one."""
-    g = s[b, GROUP_OF]
+    g = s[b, GROUP_OF] & INDEX
     rd = max(max(s[b, RD_OK], rd_low), group[g, RD_AT])
     wr = max(max(s[b, WR_OK], wr_low), group[g, WR_AT])
     if wr < rd or (wr == rd and s[b, FIRST_WR] < s[b, FIRST_RD]):
@@ -152,9 +153,9 @@ def _columns(
     if kind == CMD_EITHER:
         at, kind, age = _either(s, group, q, b, rd_low, wr_low)
     elif kind == CMD_RD:
-        at = max(max(s[b, READY], rd_low), group[s[b, GROUP_OF], RD_AT])
+        at = max(max(s[b, READY], rd_low), group[s[b, GROUP_OF] & INDEX, RD_AT])
     else:
-        at = max(max(s[b, READY], wr_low), group[s[b, GROUP_OF], WR_AT])
+        at = max(max(s[b, READY], wr_low), group[s[b, GROUP_OF] & INDEX, WR_AT])
     return _turn(at, rd_bus if kind == CMD_RD else wr_bus, 3, 1), kind, age
 
 
@@ -163,11 +164,11 @@ def _offer(
     s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, chosen: IntArray, of: int, kind: int, b: int
 ) -> None:  # fmt: skip
     """Choose the command of a bank that came to a list, if it goes before the one that is chosen."""
-    pc = s[b, PSEUDO_OF]
+    pc = s[b, PSEUDO_OF] & INDEX
     ready, age = s[b, READY], s[b, AGE]
     if kind == CMD_ACT:
         window = pseudo[pc, ACT_AT]
-        turn = _turn(max(ready, max(group[s[b, GROUP_OF], ACT_AT], window)), window, 2, 0)
+        turn = _turn(max(ready, max(group[s[b, GROUP_OF] & INDEX, ACT_AT], window)), window, 2, 0)
     elif kind == CMD_PRE:
         turn = 4 * ready
     else:
@@ -195,7 +196,7 @@ def _search_columns(
     rd_low, wr_low = max(rd_bus, bus), max(wr_bus, bus)
     low = min(_turn(rd_low, rd_bus, 3, 1), _turn(wr_low, wr_bus, 3, 1))
     first, first_age, first_kind, first_bank = 4 * NEVER_YET, NEVER, -1, -1
-    b = s[end, YOUNGER]
+    b = s[end, YOUNGER] & INDEX
     while b != end:
         turn, kind, age = _columns(s, group, q, b, rd_low, wr_low, rd_bus, wr_bus)
         before = (turn < first) | ((turn == first) & (age < first_age))
@@ -205,7 +206,7 @@ def _search_columns(
         first_bank = b if before else first_bank
         if turn == low and age == s[b, AGE]:
             break
-        b = s[b, YOUNGER]
+        b = s[b, YOUNGER] & INDEX
     _choose(chosen, of, first, first_kind, first_bank, first_age)
 
 
@@ -215,29 +216,29 @@ def _search_rows(
 ) -> None:  # fmt: skip
     window = pseudo[pc, ACT_AT]
     low = max(bus, window)
-    first, bank = NEVER_YET, -1
-    b = s[end, YOUNGER]
+    first, bank = NEVER_YET, 0
+    b = s[end, YOUNGER] & INDEX
     while b != end:
-        at = max(max(s[b, READY], low), group[s[b, GROUP_OF], ACT_AT])
+        at = max(max(s[b, READY], low), group[s[b, GROUP_OF] & INDEX, ACT_AT])
         if at < first:
             first, bank = at, b
             if at == low:
                 break
-        b = s[b, YOUNGER]
+        b = s[b, YOUNGER] & INDEX
     _choose(chosen, of, _turn(first, window, 2, 0), CMD_ACT, bank, s[bank, AGE])
 
 
 @inlined
 def _search_close(s: IntArray, chosen: IntArray, of: int, end: int, bus: int) -> None:
-    first, bank = NEVER_YET, -1
-    b = s[end, YOUNGER]
+    first, bank = NEVER_YET, 0
+    b = s[end, YOUNGER] & INDEX
     while b != end:
         at = max(s[b, READY], bus)
         if at < first:
             first, bank = at, b
             if at == bus:
                 break
-        b = s[b, YOUNGER]
+        b = s[b, YOUNGER] & INDEX
     _choose(chosen, of, 4 * first, CMD_PRE, bank, s[bank, AGE])
 
 

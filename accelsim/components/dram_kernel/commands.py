@@ -22,6 +22,7 @@ from .layout import (
     GROUP_OF,
     HIT_CAP,
     HITS_ROW,
+    INDEX,
     LAST_ROW,
     LOGGED,
     OPEN_ROW,
@@ -87,9 +88,9 @@ def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int
     s[b, RD_OK] = at + t[RCD_RD]
     s[b, WR_OK] = at + t[RCD_WR]
     s[b, PRE_OK] = at + t[RAS]
-    g, pc = s[b, GROUP_OF], s[b, PSEUDO_OF]
+    g, pc = s[b, GROUP_OF] & INDEX, s[b, PSEUDO_OF] & INDEX
     group[g, ACT_AT] = max(group[g, ACT_AT], at + t[RRD_L])
-    turn = pseudo[pc, FAW_TURN]
+    turn = pseudo[pc, FAW_TURN] & 3
     pseudo[pc, FAW_0 + turn] = at
     turn = (turn + 1) & 3
     pseudo[pc, FAW_TURN] = turn
@@ -101,7 +102,7 @@ def column(
     s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, write: int
 ) -> None:  # fmt: skip
     """Read or write a burst of the open row."""
-    g, pc = s[b, GROUP_OF], s[b, PSEUDO_OF]
+    g, pc = s[b, GROUP_OF] & INDEX, s[b, PSEUDO_OF] & INDEX
     short, long = max(t[CCD_S], t[BURST]), max(t[CCD_L], t[BURST])
     if write:
         end = at + t[CWL] + t[BURST]

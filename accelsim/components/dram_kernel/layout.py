@@ -51,6 +51,9 @@ OF_CLOSE, OF_ROWS, OF_COLUMNS = range(3)
 AT, FOUND_TURN, FOUND_AGE, KIND, BANK = range(5)
 """Words of the command of a list that goes next: when; what decides between those of several lists, first this, then
 for which request; which; at what bank."""
+INDEX, REQUEST = 2**31 - 1, 2**62 - 1
+"""Masks of an index of a bank, a group or an entry, and of a request: they tell the compiler that it is not negative,
+and so counts from the beginning."""
 UNKNOWN = -1
 """Time of a command that is to be looked for."""
 

@@ -17,11 +17,13 @@ from .layout import (
     FIRST_WR,
     HEAD,
     HIT_CAP,
+    INDEX,
     NEVER,
     OPEN_ROW,
     QUEUED,
     RD_HEAD,
     RD_TAIL,
+    REQUEST,
     WR_HEAD,
     WR_TAIL,
     IntArray,
@@ -76,9 +78,9 @@ def find_hits(s: IntArray, q: IntArray, row: IntArray, write: NDArray[np.uint8],
     """Find the first read, or write, in the bank's queue that hits its open row, from a place on."""
     wanted, first = s[b, OPEN_ROW], FIRST_WR if kind else FIRST_RD
     s[b, first] = -1
-    head = s[b, HEAD]
+    head = s[b, HEAD] & INDEX
     for i in range(begin, s[b, QUEUED]):
-        request = q[b, (head + i) & (q.shape[1] - 1)]
+        request = q[b, (head + i) & (q.shape[1] - 1)] & REQUEST
         if row[request] == wanted and write[request] == kind:
             s[b, first] = i
             break
@@ -87,7 +89,7 @@ def find_hits(s: IntArray, q: IntArray, row: IntArray, write: NDArray[np.uint8],
 @inlined
 def take_out(s: IntArray, q: IntArray, b: int, place: int) -> int:
     """Take an entry out of a bank's queue."""
-    head, mask = s[b, HEAD], q.shape[1] - 1
+    head, mask = s[b, HEAD] & INDEX, q.shape[1] - 1
     request = q[b, (head + place) & mask]
     for i in range(place, 0, -1):
         q[b, (head + i) & mask] = q[b, (head + i - 1) & mask]
