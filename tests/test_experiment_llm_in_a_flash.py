@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from accelsim.engine import compiled
 from accelsim.errors import BadInput
 from accelsim.experiments.llm_in_a_flash.experiment import OPT, rows, speed_up, speed_up_beside_gpu
 from accelsim.experiments.llm_in_a_flash.loads import NAIVE, WINDOW, figures, sizes, token
+from accelsim.experiments.llm_in_a_flash.windows import neurons_of
 from accelsim.lowering.sites import SiteProblem, Task, Way, program_of
 from accelsim.mappers.offload.reads import Drive
 
@@ -56,6 +58,17 @@ def test_bundles_and_windows_save() -> None:
     everything = replace(WINDOW, loaded="active share")
     assert token(OPT, WINDOW).io_s < token(OPT, single).io_s < token(OPT, replace(single, loaded="active share")).io_s
     assert token(OPT, everything).flash_bytes == pytest.approx(token(OPT, WINDOW).flash_bytes * 0.1 / 0.024, rel=0.002)
+
+
+def test_windows_of_neurons() -> None:
+    """Held and new shares of beta-distributed rates, against rates that are drawn."""
+    found = neurons_of(0.1, 0.24, 5)
+    assert found.held(1) == pytest.approx(0.1) and found.held(5) == pytest.approx(0.24)
+    rates = np.random.default_rng(0).beta(0.1 * found.spread, 0.9 * found.spread, 400_000)
+    for tokens in (2, 5, 9):
+        assert found.held(tokens) == pytest.approx(float(np.mean(1 - (1 - rates) ** tokens)), rel=0.01)
+        assert found.new(tokens) == pytest.approx(float(np.mean((1 - rates) ** tokens * rates)), rel=0.02)
+    assert [found.new(k) for k in range(1, 9)] == sorted((found.new(k) for k in range(1, 9)), reverse=True)
 
 
 def test_a_chunk_lies_on_the_line() -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from ..loader import Row, table
 from .loads import NAIVE, WINDOW, Changes, Token, figures, token
+from .windows import neurons_of
 
 OPT = "opt-6.7b"
 MODEL = "OPT-6.7B"
 SHOWN = "simulated: not published"
+WINDOW_TOKENS = 5
 
 
 def speed_up(changes: Changes = (), model: str = OPT) -> float:
@@ -52,10 +54,25 @@ def rows() -> Iterator[Row]:
     alone = replace(single, loaded="active share", held="active share")
     yield row("I/O per token", "CPU, predictor alone, single rows", token(OPT, alone).io_s * 1e3)
     yield _shown("share of the model in DRAM", f"{MODEL}, {best}", ours.resident, "share", "52.1 % by the authors")
+    yield from _windows()
     for name in ("opt-1.3b", "llama-2-7b", "opt-30b"):
         found: Token = token(name, WINDOW)
         note = f"speed-up {speed_up(model=name):.3g}; with shares of neurons as of {MODEL}, which it may not have"
         yield _shown("I/O per token", f"{name}, {best}", found.io_s * 1e3, "ms", note)
+
+
+def _windows() -> Iterator[Row]:
+    """Longer windows hold more neurons and load fewer, with rates of neurons from the published window of five."""
+    on = figures()
+    neurons = neurons_of(on["active share"], on["window share"], WINDOW_TOKENS)
+    for tokens in (1, 2, 3, 4, 5, 6, 8, 12):
+        held, new = neurons.held(tokens), neurons.new(tokens)
+        found = token(OPT, WINDOW, (("new share", new / on["new share"]), ("window share", held / on["window share"])))
+        note = f"{held:.1%} of an FFN in DRAM, {new:.2%} come; neurons of independent tokens, by beta-distributed rates"
+        if tokens == WINDOW_TOKENS:
+            note += f"; measured {on['new share']:.2%}"
+        where = f"{MODEL}, CPU, bundles, a window of {tokens} tokens"
+        yield _shown("I/O per token", where, found.io_s * 1e3, "ms", note)
 
 
 def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
