@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +225,28 @@ def test_a_point_ends_as_soon_as_its_rivals_better_it() -> None:
     with pytest.raises(Bettered):
         Contender(sweep, rivals[1])(point)
     assert evaluated(Contender(sweep, rivals[1]), point).status is Status.DOMINATED
+
+
+@pytest.mark.parametrize("after", [1, 6])
+def test_bounds_first_goes_on_where_it_was_cut_off(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = machines(pareto=SIZES, bounds_first=True)
+    whole = run_sweep(sweep, tmp_path / "whole", jobs=0)
+    left = [after]
+
+    def until(point: Point, watch: Callable[[float, float], None] | None = None) -> Mapping[str, Scalar]:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Interrupted
+        return simulate_point(point, watch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("accelsim.study.floors.simulate_point", until)
+        with pytest.raises(Interrupted):
+            run_sweep(sweep, tmp_path / "cut", jobs=0)
+    again = run_sweep(sweep, tmp_path / "cut", jobs=0, resume=True)
+    assert again.digest() == whole.digest()
 
 
 def test_the_command_searches(tmp_path: Path) -> None:
