@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from .problem import GraphProblem, peak_bytes
 
 Order = tuple[int, ...]
+MOST_LISTED = 200
+"""Operators of a problem all of whose orders are listed."""
 MOST_STATES = 60_000
 """States of the search for the smallest peak before it stops."""
 
@@ -44,6 +46,35 @@ def breadth_first(problem: GraphProblem) -> Order:
     for i, earlier in enumerate(problem.before):
         level[i] = 1 + max((level[j] for j in earlier), default=-1)
     return tuple(sorted(range(len(level)), key=lambda i: (level[i], i)))
+
+
+def all_orders(problem: GraphProblem, most: int) -> list[Order] | None:
+    """Every order, or None where there are more than `most`."""
+    waits = [len(earlier) for earlier in problem.before]
+    found: list[Order] = []
+    order: list[int] = []
+
+    def extend() -> bool:
+        if len(order) == len(waits):
+            found.append(tuple(order))
+            return len(found) <= most
+        for op in range(len(waits)):
+            if waits[op]:
+                continue
+            waits[op] = -1
+            order.append(op)
+            for later in problem.after[op]:
+                waits[later] -= 1
+            inside = extend()
+            for later in problem.after[op]:
+                waits[later] += 1
+            order.pop()
+            waits[op] = 0
+            if not inside:
+                return False
+        return True
+
+    return found if len(waits) <= MOST_LISTED and extend() else None
 
 
 @dataclass(frozen=True)

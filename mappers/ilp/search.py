@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...errors import BadInput, DoesNotFit
 from .beam import beam_orders
 from .bound import any_order_bound
 from .check import check_plan
-from .orders import NAMED, Order, default_order, depth_first, minimum_peak
+from .divide import sections_of
+from .lives import Lives
+from .orders import NAMED, Order, all_orders, default_order, depth_first, minimum_peak
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem, check_order
 from .residency import BYTES, GRACE, Cost, best_residency
@@ -19,6 +21,10 @@ from .solver import DEFAULT, SolverOptions
 FREE = "free"
 FROM_BEAM = 6
 """Orders of a beam search that the gap model is solved on."""
+MOST_ORDERS = 300
+"""Orders of a section up to which the gap model is solved on all of them."""
+BEST = 12
+"""Orders of a section that go into whole ones, for addresses."""
 
 
 def schedule(
@@ -87,34 +93,39 @@ def portfolio(problem: GraphProblem, capacity: int) -> Iterator[Order]:
                 yield order
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """Orders of a problem, the one that spills least first, and a bound on what any order spills."""
+
+    orders: tuple[Order, ...]
+    bound: float
+    interrupted: bool
+
+
 def _free(problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: SolverOptions, addresses: bool) -> Plan:
-    """The best plan over the portfolio."""
+    """The best plan over the orders that are the best of every section, one section behind the other."""
     clock = _Clock(options)
-    found: list[tuple[float, int, Plan]] = []
-    bound = 0.0
-    interrupted = False
-    try:
-        for number, order in enumerate(portfolio(problem, capacity)):
-            plan = best_residency(problem, order, capacity, costs=costs, options=clock.part(), addresses=False)
-            found.append((_claim(plan).value, number, plan))
-            interrupted = _claim(plan).interrupted
-            if interrupted:
-                break
-            if not number:
-                bound = any_order_bound(problem, capacity, costs[0], clock.part())
-            if _claim(plan).value <= bound or clock.late:
-                break
-    except KeyboardInterrupt:
-        interrupted = True
-        if not found:
-            raise
-    found.sort(key=lambda entry: entry[:2])
-    best = found[0][2]
-    if addresses:
-        rest = replace(options, seconds=GRACE) if interrupted else clock.rest()
-        best = _addressed(problem, capacity, costs, rest, [plan for _, _, plan in found])
+    Lives(problem, default_order(problem)).check_fits(capacity)
+    sections = sections_of(problem)
+    known: dict[object, _Ranking] = {}
+    rankings: list[_Ranking] = []
+    for section in sections:
+        shape = section.shape
+        if shape not in known:
+            stop = any(r.interrupted for r in known.values())
+            known[shape] = _ranked(section.problem, capacity, costs, clock, stop=stop)
+        rankings.append(known[shape])
+    interrupted = any(r.interrupted for r in rankings)
+    rest = replace(options, seconds=GRACE) if interrupted else clock.rest()
+    plans = []
+    for rank in range(max(len(r.orders) for r in rankings)):
+        order = [i for s, r in zip(sections, rankings, strict=True) for i in s.order(r.orders[rank % len(r.orders)])]
+        plans.append(best_residency(problem, order, capacity, costs=costs, options=rest, addresses=False))
+        if interrupted or not addresses:
+            break
+    best = _addressed(problem, capacity, costs, rest, plans) if addresses else plans[0]
     claim = _claim(best)
-    bound = min(bound, claim.value)
+    bound = min(sum(r.bound for r in rankings), claim.value)
     gap = (claim.value - bound) / claim.value if claim.value else 0.0
     proven = gap <= 0 and not interrupted
     told = replace(
@@ -122,6 +133,37 @@ def _free(problem: GraphProblem, capacity: int, costs: Sequence[Cost], options: 
         interrupted=interrupted or claim.interrupted,
     )  # fmt: skip
     return replace(best, claim=told)
+
+
+def _ranked(
+    problem: GraphProblem, capacity: int, costs: Sequence[Cost], clock: _Clock, *, stop: bool = False
+) -> _Ranking:
+    """Orders of a portfolio, and all orders where those are few, by what they spill without addresses."""
+    found: dict[Order, tuple[float, int]] = {}
+    bound = 0.0
+    interrupted = stop
+
+    def tried(order: Order) -> bool:
+        """Whether an order is as good as the bound, or it is time to stop."""
+        nonlocal interrupted
+        plan = best_residency(problem, order, capacity, costs=costs, options=clock.part(), addresses=False)
+        found[order] = _claim(plan).value, len(found)
+        interrupted = _claim(plan).interrupted
+        exact.append(_claim(plan).proven)
+        return interrupted or clock.late or min(found.values())[0] <= bound
+
+    exact: list[bool] = []
+    try:
+        if not stop and not tried(default_order(problem)):
+            bound = any_order_bound(problem, capacity, costs[0], clock.part())
+            done = any(tried(order) for order in portfolio(problem, capacity) if order not in found)
+            every = None if done else all_orders(problem, MOST_ORDERS)
+            if every is not None and not any(tried(order) for order in every if order not in found) and all(exact):
+                bound = min(found.values())[0]
+    except KeyboardInterrupt:
+        interrupted = True
+    best = sorted(found, key=lambda order: found[order])[:BEST] or [default_order(problem)]
+    return _Ranking(tuple(best), bound, interrupted)
 
 
 class _Clock:
