@@ -66,3 +66,27 @@ def test_what_fits_nowhere_says_what_it_needs() -> None:
         fastest_pipeline(attention(m=8, p=8), budget(1000, on_chip_bytes=10))
     with pytest.raises(DoesNotFit, match="units of 'pool'"):
         fastest_pipeline(attention(m=8, p=8), budget(3), most_kernels=1)
+
+
+def test_ranks_are_cut_where_operands_do_not_fit() -> None:
+    """With room for few keys, a block of queries shares each read of them; results and operations stay the same."""
+    workload = attention(m=64, p=64)
+    tight = budget(4000, on_chip_bytes=6000, off_chip_bytes_per_cycle=Fraction(4))
+    found = fastest_pipeline(workload, tight)
+    assert any(r.endswith("1") for r in found.stages.order)
+    assert found.stages.workload.macs == workload.macs
+    assert all(k.on_chip_bytes <= 6000 for k in found.kernels)
+    whole = min(plan_pipeline(workload, tight, inside=i).cycles for i in ((), ("h",)))
+    assert found.cycles < whole / 2
+
+
+def test_transfers_between_kernels_are_as_small_as_the_room_asks_for() -> None:
+    workload = attention(m=64, p=64)
+    plans = [
+        plan_pipeline(workload, Budget(stages=4, on_chip_bytes=room, off_chip_bytes_per_cycle=Fraction(64)))
+        for room in (10**6, 30_000)
+    ]
+    large, small = ({t.tensor: t for t in p.kernels[0].transfers if t.writes} for p in plans)
+    (one,), (other,) = large.values(), small.values()
+    assert (one.tensor, one.total) == (other.tensor, other.total)
+    assert one.nbytes > other.nbytes
