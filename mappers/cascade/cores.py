@@ -178,7 +178,7 @@ class CoreFusion(Fusion):
         """Of all ways to give the Einsums to cores, best first as far as can be foreseen."""
         assert isinstance(self.memories, CoreMemories)
         site, leaving = self.site(stretch, kept)
-        group = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        group = self.group(stretch)
         found: list[GroupPlan] = []
         best = math.inf
         for least, given in sorted(self._given(stretch.einsums, group), key=lambda x: x[0]):

@@ -85,6 +85,7 @@ class Fusion:
         except BadInput:
             self.by_name = False
         self.complete = True
+        self._known_groups: dict[tuple[str, ...], Group] = {}
 
     @cached_property
     def ways(self) -> Ways:
@@ -256,8 +257,15 @@ class Fusion:
             limit, coarse: as of `GroupSearch.plans`.
         """
         site, leaving = self.site(stretch, kept)
-        group = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        group = self.group(stretch)
         return GroupSearch(group, stretch.outside, leaving, site).plans(limit, coarse=coarse)
+
+    def group(self, stretch: Stretch) -> Group:
+        """What its Einsums have in common, worked out once."""
+        key = tuple(e.name for e in stretch.einsums)
+        if key not in self._known_groups:
+            self._known_groups[key] = Group(self.workload, stretch.einsums, by_name=self.by_name)
+        return self._known_groups[key]
 
     def site(self, stretch: Stretch, kept: MappingABC[str, int] | None) -> tuple[Site, frozenset[str]]:
         """Where a group runs, and the tensors that leave it."""

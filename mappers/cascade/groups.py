@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...ir import Access, Affine, Einsum, Workload
+from ...ir import Access, Affine, Einsum, Tensor, Workload
 from ...mapping.halo import Cut, Spans, Uncuttable, halo_cuts, touched_boxes
 from ...mapping.tree import Halo
 
@@ -53,6 +53,8 @@ class Group:
         self._extents: dict[tuple[int, tuple[tuple[int, int], ...]], Mapping[str, int]] = {}
         self._cuts: dict[tuple[int, int], list[Cut]] = {}
         self._bytes: dict[tuple[int, int, tuple[tuple[int, int], ...]], int] = {}
+        self._dims: dict[int, tuple[Tensor, tuple[tuple[str, Affine, int], ...]]] = {}
+        """Of accesses: per dimension the one rank that indexes it, if it is one, the index, and its size."""
         self._carried: dict[tuple[int, int], frozenset[int]] = {}
         self.edges = [
             (i, j, access)
@@ -211,10 +213,16 @@ class Group:
 
     def bytes_of(self, access: Access, extents: Mapping[str, int], along: tuple[int, int] = (-1, 0)) -> int:
         """Bytes of the points that an access touches over a tile; with `along`, of so many of a dimension."""
-        tensor = self.workload.tensors[access.tensor]
+        key = id(access)
+        if key not in self._dims:
+            tensor = self.workload.tensors[access.tensor]
+            plain = [i.terms[0][0] if len(i.terms) == 1 and i.terms[0][1] else "" for i in access.indices]
+            self._dims[key] = tensor, tuple(zip(plain, access.indices, tensor.shape, strict=True))
+        tensor, dims = self._dims[key]
         elements = 1
-        for dim, (index, size) in enumerate(zip(access.indices, tensor.shape, strict=True)):
-            elements *= along[1] if dim == along[0] else min(size, index.count(extents))
+        for dim, (rank, index, size) in enumerate(dims):
+            number = along[1] if dim == along[0] else extents[rank] if rank else index.count(extents)
+            elements *= number if number < size or dim == along[0] else size
         return tensor.bytes_of(elements)
 
     @cached_property

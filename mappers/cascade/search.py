@@ -25,7 +25,7 @@ TILES = (14, 6, 3)
 """Sizes of a tile of each rank that are tried around a whole group, of one, two, or more ranks."""
 STEPS = 3
 """The same for the rank that is streamed, and for tiles inside."""
-SETTLED = 10
+SETTLED = 5
 """Tilings, the most promising ones, whose binding is searched for in full."""
 DEPTHS = ((4, 2), (4, 1), (2, 1), (1, 1))
 """Tiles between the Ops of a pass, and results between passes: what is tried, until it fits."""
