@@ -1,0 +1,1 @@
+"""Experts whose bits are nested, loaded from storage as tokens need them."""
