@@ -77,7 +77,7 @@ class Model:
         for part in parts:
             names = part.names
             if interrupted:
-                found.update(part._one_by_one())
+                found.update(part.one_by_one())
                 totals = [replace(t, proven=False) for t in totals]
                 continue
             key = part.shape(names)
@@ -142,7 +142,7 @@ class Model:
     ) -> tuple[set[int], list[Solution]]:
         held: list[tuple[dict[int, float], float]] = []
         solutions: list[Solution] = []
-        simple = self._one_by_one()
+        simple = self.one_by_one()
         chosen = {i: int(i in simple) for i in names}
         unit = gcd(*(self.lives.gaps[i].nbytes for i in names)) or 1
         for cost in costs:
@@ -161,7 +161,7 @@ class Model:
                 break
         return {i for i, x in chosen.items() if x}, solutions
 
-    def _one_by_one(self) -> set[int]:
+    def one_by_one(self) -> set[int]:
         """Gaps to drop where there is no time for a program: row by row those whose next use is last."""
         gaps, found = self.lives.gaps, set[int]()
         for members, lack in self.lacks:

@@ -20,7 +20,7 @@ from .lives import Lives
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem
 from .rolling import rolled
-from .solver import DEFAULT, Solution, SolverOptions
+from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .windows import TOLERANCE, Settings, improved
 
 __all__ = ["BYTES", "Cost", "best_residency"]
@@ -33,8 +33,8 @@ SHARE, SECOND = 0.5, 0.4
 """Of a limit of time that the program without addresses may take; of what is left, windows without addresses."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
-HASTY = 64
-"""States of the beam that finds them then."""
+HASTY, AMPLE = 64, 10.0
+"""States of the beam that finds them then, and where fewer seconds are left."""
 SPARE = (2, 4)
 """Percent of the memory that plans without addresses leave free, so that there are addresses."""
 ROUGH = 0.02
@@ -98,11 +98,16 @@ class _Search:
         self.lives, self.capacity, self.costs, self.options, self.packed = lives, capacity, costs, options, packed
         self.along = Along(lives, capacity, costs[0])
         self.started = started
+        self.there: list[Arrangement] = []
+        """Plans with addresses so far."""
         self.ends = started + options.seconds if options.seconds is not None else inf
 
     def run(self) -> _Found:
         model = Model.of(self.lives, self.capacity)
-        dropped, solutions = self._solved(model, SHARE)
+        try:
+            dropped, solutions = self._solved(model, SHARE)
+        except KeyboardInterrupt:  # between programs
+            return self._hasty(model.one_by_one(), 0.0, NO_SOLVER, loose=len(self.costs) > 1)
         bound, solver = solutions[0].bound, solutions[0].solver
         stopped = any(s.interrupted for s in solutions)
         proven = all(s.proven for s in solutions)
@@ -111,36 +116,57 @@ class _Search:
             ends = time.perf_counter() + (SECOND if self.packed else 1.0) * self._left
             bare, stopped = improved(Arrangement(self.along, dropped), Settings(False, self.options, ends, bound))
             dropped = bare.dropped
-        whole, final = arranged(self.along, dropped) if self.packed else (Arrangement(self.along, dropped), True)
-        ends = min(self.ends, time.perf_counter() + GRACE) if stopped else self.ends
-        settings = Settings(self.packed, self.options, ends, bound)
-        best = whole or self._first(dropped, settings, stopped=stopped)
-        if whole is not None or stopped:
-            return _Found(best, bound, solver, stopped, loose)
+        if stopped:
+            return self._hasty(dropped, bound, solver, loose=loose)
+        settings = Settings(self.packed, self.options, self.ends, bound)
+        try:
+            whole, final = arranged(self.along, dropped) if self.packed else (Arrangement(self.along, dropped), True)
+            if whole is not None:
+                return _Found(whole, bound, solver, False, loose)
+            best = self._first(dropped, settings)
+        except KeyboardInterrupt:
+            return self._hasty(dropped, bound, solver, loose=loose)
         best, stopped = improved(best, settings)
         if not stopped and proven and len(self.lives.operators) <= FEW:
-            best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
+            try:
+                best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
+            except KeyboardInterrupt:
+                stopped = True
         elif len(self.costs) > 1:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
 
-    def _first(self, dropped: set[int], settings: Settings, *, stopped: bool) -> Arrangement:
+    def _hasty(self, dropped: set[int], bound: float, solver: str, *, loose: bool) -> _Found:
+        """What is there once Ctrl-C was pressed: addresses are found as fast as they can be."""
+        found = Arrangement(self.along, dropped)
+        if self.packed:
+            laid = None if self.there else laid_out(self.along, dropped, width=HASTY)
+            there = [*self.there, *([laid] if laid is not None else [])]
+            soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
+            found = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
+        return _Found(found, bound, solver, True, loose)
+
+    def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
         """The best of some plans with addresses: from what is kept, and from what would be in a smaller memory."""
-        width = HASTY if stopped else WIDTH
-        found = [laid_out(self.along, dropped, width=width)]
-        if not stopped:
-            found.append(rolled(self.along, dropped, settings))
-            for percent in SPARE:
-                if settings.over or time.perf_counter() > self.started + SHARE * (self.ends - self.started):
-                    break
-                model = Model.of(self.lives, self.capacity, spare=self.capacity * percent // 100)
-                options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap), seconds=None)
-                if self.ends != inf:
-                    options = replace(options, seconds=self._left / 4)
-                spared, _ = model.dropped(self.costs[:1], options)
-                found.append(laid_out(self.along, spared, width=width))
-        there = [a for a in found if a is not None]
-        return min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, settings)
+        width = WIDTH if self._left > AMPLE else HASTY
+        self._lay(dropped, width)
+        self.there.append(rolled(self.along, dropped, settings))
+        for percent in SPARE:
+            if settings.over or time.perf_counter() > self.started + SHARE * (self.ends - self.started):
+                break
+            model = Model.of(self.lives, self.capacity, spare=self.capacity * percent // 100)
+            options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap))
+            options = replace(options, seconds=None if self.ends == inf else self._left / 4)
+            spared, solutions = model.dropped(self.costs[:1], options)
+            if solutions[0].interrupted:
+                raise KeyboardInterrupt
+            self._lay(spared, width)
+        return min(self.there, key=lambda a: a.value)
+
+    def _lay(self, dropped: set[int], width: int) -> None:
+        laid = laid_out(self.along, dropped, width=width)
+        if laid is not None:
+            self.there.append(laid)
 
     @property
     def _left(self) -> float:
