@@ -214,7 +214,7 @@ def test_lanes_against_brute_force() -> None:
 def test_lanes_do_not_reach() -> None:
     with pytest.raises(DoesNotFit, match="2 units of 'mac' for one lane in each of the stages QK, AV, and there are 1"):
         allot(attention(4).stages, Budget((Lanes("mac", 1, ("mac",)),)))
-    with pytest.raises(DoesNotFit, match="7 stages and units for 5"):
+    with pytest.raises(DoesNotFit, match="7 stages in a kernel, and there are units for 5"):
         allot(attention(4).stages, Budget(stages=5))
     with pytest.raises(BadInput, match="lanes of class 'macs'"):
         Budget((Lanes("x", 1, ("macs",)),))
@@ -256,7 +256,7 @@ def test_one_kernel_where_it_fits_and_several_where_it_does_not() -> None:
     assert len(cut.kernels) == 2
     assert cut.off_chip_bytes > whole.off_chip_bytes
     assert cut.cycles > whole.cycles
-    with pytest.raises(DoesNotFit, match="do not fit in one kernel: 7 stages and units for 4"):
+    with pytest.raises(DoesNotFit, match="do not fit in one kernel: 7 stages in a kernel, and there are units for 4"):
         plan_pipeline(workload, Budget(stages=4), most_kernels=1)
     with pytest.raises(DoesNotFit, match="bytes on the chip"):
         plan_pipeline(workload, Budget(on_chip_bytes=10))

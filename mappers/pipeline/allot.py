@@ -115,7 +115,8 @@ def allot(stages: Sequence[Stage], budget: Budget) -> Allotment:
     """
     if budget.stages is not None and len(stages) > budget.stages:
         names = ", ".join(s.name for s in stages[:8]) + (" ..." if len(stages) > 8 else "")
-        raise DoesNotFit(f"{len(stages)} stages and units for {budget.stages} ({names}): cut it into several kernels")
+        raise DoesNotFit(f"{len(stages)} stages in a kernel, and there are units for {budget.stages} ({names}); "
+                         "allow more kernels")
     cost = {s.name: units_per_lane(s, budget) for s in stages}
     count = {kind.name: kind.count for kind in budget.lanes}
 

@@ -9,6 +9,7 @@ are cut into blocks, of which one lies inside a firing: an operand is then read 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
@@ -76,7 +77,8 @@ def fastest_pipeline(
             attempt(choice, workload)
     if best is not None and best[0] > NEAR * _bound(best[2], budget):
         for cascade, inside in tuple(_cut(workload, best[1].inside)):
-            attempt(_estimated(cascade, inside, budget, timing, split), cascade)
+            with suppress(BadInput):  # tokens in too irregular an order
+                attempt(_estimated(cascade, inside, budget, timing, split), cascade)
     if best is None:
         assert problem is not None
         raise problem
@@ -109,19 +111,24 @@ def _cut(workload: Workload, inside: tuple[str, ...]) -> Iterator[tuple[Workload
                 continue
 
 
-def _choices(workload: Workload, budget: Budget, timing: Timing, split: bool) -> Iterator[_Choice]:
+def _choices(workload: Workload, budget: Budget, timing: Timing, split: bool) -> list[_Choice]:
+    """The sets of whole ranks inside a firing, but for those whose tokens come too irregularly. Raises BadInput."""
     einsums = cascade_einsums(workload)
     sizes = {r: n for e in einsums for r, n in e.sizes.items()}
     stepped = {e.iterative for e in einsums}
     free = [r for r in streaming_ranks(einsums) if sizes[r] > 1 and r not in stepped]
     largest = sorted(sorted(free, key=lambda r: -sizes[r])[:MOST_RANKS], key=free.index)
+    found: list[_Choice] = []
+    problem: BadInput | None = None
     for n in range(len(largest) + 1):
         for inside in combinations(largest, n):
             try:
-                yield _estimated(workload, inside, budget, timing, split)
-            except BadInput:
-                if not inside:
-                    raise  # tokens that come too irregularly along some ranks may come evenly along others
+                found.append(_estimated(workload, inside, budget, timing, split))
+            except BadInput as error:
+                problem = problem or error
+    if not found and problem is not None:
+        raise problem
+    return found
 
 
 def _estimated(workload: Workload, inside: Sequence[str], budget: Budget, timing: Timing, split: bool) -> _Choice:
