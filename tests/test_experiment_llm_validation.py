@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from accelsim.arch.loader import load_spec
+from accelsim.arch.loader import RawSpec, load_spec
 from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
 from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, SEQUENCES, SOCKETS, decode_operators
-from accelsim.study.calibrate import Errors, Predictor, Roofline
+from accelsim.experiments.llm_validation.serving import DEVICES, Served, scenario_of, served
+from accelsim.experiments.llm_validation.serving_rows import Flat
+from accelsim.experiments.loader import data_path
+from accelsim.serving.llm.costs import Overheads
+from accelsim.serving.llm.run import simulate_serving
+from accelsim.serving.llm.state import Tokens
+from accelsim.study.calibrate import Constants, Errors, Predictor, Roofline
 
 SET = "a100_llmcompass"
 
 
+def machine(name: str) -> RawSpec:
+    return load_spec(data_path("accelsim.experiments.llm_validation", SETS[name][0]))
+
+
 def error_with(values: dict[str, str]) -> float:
-    way = fit(SET, Predictor(load_spec(SETS[SET][0]).with_values(values)))
+    way = fit(SET, Predictor(machine(SET).with_values(values)))
     return Errors.of(way.errors(held(SET, "matmul"))).mean
 
 
 def test_products_are_near_and_a_machine_with_too_little_is_not() -> None:
     assert error_with({}) < WANTED
-    assert error_with({"units.tensor.arrays": "54"}) > 2 * WANTED
+    assert error_with({"units.sm.count": "54"}) > 2 * WANTED
     assert error_with({"memories.hbm.bandwidth": "400 GB/s"}) > 2 * WANTED
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_both_regimes_are_fitted_and_split_as_the_readme_says(name: str) -> None:
     rows = records(name)
-    found = fit(name, Roofline(load_spec(SETS[name][0]))).found
+    found = fit(name, Roofline(machine(name))).found
     assert len(found.compute_bound) >= 4
     assert len(found.memory_bound) >= 2
     assert {r.operator for r in rows if r.measured.fit} == {"matmul"}
@@ -65,3 +77,42 @@ def test_a_decode_step_reads_the_weights_and_the_cache_of_a_layer() -> None:
     cache = sum(s.batch * s.n * s.k for s in products if s.batch > 1)
     assert weights == 12 * HIDDEN**2 // SOCKETS
     assert cache == 2 * SEQUENCES * CONTEXT * HIDDEN // SOCKETS
+
+
+def test_one_model_on_one_and_two_sockets_is_fitted() -> None:
+    fitted = {(r.device, r.software, r.model, r.sockets) for r in served() if r.fit}
+    assert {(model, sockets) for _, _, model, sockets in fitted} == {("llama-3-8b", 1), ("llama-3-8b", 2)}
+    assert {(device, software) for device, software, *_ in fitted} == {
+        (device, software) for device in ("a100", "h100") for software in ("TensorRT-LLM", "vLLM")}
+    assert len(served()) == 252
+    assert {r.device for r in served()} == set(DEVICES)
+
+
+RUN = Served("a100", "TensorRT-LLM", "llama-3-8b", 1, 16, Tokens(128, 128), 2.0, False, "made")
+"""A run of the table, its time rounded."""
+
+
+def seconds_with(overheads: Overheads, **values: str) -> float:
+    scenario = scenario_of(RUN, Constants(0.75, 0.8), overheads)
+    more = tuple((k.replace("__", "."), v) for k, v in values.items())
+    return simulate_serving(replace(scenario, values=scenario.values + more)).seconds
+
+
+def test_a_run_follows_its_machine_and_its_software() -> None:
+    """A batch of 16 reads weights most of the time, and never more than its memory can bring."""
+    base = seconds_with(Overheads())
+    weights = 2 * 7.5e9 / (0.8 * 1555e9)
+    assert 127 * weights < base < 1.4 * 127 * weights
+    assert seconds_with(Overheads(kernel_s=5e-6)) > base + 127 * 32 * 8 * 5e-6
+    assert seconds_with(Overheads(grouped_attention=0.5)) > base
+    assert seconds_with(Overheads(), memories__hbm__bandwidth="900 GB/s") > 1.2 * base
+    assert seconds_with(Overheads(), memories__hbm__bandwidth="3 TB/s") < 0.7 * base
+
+
+def test_a_roofline_of_a_run_adds_its_steps_up() -> None:
+    one = Flat(macs=1e9, weights=4e9, token_bytes=1e6, peak=1e13, bandwidth=1e12, at_once=8)
+    row = replace(RUN, batch=8, tokens=Tokens(10, 3))
+    by_hand = 8e-3 + sum((4e9 + 8 * (10 + i) * 1e6) / 1e12 for i in (1, 2))
+    assert one.seconds(row, Constants()) == pytest.approx(by_hand)
+    assert one.seconds(row, Constants(launch_s=1e-3)) == pytest.approx(by_hand + 3e-3)
+    assert replace(one, at_once=4).seconds(row, Constants()) > 1.4 * by_hand

@@ -48,7 +48,7 @@ def _print(result: ServingResult) -> None:
     rows = [{"": label, **{k: f"{v:.4g}" for k, v in told[key].items()}} for label, key in (
         ("time to first token (s)", "ttft_s"), ("time per output token (s)", "tpot_s"), ("latency (s)", "latency_s")
     )]  # fmt: skip
-    where = f"{told['tensor'] * told['data']} x {told['machine']}, {told['policy']} batching"
+    where = f"{told['sockets']} x {told['machine']}, {told['policy']} batching"
     console().print(table(f"{told['model']} on {where}", tuple(rows[0]), rows, tuple(rows[0])[1:]))
     for line in lines(told):
         typer.echo(line)

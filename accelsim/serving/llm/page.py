@@ -16,8 +16,8 @@ POINTS = 600
 def serving_html(result: ServingResult) -> str:
     """Return the text of a self-contained page."""
     told, s = result.to_json(), result.scenario
-    sockets = f"{s.parallel.tensor} x {s.parallel.data}"
-    page = Page(f"{s.model} on {sockets} {s.machine}", f"{told['requests']:,} requests, {s.policy.kind} batching")
+    where = f"{s.model} on {s.parallel.sockets} x {s.machine}"
+    page = Page(where, f"{told['requests']:,} requests, {s.policy.kind} batching")
     page.tiles([
         ("throughput", f"{told['throughput_tokens_per_s']:,.4g}", "generated tokens per second"),
         ("first token", f"{told['ttft_s']['p50'] * 1e3:,.4g} ms", f"p99 {told['ttft_s']['p99'] * 1e3:,.4g} ms"),

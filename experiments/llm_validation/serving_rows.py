@@ -1,0 +1,121 @@
+"""Rows of whole serving runs: constants, errors beside those of a calibrated roofline, and whether they are near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import exp, log
+
+import numpy as np
+
+from ...serving.llm.costs import Overheads
+from ...serving.llm.deployment import deploy
+from ...study.calibrate import Constants, Errors
+from ..loader import Row
+from .serving import DEVICES, WANTED, Served, bare_error, constants_of, overheads_of, scenario_of, served, signed_error
+
+MISSED: Mapping[tuple[str, str], str] = {
+    ("h100", "vLLM"): "batches of 64 take up to twice as long as simulated, on one socket and on four: likely work of "
+    "the host that grows with the batch, which no constant has",
+    ("gh200", "vLLM"): "six runs, with the constants of the H100; its host is another one",
+}
+"""Why the runs of a device and software are not that near, seen in their rows."""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A run by a roofline, on one socket: MACs of a token, bytes of weights and of a token's keys and values, peaks."""
+
+    macs: float
+    weights: float
+    token_bytes: float
+    peak: float
+    bandwidth: float
+    at_once: int
+    """Requests that find room for all their tokens."""
+
+    def seconds(self, row: Served, c: Constants) -> float:
+        """Prefill and decodes of as many rounds as it takes; each step takes `c.launch_s` besides."""
+        prompt, output = row.tokens
+        total, left = 0.0, row.batch
+        contexts = prompt + np.arange(1, output)
+        while left:
+            n = min(left, self.at_once)
+            compute, memory = self.macs / self.peak / c.compute, 1 / self.bandwidth / c.memory
+            total += max(compute * n * prompt, memory * self.weights) + output * c.launch_s
+            total += float(np.maximum(compute * n, memory * (self.weights + n * contexts * self.token_bytes)).sum())
+            left -= n
+        return total
+
+
+@cache
+def flat(row: Served) -> Flat:
+    """The roofline of a row's model and sockets at their peaks."""
+    d = deploy(scenario_of(row, Constants(), Overheads()))
+    fragments = d.costs.stages[0].simulate
+    arch = fragments.arch  # type: ignore[attr-defined]
+    peak = max(u.peak_rates().get("mac", 0.0) * u.clock_hz for u in arch.units.values())
+    each = d.driver.block_bytes / d.driver.block_tokens / row.sockets
+    at_once = max(1, d.driver.blocks * d.driver.block_tokens // sum(row.tokens))
+    weights = d.placement.weight_bytes
+    return Flat(weights / 2, weights, each, peak, d.placement.memory.port("read")[1], at_once)  # type: ignore[index]
+
+
+@cache
+def flat_constants(device: str, software: str) -> Constants:
+    """Three constants of the roofline, fitted to the rows that the simulation's are fitted to."""
+    from scipy.optimize import least_squares
+
+    rows = [r for r in served() if r.fit and (r.device, r.software) == (device, software)]
+
+    def residuals(x: np.ndarray) -> list[float]:
+        c = Constants(exp(x[0]), exp(x[1]), x[2] * 1e-3)
+        return [log(flat(r).seconds(r, c) / r.seconds) for r in rows]
+
+    found = least_squares(residuals, [log(0.6), log(0.8), 2.0], bounds=([-4, -4, 0.0], [0.0, 0.0, 100.0])).x
+    return Constants(exp(found[0]), exp(found[1]), float(found[2]) * 1e-3)
+
+
+def flat_error(row: Served) -> float:
+    device = DEVICES[row.device].software_of or row.device
+    return flat(row).seconds(row, flat_constants(device, row.software)) / row.seconds - 1
+
+
+def serving_rows() -> Iterator[Row]:
+    """By device and software."""
+    sets = dict.fromkeys((r.device, r.software) for r in served())
+    for device, software in sets:
+        rows = [r for r in served() if (r.device, r.software) == (device, software)]
+        yield from _set(device, software, rows)
+
+
+def _set(device: str, software: str, rows: Sequence[Served]) -> Iterator[Row]:
+    source, where = rows[0].source, f"{device}, {software}"
+    held = [r for r in rows if not r.fit]
+    fitted = DEVICES[device].software_of or device
+    o, c = overheads_of(fitted, software), constants_of(device)
+    runs = f"fitted to {sum(r.fit for r in rows)} runs of llama-3-8b on one and two sockets"
+    note = f"{runs if fitted == device else f'those of {fitted}'}; compute {c.compute:g} and memory {c.memory:g} of " \
+           f"{DEVICES[device].operators}"  # fmt: skip
+    for what, value, unit in (("launch overhead of a kernel", o.kernel_s * 1e6, "us"),
+                              ("overhead of an exchange", o.exchange_s * 1e6, "us"),
+                              ("share of grouped attention", o.grouped_attention, "share")):  # fmt: skip
+        yield Row(what, where, None, value, unit, None, source, note)
+    errors = {
+        "uncalibrated": Errors.of(bare_error(r) for r in held),
+        "calibrated": Errors.of(signed_error(r) for r in held),
+        "roofline, calibrated": Errors.of(flat_error(r) for r in held),
+    }
+    for kind, e in errors.items():
+        for what, value in (("mean", e.mean), ("median", e.median), ("95th percentile", e.p95), ("largest", e.maximum)):
+            yield Row(f"{what} error", f"{where}, {kind}", None, value, "share", None, source,
+                      f"{e.count} runs that are not fitted")  # fmt: skip
+    mean, other, missed = errors["calibrated"].mean, errors["roofline, calibrated"].mean, MISSED.get((device, software))
+    yield Row(f"mean error below {WANTED:.0%}", where, 1.0, float(mean < WANTED), "", None if missed else 0.0, source,
+              f"it is {mean:.1%}; {missed or 'of runs that are not fitted'}")  # fmt: skip
+    yield Row("mean error below the roofline's", where, 1.0, float(mean < other), "", 0.0, source,
+              f"{mean:.1%} and {other:.1%}, of runs not fitted; three constants each, same runs")  # fmt: skip
+    for r in held:
+        yield Row("latency of a batch", str(r), r.seconds, r.seconds * (1 + signed_error(r)), "s", None, r.source,
+                  f"{r.tokens.output} out; judged on average")  # fmt: skip
