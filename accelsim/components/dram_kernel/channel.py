@@ -110,9 +110,11 @@ def _admit(
 ) -> bool:  # fmt: skip
     """Let a request in. Returns whether the next command of its bank may be another one now."""
     enter(s, link, is_write, drain, request, b)
-    before = s[b, QUEUED]
+    before = s[b << 5 | QUEUED]
     refill(s, q, link, row, most, b, drain)
-    known = s[b, QUEUED] == before or (before > 0 and s[b, FIRST_RD] != before and s[b, FIRST_WR] != before)
+    known = s[b << 5 | QUEUED] == before or (
+        before > 0 and s[b << 5 | FIRST_RD] != before and s[b << 5 | FIRST_WR] != before
+    )
     return not known
 
 
@@ -122,11 +124,11 @@ def _open(
     apart: int, b: int, at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Activate the row of the first request of a bank's queue."""
-    request = q[b, s[b, HEAD] & INDEX] & REQUEST
+    request = q[b, s[b << 5 | HEAD] & INDEX] & REQUEST
     activate(s, group, pseudo, t, b, at, row[request])
     out[ACTS] += 1
     record(log, out, at, CMD_ACT, b, row[request])
-    s[b, FIRST_WR if write[request] else FIRST_RD] = 0
+    s[b << 5 | (FIRST_WR if write[request] else FIRST_RD)] = 0
     if not apart:
         find_hits(s, q, row, write, b, 0, 0)
         find_hits(s, q, row, write, b, 1, 0)
@@ -135,7 +137,7 @@ def _open(
 @inlined
 def _shut(s: IntArray, t: IntArray, b: int, at: int, log: Log, out: IntArray) -> None:
     """Precharge a bank."""
-    record(log, out, at, CMD_PRE, b, s[b, OPEN_ROW])
+    record(log, out, at, CMD_PRE, b, s[b << 5 | OPEN_ROW])
     close(s, t, b, at)
     out[PRES] += 1
 
@@ -146,23 +148,23 @@ def _move(
     write: NDArray[np.uint8], w: Work, most: int, done: IntArray, b: int, kind: int, at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Read or write for a request of a bank's queue, and close the row behind it if that is the policy."""
-    record(log, out, at, kind, b, s[b, OPEN_ROW])
+    record(log, out, at, kind, b, s[b << 5 | OPEN_ROW])
     wrote = kind - CMD_RD
     column(s, group, pseudo, t, b, at, wrote)
-    if s[b, HITS_ROW] > 0:
+    if s[b << 5 | HITS_ROW] > 0:
         out[HITS] += 1
-    s[b, HITS_ROW] += 1
+    s[b << 5 | HITS_ROW] += 1
     own, other = (FIRST_WR, FIRST_RD) if wrote else (FIRST_RD, FIRST_WR)
-    place = s[b, own]
+    place = s[b << 5 | own]
     request = take_out(s, q, b, place) & REQUEST
     _moved(t, p, w.drain, w.returned, done, out, at, request, wrote)
     find_hits(s, q, row, write, b, wrote, place)
-    if s[b, other] > place:
-        s[b, other] -= 1
+    if s[b << 5 | other] > place:
+        s[b << 5 | other] -= 1
     refill(s, q, w.link, row, most, b, w.drain)
-    shut = p[PAGE] == CLOSED or (p[PAGE] == ADAPTIVE and s[b, SHUT] >= 2)
-    if shut and s[b, FIRST_RD] < 0 and s[b, FIRST_WR] < 0:
-        _shut(s, t, b, s[b, PRE_OK], log, out)
+    shut = p[PAGE] == CLOSED or (p[PAGE] == ADAPTIVE and s[b << 5 | SHUT] >= 2)
+    if shut and s[b << 5 | FIRST_RD] < 0 and s[b << 5 | FIRST_WR] < 0:
+        _shut(s, t, b, s[b << 5 | PRE_OK], log, out)
 
 
 @compiled
@@ -185,7 +187,7 @@ def serve(
         if not known:
             first = best(s, group, pseudo, q, chosen, banks, max(now, row_bus), max(now, column_bus))
             known = True
-        at, comes = chosen[first, AT], NEVER
+        at, comes = chosen[first << 3 | AT], NEVER
         if entered < total:
             comes = _entry_time(
                 entered, write[entered], arrival[entered], now, entered_writes, p, drain, w.returned, out[READS]
@@ -208,13 +210,13 @@ def serve(
             entered_writes += write[entered]
             entered += 1
         else:
-            now, b, kind, known = at, chosen[first, BANK] & INDEX, chosen[first, KIND], False
-            chosen[first, AT] = UNKNOWN
+            now, b, kind, known = at, chosen[first << 3 | BANK] & INDEX, chosen[first << 3 | KIND], False
+            chosen[first << 3 | AT] = UNKNOWN
             if kind == CMD_ACT:
                 _open(s, group, pseudo, q, t, row, write, apart, b, at, log, out)
                 row_bus = at + t[ACT_BUS]
             elif kind == CMD_PRE:
-                s[b, SHUT] = min(3, s[b, SHUT] + 1)
+                s[b << 5 | SHUT] = min(3, s[b << 5 | SHUT] + 1)
                 _shut(s, t, b, at, log, out)
                 row_bus = at + 1
             else:

@@ -70,31 +70,31 @@ def record(log: Log, out: IntArray, time: int, kind: int, bank: int, row: int) -
 @inlined
 def close(s: IntArray, t: IntArray, b: int, at: int) -> None:
     """Precharge a bank."""
-    s[b, LAST_ROW] = s[b, OPEN_ROW]
-    s[b, OPEN_ROW] = -1
-    s[b, FIRST_RD] = -1
-    s[b, FIRST_WR] = -1
-    s[b, ACT_OK] = max(s[b, ACT_OK], at + t[RP])
+    s[b << 5 | LAST_ROW] = s[b << 5 | OPEN_ROW]
+    s[b << 5 | OPEN_ROW] = -1
+    s[b << 5 | FIRST_RD] = -1
+    s[b << 5 | FIRST_WR] = -1
+    s[b << 5 | ACT_OK] = max(s[b << 5 | ACT_OK], at + t[RP])
 
 
 @inlined
 def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, row: int) -> None:
     """Open a row."""
-    if s[b, LAST_ROW] == row:
-        s[b, SHUT] = max(0, s[b, SHUT] - 1)
-    s[b, OPEN_ROW] = row
-    s[b, HITS_ROW] = 0
-    s[b, ACT_OK] = at + t[RC]
-    s[b, RD_OK] = at + t[RCD_RD]
-    s[b, WR_OK] = at + t[RCD_WR]
-    s[b, PRE_OK] = at + t[RAS]
-    g, pc = s[b, GROUP_OF] & INDEX, s[b, PSEUDO_OF] & INDEX
-    group[g, ACT_AT] = max(group[g, ACT_AT], at + t[RRD_L])
-    turn = pseudo[pc, FAW_TURN] & 3
-    pseudo[pc, FAW_0 + turn] = at
+    if s[b << 5 | LAST_ROW] == row:
+        s[b << 5 | SHUT] = max(0, s[b << 5 | SHUT] - 1)
+    s[b << 5 | OPEN_ROW] = row
+    s[b << 5 | HITS_ROW] = 0
+    s[b << 5 | ACT_OK] = at + t[RC]
+    s[b << 5 | RD_OK] = at + t[RCD_RD]
+    s[b << 5 | WR_OK] = at + t[RCD_WR]
+    s[b << 5 | PRE_OK] = at + t[RAS]
+    g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
+    group[g | ACT_AT] = max(group[g | ACT_AT], at + t[RRD_L])
+    turn = pseudo[pc << 3 | FAW_TURN] & 3
+    pseudo[pc << 3 | (FAW_0 + turn)] = at
     turn = (turn + 1) & 3
-    pseudo[pc, FAW_TURN] = turn
-    pseudo[pc, ACT_AT] = max(at + t[RRD_S], pseudo[pc, FAW_0 + turn] + t[FAW] if t[FAW] > 0 else 0)
+    pseudo[pc << 3 | FAW_TURN] = turn
+    pseudo[pc << 3 | ACT_AT] = max(at + t[RRD_S], pseudo[pc << 3 | (FAW_0 + turn)] + t[FAW] if t[FAW] > 0 else 0)
 
 
 @inlined
@@ -102,20 +102,20 @@ def column(
     s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, write: int
 ) -> None:  # fmt: skip
     """Read or write a burst of the open row."""
-    g, pc = s[b, GROUP_OF] & INDEX, s[b, PSEUDO_OF] & INDEX
+    g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
     short, long = max(t[CCD_S], t[BURST]), max(t[CCD_L], t[BURST])
     if write:
         end = at + t[CWL] + t[BURST]
-        group[g, WR_AT] = at + long
-        pseudo[pc, WR_AT] = at + short
-        group[g, RD_AT] = max(group[g, RD_AT], end + t[WTR_L])
-        pseudo[pc, RD_AT] = end + t[WTR_S]
-        s[b, PRE_OK] = max(s[b, PRE_OK], end + t[WR])
+        group[g | WR_AT] = at + long
+        pseudo[pc << 3 | WR_AT] = at + short
+        group[g | RD_AT] = max(group[g | RD_AT], end + t[WTR_L])
+        pseudo[pc << 3 | RD_AT] = end + t[WTR_S]
+        s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], end + t[WR])
     else:
-        group[g, RD_AT] = max(group[g, RD_AT], at + long)
-        pseudo[pc, RD_AT] = max(pseudo[pc, RD_AT], at + short)
-        pseudo[pc, WR_AT] = max(pseudo[pc, WR_AT], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
-        s[b, PRE_OK] = max(s[b, PRE_OK], at + t[RTP])
+        group[g | RD_AT] = max(group[g | RD_AT], at + long)
+        pseudo[pc << 3 | RD_AT] = max(pseudo[pc << 3 | RD_AT], at + short)
+        pseudo[pc << 3 | WR_AT] = max(pseudo[pc << 3 | WR_AT], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
+        s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], at + t[RTP])
 
 
 @compiled
@@ -124,20 +124,20 @@ def refresh(w: Work, t: IntArray, p: IntArray, banks: int, now: int, log: Log, o
     s = w.bank
     at, any_open, ready = now, False, now
     for b in range(banks):
-        at = max(at, s[b, PRE_OK])  # that of a bank which closes by itself may lie ahead
-        if s[b, OPEN_ROW] >= 0:
+        at = max(at, s[b << 5 | PRE_OK])  # that of a bank which closes by itself may lie ahead
+        if s[b << 5 | OPEN_ROW] >= 0:
             any_open = True
         else:
-            ready = max(ready, s[b, ACT_OK])
+            ready = max(ready, s[b << 5 | ACT_OK])
     if any_open:
         for b in range(banks):
-            if s[b, OPEN_ROW] >= 0:
+            if s[b << 5 | OPEN_ROW] >= 0:
                 close(s, t, b, at)
         out[PRES] += 1
         record(log, out, at, CMD_PREA, -1, -1)
         ready = max(ready, at + t[RP])
     for b in range(banks):
-        s[b, ACT_OK] = max(s[b, ACT_OK], ready + t[RFC])
+        s[b << 5 | ACT_OK] = max(s[b << 5 | ACT_OK], ready + t[RFC])
         look(s, w.group, w.pseudo, w.queue, w.chosen, banks, p[HIT_CAP], b)
     out[REFS] += 1
     record(log, out, ready, CMD_REF, -1, -1)

@@ -40,7 +40,8 @@ NEVER_YET = 2**60
 ) = range(23)  # fmt: skip
 """Words of a bank. Times are the first allowed. HEAD is where its queue begins, QUEUED how long it is, FIRST_RD and
 FIRST_WR the first that hit the open row, from the head. READY, AGE and NEXT are its next command by itself: when, for
-which request, and which; OLDER and YOUNGER are its neighbours in the list of banks with such a command."""
+which request, and which; OLDER and YOUNGER are its neighbours in the list of banks with such a command. GROUP_OF is
+where the words of its group begin, PSEUDO_OF the number of its pseudo-channel."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Words that begin as -1: none."""
 RD_AT, WR_AT, ACT_AT, FAW_0, FAW_1, FAW_2, FAW_3, FAW_TURN = range(8)
@@ -59,14 +60,14 @@ UNKNOWN = -1
 
 
 class Work(NamedTuple):
-    """What a channel works in.
+    """What a channel works in. Tables of words have rows of a fixed power of two, which compiles to the least work.
 
     Attributes:
-        bank: [bank, word]; after the banks, the ends of the lists.
-        group: [bank group, word].
-        pseudo: [pseudo-channel, word].
+        bank: words of the banks, and after these of the ends of the lists; those of bank b begin at b << 5.
+        group: words of the bank groups, four of each.
+        pseudo: words of the pseudo-channels, those of one from pc << 3 on.
         queue: [bank, entry] requests in the order in which they came, round from the queue's head.
-        chosen: [list, word] the command of it that goes next.
+        chosen: words of the commands of the lists that go next, those of list k from k << 3 on.
         link: [request] the next one of the same kind and bank that waits for the bank's queue.
         returned: [read] when the answers came, in the order of the commands.
         drain: writes left to drain, reads and writes that wait for the banks' queues, reads and writes in these.
@@ -98,22 +99,22 @@ def fresh(requests: int, policy: IntArray) -> Work:
     banks = groups * per_group
     lists = 1 + 2 * pseudo
     rows = np.arange(banks + lists)
-    state = np.zeros((len(rows), PSEUDO_OF + 1), np.int64)
+    state = np.zeros((len(rows), 32), np.int64)
     state[:, list(_NONE)] = -1
     state[:, READY] = NEVER
-    state[:banks, GROUP_OF] = rows[:banks] // per_group
+    state[:banks, GROUP_OF] = rows[:banks] // per_group << 2
     state[:banks, PSEUDO_OF] = rows[:banks] // (per_group * per_pseudo)
     state[banks:, AGE] = -1
     state[:, OLDER] = state[:, YOUNGER] = rows
-    buses = np.zeros((pseudo, FAW_TURN + 1), np.int64)
+    buses = np.zeros((pseudo, 8), np.int64)
     buses[:, FAW_0 : FAW_3 + 1] = -NEVER
     link = np.full(requests, -1, np.int64)
-    chosen = np.zeros((lists, BANK + 1), np.int64)
+    chosen = np.zeros((lists, 8), np.int64)
     chosen[:, AT] = UNKNOWN
     entries = 1 << int(policy[BANK_QUEUE] - 1).bit_length()
     return Work(
-        state, np.zeros((groups, ACT_AT + 1), np.int64), buses, np.zeros((banks, entries), np.int64),
-        chosen, link, np.zeros(requests, np.int64), np.zeros(5, np.int64),
+        state.ravel(), np.zeros(groups * 4, np.int64), buses.ravel(), np.zeros((banks, entries), np.int64),
+        chosen.ravel(), link, np.zeros(requests, np.int64), np.zeros(5, np.int64),
     )  # fmt: skip
 
 

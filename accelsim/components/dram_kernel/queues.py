@@ -19,6 +19,7 @@ from .layout import (
     HIT_CAP,
     INDEX,
     NEVER,
+    NEXT,
     OPEN_ROW,
     QUEUED,
     RD_HEAD,
@@ -39,62 +40,62 @@ def enter(s: IntArray, link: IntArray, is_write: int, drain: IntArray, request: 
     """Put a request at the end of the queue before its bank's."""
     head, tail, kind = (WR_HEAD, WR_TAIL, 1) if is_write else (RD_HEAD, RD_TAIL, 0)
     link[request] = -1
-    if s[b, head] < 0:
-        s[b, head] = request
+    if s[b << 5 | head] < 0:
+        s[b << 5 | head] = request
     else:
-        link[s[b, tail]] = request
-    s[b, tail] = request
+        link[s[b << 5 | tail]] = request
+    s[b << 5 | tail] = request
     drain[1 + kind] += 1
 
 
 @inlined
 def refill(s: IntArray, q: IntArray, link: IntArray, row: IntArray, most: int, b: int, drain: IntArray) -> None:
     """Move waiting requests of the kind that is served into the bank's queue, up to so many in it."""
-    while s[b, QUEUED] < most:
+    while s[b << 5 | QUEUED] < most:
         if drain[0] > 0:
-            request, first = s[b, WR_HEAD], FIRST_WR
+            request, first = s[b << 5 | WR_HEAD], FIRST_WR
             if request < 0:
                 break
-            s[b, WR_HEAD] = link[request]
+            s[b << 5 | WR_HEAD] = link[request]
             drain[0] -= 1
             drain[2] -= 1
             drain[4] += 1
         else:
-            request, first = s[b, RD_HEAD], FIRST_RD
+            request, first = s[b << 5 | RD_HEAD], FIRST_RD
             if request < 0:
                 break
-            s[b, RD_HEAD] = link[request]
+            s[b << 5 | RD_HEAD] = link[request]
             drain[1] -= 1
             drain[3] += 1
-        n = s[b, QUEUED]
-        q[b, (s[b, HEAD] + n) & (q.shape[1] - 1)] = request
-        s[b, QUEUED] = n + 1
-        if s[b, first] < 0 and row[request] == s[b, OPEN_ROW]:
-            s[b, first] = n
+        n = s[b << 5 | QUEUED]
+        q[b, (s[b << 5 | HEAD] + n) & (q.shape[1] - 1)] = request
+        s[b << 5 | QUEUED] = n + 1
+        if s[b << 5 | first] < 0 and row[request] == s[b << 5 | OPEN_ROW]:
+            s[b << 5 | first] = n
 
 
 @inlined
 def find_hits(s: IntArray, q: IntArray, row: IntArray, write: NDArray[np.uint8], b: int, kind: int, begin: int) -> None:
     """Find the first read, or write, in the bank's queue that hits its open row, from a place on."""
-    wanted, first = s[b, OPEN_ROW], FIRST_WR if kind else FIRST_RD
-    s[b, first] = -1
-    head = s[b, HEAD] & INDEX
-    for i in range(begin, s[b, QUEUED]):
+    wanted, first = s[b << 5 | OPEN_ROW], FIRST_WR if kind else FIRST_RD
+    s[b << 5 | first] = -1
+    head = s[b << 5 | HEAD] & INDEX
+    for i in range(begin, s[b << 5 | QUEUED]):
         request = q[b, (head + i) & (q.shape[1] - 1)] & REQUEST
         if row[request] == wanted and write[request] == kind:
-            s[b, first] = i
+            s[b << 5 | first] = i
             break
 
 
 @inlined
 def take_out(s: IntArray, q: IntArray, b: int, place: int) -> int:
     """Take an entry out of a bank's queue."""
-    head, mask = s[b, HEAD] & INDEX, q.shape[1] - 1
+    head, mask = s[b << 5 | HEAD] & INDEX, q.shape[1] - 1
     request = q[b, (head + place) & mask]
     for i in range(place, 0, -1):
         q[b, (head + i) & mask] = q[b, (head + i - 1) & mask]
-    s[b, HEAD] = (head + 1) & mask
-    s[b, QUEUED] -= 1
+    s[b << 5 | HEAD] = (head + 1) & mask
+    s[b << 5 | QUEUED] -= 1
     return request
 
 
@@ -102,18 +103,18 @@ def take_out(s: IntArray, q: IntArray, b: int, place: int) -> int:
 def _recall(s: IntArray, banks: int, q: IntArray, link: IntArray, write: NDArray[np.uint8], drain: IntArray) -> None:
     """Put what the banks' queues hold back at the head of the queues before them."""
     for b in range(banks):
-        for i in range(s[b, QUEUED] - 1, -1, -1):
-            request = q[b, (s[b, HEAD] + i) & (q.shape[1] - 1)]
+        for i in range(s[b << 5 | QUEUED] - 1, -1, -1):
+            request = q[b, (s[b << 5 | HEAD] + i) & (q.shape[1] - 1)]
             head, tail, kind = (WR_HEAD, WR_TAIL, 1) if write[request] else (RD_HEAD, RD_TAIL, 0)
-            link[request] = s[b, head]
-            if s[b, head] < 0:
-                s[b, tail] = request
-            s[b, head] = request
+            link[request] = s[b << 5 | head]
+            if s[b << 5 | head] < 0:
+                s[b << 5 | tail] = request
+            s[b << 5 | head] = request
             drain[1 + kind] += 1
             drain[3 + kind] -= 1
-        s[b, QUEUED] = 0
-        s[b, FIRST_RD] = -1
-        s[b, FIRST_WR] = -1
+        s[b << 5 | QUEUED] = 0
+        s[b << 5 | FIRST_RD] = -1
+        s[b << 5 | FIRST_WR] = -1
 
 
 @inlined
@@ -142,5 +143,7 @@ def turn(w: Work, row: IntArray, write: NDArray[np.uint8], p: IntArray, banks: i
     elif what == BEGIN:
         drain[0] = max(1, drain[2] - (0 if drain[1] + drain[3] == 0 else p[DRAIN_LOW]))
     for b in range(banks):
+        if s[b << 5 | NEXT] < 0 and s[b << 5 | RD_HEAD] < 0 and s[b << 5 | WR_HEAD] < 0:
+            continue
         refill(s, q, w.link, row, p[BANK_QUEUE], b, drain)
         look(s, w.group, w.pseudo, q, w.chosen, banks, p[HIT_CAP], b)
