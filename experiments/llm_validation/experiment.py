@@ -32,7 +32,7 @@ WANTED = 0.08
 """Mean absolute error of matmuls that a calibrated simulator should stay below."""
 MISSED: Mapping[str, str] = {
     "h100_vidur": "shortest products (4 us, told to a microsecond) and those of 256 and 512 rows that leave SMs idle "
-    "are simulated up to 40 % too slow: chips with idle SMs run at a higher clock than the one constant of compute says",
+    "are simulated up to 40 % too slow: chips with idle SMs run at a higher clock than one constant of compute says",
 }
 """Why a set's matmuls are not that near, seen in its rows."""
 FIRST_SPLIT: Mapping[str, str] = {
