@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.cli import accelsim
 
 from accelsim.errors import BadInput
 from accelsim.study import Axis, Model, Outcome, Search, Status, Study, Sweep, run_sweep
-from accelsim.study.cluster import ClusterExecutor, call_on_worker, versions
+from accelsim.study.cluster import ClusterExecutor, call_on_worker, cluster, versions
 
 distributed = pytest.importorskip("distributed")
 
@@ -70,6 +71,16 @@ def test_a_search_on_a_cluster_is_the_search_of_one_process(address: str, tmp_pa
     studies = [Study.load(tmp_path / name) for name in ("there", "here")]
     assert studies[0].digest() == studies[1].digest()
     assert studies[0].sweep.search == Search("nsga2", 6)
+
+
+def test_bounds_first_gives_the_same_table(address: str, tmp_path: Path) -> None:
+    rows = Axis.of("arch.units.array.rows", [8, 16, 32])
+    sweep = replace(SWEEP, axes=(*AXES, rows), pareto=("latency_s",), bounds_first=True)
+    here = run_sweep(sweep, tmp_path / "here", jobs=0)
+    with cluster(address) as executor:
+        there = run_sweep(sweep, tmp_path / "there", executor=executor)
+    assert here.count(Status.DOMINATED) > 0
+    assert there.digest() == here.digest()
 
 
 def test_an_address_without_a_scheduler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
