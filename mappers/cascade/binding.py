@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import le
 from typing import TypeAlias
@@ -12,6 +12,7 @@ import numpy as np
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit, SpatialOption
 from ...ir import Einsum, Workload
+from ...ir.signature import signature
 from ...mapping.constraints import OpConstraint
 from .memories import Memories
 
@@ -39,7 +40,7 @@ class Bound:
 
 
 class Ways:
-    """What a tile of an Einsum costs on the units of groups; remembered by Einsum and extents."""
+    """What a tile of an Einsum costs on the units of groups; remembered by extents, for Einsums alike but in names."""
 
     def __init__(self, workload: Workload, arch: Architecture, memories: Memories) -> None:
         self.workload, self.arch, self.memories = workload, arch, memories
@@ -49,7 +50,9 @@ class Ways:
         self.write = {m: energy.get("write", 0.0) for m, energy in energies.items()}
         self.prices = {u.name: u.action_energy() for u in self.units}
         self._options: dict[str, list[tuple[ComputeUnit, SpatialOption]]] = {}
-        self._known: dict[tuple[str, tuple[int, ...]], tuple[Way, ...]] = {}
+        self._kinds: dict[Hashable, int] = {}
+        self._kind_of: dict[str, int] = {}
+        self._known: dict[tuple[str | int, tuple[int, ...]], tuple[Way, ...]] = {}
 
     def feeds(self, einsum: Einsum) -> tuple[str, ...]:
         """The memory of every input and, last, of the result; empty where no unit runs the Einsum."""
@@ -57,7 +60,7 @@ class Ways:
 
     def of(self, einsum: Einsum, extents: Mapping[str, int], constraint: OpConstraint) -> tuple[Way, ...]:
         """The ways to run a tile of these extents that a user allows, none dominated by another on its unit."""
-        key = einsum.name, tuple(extents.values())
+        key = self._kind(einsum) if constraint.is_free else einsum.name, tuple(extents.values())
         if key not in self._known:
             best: dict[str, Way] = {}
             for unit, option in self._of(einsum):
@@ -69,6 +72,15 @@ class Ways:
                         best[unit.name] = way
             self._known[key] = tuple(best.values())
         return self._known[key]
+
+    def _kind(self, einsum: Einsum) -> int:
+        """A number that Einsums share which are alike in all but names."""
+        found = self._kind_of.get(einsum.name)
+        if found is None:
+            tensors = [self.workload.tensors[a.tensor] for a in (*einsum.inputs, einsum.output)]
+            alike = signature(einsum), tuple((t.bits, t.density) for t in tensors)
+            found = self._kind_of[einsum.name] = self._kinds.setdefault(alike, len(self._kinds))
+        return found
 
     def _of(self, einsum: Einsum) -> list[tuple[ComputeUnit, SpatialOption]]:
         """Units, and their options, that are fed from the same memories as the one that is fastest.
