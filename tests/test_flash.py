@@ -72,6 +72,19 @@ def test_chunks_move_whole_pages() -> None:
     assert flash().moved_bytes(8 * PAGE, 4 * PAGE) == 8 * PAGE
     with pytest.raises(BadInput, match="chunks of 0 bytes"):
         flash().moved_bytes(1, 0)
+    with pytest.raises(BadInput, match="a share of 2"):
+        flash().moved_bytes(1, 1, 2)
+
+
+@pytest.mark.parametrize("share", [1 / 64, 1 / 8, 1.0])
+def test_chosen_chunks_of_a_page_come_together(share: float) -> None:
+    """As many pages as a draw of the chunks touches, never more than there are."""
+    per_page, pages = PAGE // 256, 20_000
+    chosen = np.random.default_rng(0).random((pages, per_page)) < share
+    touched = int(chosen.any(axis=1).sum()) * PAGE
+    moved = flash().moved_bytes(int(chosen.sum()) * 256, 256, share)
+    assert moved == pytest.approx(touched, rel=0.03)
+    assert flash().moved_bytes(int(share * pages * PAGE), 256, share) <= pages * PAGE
 
 
 @given(st.lists(st.tuples(st.integers(1, 50_000), st.integers(1, 5)), min_size=1, max_size=6))

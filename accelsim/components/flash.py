@@ -155,14 +155,23 @@ class Flash(Memory):
         each = max(self.page_move_s, (cell + self.page_move_s) / self.dies)
         return self.channels * self.page / each
 
-    def moved_bytes(self, nbytes: int, chunk: int) -> int:
-        """Bytes of the pages that hold `nbytes` that lie in pieces of `chunk` bytes, each in pages of its own.
+    def moved_bytes(self, nbytes: int, chunk: int, share: float = 0.0) -> int:
+        """Bytes of the pages that hold `nbytes` that lie in pieces of `chunk` bytes.
+
+        Args:
+            share: of the chunks, those that are wanted, any as likely as others: then those of one page come together,
+                and 1 - (1 - share)^(page / chunk) of the pages have one. Otherwise every chunk has pages of its own.
 
         Raises:
-            BadInput: `chunk` is less than 1.
+            BadInput: `chunk` is less than 1, or the share is no part of the whole.
         """
         if chunk < 1:
             raise BadInput(f"memory `{self.name}`: chunks of {chunk} bytes (at least 1)")
+        if not 0 <= share <= 1:
+            raise BadInput(f"memory `{self.name}`: a share of {share:g} of the chunks (from 0 to 1)")
+        if share and chunk < self.page:
+            pages = nbytes / self.page / share * (1 - (1 - share) ** (self.page // chunk))
+            return math.ceil(pages) * self.page
         whole, rest = divmod(nbytes, chunk)
         return (whole * -(-chunk // self.page) + -(-rest // self.page)) * self.page
 

@@ -42,7 +42,8 @@ class Load:
         batch: sequences.
         context: tokens of each in its cache; `reserved` is room for so many.
         sparsity: attention reads 1 of so many tokens, and 1 of so many channels of all keys to find them; 1 is dense.
-        chunk: tokens of a head that lie together and are read together.
+        chunk: tokens of a head that are chosen together; chosen chunks are any of all, so that pages which hold more of
+            them hold some that are not wanted.
     """
 
     batch: int
@@ -103,7 +104,8 @@ def problem(arch: Architecture, model: Model, load: Load) -> SiteProblem:
     chunks = dict.fromkeys((n for n in homes if n.endswith("_cache")), load.chunk * width) if load.sparsity > 1 else {}
     rooms = {m: arch.memories[m].capacity for m in arch.memories if m in (HUB, "host")}
     rooms[HUB] -= model.weight_bytes
-    sites = Sites(arch, workload, HUB, homes, {m: m for m in rooms}, chunks)
+    shares = dict.fromkeys(chunks, 1 / load.sparsity)
+    sites = Sites(arch, workload, HUB, homes, {m: m for m in rooms}, chunks, shares)
     groups: dict[str, list[str]] = {}
     for name in sites.einsums:
         groups.setdefault(name.partition(".")[0], []).append(name)

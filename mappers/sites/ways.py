@@ -68,6 +68,8 @@ class Sites:
         hub: a memory.
         pools: by memory, the name of the pool from which stored tensors that come to rest there take room.
         chunks: by tensor, the bytes of it that lie together, where not all do: flash reads pages that hold a chunk.
+        shares: by tensor in chunks, the share of all chunks there that it is, any as likely as others; without it,
+            every chunk has pages of its own.
         shared_banks: units in a memory keep its banks from other accesses; else they have row buffers of their own, and
             both go on at once.
         ordered: units run one whole task after the other, in their order, rather than whatever asks first.
@@ -79,6 +81,7 @@ class Sites:
     homes: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, str] = field(default_factory=dict)
     chunks: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     shared_banks: bool = True
     ordered: bool = False
 
@@ -86,7 +89,7 @@ class Sites:
         for name in (self.hub, *self.homes.values(), *self.pools):
             if name not in self.arch.memories:
                 raise BadInput(f"{self.arch.name} has no memory `{name}` (there are {', '.join(self.arch.memories)})")
-        for name in (*self.homes, *self.chunks):
+        for name in (*self.homes, *self.chunks, *self.shares):
             if name not in self.workload.tensors:
                 raise BadInput(f"{self.workload.name} has no tensor `{name}`")
 
@@ -325,4 +328,6 @@ class _Writer:
     def _read(self, memory: Memory, tensor: str, nbytes: int) -> int:
         """Bytes that a memory reads to give so many of a tensor."""
         chunk = self.sites.chunks.get(tensor)
-        return memory.moved_bytes(nbytes, chunk) if isinstance(memory, Flash) and chunk is not None else nbytes
+        if not isinstance(memory, Flash) or chunk is None:
+            return nbytes
+        return memory.moved_bytes(nbytes, chunk, self.sites.shares.get(tensor, 0.0))
