@@ -136,7 +136,7 @@ def locate(device: DramDevice, mapping: str, addresses: IntArray) -> Located:
         where = f"{device.capacity:#x} bytes of {device.name}, {device.channels} channels"
         raise AddressBeyondCapacity(f"request {i}: address {int(addresses[i]):#x} is outside of the {where}")
     words = AddressMapping(mapping, device).words()
-    shape = np.array([device.bank_groups, device.banks_per_group, 0, 0, 0, 0, 0, 0], np.int64)
+    shape = np.array([device.bank_groups, device.banks_per_group], np.int64)
     found = Located(*(np.empty(len(addresses), np.int64) for _ in range(4)))
     decode(addresses, words, device.burst_bytes, shape, found.channel, found.bank, found.row, found.column)
     return found

@@ -17,25 +17,36 @@ def decode(
 
     Args:
         segments: [segment, 4], lowest first: field, size, weight, and the bits of a size that is a power of two or -1.
-        shape: bank groups and banks of each; six words to work in.
+        shape: bank groups and banks of each.
     """
+    groups, per_group = shape[0], shape[1]
     for i in range(address.shape[0]):
         rest = address[i] // burst_bytes
-        for f in range(2, 8):
-            shape[f] = 0
+        ch, pc, bg, ba, ro, co = 0, 0, 0, 0, 0, 0
         for k in range(segments.shape[0]):
-            size, bits = segments[k, 1], segments[k, 3]
+            field, size, bits = segments[k, 0], segments[k, 1], segments[k, 3]
             if bits >= 0:
-                part = rest & (size - 1)
+                part = (rest & (size - 1)) * segments[k, 2]
                 rest >>= bits
             else:
-                part = rest % size
+                part = rest % size * segments[k, 2]
                 rest //= size
-            shape[2 + segments[k, 0]] += part * segments[k, 2]
-        channel[i] = shape[2]
-        bank[i] = (shape[3] * shape[0] + shape[4]) * shape[1] + shape[5]
-        row[i] = shape[6]
-        column[i] = shape[7]
+            if field == 0:
+                ch += part
+            elif field == 1:
+                pc += part
+            elif field == 2:
+                bg += part
+            elif field == 3:
+                ba += part
+            elif field == 4:
+                ro += part
+            else:
+                co += part
+        channel[i] = ch
+        bank[i] = (pc * groups + bg) * per_group + ba
+        row[i] = ro
+        column[i] = co
 
 
 @compiled
