@@ -35,7 +35,11 @@ GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 HASTY, AMPLE = 64, 10.0
 """States of the beam that finds them then, and where fewer seconds are left."""
-SPARE = (2, 4)
+ROLLING = 0.2
+"""Share of what is left of a limit of time that a plan window by window may take."""
+EASY = 1.15
+"""Times the bound that a plan costs where deciding windows anew will do."""
+SPARE = (3, 1, 5)
 """Percent of the memory that plans without addresses leave free, so that there are addresses."""
 ROUGH = 0.02
 """Gap that is good enough for those."""
@@ -148,19 +152,21 @@ class _Search:
 
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
         """The best of some plans with addresses: from what is kept, and from what would be in a smaller memory."""
-        width = WIDTH if self._left > AMPLE else HASTY
-        self._lay(dropped, width)
-        self.there.append(rolled(self.along, dropped, settings))
+        self._lay(dropped, HASTY)
+        soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
+        self.there.append(rolled(self.along, dropped, soon))
+        if self._left < AMPLE or any(a.value <= EASY * settings.enough for a in self.there):
+            return min(self.there, key=lambda a: a.value)
         for percent in SPARE:
-            if settings.over or time.perf_counter() > self.started + SHARE * (self.ends - self.started):
-                break
             model = Model.of(self.lives, self.capacity, spare=self.capacity * percent // 100)
             options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap))
             options = replace(options, seconds=None if self.ends == inf else self._left / 4)
             spared, solutions = model.dropped(self.costs[:1], options)
             if solutions[0].interrupted:
                 raise KeyboardInterrupt
-            self._lay(spared, width)
+            self._lay(spared, WIDTH)
+            if self._left < AMPLE:
+                break
         return min(self.there, key=lambda a: a.value)
 
     def _lay(self, dropped: set[int], width: int) -> None:
