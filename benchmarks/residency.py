@@ -7,10 +7,12 @@ a share of the order's peak; those below the largest working set are left out. P
 addresses and with them, the gap to the bound, which holds without addresses, and seconds of process time, in a warm
 process.
 
-Of reach 10, 1,000 operators are proven least in under 2 s at 70 % of the peak and more (fan 2) or 80 % (fan 3), and
+Of reach 10, 1,000 operators are proven least in under 3 s at 70 % of the peak and more (fan 2) or 80 % (fan 3), and
 within 0.3 to 5 % in 8 to 21 s below; 3,000 operators at 60 to 80 % within 0 to 2.3 % in 2 to 15 s. Of reach 40
 the gap model is within 2 % without addresses, but 30 to 60 tensors lie side by side in a memory that is full at nearly
-every step, and with addresses gaps of 15 to 60 % are left; how much of that any addresses could avoid is not known.
+every step. With addresses, 1,000 operators at fan 3 are within 16 to 22 % at 50 % of the peak and 30 % at 70 %, in 15
+to 25 s; 3,000 operators within 41 % at 70 %. How much of that any addresses could avoid is not known: 2 % less memory
+costs the gap model itself 5 % more bytes at 50 % of the peak, and 15 % more at 70 %.
 """
 
 from __future__ import annotations

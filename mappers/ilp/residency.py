@@ -1,9 +1,10 @@
 """For one order: what is kept, at the least cost, and addresses for it.
 
-The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a sweep drops
-what is in the way (`sweep`), and windows of steps are decided anew, with addresses (`windows`), until they cost what
-the gap model said. What is left is closed by rows which say that the kept gaps around the crowded steps cannot all be
-kept, and solving again.
+The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
+addresses is made window by window (`rolling`), and, where that is far from what the gap model says, by beams over
+layouts (`layout`), also from plans for a slightly smaller memory. Windows of steps are then decided anew (`windows`),
+until they cost what the gap model said. What is left is closed by rows which say that the kept gaps around the crowded
+steps cannot all be kept, and solving again.
 """
 
 from __future__ import annotations
