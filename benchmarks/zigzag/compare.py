@@ -212,8 +212,7 @@ def compared(python: Path, model: str, machine: str, objective: str) -> int:
 
 def warm_up() -> None:
     """Load what is loaded once: the compiled kernel above all."""
-    import onnx  # noqa: F401  # what reading the networks imports
-
+    import accelsim.workloads.onnx_import  # noqa: F401  # what reading the networks imports
     from accelsim.ir.cascade import parse_cascade
 
     workload = parse_cascade("O[m,n] = A[m,k] * B[k,n]", {"m": 8, "n": 8, "k": 8}, bits=8)

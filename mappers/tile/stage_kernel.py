@@ -369,6 +369,8 @@ def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) ->
     for h in range(c.cuts.shape[1]):
         trips = max(trips, w.words[c.cuts[n, h], TRIPS])
     time = max(busiest, (cycles + trips) / 2)
+    if c.objective == LATENCY and time + alone + edge * c.once > most:
+        return np.inf, joules, edge
     late = _behind(c, w, tiling, n, cycles, time)
     time, edge = time + alone + late[0], edge + late[1]
     if c.objective == LATENCY and time + edge * c.once > most:
