@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,14 @@ from accelsim.mappers.offload import (
     simulate,
     solve,
 )
+from accelsim.mappers.offload.machine import Role
 from accelsim.mapping.tiers.problem import Tier
 from accelsim.workloads.huggingface import load_config
 from accelsim.workloads.transformer import Bits, build
 from accelsim.workloads.zoo import load
 
 MB = 10**6
-FLAT = {"weight": 1e9, "cache": 1e9, "hidden": 1e9}
+FLAT: dict[Role, float] = {"weight": 1e9, "cache": 1e9, "hidden": 1e9}
 
 
 def rates(**changed: object) -> Rates:
@@ -60,7 +62,7 @@ def test_weights_that_do_not_fit_stream_at_the_links_rate() -> None:
 
 @pytest.mark.parametrize("changed", [{}, {"ahead": False}, {"streams": False}, {"ahead": False, "streams": False}])
 @pytest.mark.parametrize("beside", [False, True])
-def test_programs_take_what_the_linear_program_says(changed: dict[str, object], beside: bool) -> None:
+def test_programs_take_what_the_linear_program_says(changed: dict[str, Any], beside: bool) -> None:
     """Within the share of a pass that its first and last batch stand alone."""
     on, model = machine(**changed), layers(12)
     policy = solve(on, model, BLOCK, beside=beside)

@@ -366,7 +366,7 @@ def test_results_drain_at_the_end_of_a_tile_as_within() -> None:
     einsum = gemm(1, 6, 8, 4)
     option = fed.option(einsum, VARIANT, layout)
     for rows in (1, 2, 3, 6):
-        extents = {r: np.array([n]) for r, n in (einsum.sizes | {"m": rows}).items()}
+        extents = {r: np.array([n]) for r, n in {**einsum.sizes, "m": rows}.items()}
         assert fed.cost(einsum, option, extents, (8, 8, 8)).cycles[0] == rows * 4 * (4 + 2 - 1)
 
 
