@@ -124,3 +124,16 @@ def test_ragged_tiles_become_the_next_ones_that_divide(nests: ModuleType) -> Non
     steps = {"C": 32, "K": 2}
     assert list(nests._dividing(tiles, steps)) == [([4, 8, 1], False), ([2, 16, 1], False)]
     assert list(nests._dividing([("C", 8), ("C", 1), ("K", 1)], steps)) == [([4, 8, 2], True)]
+
+
+def test_a_tile_with_one_buffer_is_asked_for_first() -> None:
+    """Weights with room for one tile wait for their own load, and not for that of the inputs after next."""
+    builder = WorkloadBuilder("depthwise", bits=8)
+    x = builder.input("x", (1, 384, 14, 14))
+    builder.output(builder.conv(x, builder.weight("w", (384, 1, 3, 3)), pads=[1] * 4, groups=384))
+    spec = load_spec(FOLDER / "tpu_like.yaml").with_values({"memories.wrf.capacity": "72 B"})
+    report = simulate(spec.build(), builder.build())
+    assert report.mapping is not None
+    assert report.mapping.claim is not None
+    assert [(m.tensor, m.buffers) for m in report.mapping.moves if not m.store] == [("w", 1), ("x", 2)]
+    assert report.cycles == report.mapping.claim.value

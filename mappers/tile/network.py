@@ -432,7 +432,8 @@ class Network:
         """Where the tiles that come to, or leave, a memory are cut."""
         loops = 0
         for number, level in enumerate(plan.levels):
-            for way, depth in level.depth.items():
+            # A tile with one buffer is waited for: at a port it is asked for before those that come ahead.
+            for way, depth in sorted(level.depth.items(), key=lambda item: level.buffers[item[0]]):
                 name, memory, stored = way
                 due = child.at + (BODY,) * (loops + depth)
                 at[way] = due

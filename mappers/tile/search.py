@@ -37,6 +37,8 @@ SIZES_PER_RANK = 16
 """Candidate tile sizes of one rank."""
 SIZES_AMONG_MANY = 6
 """The same where more than three ranks are tiled."""
+SIZES_FOR_ENERGY = 7
+"""The same for the least energy, whose estimate tells neighbouring sizes apart."""
 WASTE = 0.7
 """Steps that ragged tiles of a rank add at most, as a share, when candidates are thinned."""
 MAX_TILED = 4
@@ -159,13 +161,16 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = 
     operands = task.operands[unit.name]
     deepest = max((task.levels[o.chain[-1]] for o in operands), default=1)
     pieces = deepest > 1 and task.objective != "energy"
+    among_many = SIZES_FOR_ENERGY if task.objective == "energy" else SIZES_AMONG_MANY
     found: Stage | None = None
     for number in range(max(deepest, 1), 0, -1):
         hops = _hops(task, operands, number)
         if not hops and number > 1:
             continue
         beside = number == 1 and pieces
-        space = space_of(einsum, operands, task.constraint, grains, innermost=found is None, beside=beside)
+        space = space_of(
+            einsum, operands, task.constraint, grains, innermost=found is None, beside=beside, among_many=among_many
+        )
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
         settled = nodes if not pieces else nodes // 4 if number > 1 else nodes * 2 // 3
@@ -247,8 +252,10 @@ def space_of(
     *,
     innermost: bool = True,
     beside: bool = False,
+    among_many: int = SIZES_AMONG_MANY,
 ) -> Space:
-    """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks.
+    """Ranks to tile, with their sizes and the orders of their loops; `grains` of `tile_sizes`, 1 for other ranks;
+    `among_many` sizes of each of more than three ranks.
 
     Tiles that the constraint fixes are those of the innermost level; levels around it have them or larger ones.
     """
@@ -262,7 +269,7 @@ def space_of(
         orders = orders_of(outer, inner, [r for r in (*outer, *inner) if r in parts.m])
     if constraint.order:
         orders = tuple(p for p in orders_of((), ranks) if constraint.allows(order=p))
-    limit = SIZES_PER_RANK if len(ranks) <= 3 else SIZES_AMONG_MANY
+    limit = SIZES_PER_RANK if len(ranks) <= 3 else among_many
     groups = _joined_groups(einsum)
     sizes: dict[str, Sequence[int]] = {}
     for r in ranks:
