@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from .batches import Batches
 from .floors import Contender, Group, Score, bettered, floors_of, group_of
 from .outcome import DOMINATED, Evaluate, Outcome, Status
@@ -138,6 +136,8 @@ class _Waiting:
 
     def lost(self, scores: Sequence[Score]) -> list[Point]:
         """The points whose floors one of these scores betters, taken out."""
+        import numpy as np
+
         floors = np.array(self._floors)
         gone = np.zeros(len(floors), np.bool_)
         for score in scores if len(floors) else ():
