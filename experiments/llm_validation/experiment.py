@@ -154,10 +154,9 @@ def _operator(name: str, operator: str) -> Iterator[Row]:
         yield Row(f"mean error below {WANTED:.0%}", f"{name}, matmul", 1.0, float(mean < WANTED), "",
                   None if missed else 0.0, source, f"it is {mean:.1%}; {rest}")  # fmt: skip
         worse = WORSE.get(name)
-        rest = worse or "three constants each, same rows"
+        note = f"{mean:.1%} and {other:.1%}, of rows not fitted; {worse or 'three constants each, same rows'}"
         yield Row("mean error below the roofline's", f"{name}, matmul", 1.0, float(mean < other), "",
-                  None if worse else 0.0, source, f"{mean:.1%} and {other:.1%}, of rows not fitted; {rest}",
-                  )  # fmt: skip
+                  None if worse else 0.0, source, note)  # fmt: skip
 
 
 def figure(rows: Sequence[Row]) -> Figure:
