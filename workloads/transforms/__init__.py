@@ -10,10 +10,12 @@ from .blocks import block_sparse
 from .evict import evicted
 from .heads import with_kv_heads, with_latent_cache
 from .layers import shared_across_layers
+from .planes import bit_planes
 from .precision import quantised
 
 __all__ = [
     "GroupBits",
+    "bit_planes",
     "block_sparse",
     "evicted",
     "quantised",

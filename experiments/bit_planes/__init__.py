@@ -1,0 +1,1 @@
+"""Products of integers of any width by planes of single bits, on tensor cores."""
