@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from .outcome import Evaluate, Outcome, Status, evaluated, failure
 from .point import Point
@@ -20,9 +20,11 @@ Watch: TypeAlias = Callable[[Point, Outcome], None]
 
 Finished: TypeAlias = Sequence[tuple[str, Outcome]]
 
-T = TypeVar("T")
-ASKED = 8
-"""Points that a worker is asked about at once."""
+Floor: TypeAlias = tuple[float, ...]
+FloorsOf: TypeAlias = Callable[[Sequence[Point]], list[Floor]]
+
+ASKED = 16
+"""Points whose floors a worker is asked for at once, and which are stored together."""
 ATTEMPTS = 2
 """How often a point is tried whose worker dies."""
 
@@ -56,6 +58,7 @@ class Batches:
         self._store, self._identify, self.told = store, identify, told
         self._keys: dict[Point, str] = {}
         self._evaluate, self._executor, self._window = evaluate, executor, window
+        self._floors: dict[str, dict[str, Floor]] = {}
         self._held = {key: outcome for key, outcome in store.results().items() if outcome.status not in again}
 
     def add(self, points: Sequence[Point]) -> None:
@@ -80,19 +83,24 @@ class Batches:
             self._held[key] = outcome
             self.told(point, outcome)
 
-    def ask(self, function: Callable[[Sequence[Point]], list[T]], points: Sequence[Point]) -> list[T]:
-        """What a function says of points, in order; the workers are asked, and nothing is stored."""
-        if self._executor is None:
-            return function(points)
-        parts = [points[i : i + ASKED] for i in range(0, len(points), ASKED)]
-        asked = [(part, self._executor.submit(function, part)) for part in parts]
-        found: list[T] = []
-        for part, future in asked:
+    def floors(self, function: FloorsOf, objectives: str, points: Sequence[Point]) -> list[Floor]:
+        """What a function says of points, in order: the workers are asked, and what they say is kept for these
+        objectives."""
+        if objectives not in self._floors:
+            self._floors[objectives] = self._store.floors(objectives)
+        known = self._floors[objectives]
+        new = list({self.key(point): point for point in points if self.key(point) not in known}.values())
+        parts = [new[i : i + ASKED] for i in range(0, len(new), ASKED)]
+        asked = [self._executor.submit(function, part) if self._executor else None for part in parts]
+        for part, future in zip(parts, asked, strict=True):
             try:
-                found += future.result()
+                found = future.result() if future else function(part)
             except WorkerDied:
-                found += function(part)
-        return found
+                found = function(part)
+            pairs = [(self.key(point), floor) for point, floor in zip(part, found, strict=True)]
+            self._store.write_floors(objectives, pairs)
+            known.update(pairs)
+        return [known[self.key(point)] for point in points]
 
     def run(self, points: Sequence[Point], evaluate: Evaluate | None = None) -> list[Outcome]:
         """Outcomes in the order of the points, by another function if one is given; what is finished is kept at every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -60,13 +61,15 @@ class _Hope:
     def __init__(self, sweep: Sweep, batches: Batches, ends: bool) -> None:
         self._sweep, self._batches, self._ends = sweep, batches, ends
         self._scored = Scored(sweep)
+        self._objectives = json.dumps([sweep.derived, sweep.pareto])
         self.floors: dict[Point, Score] = {}
         self._fronts: dict[Group, list[Score]] = {}
 
     def add(self, points: Sequence[Point]) -> None:
         """Work out floors. Raises AccelsimError for a point that cannot be built."""
         new = [point for point in dict.fromkeys(points) if point not in self.floors]
-        self.floors.update(zip(new, self._batches.ask(partial(floors_of, self._sweep), new), strict=True))
+        found = self._batches.floors(partial(floors_of, self._sweep), self._objectives, new)
+        self.floors.update(zip(new, found, strict=True))
 
     def learn(self, point: Point, outcome: Outcome) -> None:
         """Take a result in, if it meets every constraint."""

@@ -22,8 +22,11 @@ CREATE TABLE IF NOT EXISTS points (
 CREATE TABLE IF NOT EXISTS results (
   key TEXT PRIMARY KEY, status TEXT NOT NULL, layout INTEGER NOT NULL, result TEXT NOT NULL, error TEXT NOT NULL,
   message TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS floors (
+  key TEXT NOT NULL, objectives TEXT NOT NULL, floor TEXT NOT NULL, PRIMARY KEY (key, objectives)) WITHOUT ROWID;
 """
-"""Settings and results are JSON lists; their layout is the JSON list of their names, which many rows share."""
+"""Settings and results are JSON lists; their layout is the JSON list of their names, which many rows share. Floors are
+for the writer alone, who need not work them out twice."""
 
 
 def create(db: sqlite3.Connection) -> None:

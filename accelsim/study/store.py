@@ -85,6 +85,17 @@ class Store:
             rows = [(k, o.status, *self._list(o.values), o.error, o.message) for k, o in outcomes]
             self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def floors(self, objectives: str) -> dict[str, tuple[float, ...]]:
+        """The floors that are held for these objectives, by the key of their point."""
+        rows = self._db.execute("SELECT key, floor FROM floors WHERE objectives = ?", (objectives,)).fetchall()
+        return {key: tuple(floor) for (key, _), floor in zip(rows, _json_list(text for _, text in rows), strict=True)}
+
+    def write_floors(self, objectives: str, floors: Iterable[tuple[str, tuple[float, ...]]]) -> None:
+        """Keep floors under the keys of their points, all or none."""
+        with self._db:
+            rows = [(key, objectives, json.dumps(floor)) for key, floor in floors]
+            self._db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", rows)
+
     def _list(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
         names = tuple(values)
         if names not in self._layouts:
@@ -174,6 +185,12 @@ def _update(db: sqlite3.Connection, found: int, file: Path) -> None:
 
 
 def _mappings(names: Mapping[int, Sequence[str]], rows: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
-    """Rows of JSON as mappings. Read as one text, which is several times as fast as one by one."""
-    lists = json.loads(f"[{','.join(text for _, text in rows)}]")
+    """Rows of JSON as mappings."""
+    lists = _json_list(text for _, text in rows)
     return [dict(zip(names[number], values, strict=True)) for (number, _), values in zip(rows, lists, strict=True)]
+
+
+def _json_list(texts: Iterable[str]) -> list[Any]:
+    """What several texts hold. Read as one, which is several times as fast as one by one."""
+    found: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return found
