@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from accelsim import load_model
 from accelsim.errors import BadInput, DoesNotFit, MappingError
 from accelsim.ir import validate
+from accelsim.mappers.ilp import solver as solver_module
 from accelsim.mappers.ilp.arrangement import Along, Arrangement
 from accelsim.mappers.ilp.bound import any_order_bound
 from accelsim.mappers.ilp.check import check_plan
@@ -195,6 +197,25 @@ def test_ctrl_c_stops_the_solver_and_a_second_one_is_raised() -> None:
     assert once.cancelled == 1 and not once.events
     with pytest.raises(KeyboardInterrupt):
         interruptibly(Solving(KeyboardInterrupt, KeyboardInterrupt))
+
+
+def test_an_interrupted_cbc_tells_the_bound_of_its_relaxation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cover whose relaxation costs 8/3 = 2.67 of 3 or more; CBC is stopped before it has told anything."""
+    program = Program([1.0] * 4)
+    for left_out in range(4):
+        program.row({i: -1.0 for i in range(4) if i != left_out}, -2.0)
+
+    def stopped(process: subprocess.Popen[bytes]) -> bool:
+        process.kill()
+        process.wait()
+        return True
+
+    whole = solve(program, SolverOptions("cbc"))
+    assert whole.proven and whole.value == whole.bound == 3
+    monkeypatch.setattr(solver_module, "_ended", stopped)
+    cut = solve(program, SolverOptions("cbc"))
+    assert cut.interrupted and not cut.proven
+    assert cut.bound == pytest.approx(8 / 3, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -237,7 +237,8 @@ def _cbc_path(pulp: Any) -> str | None:
 def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, str]:
     """Bound, whether it was interrupted, and the solver's name."""
     solver = pulp.COIN_CMD(path=_cbc_path(pulp), msg=False, threads=1, gapRel=options.gap, gapAbs=1e-6)
-    settings = ["randomSeed", str(options.seed), "randomCbcSeed", str(options.seed)]
+    # CBC takes a seed of 0 for the time of day.
+    settings = ["randomSeed", str(options.seed + 1), "randomCbcSeed", str(options.seed + 1)]
     settings += ["maxNodes", str(options.nodes)] if options.nodes is not None else []
     settings += ["sec", str(options.seconds)] if options.seconds is not None else []
     settings += [word for pair in solver.getOptions() for word in pair.split()]
@@ -256,6 +257,9 @@ def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, st
         text = log.read_text(encoding="utf-8", errors="replace")
         if not interrupted and (process.returncode or not answer.exists()):
             raise AccelsimError(f"CBC ended with {process.returncode} and no answer: {text[-500:]}")
+        bound = _told(text)
+        if bound is None and interrupted:  # before it told of any
+            bound = _relaxed(solver.path, problem)
         status, found = pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
         if answer.exists() and answer.stat().st_size:
             status, values, *_, found = solver.readsol_MPS(str(answer), model, variables, names, rows)
@@ -263,8 +267,35 @@ def _cbc(pulp: Any, model: Any, options: SolverOptions) -> tuple[float, bool, st
         if interrupted and found == pulp.LpSolutionOptimal:
             found = pulp.LpSolutionIntegerFeasible
         model.assignStatus(status, found)
-    said = re.findall(r"Lower bound:\s+(\S+)", text)
-    return float(said[-1]) if said else 0.0, interrupted, "CBC"
+    return bound or 0.0, interrupted, "CBC"
+
+
+NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)\b"
+BOUNDS = tuple(
+    re.compile(words + NUMBER)
+    for words in (r"Lower bound:\s+", r"best possible\s+", r"Continuous objective value is\s+", r"objective value\s+")
+)
+"""Where CBC tells of a bound, the best last: at the end, while it searches, of the linear relaxation."""
+
+
+def _told(text: str) -> float | None:
+    """The best bound in what CBC has printed, the last of its kind."""
+    for words in BOUNDS:
+        if said := words.findall(text):
+            return float(said[-1])
+    return None
+
+
+def _relaxed(path: str, problem: Path) -> float | None:
+    """Bound of the linear relaxation; None where even that takes too long."""
+    try:
+        ran = subprocess.run(
+            [path, str(problem), "-initialSolve", "-quit"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE_SECONDS, check=False, start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None
+    return _told(ran.stdout)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
