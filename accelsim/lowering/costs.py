@@ -106,4 +106,4 @@ class OpCosts:
 
 
 def _at(values: NDArray[np.int64], i: int) -> int:
-    return int(values[i if len(values) > 1 else 0])
+    return int(values[i] if values.size > 1 else values.item())  # a scalar's tiles have no ranks, and one number

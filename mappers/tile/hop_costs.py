@@ -131,7 +131,9 @@ class HopCosts:
         size, swept = (np.empty((len(self.rows), number), np.int64) for _ in range(2))
         ranks = list(self.einsum.sizes)
         whole = np.array([extents[r][0] for r in ranks], np.int64)
-        tiles = np.stack([np.broadcast_to(tile.get(r, extents[r]), (number,)) for r in ranks], axis=1)
+        tiles = np.empty((number, len(ranks)), np.int64)  # a scalar has no ranks
+        for i, r in enumerate(ranks):
+            tiles[:, i] = tile.get(r, extents[r])
         for (at, mine, slides), i in self.rows.items():
             operand, packed = self.hops[at].operand, self._packed[at]
             if packed is None:

@@ -49,7 +49,8 @@ def _content(files: Mapping[str, str], name: str, number: int, rng: random.Rando
         return mutated_bytes(text.encode(), rng)
     if how < 0.35:
         return with_other_number(text, rng).encode()
-    if how < 0.65 and not name.endswith((".csv", ".cfg")):
+    tagged = "\n  - !" in text  # a plain tree knows nothing of tags
+    if how < 0.65 and not name.endswith((".csv", ".cfg")) and not tagged:
         return mutated_tree(tree(text), rng).encode()
     return mutated_text(text, rng, files[_drawn(files, -number)]).encode("utf-8", "surrogatepass")
 
