@@ -219,7 +219,7 @@ def _policy(device: DramDevice, c: Controller) -> IntArray:
     writes = c.write_queue * each
     return np.array(
         [device.pseudo_channels, device.bank_groups, device.banks_per_group, PAGE_POLICIES.index(c.page), c.hit_cap,
-         c.bank_queue or reads + writes, reads, writes, c.drain_high * each, c.drain_low * each,
+         c.bank_queue or max(reads, writes), reads, writes, c.drain_high * each, c.drain_low * each,
          -(-c.outstanding // device.channels), device.split_bus, apart, c.delay],
         np.int64,
     )  # fmt: skip

@@ -6,15 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine._jit import inlined
-from .choice import best, look
+from .choice import best, look, soonest_turn
 from .commands import activate, close, column, record, refresh
 from .layout import (
     ACT_BUS,
     ACTS,
     ADAPTIVE,
     APART,
-    AT,
-    BANK,
     BANK_QUEUE,
     BANKS,
     BURST,
@@ -34,22 +32,20 @@ from .layout import (
     HITS,
     HITS_ROW,
     INDEX,
-    KIND,
     LATENCY,
     NEVER,
+    NEVER_YET,
     OPEN_ROW,
     PAGE,
     PRE_OK,
     PRES,
     PSEUDO,
-    QUEUED,
     READ_QUEUE,
     READS,
     REFI,
-    REQUEST,
+    RING,
     SHUT,
     SPLIT,
-    UNKNOWN,
     WINDOW,
     WRITE_QUEUE,
     WRITES,
@@ -104,32 +100,17 @@ def _moved(
 
 
 @inlined
-def _admit(
-    s: IntArray, q: IntArray, link: IntArray, row: IntArray, most: int, drain: IntArray, request: int, is_write: int,
-    b: int,
-) -> bool:  # fmt: skip
-    """Let a request in. Returns whether the next command of its bank may be another one now."""
-    enter(s, link, is_write, drain, request, b)
-    before = s[b << 5 | QUEUED]
-    refill(s, q, link, row, most, b, drain)
-    known = s[b << 5 | QUEUED] == before or (
-        before > 0 and s[b << 5 | FIRST_RD] != before and s[b << 5 | FIRST_WR] != before
-    )
-    return not known
-
-
-@inlined
 def _open(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, t: IntArray, row: IntArray, write: NDArray[np.uint8],
-    apart: int, b: int, at: int, log: Log, out: IntArray,
-) -> None:  # fmt: skip
+    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], b: int, at: int, log: Log, out: IntArray
+) -> None:
     """Activate the row of the first request of a bank's queue."""
-    request = q[b, s[b << 5 | HEAD] & INDEX] & REQUEST
-    activate(s, group, pseudo, t, b, at, row[request])
+    s, q = w.bank, w.queue
+    request = q[s[b << 5 | RING] & INDEX, s[b << 5 | HEAD] & INDEX] & INDEX
+    activate(w, t, p[BANKS], b, at, row[request])
     out[ACTS] += 1
     record(log, out, at, CMD_ACT, b, row[request])
     s[b << 5 | (FIRST_WR if write[request] else FIRST_RD)] = 0
-    if not apart:
+    if not p[APART]:
         find_hits(s, q, row, write, b, 0, 0)
         find_hits(s, q, row, write, b, 1, 0)
 
@@ -144,24 +125,26 @@ def _shut(s: IntArray, t: IntArray, b: int, at: int, log: Log, out: IntArray) ->
 
 @inlined
 def _move(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, t: IntArray, p: IntArray, row: IntArray,
-    write: NDArray[np.uint8], w: Work, most: int, done: IntArray, b: int, kind: int, at: int, log: Log, out: IntArray,
+    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], done: IntArray, b: int, kind: int,
+    at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Read or write for a request of a bank's queue, and close the row behind it if that is the policy."""
+    s, q = w.bank, w.queue
     record(log, out, at, kind, b, s[b << 5 | OPEN_ROW])
     wrote = kind - CMD_RD
-    column(s, group, pseudo, t, b, at, wrote)
+    column(w, t, p[BANKS], b, at, wrote)
     if s[b << 5 | HITS_ROW] > 0:
         out[HITS] += 1
     s[b << 5 | HITS_ROW] += 1
     own, other = (FIRST_WR, FIRST_RD) if wrote else (FIRST_RD, FIRST_WR)
     place = s[b << 5 | own]
-    request = take_out(s, q, b, place) & REQUEST
+    request = take_out(s, q, b, place)
     _moved(t, p, w.drain, w.returned, done, out, at, request, wrote)
     find_hits(s, q, row, write, b, wrote, place)
     if s[b << 5 | other] > place:
         s[b << 5 | other] -= 1
-    refill(s, q, w.link, row, most, b, w.drain)
+    if not p[APART]:
+        refill(w, row, p[BANK_QUEUE], b)
     shut = p[PAGE] == CLOSED or (p[PAGE] == ADAPTIVE and s[b << 5 | SHUT] >= 2)
     if shut and s[b << 5 | FIRST_RD] < 0 and s[b << 5 | FIRST_WR] < 0:
         _shut(s, t, b, s[b << 5 | PRE_OK], log, out)
@@ -177,23 +160,23 @@ def serve(
     Where no refresh is due and yet nothing can go, which no channel comes to, FINISH is -1.
     """
     total = bank.shape[0]
-    s, group, pseudo, q, chosen, drain = w.bank, w.group, w.pseudo, w.queue, w.chosen, w.drain
-    banks, apart, split, most = p[PSEUDO] * p[GROUPS] * p[BANKS], p[APART], p[SPLIT], p[BANK_QUEUE]
+    s, drain = w.bank, w.drain
+    banks, per_pseudo = p[PSEUDO] * p[GROUPS] * p[BANKS], w.ready.shape[1] // p[PSEUDO]
     row_bus, column_bus = 0, 0
     entered, entered_writes = 0, 0
-    now, due = 0, t[REFI] if t[REFI] > 0 else NEVER
+    now, due = 0, t[REFI] if t[REFI] > 0 else NEVER_YET
     first, known, draining = 0, False, False
     while out[READS] + out[WRITES] < total:
         if not known:
-            first = best(s, group, pseudo, q, chosen, banks, max(now, row_bus), max(now, column_bus))
+            first = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
             known = True
-        at, comes = chosen[first << 3 | AT], NEVER
+        at, comes = (first + 3) >> 2, NEVER
         if entered < total:
             comes = _entry_time(
                 entered, write[entered], arrival[entered], now, entered_writes, p, drain, w.returned, out[READS]
             )
         if min(comes, at) >= due:
-            if due == NEVER:
+            if due == NEVER_YET:
                 out[FINISH] = -1
                 return
             now = max(now, due)
@@ -206,26 +189,26 @@ def serve(
         if comes <= at:
             now, b = comes, bank[entered] & INDEX
             done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
-            known = not _admit(s, q, w.link, row, most, drain, entered, write[entered], b)
+            known = not enter(w, row, p[BANK_QUEUE], p[APART], entered, write[entered], b)
             entered_writes += write[entered]
             entered += 1
         else:
-            now, b, kind, known = at, chosen[first << 3 | BANK] & INDEX, chosen[first << 3 | KIND], False
-            chosen[first << 3 | AT] = UNKNOWN
+            kind, found = best(w, bank, per_pseudo, first)
+            now, b, known = at, found & INDEX, False
             if kind == CMD_ACT:
-                _open(s, group, pseudo, q, t, row, write, apart, b, at, log, out)
+                _open(w, t, p, row, write, b, at, log, out)
                 row_bus = at + t[ACT_BUS]
             elif kind == CMD_PRE:
                 s[b << 5 | SHUT] = min(3, s[b << 5 | SHUT] + 1)
                 _shut(s, t, b, at, log, out)
                 row_bus = at + 1
             else:
-                _move(s, group, pseudo, q, t, p, row, write, w, most, done, b, kind, at, log, out)
+                _move(w, t, p, row, write, done, b, kind, at, log, out)
                 column_bus = at + 1
-            if not split:
+            if not p[SPLIT]:
                 row_bus = column_bus = max(row_bus, column_bus)
         if not known:
-            look(s, group, pseudo, q, chosen, banks, p[HIT_CAP], b)
+            look(w, p[HIT_CAP], b)
         if drain[0] > 0 or drain[2] > 0 or draining:
             what = due_to_turn(p, drain, draining, entered == total)
             if what != NOTHING:

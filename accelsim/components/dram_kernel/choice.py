@@ -1,9 +1,10 @@
 # mypy: disable-error-code="no-any-return"
-"""Which command goes next: FR-FCFS over lists of banks by their next command.
+"""Which command goes next: FR-FCFS over the banks' next commands.
 
-The banks of a pseudo-channel that have something to do are in one of three lists, by their next command. What goes next
-of a list is kept until the list changes or the command bus is too late for it. Commands compare by turn, then by the
-request that they are for: a turn is four times the time, less the rank among commands of the same time.
+Every bank that has something to do stands in one of four rows of times, by its next command. Of a row, what counts is
+the least time; which bank it is, the oldest request decides, and is looked for only when the command goes. Loops over
+the banks of a pseudo-channel have no branches. Commands compare by turn, then by the request that they are for: a turn
+is four times the time, less the rank among commands of the same time.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from ...engine._jit import inlined
 from .layout import (
     ACT_AT,
     ACT_OK,
-    AGE,
-    AT,
-    BANK,
+    AGE_OF,
+    BANK_OF,
+    BANKS_OF,
     CMD_ACT,
     CMD_EITHER,
     CMD_PRE,
@@ -22,40 +23,28 @@ from .layout import (
     CMD_WR,
     FIRST_RD,
     FIRST_WR,
-    FOUND_AGE,
-    FOUND_TURN,
     GROUP_OF,
     HEAD,
     HITS_ROW,
     INDEX,
-    KIND,
+    KIND_OF,
     NEVER,
     NEVER_YET,
     NEXT,
-    OF_CLOSE,
-    OF_COLUMNS,
-    OF_ROWS,
-    OLDER,
     OPEN_ROW,
     PRE_OK,
     PSEUDO_OF,
     QUEUED,
     RD_AT,
     RD_OK,
-    READY,
+    RING,
+    TURN_OF,
     UNKNOWN,
     WR_AT,
     WR_OK,
-    YOUNGER,
     IntArray,
+    Work,
 )
-
-
-@inlined
-def _list_of(kind: int, pc: int) -> int:
-    if kind == CMD_PRE:
-        return OF_CLOSE
-    return OF_ROWS + 2 * pc if kind == CMD_ACT else OF_COLUMNS + 2 * pc
 
 
 @inlined
@@ -65,224 +54,141 @@ def _turn(at: int, bus: int, above: int, else_: int) -> int:
 
 
 @inlined
-def _unlist(s: IntArray, b: int) -> None:
-    older, younger = s[b << 5 | OLDER] & INDEX, s[b << 5 | YOUNGER] & INDEX
-    s[older << 5 | YOUNGER] = younger
-    s[younger << 5 | OLDER] = older
-
-
-@inlined
-def _enlist(s: IntArray, end: int, b: int, age: int) -> None:
-    younger, older = end, s[end << 5 | OLDER] & INDEX
-    while s[older << 5 | AGE] > age:
-        younger = older
-        older = s[older << 5 | OLDER] & INDEX
-    s[b << 5 | OLDER] = older
-    s[b << 5 | YOUNGER] = younger
-    s[older << 5 | YOUNGER] = b
-    s[younger << 5 | OLDER] = b
-
-
-@inlined
-def look(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, chosen: IntArray, ends: int, cap: int, b: int
-) -> None:  # fmt: skip
-    """Work out the next command of a bank by itself, and put the bank into the list of that command."""
+def look(w: Work, cap: int, b: int) -> None:
+    """Work out the next command of a bank by itself, and put it into the row of that command."""
+    s = w.bank
+    pc = s[b << 5 | PSEUDO_OF] & INDEX
     before, kind = s[b << 5 | NEXT], -1
-    ready, age = NEVER, NEVER
+    ready, age = NEVER_YET, NEVER
     if s[b << 5 | QUEUED] > 0:
-        head = s[b << 5 | HEAD] & INDEX
-        age = q[b, head]
+        head, ring, mask = s[b << 5 | HEAD] & INDEX, s[b << 5 | RING] & INDEX, w.queue.shape[1] - 1
+        group = s[b << 5 | GROUP_OF] & INDEX
+        age = w.queue[ring, head]
+        rd, wr = s[b << 5 | FIRST_RD], s[b << 5 | FIRST_WR]
         if s[b << 5 | OPEN_ROW] < 0:
             kind = CMD_ACT
-            ready = s[b << 5 | ACT_OK]
+            ready = max(s[b << 5 | ACT_OK], w.group[group | ACT_AT])
+        elif (rd < 0 and wr < 0) or (cap > 0 and s[b << 5 | HITS_ROW] >= cap and rd != 0 and wr != 0):
+            kind = CMD_PRE
+            ready = s[b << 5 | PRE_OK]
+        elif wr < 0:
+            kind = CMD_RD
+            ready = max(s[b << 5 | RD_OK], w.group[group | RD_AT])
+            age = w.queue[ring, (head + rd) & mask]
+        elif rd < 0:
+            kind = CMD_WR
+            ready = max(s[b << 5 | WR_OK], w.group[group | WR_AT])
+            age = w.queue[ring, (head + wr) & mask]
         else:
-            rd, wr = s[b << 5 | FIRST_RD], s[b << 5 | FIRST_WR]
-            if (rd < 0 and wr < 0) or (cap > 0 and s[b << 5 | HITS_ROW] >= cap and rd != 0 and wr != 0):
-                kind = CMD_PRE
-                ready = s[b << 5 | PRE_OK]
-            elif wr < 0:
-                kind = CMD_RD
-                ready = s[b << 5 | RD_OK]
-                age = q[b, (head + rd) & (q.shape[1] - 1)]
-            elif rd < 0:
-                kind = CMD_WR
-                ready = s[b << 5 | WR_OK]
-                age = q[b, (head + wr) & (q.shape[1] - 1)]
-            else:
-                kind = CMD_EITHER
-                age = min(q[b, (head + rd) & (q.shape[1] - 1)], q[b, (head + wr) & (q.shape[1] - 1)])
+            kind = CMD_EITHER
+    if before == CMD_EITHER:
+        w.either[pc << 3 | BANKS_OF] -= 1
+    elif before >= 0:
+        if w.ready[before & 3, b] <= w.soonest[pc << 2 | (before & 3)]:
+            w.soonest[pc << 2 | (before & 3)] = UNKNOWN
+        w.ready[before & 3, b] = NEVER_YET
     s[b << 5 | NEXT] = kind
-    s[b << 5 | READY] = ready
-    pc = s[b << 5 | PSEUDO_OF] & INDEX
-    if before >= 0:
-        of = _list_of(before, pc)
-        if chosen[of << 3 | BANK] == b:
-            chosen[of << 3 | AT] = UNKNOWN
-        _unlist(s, b)
-    s[b << 5 | AGE] = age
-    if kind >= 0:
-        of = _list_of(kind, pc)
-        _enlist(s, ends + of, b, age)
-        if chosen[of << 3 | AT] != UNKNOWN:
-            _offer(s, group, pseudo, q, chosen, of, kind, b)
+    w.age[b] = age
+    if kind == CMD_EITHER:
+        w.either[pc << 3 | BANKS_OF] += 1
+    elif kind >= 0:
+        w.ready[kind & 3, b] = ready
+        w.soonest[pc << 2 | (kind & 3)] = min(w.soonest[pc << 2 | (kind & 3)], ready)
 
 
 @inlined
-def _either(s: IntArray, group: IntArray, q: IntArray, b: int, rd_low: int, wr_low: int) -> tuple[int, int, int]:
+def _either(w: Work, b: int, rd_low: int, wr_low: int) -> tuple[int, int, int]:
     """Time, kind and request of the next column command of a bank with reads and writes that hit: the earlier one."""
-    g = s[b << 5 | GROUP_OF] & INDEX
+    s, group = w.bank, w.group
+    g, head, ring = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | HEAD] & INDEX, s[b << 5 | RING] & INDEX
     rd = max(max(s[b << 5 | RD_OK], rd_low), group[g | RD_AT])
     wr = max(max(s[b << 5 | WR_OK], wr_low), group[g | WR_AT])
     if wr < rd or (wr == rd and s[b << 5 | FIRST_WR] < s[b << 5 | FIRST_RD]):
-        return wr, CMD_WR, q[b, (s[b << 5 | HEAD] + s[b << 5 | FIRST_WR]) & (q.shape[1] - 1)]
-    return rd, CMD_RD, q[b, (s[b << 5 | HEAD] + s[b << 5 | FIRST_RD]) & (q.shape[1] - 1)]
+        return wr, CMD_WR, w.queue[ring, (head + s[b << 5 | FIRST_WR]) & (w.queue.shape[1] - 1)]
+    return rd, CMD_RD, w.queue[ring, (head + s[b << 5 | FIRST_RD]) & (w.queue.shape[1] - 1)]
 
 
 @inlined
-def _columns(
-    s: IntArray, group: IntArray, q: IntArray, b: int, rd_low: int, wr_low: int, rd_bus: int, wr_bus: int
-) -> tuple[int, int, int]:
-    """Turn, kind and request of the next column command of a bank.
-
-    Args:
-        rd_low, wr_low: the first that any read or write of its pseudo-channel can go.
-        rd_bus, wr_bus: the first that it could for the data bus.
-    """
-    kind, age = s[b << 5 | NEXT], s[b << 5 | AGE]
-    if kind == CMD_EITHER:
-        at, kind, age = _either(s, group, q, b, rd_low, wr_low)
-    elif kind == CMD_RD:
-        at = max(max(s[b << 5 | READY], rd_low), group[s[b << 5 | GROUP_OF] & INDEX | RD_AT])
-    else:
-        at = max(max(s[b << 5 | READY], wr_low), group[s[b << 5 | GROUP_OF] & INDEX | WR_AT])
-    return _turn(at, rd_bus if kind == CMD_RD else wr_bus, 3, 1), kind, age
-
-
-@inlined
-def _offer(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, chosen: IntArray, of: int, kind: int, b: int
-) -> None:  # fmt: skip
-    """Choose the command of a bank that came to a list, if it goes before the one that is chosen."""
-    pc = s[b << 5 | PSEUDO_OF] & INDEX
-    ready, age = s[b << 5 | READY], s[b << 5 | AGE]
-    if kind == CMD_ACT:
-        window = pseudo[pc << 3 | ACT_AT]
-        turn = _turn(max(ready, max(group[s[b << 5 | GROUP_OF] & INDEX | ACT_AT], window)), window, 2, 0)
-    elif kind == CMD_PRE:
-        turn = 4 * ready
-    else:
-        rd_bus, wr_bus = pseudo[pc << 3 | RD_AT], pseudo[pc << 3 | WR_AT]
-        turn, kind, age = _columns(s, group, q, b, rd_bus, wr_bus, rd_bus, wr_bus)
-    if turn < chosen[of << 3 | FOUND_TURN] or (
-        turn == chosen[of << 3 | FOUND_TURN] and age < chosen[of << 3 | FOUND_AGE]
-    ):
-        _choose(chosen, of, turn, kind, b, age)
-
-
-@inlined
-def _choose(chosen: IntArray, of: int, turn: int, kind: int, b: int, age: int) -> None:
-    chosen[of << 3 | AT] = (turn + 3) >> 2
-    chosen[of << 3 | FOUND_TURN] = turn
-    chosen[of << 3 | KIND] = kind
-    chosen[of << 3 | BANK] = b
-    chosen[of << 3 | FOUND_AGE] = age
-
-
-@inlined
-def _search_columns(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, chosen: IntArray, of: int, end: int, pc: int,
-    bus: int,
-) -> None:  # fmt: skip
-    rd_bus, wr_bus = pseudo[pc << 3 | RD_AT], pseudo[pc << 3 | WR_AT]
-    rd_low, wr_low = max(rd_bus, bus), max(wr_bus, bus)
-    low = min(_turn(rd_low, rd_bus, 3, 1), _turn(wr_low, wr_bus, 3, 1))
+def _search_either(w: Work, pc: int, banks: int, bus: int) -> None:
+    """Find the next column command of the banks with reads and writes that hit."""
+    rd_bus, wr_bus = w.pseudo[pc << 3 | RD_AT], w.pseudo[pc << 3 | WR_AT]
     first, first_age, first_kind, first_bank = 4 * NEVER_YET, NEVER, -1, -1
-    b = s[end << 5 | YOUNGER] & INDEX
-    while b != end:
-        turn, kind, age = _columns(s, group, q, b, rd_low, wr_low, rd_bus, wr_bus)
-        before = (turn < first) | ((turn == first) & (age < first_age))
-        first = turn if before else first
-        first_age = age if before else first_age
-        first_kind = kind if before else first_kind
-        first_bank = b if before else first_bank
-        if turn == low and age == s[b << 5 | AGE]:
-            break
-        b = s[b << 5 | YOUNGER] & INDEX
-    _choose(chosen, of, first, first_kind, first_bank, first_age)
+    for b in range(pc * banks, (pc + 1) * banks):
+        if w.bank[b << 5 | NEXT] == CMD_EITHER:
+            at, kind, age = _either(w, b, max(rd_bus, bus), max(wr_bus, bus))
+            turn = _turn(at, rd_bus if kind == CMD_RD else wr_bus, 3, 1)
+            if turn < first or (turn == first and age < first_age):
+                first, first_age, first_kind, first_bank = turn, age, kind, b
+    w.either[pc << 3 | TURN_OF] = first
+    w.either[pc << 3 | AGE_OF] = first_age
+    w.either[pc << 3 | KIND_OF] = first_kind
+    w.either[pc << 3 | BANK_OF] = first_bank
 
 
 @inlined
-def _search_rows(
-    s: IntArray, group: IntArray, pseudo: IntArray, chosen: IntArray, of: int, end: int, pc: int, bus: int
-) -> None:  # fmt: skip
-    window = pseudo[pc << 3 | ACT_AT]
-    low = max(bus, window)
-    first, bank = NEVER_YET, 0
-    b = s[end << 5 | YOUNGER] & INDEX
-    while b != end:
-        at = max(max(s[b << 5 | READY], low), group[s[b << 5 | GROUP_OF] & INDEX | ACT_AT])
-        if at < first:
-            first, bank = at, b
-            if at == low:
-                break
-        b = s[b << 5 | YOUNGER] & INDEX
-    _choose(chosen, of, _turn(first, window, 2, 0), CMD_ACT, bank, s[bank << 5 | AGE])
+def _soonest(ready: IntArray, kind: int, begin: int, banks: int) -> int:
+    """The least time of a row, over the banks of a pseudo-channel."""
+    times, least = ready[kind], NEVER_YET
+    for i in range(banks):
+        least = min(least, times[(begin + i) & INDEX])
+    return least
 
 
 @inlined
-def _search_close(s: IntArray, chosen: IntArray, of: int, end: int, bus: int) -> None:
-    first, bank = NEVER_YET, 0
-    b = s[end << 5 | YOUNGER] & INDEX
-    while b != end:
-        at = max(s[b << 5 | READY], bus)
-        if at < first:
-            first, bank = at, b
-            if at == bus:
-                break
-        b = s[b << 5 | YOUNGER] & INDEX
-    _choose(chosen, of, 4 * first, CMD_PRE, bank, s[bank << 5 | AGE])
+def _oldest(ready: IntArray, age: IntArray, kind: int, begin: int, banks: int, at: int) -> int:
+    """The oldest request of those that may go at a time."""
+    times, least = ready[kind], NEVER
+    for i in range(banks):
+        request = age[(begin + i) & INDEX]
+        least = min(least, request if times[(begin + i) & INDEX] <= at else NEVER)
+    return least
 
 
 @inlined
-def best(
-    s: IntArray, group: IntArray, pseudo: IntArray, q: IntArray, chosen: IntArray, ends: int, row_low: int,
-    column_low: int,
-) -> int:  # fmt: skip
-    """Find the next command by FR-FCFS: the earliest, then that of the highest rank, then for the oldest request.
-
-    What was chosen of a list stays the first of it until something of the list changes or the command bus is too late
-    for it: no other one of the list could go before it.
+def soonest_turn(w: Work, banks: int, row_low: int, column_low: int) -> int:
+    """The least turn of all commands, by which FR-FCFS takes the earliest, then that of the highest rank.
 
     Args:
+        banks: of a pseudo-channel.
         row_low, column_low: the first that the buses are free from now on.
-
-    Returns:
-        The list.
     """
-    first, first_turn, first_age = OF_CLOSE, 4 * NEVER_YET + 1, NEVER
-    for pc in range(pseudo.shape[0] >> 3):
-        of = OF_COLUMNS + 2 * pc
-        if chosen[of << 3 | AT] < column_low:
-            _search_columns(s, group, pseudo, q, chosen, of, ends + of, pc, column_low)
-        turn, age = chosen[of << 3 | FOUND_TURN], chosen[of << 3 | FOUND_AGE]
-        if (turn < first_turn) | ((turn == first_turn) & (age < first_age)):
-            first, first_turn, first_age = of, turn, age
-    for pc in range(pseudo.shape[0] >> 3):
-        of = OF_ROWS + 2 * pc
-        if chosen[of << 3 | AT] < row_low:
-            window = pseudo[pc << 3 | ACT_AT]
-            if _turn(max(window, row_low), window, 2, 0) > first_turn:
-                continue
-            _search_rows(s, group, pseudo, chosen, of, ends + of, pc, row_low)
-        turn, age = chosen[of << 3 | FOUND_TURN], chosen[of << 3 | FOUND_AGE]
-        if (turn < first_turn) | ((turn == first_turn) & (age < first_age)):
-            first, first_turn, first_age = of, turn, age
-    if chosen[OF_CLOSE << 3 | AT] < row_low:
-        if 4 * row_low > first_turn:
-            return first
-        _search_close(s, chosen, OF_CLOSE, ends + OF_CLOSE, row_low)
-    turn, age = chosen[OF_CLOSE << 3 | FOUND_TURN], chosen[OF_CLOSE << 3 | FOUND_AGE]
-    if (turn < first_turn) | ((turn == first_turn) & (age < first_age)):
-        first = OF_CLOSE
+    pseudo, soonest, turns = w.pseudo, w.soonest, w.turns
+    first = 4 * NEVER_YET
+    for pc in range(soonest.shape[0] >> 2):
+        for kind in range(4):
+            at = soonest[pc << 2 | kind]
+            if at == UNKNOWN:
+                at = _soonest(w.ready, kind, pc * banks, banks)
+                soonest[pc << 2 | kind] = at
+            if kind == CMD_ACT:
+                bus = pseudo[pc << 3 | ACT_AT]
+                turn = _turn(max(max(at, bus), row_low), bus, 2, 0)
+            elif kind == CMD_PRE:
+                turn = 4 * max(at, row_low)
+            else:
+                bus = pseudo[pc << 3 | (RD_AT if kind == CMD_RD else WR_AT)]
+                turn = _turn(max(max(at, bus), column_low), bus, 3, 1)
+            turns[pc << 2 | kind] = turn
+            first = min(first, turn)
+        if w.either[pc << 3 | BANKS_OF] > 0:
+            _search_either(w, pc, banks, column_low)
+            first = min(first, w.either[pc << 3 | TURN_OF])
     return first
+
+
+@inlined
+def best(w: Work, bank: IntArray, banks: int, turn: int) -> tuple[int, int]:
+    """Kind and bank of the command of a turn that is for the oldest request."""
+    first, first_kind = NEVER, 0
+    for k in range(w.turns.shape[0]):
+        if w.turns[k] == turn:
+            age = _oldest(w.ready, w.age, k & 3, (k >> 2) * banks, banks, (turn + 3) >> 2)
+            if age < first:
+                first, first_kind = age, k & 3
+    found = bank[first & INDEX]
+    for pc in range(w.pseudo.shape[0] >> 3):
+        due = w.either[pc << 3 | BANKS_OF] > 0 and w.either[pc << 3 | TURN_OF] == turn
+        if due and w.either[pc << 3 | AGE_OF] < first:
+            first = w.either[pc << 3 | AGE_OF]
+            first_kind, found = w.either[pc << 3 | KIND_OF], w.either[pc << 3 | BANK_OF]
+    return first_kind, found

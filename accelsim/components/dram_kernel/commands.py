@@ -11,8 +11,11 @@ from .layout import (
     CCD_L,
     CCD_S,
     CL,
+    CMD_ACT,
     CMD_PREA,
+    CMD_RD,
     CMD_REF,
+    CMD_WR,
     CWL,
     FAW,
     FAW_0,
@@ -25,6 +28,7 @@ from .layout import (
     INDEX,
     LAST_ROW,
     LOGGED,
+    NEVER_YET,
     OPEN_ROW,
     PRE_OK,
     PRES,
@@ -43,6 +47,7 @@ from .layout import (
     RTP,
     SHUT,
     TURN,
+    UNKNOWN,
     WR,
     WR_AT,
     WR_OK,
@@ -78,8 +83,20 @@ def close(s: IntArray, t: IntArray, b: int, at: int) -> None:
 
 
 @inlined
-def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, row: int) -> None:
+def _hold(w: Work, per_group: int, group: int, pc: int, kind: int, until: int) -> None:
+    """Let no command of a kind in a bank group go before a time."""
+    if w.soonest[pc << 2 | kind] == NEVER_YET:
+        return
+    w.soonest[pc << 2 | kind] = UNKNOWN
+    times, begin = w.ready[kind], (group >> 2) * per_group
+    for i in range(per_group):
+        times[(begin + i) & INDEX] = max(times[(begin + i) & INDEX], until)
+
+
+@inlined
+def activate(w: Work, t: IntArray, per_group: int, b: int, at: int, row: int) -> None:
     """Open a row."""
+    s, group, pseudo = w.bank, w.group, w.pseudo
     if s[b << 5 | LAST_ROW] == row:
         s[b << 5 | SHUT] = max(0, s[b << 5 | SHUT] - 1)
     s[b << 5 | OPEN_ROW] = row
@@ -90,6 +107,7 @@ def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int
     s[b << 5 | PRE_OK] = at + t[RAS]
     g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
     group[g | ACT_AT] = max(group[g | ACT_AT], at + t[RRD_L])
+    _hold(w, per_group, g, pc, CMD_ACT, group[g | ACT_AT])
     turn = pseudo[pc << 3 | FAW_TURN] & 3
     pseudo[pc << 3 | (FAW_0 + turn)] = at
     turn = (turn + 1) & 3
@@ -98,10 +116,9 @@ def activate(s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int
 
 
 @inlined
-def column(
-    s: IntArray, group: IntArray, pseudo: IntArray, t: IntArray, b: int, at: int, write: int
-) -> None:  # fmt: skip
+def column(w: Work, t: IntArray, per_group: int, b: int, at: int, write: int) -> None:
     """Read or write a burst of the open row."""
+    s, group, pseudo = w.bank, w.group, w.pseudo
     g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
     short, long = max(t[CCD_S], t[BURST]), max(t[CCD_L], t[BURST])
     if write:
@@ -111,11 +128,13 @@ def column(
         group[g | RD_AT] = max(group[g | RD_AT], end + t[WTR_L])
         pseudo[pc << 3 | RD_AT] = end + t[WTR_S]
         s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], end + t[WR])
+        _hold(w, per_group, g, pc, CMD_WR, group[g | WR_AT])
     else:
         group[g | RD_AT] = max(group[g | RD_AT], at + long)
         pseudo[pc << 3 | RD_AT] = max(pseudo[pc << 3 | RD_AT], at + short)
         pseudo[pc << 3 | WR_AT] = max(pseudo[pc << 3 | WR_AT], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
         s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], at + t[RTP])
+    _hold(w, per_group, g, pc, CMD_RD, group[g | RD_AT])
 
 
 @compiled
@@ -138,7 +157,7 @@ def refresh(w: Work, t: IntArray, p: IntArray, banks: int, now: int, log: Log, o
         ready = max(ready, at + t[RP])
     for b in range(banks):
         s[b << 5 | ACT_OK] = max(s[b << 5 | ACT_OK], ready + t[RFC])
-        look(s, w.group, w.pseudo, w.queue, w.chosen, banks, p[HIT_CAP], b)
+        look(w, p[HIT_CAP], b)
     out[REFS] += 1
     record(log, out, ready, CMD_REF, -1, -1)
     return ready

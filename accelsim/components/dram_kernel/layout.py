@@ -30,44 +30,46 @@ OPEN, CLOSED, ADAPTIVE = 0, 1, 2
 FINISH, HITS, ACTS, PRES, REFS, LATENCY, READS, WRITES, LOGGED, ACTIVE_TIME = range(10)
 """Words of a result."""
 CMD_ACT, CMD_PRE, CMD_RD, CMD_WR, CMD_PREA, CMD_REF, CMD_EITHER = range(7)
+"""Commands. The first four have a row of `Work.ready` each."""
 NEVER = 2**62
 NEVER_YET = 2**60
 """As late as a command is that does not exist."""
 
 (
-    OPEN_ROW, ACT_OK, RD_OK, WR_OK, PRE_OK, HITS_ROW, LAST_ROW, SHUT, HEAD, QUEUED, FIRST_RD, FIRST_WR, RD_HEAD,
-    RD_TAIL, WR_HEAD, WR_TAIL, READY, AGE, NEXT, OLDER, YOUNGER, GROUP_OF, PSEUDO_OF,
+    OPEN_ROW, ACT_OK, PRE_OK, RD_OK, WR_OK, HITS_ROW, LAST_ROW, SHUT, HEAD, QUEUED, RING, ASIDE_HEAD, ASIDE_QUEUED,
+    ASIDE_RING, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT, GROUP_OF, PSEUDO_OF,
 ) = range(23)  # fmt: skip
-"""Words of a bank. Times are the first allowed. HEAD is where its queue begins, QUEUED how long it is, FIRST_RD and
-FIRST_WR the first that hit the open row, from the head. READY, AGE and NEXT are its next command by itself: when, for
-which request, and which; OLDER and YOUNGER are its neighbours in the list of banks with such a command. GROUP_OF is
-where the words of its group begin, PSEUDO_OF the number of its pseudo-channel."""
+"""Words of a bank. Times are the first allowed. RING is the row of the bank's queue, HEAD where it begins there, QUEUED
+how long it is; ASIDE_ are those of the queue of what is not served now, where reads and writes are apart. FIRST_RD and
+FIRST_WR are the first that hit the open row, from the head. NEXT is its next command by itself. GROUP_OF is where the
+words of its group begin, PSEUDO_OF the number of its pseudo-channel."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Words that begin as -1: none."""
 RD_AT, WR_AT, ACT_AT, FAW_0, FAW_1, FAW_2, FAW_3, FAW_TURN = range(8)
 """Words of a bank group (the first three) and of a pseudo-channel: when the next command may go; the last four
 activations, and which of them is the oldest."""
-OF_CLOSE, OF_ROWS, OF_COLUMNS = range(3)
-"""Lists of banks: to precharge; then of each pseudo-channel to activate, and to read or write."""
-AT, FOUND_TURN, FOUND_AGE, KIND, BANK = range(5)
-"""Words of the command of a list that goes next: when; what decides between those of several lists, first this, then
-for which request; which; at what bank."""
-INDEX, REQUEST = 2**31 - 1, 2**62 - 1
-"""Masks of an index of a bank, a group or an entry, and of a request: they tell the compiler that it is not negative,
-and so counts from the beginning."""
+TURN_OF, AGE_OF, KIND_OF, BANK_OF, BANKS_OF = range(5)
+"""Words of the banks of a pseudo-channel with reads and writes that hit: the command that goes next of them, and how
+many there are."""
+INDEX = 2**31 - 1
+"""Mask of an index: it tells the compiler that it is not negative, and so counts from the beginning."""
 UNKNOWN = -1
-"""Time of a command that is to be looked for."""
+"""Time that is to be looked for."""
 
 
 class Work(NamedTuple):
     """What a channel works in. Tables of words have rows of a fixed power of two, which compiles to the least work.
 
     Attributes:
-        bank: words of the banks, and after these of the ends of the lists; those of bank b begin at b << 5.
+        bank: words of the banks; those of bank b begin at b << 5.
         group: words of the bank groups, four of each.
         pseudo: words of the pseudo-channels, those of one from pc << 3 on.
-        queue: [bank, entry] requests in the order in which they came, round from the queue's head.
-        chosen: words of the commands of the lists that go next, those of list k from k << 3 on.
+        either: words of the banks of a pseudo-channel that may read or write, from pc << 3 on.
+        queue: [ring, entry] requests in the order in which they came, round from the queue's head; two of each bank.
+        ready: [command, bank] when it may go, but for the buses and the window; NEVER_YET where it is not the next.
+        age: [bank] the request that its next command is for.
+        soonest: least of `ready` by pseudo-channel and command, at pc << 2 | command, or UNKNOWN.
+        turns: when and in what rank these can go.
         link: [request] the next one of the same kind and bank that waits for the bank's queue.
         returned: [read] when the answers came, in the order of the commands.
         drain: writes left to drain, reads and writes that wait for the banks' queues, reads and writes in these.
@@ -76,8 +78,12 @@ class Work(NamedTuple):
     bank: IntArray
     group: IntArray
     pseudo: IntArray
-    queue: IntArray
-    chosen: IntArray
+    either: IntArray
+    queue: NDArray[np.int32]
+    ready: IntArray
+    age: IntArray
+    soonest: IntArray
+    turns: IntArray
     link: IntArray
     returned: IntArray
     drain: IntArray
@@ -97,26 +103,27 @@ def fresh(requests: int, policy: IntArray) -> Work:
     pseudo, per_pseudo, per_group = (int(policy[i]) for i in (PSEUDO, GROUPS, BANKS))
     groups = pseudo * per_pseudo
     banks = groups * per_group
-    lists = 1 + 2 * pseudo
-    rows = np.arange(banks + lists)
-    state = np.zeros((len(rows), 32), np.int64)
+    width = banks if pseudo > 1 else max(banks, _WIDTH)
+    rows = np.arange(width)
+    state = np.zeros((width, 32), np.int64)
     state[:, list(_NONE)] = -1
-    state[:, READY] = NEVER
-    state[:banks, GROUP_OF] = rows[:banks] // per_group << 2
-    state[:banks, PSEUDO_OF] = rows[:banks] // (per_group * per_pseudo)
-    state[banks:, AGE] = -1
-    state[:, OLDER] = state[:, YOUNGER] = rows
+    state[:, RING], state[:, ASIDE_RING] = 2 * rows, 2 * rows + 1
+    state[:, GROUP_OF] = rows // per_group << 2
+    state[:, PSEUDO_OF] = rows // (per_group * per_pseudo)
     buses = np.zeros((pseudo, 8), np.int64)
     buses[:, FAW_0 : FAW_3 + 1] = -NEVER
     link = np.full(requests, -1, np.int64)
-    chosen = np.zeros((lists, 8), np.int64)
-    chosen[:, AT] = UNKNOWN
     entries = 1 << int(policy[BANK_QUEUE] - 1).bit_length()
     return Work(
-        state.ravel(), np.zeros(groups * 4, np.int64), buses.ravel(), np.zeros((banks, entries), np.int64),
-        chosen.ravel(), link, np.zeros(requests, np.int64), np.zeros(5, np.int64),
+        state.ravel(), np.zeros(groups * 4, np.int64), buses.ravel(), np.zeros(pseudo * 8, np.int64),
+        np.zeros((2 * banks, entries), np.int32), np.full((4, width), NEVER_YET, np.int64), np.zeros(width, np.int64),
+        np.full(pseudo * 4, NEVER_YET, np.int64), np.zeros(pseudo * 4, np.int64), link, np.zeros(requests, np.int64),
+        np.zeros(5, np.int64),
     )  # fmt: skip
 
+
+_WIDTH = 16
+"""Fewer banks are not worth a loop of their own: the compiler takes so many at a time."""
 
 compiled = stamped(*sorted(Path(__file__).parent.glob("*.py")))
 """Compiles a function of this package; its code is kept until any file here changes."""

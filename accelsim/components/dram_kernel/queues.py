@@ -10,6 +10,9 @@ from ...engine._jit import inlined
 from .choice import look
 from .layout import (
     APART,
+    ASIDE_HEAD,
+    ASIDE_QUEUED,
+    ASIDE_RING,
     BANK_QUEUE,
     DRAIN_HIGH,
     DRAIN_LOW,
@@ -18,13 +21,12 @@ from .layout import (
     HEAD,
     HIT_CAP,
     INDEX,
-    NEVER,
     NEXT,
     OPEN_ROW,
     QUEUED,
     RD_HEAD,
     RD_TAIL,
-    REQUEST,
+    RING,
     WR_HEAD,
     WR_TAIL,
     IntArray,
@@ -33,88 +35,106 @@ from .layout import (
 )
 
 NOTHING, LOOK, BEGIN, END = range(4)
+NEVER_LEFT = 2**62
+"""Writes left to drain where marks say when draining ends."""
 
 
 @inlined
-def enter(s: IntArray, link: IntArray, is_write: int, drain: IntArray, request: int, b: int) -> None:
-    """Put a request at the end of the queue before its bank's."""
-    head, tail, kind = (WR_HEAD, WR_TAIL, 1) if is_write else (RD_HEAD, RD_TAIL, 0)
-    link[request] = -1
+def enter(w: Work, row: IntArray, most: int, apart: int, request: int, is_write: int, b: int) -> bool:
+    """Let a request into its queue. Returns whether the next command of its bank may be another one now."""
+    s, q, drain = w.bank, w.queue, w.drain
+    if apart:
+        if is_write == (drain[0] > 0):
+            drain[3 + is_write] += 1
+            return _append(s, q, row, request, is_write, b)
+        drain[1 + is_write] += 1
+        n, ring = s[b << 5 | ASIDE_QUEUED], s[b << 5 | ASIDE_RING] & INDEX
+        q[ring, (s[b << 5 | ASIDE_HEAD] + n) & (q.shape[1] - 1)] = request
+        s[b << 5 | ASIDE_QUEUED] = n + 1
+        return False
+    head, tail = (WR_HEAD, WR_TAIL) if is_write else (RD_HEAD, RD_TAIL)
+    w.link[request] = -1
     if s[b << 5 | head] < 0:
         s[b << 5 | head] = request
     else:
-        link[s[b << 5 | tail]] = request
+        w.link[s[b << 5 | tail]] = request
     s[b << 5 | tail] = request
-    drain[1 + kind] += 1
+    drain[1 + is_write] += 1
+    return refill(w, row, most, b)
 
 
 @inlined
-def refill(s: IntArray, q: IntArray, link: IntArray, row: IntArray, most: int, b: int, drain: IntArray) -> None:
-    """Move waiting requests of the kind that is served into the bank's queue, up to so many in it."""
+def _append(s: IntArray, q: NDArray[np.int32], row: IntArray, request: int, is_write: int, b: int) -> bool:
+    """Put a request at the end of a bank's queue. Returns whether the bank's next command may be another one now."""
+    n, ring, first = s[b << 5 | QUEUED], s[b << 5 | RING] & INDEX, FIRST_WR if is_write else FIRST_RD
+    q[ring, (s[b << 5 | HEAD] + n) & (q.shape[1] - 1)] = request
+    s[b << 5 | QUEUED] = n + 1
+    hit = s[b << 5 | first] < 0 and row[request] == s[b << 5 | OPEN_ROW]
+    if hit:
+        s[b << 5 | first] = n
+    return hit or n == 0
+
+
+@inlined
+def refill(w: Work, row: IntArray, most: int, b: int) -> bool:
+    """Move waiting requests of the kind that is served into the bank's queue, up to so many in it.
+
+    Returns whether the next command of the bank may be another one now.
+    """
+    s, drain, changed = w.bank, w.drain, False
     while s[b << 5 | QUEUED] < most:
-        if drain[0] > 0:
-            request, first = s[b << 5 | WR_HEAD], FIRST_WR
-            if request < 0:
-                break
-            s[b << 5 | WR_HEAD] = link[request]
-            drain[0] -= 1
-            drain[2] -= 1
-            drain[4] += 1
-        else:
-            request, first = s[b << 5 | RD_HEAD], FIRST_RD
-            if request < 0:
-                break
-            s[b << 5 | RD_HEAD] = link[request]
-            drain[1] -= 1
-            drain[3] += 1
-        n = s[b << 5 | QUEUED]
-        q[b, (s[b << 5 | HEAD] + n) & (q.shape[1] - 1)] = request
-        s[b << 5 | QUEUED] = n + 1
-        if s[b << 5 | first] < 0 and row[request] == s[b << 5 | OPEN_ROW]:
-            s[b << 5 | first] = n
+        is_write = 1 if drain[0] > 0 else 0
+        head = WR_HEAD if is_write else RD_HEAD
+        request = s[b << 5 | head]
+        if request < 0:
+            break
+        s[b << 5 | head] = w.link[request]
+        drain[0] -= is_write
+        drain[1 + is_write] -= 1
+        drain[3 + is_write] += 1
+        changed |= _append(s, w.queue, row, request, is_write, b)
+    return changed
 
 
 @inlined
-def find_hits(s: IntArray, q: IntArray, row: IntArray, write: NDArray[np.uint8], b: int, kind: int, begin: int) -> None:
+def find_hits(
+    s: IntArray, q: NDArray[np.int32], row: IntArray, write: NDArray[np.uint8], b: int, kind: int, begin: int
+) -> None:
     """Find the first read, or write, in the bank's queue that hits its open row, from a place on."""
     wanted, first = s[b << 5 | OPEN_ROW], FIRST_WR if kind else FIRST_RD
     s[b << 5 | first] = -1
-    head = s[b << 5 | HEAD] & INDEX
+    head, ring = s[b << 5 | HEAD] & INDEX, s[b << 5 | RING] & INDEX
     for i in range(begin, s[b << 5 | QUEUED]):
-        request = q[b, (head + i) & (q.shape[1] - 1)] & REQUEST
+        request = q[ring, (head + i) & (q.shape[1] - 1)] & INDEX
         if row[request] == wanted and write[request] == kind:
             s[b << 5 | first] = i
             break
 
 
 @inlined
-def take_out(s: IntArray, q: IntArray, b: int, place: int) -> int:
+def take_out(s: IntArray, q: NDArray[np.int32], b: int, place: int) -> int:
     """Take an entry out of a bank's queue."""
-    head, mask = s[b << 5 | HEAD] & INDEX, q.shape[1] - 1
-    request = q[b, (head + place) & mask]
+    head, ring, mask = s[b << 5 | HEAD] & INDEX, s[b << 5 | RING] & INDEX, q.shape[1] - 1
+    request = q[ring, (head + place) & mask]
     for i in range(place, 0, -1):
-        q[b, (head + i) & mask] = q[b, (head + i - 1) & mask]
+        q[ring, (head + i) & mask] = q[ring, (head + i - 1) & mask]
     s[b << 5 | HEAD] = (head + 1) & mask
     s[b << 5 | QUEUED] -= 1
-    return request
+    return request & INDEX
 
 
 @inlined
-def _recall(s: IntArray, banks: int, q: IntArray, link: IntArray, write: NDArray[np.uint8], drain: IntArray) -> None:
-    """Put what the banks' queues hold back at the head of the queues before them."""
-    for b in range(banks):
-        for i in range(s[b << 5 | QUEUED] - 1, -1, -1):
-            request = q[b, (s[b << 5 | HEAD] + i) & (q.shape[1] - 1)]
-            head, tail, kind = (WR_HEAD, WR_TAIL, 1) if write[request] else (RD_HEAD, RD_TAIL, 0)
-            link[request] = s[b << 5 | head]
-            if s[b << 5 | head] < 0:
-                s[b << 5 | tail] = request
-            s[b << 5 | head] = request
-            drain[1 + kind] += 1
-            drain[3 + kind] -= 1
-        s[b << 5 | QUEUED] = 0
-        s[b << 5 | FIRST_RD] = -1
-        s[b << 5 | FIRST_WR] = -1
+def _change(s: IntArray, b: int) -> None:
+    """Put the queue of what was served aside, and take the other one."""
+    head, queued, ring = s[b << 5 | HEAD], s[b << 5 | QUEUED], s[b << 5 | RING]
+    s[b << 5 | HEAD] = s[b << 5 | ASIDE_HEAD]
+    s[b << 5 | QUEUED] = s[b << 5 | ASIDE_QUEUED]
+    s[b << 5 | RING] = s[b << 5 | ASIDE_RING]
+    s[b << 5 | ASIDE_HEAD] = head
+    s[b << 5 | ASIDE_QUEUED] = queued
+    s[b << 5 | ASIDE_RING] = ring
+    s[b << 5 | FIRST_RD] = -1
+    s[b << 5 | FIRST_WR] = -1
 
 
 @inlined
@@ -136,14 +156,22 @@ def due_to_turn(p: IntArray, drain: IntArray, draining: bool, last: bool) -> int
 @compiled
 def turn(w: Work, row: IntArray, write: NDArray[np.uint8], p: IntArray, banks: int, what: int) -> None:
     """Begin or end draining writes, and fill the banks' queues with what is served now."""
-    s, q, drain = w.bank, w.queue, w.drain
-    if what != LOOK and p[APART]:
-        _recall(s, banks, q, w.link, write, drain)
-        drain[0] = NEVER if what == BEGIN else 0
+    s, drain, apart = w.bank, w.drain, p[APART]
+    if what != LOOK and apart:
+        drain[0] = NEVER_LEFT if what == BEGIN else 0
+        for kind in range(2):
+            drain[1 + kind], drain[3 + kind] = drain[3 + kind], drain[1 + kind]
     elif what == BEGIN:
         drain[0] = max(1, drain[2] - (0 if drain[1] + drain[3] == 0 else p[DRAIN_LOW]))
     for b in range(banks):
-        if s[b << 5 | NEXT] < 0 and s[b << 5 | RD_HEAD] < 0 and s[b << 5 | WR_HEAD] < 0:
-            continue
-        refill(s, q, w.link, row, p[BANK_QUEUE], b, drain)
-        look(s, w.group, w.pseudo, q, w.chosen, banks, p[HIT_CAP], b)
+        if apart:
+            if s[b << 5 | QUEUED] == 0 and s[b << 5 | ASIDE_QUEUED] == 0:
+                continue
+            _change(s, b)
+            if s[b << 5 | OPEN_ROW] >= 0:
+                find_hits(s, w.queue, row, write, b, 1 if what == BEGIN else 0, 0)
+        else:
+            if s[b << 5 | NEXT] < 0 and s[b << 5 | RD_HEAD] < 0 and s[b << 5 | WR_HEAD] < 0:
+                continue
+            refill(w, row, p[BANK_QUEUE], b)
+        look(w, p[HIT_CAP], b)
