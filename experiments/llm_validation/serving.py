@@ -13,8 +13,9 @@ from functools import cache
 
 from ...arch.loader import load_spec
 from ...serving.llm.arrivals import TraceRequests
-from ...serving.llm.costs import Overheads
-from ...serving.llm.run import simulate_serving
+from ...serving.llm.at_once import served_at_once
+from ...serving.llm.costs import Overheads, StepCosts
+from ...serving.llm.deployment import Deployment, deploy, grouped
 from ...serving.llm.scenario import LlmScenario, Parallel
 from ...serving.llm.state import Policy, Tokens
 from ...study.calibrate import Constants, variant_values
@@ -69,6 +70,11 @@ class Served:
     fit: bool
     source: str
 
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """What decides the costs of steps and the room for requests."""
+        return self.device, self.model, self.sockets
+
     def __str__(self) -> str:
         model = self.model.removesuffix(".json")
         return f"{self.sockets} x {self.device}, {self.software}, {model}, batch {self.batch}, {self.tokens.prompt} in"
@@ -93,14 +99,34 @@ def scenario_of(row: Served, constants: Constants, overheads: Overheads) -> LlmS
     return LlmScenario(
         model, machine, TraceRequests(((0.0, row.tokens),) * row.batch), values,
         Parallel(row.sockets, 1, device.topology, device.bandwidth),
-        Policy("continuous", 256, 8192, "recompute", RESERVES[row.software]), overheads=overheads, checks=0,
+        policy_of(row), overheads=overheads, checks=0,
     )  # fmt: skip
+
+
+def policy_of(row: Served) -> Policy:
+    return Policy("continuous", 256, 8192, "recompute", RESERVES[row.software])
+
+
+@cache
+def deployed(row: Served, constants: Constants) -> Deployment:
+    """What runs of a device, software, model and sockets have in common; `row` is any of them."""
+    return deploy(scenario_of(row, constants, Overheads()))
+
+
+@cache
+def costs_of(row: Served, constants: Constants, overheads: Overheads) -> StepCosts:
+    """Costs of steps; `row` is any with the same device, model and sockets."""
+    d = deployed(row, constants)
+    own = overheads if grouped(d.model) else replace(overheads, grouped_attention=1.0)
+    return StepCosts(d.costs.stages[0].simulate, own)
 
 
 @cache
 def seconds_of(row: Served, constants: Constants, overheads: Overheads) -> float:
-    """Simulated, from the first arrival to the last token of all."""
-    return simulate_serving(scenario_of(row, constants, overheads)).seconds
+    """Simulated, from the arrival to the last token of all, as `simulate_serving` would have it."""
+    any_of = next(r for r in served() if r.group == row.group)
+    requests, policy = (row.tokens,) * row.batch, policy_of(row)
+    return served_at_once(requests, policy, deployed(any_of, constants), costs_of(any_of, constants, overheads).of)
 
 
 def constants_of(device: str) -> Constants:
