@@ -82,6 +82,18 @@ def writable_file(path: str | Path) -> Path:
     return file
 
 
+def writable_files(*paths: str | Path | None) -> None:
+    """Check those files that are wanted. Raises BadInput if one cannot be written, or is named twice."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path is None:
+            continue
+        file = writable_file(path).resolve()
+        if file in seen:
+            raise BadInput(f"{path}: two outputs would be written to this file; give each a name of its own")
+        seen.add(file)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to, put in its place when the block ends without an error."""

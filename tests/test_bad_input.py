@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.cli import Ran, accelsim
 
+ROOT = Path(__file__).resolve().parent.parent
 MACHINE = """\
 name: small
 clock: 1 GHz
@@ -79,6 +80,7 @@ MACHINE_FAULTS = {
     "unknown kind": ("kind: systolic", "kind: sistolic", ["sistolic", "systolic"]),
     "no clock": ("clock: 1 GHz\n", "", ["clock"]),
     "not YAML": ("memories:", "memories: [", ["not valid YAML"]),
+    "latency beyond time": ("256 KiB", "256 KiB\n    latency: 1e30 s", ["memories.sram.latency", "too large"]),
 }
 
 
@@ -116,6 +118,39 @@ def test_files_that_hold_something_else(content: bytes, message: str, tmp_path: 
     refused(accelsim("validate", file), 2, str(file), message)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("operators: {conv: {unit: array}}\ntensors: {w: sram}\n", "constraints on 1 operators and 1 tensors"),
+        ("input: [3, 8, 8]\nlayers:\n- relu\n", "model 'other' of 1 Einsums"),
+        ("ranks: {m: 4}\neinsums:\n- Z[m] = A[m] * B[m]\n", "model 'other' of 1 Einsums"),
+        ((ROOT / "docs/examples/serving.yaml").read_text(), "a scenario, well formed"),
+    ],
+)
+def test_files_beside_machines_are_told_by_their_keys(content: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(content)
+    ran = accelsim("validate", file)
+    assert (ran.code, told in ran.output) == (0, True), ran.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("operators: {conv: {unut: array}}\n", ":1: operators.conv: unknown key 'unut'"),
+        ("input: [3, 8, 8]\nlayers:\n- reluu\n", "did you mean 'relu'"),
+        ("ranks: {m: 4}\neinsums:\n- Z[m] = A[q]\n", "rank 'q' has no size"),
+        ("model: gpt2\npolicy: {}\n", "missing key 'arrivals'"),
+    ],
+)
+def test_faults_beside_machines_are_not_those_of_a_machine(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(content)
+    ran = accelsim("validate", file)
+    refused(ran, 2, message)
+    assert "memories" not in ran.output
+
+
 def test_a_folder_is_no_machine(tmp_path: Path) -> None:
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
@@ -146,6 +181,16 @@ def test_a_folder_is_no_machine(tmp_path: Path) -> None:
         (["edge_npu", "gpt2", "--mapping", "m.yaml", "--constraints", "c.yaml"], ["give one of them"]),
         (["edge_npu"], ["MODEL"]),
         (["edge_npu", "gpt2", "--colour"], ["--colour"]),
+        (["edge_npu", ""], ["no model is named", ".onnx"]),
+        (["edge_npu", "gpt2", "--option", "causal=maybe"], ["gpt2: causal=maybe (true or false)"]),
+        (["edge_npu", "gpt2", "--option", "sliding_window=5"], ["gpt2: sliding_window=5 (true or false)"]),
+        (["edge_npu", "gpt2", "--batch", 10**20], ["gpt2: batch=1", "from 1 to 1099511627776"]),
+        (["edge_npu", "gpt2", "--seq", "32", "--option", "seq=16"], ["--option seq=16", "give one of them"]),
+        (["edge_npu", "gpt2", "--context", "32"], ["--context 32", "--phase decode"]),
+        (["edge_npu", "gpt2", "--phase", "decode", "--context", 32, "--seq", 8], ["--seq 8 beside --context 32"]),
+        (["edge_npu", "gpt2", "--set", "clock=1 GHz", "--set", "arch.clock=2 GHz"], ["--set clock: is given twice"]),
+        (["edge_npu", "attention_3pass", "--bind", "m=4", "--bind", "m=8"], ["--bind m: is given twice"]),
+        (["edge_npu", "gpt2", "--seed", "-1"], ["--seed"]),
     ],
 )
 def test_wrong_runs(arguments: list[str], messages: list[str]) -> None:
@@ -195,6 +240,31 @@ def test_outputs_that_cannot_be_written_are_told_before_any_work(option: str, tm
     ran = accelsim("run", "no_such_machine", "gpt2", option, tmp_path / "file" / "out")
     refused(ran, 2, "cannot write here", str(tmp_path / "file"))
     refused(accelsim("run", "no_such_machine", "gpt2", option, tmp_path), 2, "is a folder")
+
+
+def test_two_outputs_in_one_file(tmp_path: Path) -> None:
+    both = ("--html", tmp_path / "out", "--perfetto", tmp_path / "x" / ".." / "out")
+    refused(accelsim("run", "no_such_machine", "gpt2", *both), 2, "two outputs", "out")
+
+
+def test_a_folder_of_pipelines_is_looked_at_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = accelsim("pipeline", "no_such_cascade", "--save", tmp_path / "file")
+    refused(ran, 2, "cannot write here", str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "messages"),
+    [("--constraints", "operators: {nope: {unit: array}}", ["operators.nope", "no operator of the model"]),
+     ("--mapping", "{workload: gpt2, architecture: edge_npu, root: {op: nope, unit: array, variant: os}}",
+      ["no Einsum 'nope'"])],
+)
+def test_what_does_not_fit_the_model_names_its_file(
+    option: str, text: str, messages: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "given.yaml").write_text(text)
+    ran = accelsim("run", "edge_npu", "gpt2", "--seq", 8, option, tmp_path / "given.yaml")
+    refused(ran, 2, f"{tmp_path / 'given.yaml'}: ", *messages)
 
 
 def test_a_sweep_into_a_file(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ CASCADE = Route("a cascade", ("bits", "bindings"), "bind.<rank> sizes a rank")
 SCALESIM = Route("a SCALE-Sim topology", ("bits",))
 ZIGZAG = Route("a ZigZag workload", ("bits",))
 
+LARGEST = 2**40
+"""Number that an option of a model may be, as those in a config may."""
 FORMS = ("a .onnx file, a .pt2 file of torch.export, a Hugging Face config as .json, a SCALE-Sim topology as .csv; or "
          "a layer list, a cascade or a ZigZag workload as .yaml")
 
@@ -105,8 +107,7 @@ def load_model(
         "resolution": resolution, "head": head, "causal": causal, "sliding_window": sliding_window,
         "weight_bits": weight_bits, "state_bits": state_bits, "allow_unknown": allow_unknown or None,
         }.items() if value is not None}
-    if bits is not None and bits < 1:
-        raise BadInput(f"{ref}: bits={bits} (bits of an element, at least 1)")
+    _check_values(ref, options)
     workload = _load(str(ref), options) if isinstance(ref, str | Path) else _program(ref, options)
     from ..ir import parse_density, parse_precision, with_density, with_precision
 
@@ -119,6 +120,17 @@ def load_model(
 
         workload = training_step(workload, loss=training)
     return workload
+
+
+def _check_values(ref: object, options: Mapping[str, Any]) -> None:
+    """Raise BadInput for a number that no model has, and for what is neither true nor false."""
+    name = ref if isinstance(ref, str | Path) else "program"
+    for option in ("batch", "seq", "context", "bits", "weight_bits", "state_bits"):
+        if option in options and not 1 <= options[option] <= LARGEST:
+            raise BadInput(f"{name}: {option}={options[option]} (a whole number from 1 to {LARGEST})")
+    for option in ("causal", "sliding_window"):
+        if option in options and options[option] not in (True, False):
+            raise BadInput(f"{name}: {option}={options[option]} (true or false)")
 
 
 def _load(ref: str, options: dict[str, Any]) -> Workload:
@@ -265,6 +277,8 @@ def _exists(ref: str) -> bool:
 def _unknown(ref: str) -> str:
     from . import zoo
 
+    if not ref:
+        return f"no model is named ({FORMS})"
     if "/" in ref or Path(ref).suffix[1:].isalpha() or _exists(ref):
         what = "exists and is no model" if _exists(ref) else "does not exist"
         return f"model file '{short(ref, 200)}' {what} ({FORMS})"

@@ -68,8 +68,16 @@ class Quantity:
     unlimited: bool = False
     per_cycle: Mapping[str, Fraction] | None = None
     """Units in cycles, which the clock resolves: factor / clock for a time, factor * clock for a rate."""
+    least: Fraction = Fraction(0)
+    most: Fraction = _LARGEST
+    """What no machine is below or beyond, in SI."""
     display: tuple[str, ...] = ()
     """Units to write values in, largest first; the last is SI."""
+
+    @property
+    def one(self) -> str:
+        """The name as messages say it."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
     @property
     def hint(self) -> str:
@@ -89,7 +97,7 @@ class Quantity:
             return math.inf
         match = _NUMBER.fullmatch(text)
         if match is None:
-            raise QuantityError(f"`{short(text)}` is not a {self.name}", self.hint)
+            raise QuantityError(f"`{short(text)}` is not {self.one}", self.hint)
         if abs(int(match[2] or 0)) > _LARGEST_POWER:
             raise QuantityError(f"`{short(text)}` is out of range", self.hint)
         number, unit = Fraction(match[1]), match[3]
@@ -104,9 +112,11 @@ class Quantity:
         if value < 0:
             raise QuantityError(f"`{short(text)}` is negative", self.hint)
         if value == 0 and self.positive:
-            raise QuantityError(f"`{short(text)}`: a {self.name} must be more than zero", self.hint)
-        if value > _LARGEST:
+            raise QuantityError(f"`{short(text)}`: {self.one} must be more than zero", self.hint)
+        if value > self.most:
             raise QuantityError(f"`{short(text)}` is too large", self.hint)
+        if value < self.least:
+            raise QuantityError(f"`{short(text)}` is too small", self.hint)
         if self.integer and value.denominator != 1:
             raise QuantityError(f"`{short(text)}` is not a whole number of {self.display[-1]}", self.hint)
         return value
@@ -167,14 +177,15 @@ BYTES = Quantity("size in bytes", _BYTES, ("16 MiB", "64 GB"), integer=True,
 BANDWIDTH = Quantity("bandwidth", _rates(_BYTES, "s"), ("1.8 TB/s", "256 B/cycle"), unlimited=True,
                      per_cycle=_rates(_BYTES, "cycle"),
                      display=("TiB/s", "GiB/s", "MiB/s", "TB/s", "GB/s", "MB/s", "B/s"))  # fmt: skip
-FREQUENCY = Quantity("frequency", _HERTZ, ("940 MHz", "1.05 GHz"), display=("GHz", "MHz", "kHz", "Hz"))
-TIME = Quantity("time", _SECONDS, ("80 ns", "12 cycles"), positive=False,
+FREQUENCY = Quantity("frequency", _HERTZ, ("940 MHz", "1.05 GHz"), most=Fraction(10**13),
+                     display=("GHz", "MHz", "kHz", "Hz"))  # fmt: skip
+TIME = Quantity("time", _SECONDS, ("80 ns", "12 cycles"), positive=False, most=Fraction(10**5),
                 per_cycle={"cycle": Fraction(1), "cycles": Fraction(1)},
                 display=("ms", "us", "ns", "ps", "s"))  # fmt: skip
 ENERGY = Quantity("energy", _JOULES, ("0.2 pJ", "1.5 nJ"), positive=False, display=("nJ", "pJ", "fJ", "J"))
 ENERGY_PER_BYTE = Quantity("energy per byte", {"J/B": Fraction(1)}, ("3.9 pJ/bit", "10 pJ/byte", "249.6 pJ/64 bit"),
                            positive=False, display=("nJ/byte", "pJ/bit", "pJ/byte", "fJ/byte", "J/byte"))  # fmt: skip
-LENGTH = Quantity("technology node", {"nm": Fraction(1)}, ("7 nm", "45 nm"), display=("nm",))
+LENGTH = Quantity("technology node", {"nm": Fraction(1)}, ("7 nm", "45 nm"), least=Fraction(1, 10), display=("nm",))
 DISTANCE = Quantity("length", {"mm": Fraction(1), "um": Fraction(1, 1000), "µm": Fraction(1, 1000), "cm": Fraction(10)},
                     ("5 mm", "300 um"), positive=False, display=("cm", "um", "mm"))  # fmt: skip
 AREA = Quantity("area", {"mm2": Fraction(1), "mm²": Fraction(1), "um2": Fraction(1, 10**6), "µm²": Fraction(1, 10**6)},
@@ -191,9 +202,9 @@ def _validator(quantity: Quantity) -> BeforeValidator:
             if isinstance(value, str):
                 return quantity.to_si(value, context.get("clock") if context else None)
             if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
-                raise QuantityError(f"`{short(value)}` is not a {quantity.name}", quantity.hint)
+                raise QuantityError(f"`{short(value)}` is not {quantity.one}", quantity.hint)
             if value != value or (math.isinf(value) and not (quantity.unlimited and value > 0)):
-                raise QuantityError(f"`{value}` is not a {quantity.name}", quantity.hint)
+                raise QuantityError(f"`{value}` is not {quantity.one}", quantity.hint)
             if context is not None and value != 0:
                 raise QuantityError(f"`{short(value)}` has no unit", quantity.hint)
             if math.isinf(value):

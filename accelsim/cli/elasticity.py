@@ -44,6 +44,7 @@ def elasticity(
     from ..study import Point
     from ..study.elasticity import elasticities, numeric_paths
 
+    options.check_phase(phase, seq, context)
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, False, option, density)
     base = Point(arch, model, options.machine_values(set_), wanted, mapper, objective)
     paths = [path.removeprefix("arch.") for path in parameter or []] or numeric_paths(arch)

@@ -32,6 +32,7 @@ def model(
     from ..ir import operator_counts, total_counts
     from ..study.evaluation import model as workload_of
 
+    options.check_phase(phase, seq, context)
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density)
     workload = workload_of(model, wanted)
     counts = operator_counts(workload)

@@ -55,7 +55,7 @@ Mapper = Annotated[
     str, typer.Option(help="Which mapper; see `accelsim list`.", autocompletion=completion.of("mappers"))
 ]
 Objective = Annotated[str, typer.Option(help="latency, energy or edp.", autocompletion=completion.objectives)]
-Seed = Annotated[int, typer.Option(help="For mappers that choose at random.")]
+Seed = Annotated[int, typer.Option(min=0, help="For mappers that choose at random.")]
 
 
 def model_options(
@@ -63,7 +63,11 @@ def model_options(
     bind: list[str] | None, precision: str | None = None, allow_unknown: bool = False, option: list[str] | None = None,
     density: str | None = None,
 ) -> tuple[tuple[str, Scalar], ...]:
-    """What was given, under the names of axes (``seq``, ``bind.N``). Raises BadInput for a binding that is none."""
+    """What was given, under the names of axes (``seq``, ``bind.N``).
+
+    Raises:
+        BadInput: a binding that is none, no such option, or one that is given twice.
+    """
     given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "precision": precision,
              "density": density, "allow_unknown": allow_unknown or None}
     options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
@@ -71,21 +75,41 @@ def model_options(
     for name, value in pairs("--option", option or []):
         if name not in MODEL_OPTIONS:
             raise BadInput(f"--option {name}: no option of models (they have: {', '.join(MODEL_OPTIONS)})")
+        if name in options:
+            raise BadInput(f"--option {name}={value}: --{name.replace('_', '-')} gives it already; give one of them")
         options[name] = value
     return tuple(options.items())
 
 
+def check_phase(phase: str | None, seq: int | None, context: int | None) -> None:
+    """Raise BadInput for a number of tokens that one phase leaves without effect."""
+    if context is not None and phase != "decode":
+        raise BadInput(f"--context {context} is what a decoded token attends to: it goes with --phase decode, and "
+                       "--seq with prefill")  # fmt: skip
+    if context is not None and seq is not None:
+        raise BadInput(f"--seq {seq} beside --context {context}: in --phase decode, --context says it alone")
+
+
 def machine_values(settings: list[str] | None) -> tuple[tuple[str, Scalar], ...]:
     """Paths and values of ``--set``; a leading ``arch.``, as axes have it, may be there or not."""
-    return tuple((name.removeprefix("arch."), value) for name, value in pairs("--set", settings or []))
+    found = [(name.removeprefix("arch."), value) for name, value in pairs("--set", settings or [])]
+    _once("--set", [name for name, _ in found])
+    return tuple(found)
 
 
 def pairs(option: str, texts: Iterable[str]) -> list[tuple[str, Scalar]]:
-    """``NAME=VALUE`` texts as pairs. Raises BadInput."""
+    """``NAME=VALUE`` texts as pairs, every name once. Raises BadInput."""
     found = []
     for text in texts:
         name, equals, value = text.partition("=")
         if not name.strip() or not equals or not value.strip():
             raise BadInput(f"{option} {text}: write NAME=VALUE")
         found.append((name.strip(), parse_scalar(value)))
+    _once(option, [name for name, _ in found])
     return found
+
+
+def _once(option: str, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise BadInput(f"{option} {name}: is given twice; give it once")

@@ -14,6 +14,16 @@ MOST_WITHOUT_JUMPS = 50_000_000
 """Firings that a time line for Perfetto has run one by one; of more it lists those that the kernel does not skip."""
 
 
+def write(report: Report, save_mapping: Path | None, html: Path | None, perfetto: Path | None) -> None:
+    """Write the files that were asked for."""
+    if save_mapping is not None:
+        write_mapping(report, save_mapping)
+    if html is not None:
+        report.to_html(html)
+    if perfetto is not None:
+        write_timeline(report, perfetto)
+
+
 def write_mapping(report: Report, file: Path) -> None:
     """The Report's Mapping as YAML, or in a file that ends in .txt as nests in the style of Timeloop."""
     from ..files import write_text

@@ -47,15 +47,14 @@ def phases(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page of the fastest.")] = None,
 ) -> None:
     """Time, energy, on-chip memory, off-chip bytes and launches of a model in several styles of execution."""
-    from ..files import replacing, writable_file, write_text
+    from ..files import writable_files, write_text
     from ..mapping import dumps_mapping, load_mapping
     from ..simulation import simulate
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
-    for output in (save_plan, html):
-        if output is not None:
-            writable_file(output)
+    options.check_phase(phase, seq, context)
+    writable_files(save_plan, html)
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision)
     built = machine(arch, options.machine_values(set_))
     workload = workload_of(model, wanted)
@@ -70,8 +69,7 @@ def phases(
     if save_plan is not None:
         write_text(save_plan, dumps_mapping(mappings[best]))
     if html is not None:
-        with replacing(html) as temporary:
-            simulate(built, workload, mapping=mappings[best], record=RECORDED_FOR_PAGE).to_html(temporary)
+        simulate(built, workload, mapping=mappings[best], record=RECORDED_FOR_PAGE).to_html(html)
     told = {"arch": arch, "model": model, "styles": {name: _told(report) for name, report in runs.items()}}
     if json_:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))

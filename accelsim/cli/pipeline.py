@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput
+from ..files import writable_folder, write_text
 from . import options
 from .cascade import CascadeRef
 
 if TYPE_CHECKING:
     from ..arch.units import Quantity
-    from ..mappers.pipeline import Kernel, PipelinePlan
+    from ..mappers.pipeline import Budget, Fabric, Kernel, PipelinePlan, Timing
 
 
 def pipeline(
@@ -55,18 +56,7 @@ def pipeline(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a pipeline of a cascade: lanes for its stages, FIFO depths, and several kernels where that is faster."""
-    from ..arch.units import BANDWIDTH, BYTES, FREQUENCY
-    from ..mappers.pipeline import (
-        Budget,
-        Timing,
-        budget_of,
-        check_runs,
-        costs,
-        fabric_of,
-        fastest_pipeline,
-        plan_pipeline,
-        timing_of,
-    )
+    from ..mappers.pipeline import check_runs, costs, fabric_of, fastest_pipeline, plan_pipeline
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
@@ -74,21 +64,17 @@ def pipeline(
         raise BadInput(f"{'--switch' if switch else '--set'} goes with --arch")
     if arch is not None and clock is not None:
         raise BadInput("--clock goes without --arch; --set clock=... changes the machine's")
+    if save is not None:
+        writable_folder(save)
     workload = workload_of(cascade, options.model_options(None, None, None, None, bits, bind))
     fabric = None if arch is None else fabric_of(machine(arch, options.machine_values(set_)), switch=switch)
-    budget, timing = Budget(), Timing()
     if fabric is not None:
         check_runs(fabric, workload)
-        budget, timing = budget_of(fabric), timing_of(fabric)
-    cycle_hz = _quantity("--clock", clock, FREQUENCY) if clock is not None else timing.cycle_hz
-    rate = None if bandwidth is None else _quantity("--bandwidth", bandwidth, BANDWIDTH, cycle_hz) / cycle_hz
-    given = {
-        "lanes": tuple(_lanes(text) for text in lanes) if lanes else None, "stages": stages,
-        "on_chip_bytes": None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)),
-        "off_chip_bytes_per_cycle": rate, "launch_cycles": launch,
-    }  # fmt: skip
-    timed = {"latency": latency, "recurrence": recurrence, "cycle_hz": cycle_hz}
-    budget, timing = replace(budget, **_known(given)), replace(timing, **_known(timed))
+    given = {"lanes": tuple(_lanes(text) for text in lanes) if lanes else None, "stages": stages,
+             "launch_cycles": launch}  # fmt: skip
+    budget, timing = _limits(
+        fabric, given, {"latency": latency, "recurrence": recurrence}, on_chip=on_chip, bandwidth=bandwidth, clock=clock
+    )
     if fabric is not None and order is None and inside is None:
         plan = fastest_pipeline(workload, budget, timing=timing, most_kernels=kernels)
     else:
@@ -102,6 +88,32 @@ def pipeline(
         typer.echo(json.dumps(told, indent=2))
     else:
         _print(told)
+
+
+def _limits(
+    fabric: Fabric | None,
+    given: dict[str, Any],
+    timed: dict[str, Any],
+    *,
+    on_chip: str | None,
+    bandwidth: str | None,
+    clock: str | None,
+) -> tuple[Budget, Timing]:
+    """Budget and times of the machine, if there is one, with what was given on the command line in their place."""
+    from ..arch.units import BANDWIDTH, BYTES, FREQUENCY
+    from ..mappers.pipeline import Budget, Timing, budget_of, timing_of
+
+    budget, timing = (Budget(), Timing()) if fabric is None else (budget_of(fabric), timing_of(fabric))
+    cycle_hz = _quantity("--clock", clock, FREQUENCY) if clock is not None else timing.cycle_hz
+    amounts = {
+        "on_chip_bytes": None if on_chip is None else int(_quantity("--on-chip", on_chip, BYTES)),
+        "off_chip_bytes_per_cycle": None if bandwidth is None
+        else _quantity("--bandwidth", bandwidth, BANDWIDTH, cycle_hz) / cycle_hz,
+    }  # fmt: skip
+    return (
+        replace(budget, **_known({**given, **amounts})),
+        replace(timing, **_known({**timed, "cycle_hz": cycle_hz})),
+    )
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +143,8 @@ def _names(text: str | None) -> list[str]:
 
 
 def _save(plan: PipelinePlan, folder: Path) -> None:
-    from ..files import write_text
     from ..lowering.streams import dumps_graph
 
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--save {folder}: is no folder")
-    folder.mkdir(parents=True, exist_ok=True)
     for i, kernel in enumerate(plan.kernels, 1):
         write_text(folder / f"kernel{i}.yaml", dumps_graph(kernel.graph))
 

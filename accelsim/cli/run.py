@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,25 +19,49 @@ if TYPE_CHECKING:
     from ..ir import Workload
     from ..mapping.constraints import Constraints
     from ..mapping.tree import Mapping
+    from ..study.span import Scalar
 
 RECORDED_FOR_PAGE = 3000
 """Firings that the timeline of a report page shows at most."""
-
-
 FOR_GRAPHS = ("arch", "size_fifos", "json_", "html", "perfetto")
 """Options that go with a stream graph."""
+
+ModelRef = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo. Without one, "
+        "ARCH is a stream graph in YAML.", autocompletion=completion.of("models"),
+    ),
+]  # fmt: skip
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="End the search of a mapper that can stop early; as Ctrl-C does, its best "
+                 "mapping so far is run, and its gap told."),
+]  # fmt: skip
+Replayed = Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")]
+Fixed = Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")]
+SaveMapping = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the mapping as YAML, or with .txt as nests in the style of Timeloop."),
+]
+Rewrite = Annotated[
+    bool, typer.Option("--rewrite", help="Of a cascade: search over its rewrites too; with --mapper cascade.")
+]
+SaveCascade = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --rewrite: write the cascade that was found as YAML.")
+]
+SizeFifos = Annotated[
+    bool, typer.Option("--size-fifos", help="Of a stream graph: find the least depths for full rate first.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page.")]
+Perfetto = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a time line for Perfetto.")]
 
 
 def run(
     ctx: typer.Context,
     arch: options.Arch,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]", help="A model: .onnx file, onnx:NAME, config .json, or a name of the zoo. Without one, "
-            "ARCH is a stream graph in YAML.", autocompletion=completion.of("models"),
-        ),
-    ] = None,
+    model: ModelRef = None,
     phase: options.Phase = None,
     batch: options.Batch = None,
     seq: options.Seq = None,
@@ -49,29 +76,16 @@ def run(
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
     seed: options.Seed = 0,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="End the search of a mapper that can stop early; as Ctrl-C does, its best "
-                     "mapping so far is run, and its gap told."),
-    ] = None,
-    mapping: Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")] = None,
-    constraints: Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")] = None,
-    save_mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the mapping as YAML, or with .txt as nests in the style of Timeloop."),
-    ] = None,
-    rewrite: Annotated[
-        bool, typer.Option("--rewrite", help="Of a cascade: search over its rewrites too; with --mapper cascade.")
-    ] = False,
-    save_cascade: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --rewrite: write the cascade that was found as YAML.")
-    ] = None,
-    size_fifos: Annotated[
-        bool, typer.Option("--size-fifos", help="Of a stream graph: find the least depths for full rate first.")
-    ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page.")] = None,
-    perfetto: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a time line for Perfetto.")] = None,
+    time_limit: TimeLimit = None,
+    mapping: Replayed = None,
+    constraints: Fixed = None,
+    save_mapping: SaveMapping = None,
+    rewrite: Rewrite = False,
+    save_cascade: SaveCascade = None,
+    size_fifos: SizeFifos = False,
+    json_: Json = False,
+    html: Html = None,
+    perfetto: Perfetto = None,
 ) -> None:
     """Simulate one model on one machine, or a stream graph, and say what it costs and what limits it."""
     if model is None:
@@ -82,54 +96,79 @@ def run(
         return
     if size_fifos:
         raise BadInput("--size-fifos goes with a stream graph, and this is a machine and a model")
-    from ..files import replacing, writable_file
-    from ..study.evaluation import machine
-    from ..study.evaluation import model as workload_of
+    from ..files import writable_files
 
-    if mapping is not None and constraints is not None:
-        raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
-    if time_limit is not None and (mapping is not None or rewrite):
-        raise BadInput("--time-limit is of a mapper's search: it does not go with --mapping or --rewrite")
-    _check_rewrite(rewrite, mapper, mapping, save_cascade)
-    for output in (save_mapping, save_cascade, html, perfetto):
-        if output is not None:
-            writable_file(output)
-    built = machine(arch, options.machine_values(set_))
-    wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density)
-    workload = workload_of(model, wanted)
-
+    _check_search(mapper, time_limit, mapping, constraints, rewrite, save_cascade)
+    options.check_phase(phase, seq, context)
+    writable_files(save_mapping, save_cascade, html, perfetto)
+    built, workload = _loaded(
+        (arch, options.machine_values(set_)),
+        (model, options.model_options(
+            phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density
+        )),
+    )  # fmt: skip
     from ..mapping import load_constraints, load_mapping
     from ..simulation import simulate
 
     fixed = load_constraints(constraints) if constraints is not None else None
     replayed = load_mapping(mapping) if mapping is not None else None
-    if rewrite:
-        workload, replayed = _rewritten(built, workload, objective, seed, fixed, save_cascade)
-    report = simulate(
-        built,
-        workload,
-        mapper=mapper,
-        objective=objective,
-        mapping=replayed,
-        constraints=None if rewrite else fixed,
-        record=RECORDED_FOR_PAGE if html is not None else 0,
-        seed=seed,
-        budget_s=time_limit,
-    )
-    if save_mapping is not None:
-        outputs.write_mapping(report, save_mapping)
-    if html is not None:
-        with replacing(html) as temporary:
-            report.to_html(temporary)
-    if perfetto is not None:
-        outputs.write_timeline(report, perfetto)
+    with _named(mapping or constraints):
+        if rewrite:
+            workload, replayed = _rewritten(built, workload, objective, seed, fixed, save_cascade)
+        report = simulate(
+            built,
+            workload,
+            mapper=mapper,
+            objective=objective,
+            mapping=replayed,
+            constraints=None if rewrite else fixed,
+            record=RECORDED_FOR_PAGE if html is not None else 0,
+            seed=seed,
+            budget_s=time_limit,
+        )
+    outputs.write(report, save_mapping, html, perfetto)
     if json_:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
         outputs.show(report)
 
 
-def _check_rewrite(rewrite: bool, mapper: str, mapping: Path | None, save_cascade: Path | None) -> None:
+def _loaded(
+    machine_and_values: tuple[str, tuple[tuple[str, Scalar], ...]],
+    model_and_options: tuple[str, tuple[tuple[str, Scalar], ...]],
+) -> tuple[Architecture, Workload]:
+    """The machine, then the model: each a name or a file, and what changes it."""
+    from ..study.evaluation import machine
+    from ..study.evaluation import model as workload_of
+
+    return machine(*machine_and_values), workload_of(*model_and_options)
+
+
+@contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """Have what does not fit the machine or the model in a file of the user's name that file."""
+    try:
+        yield
+    except SpecError as error:
+        if file is None:
+            raise
+        raise SpecError([replace(p, where=f"{file}: {p.where}" if p.where else str(file))
+                         for p in error.problems]) from None  # fmt: skip
+
+
+def _check_search(
+    mapper: str,
+    time_limit: float | None,
+    mapping: Path | None,
+    constraints: Path | None,
+    rewrite: bool,
+    save_cascade: Path | None,
+) -> None:
+    """Refuse options of the search that contradict each other."""
+    if mapping is not None and constraints is not None:
+        raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
+    if time_limit is not None and (mapping is not None or rewrite):
+        raise BadInput("--time-limit is of a mapper's search: it does not go with --mapping or --rewrite")
     if rewrite and mapper != "cascade":
         raise BadInput(f"--rewrite goes with --mapper cascade, not {mapper}")
     if rewrite and mapping is not None:

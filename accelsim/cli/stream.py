@@ -23,14 +23,12 @@ MOST_LISTED = 200_000
 
 def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifos: bool, json_: bool) -> None:
     """Run the stream graph in a file, print what it took, and write the page and the time line that were asked for."""
-    from ..files import is_file, replacing, writable_file, write_text
+    from ..files import is_file, replacing, writable_files, write_text
     from ..lowering.streams import load_graph, run_graph
 
     if not is_file(file):
         raise BadInput(f"MODEL is missing, and '{file}' is no file of a stream graph (run ARCH MODEL, or GRAPH)")
-    for output in (html, perfetto):
-        if output is not None:
-            writable_file(output)
+    writable_files(html, perfetto)
     graph = load_graph(file)
     sizing = curve = None
     if size_fifos:

@@ -1,10 +1,10 @@
-"""``accelsim validate``: are these files well formed?"""
+"""``accelsim validate``: are these files well formed? Which form a file has is told by its keys."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,19 @@ from ..errors import BadInput
 
 _MAPPING = re.compile(r"^(root|phases)\s*:", re.MULTILINE)
 _GRAPH = re.compile(r"^streams\s*:", re.MULTILINE)
+_SCENARIO = {"arrivals", "policy"}
+_MACHINE = {"memories", "units", "clock", "extends"}
+_CONSTRAINTS = {"operators", "tensors"}
+_MODEL = {"layers", "input", "einsums", "ranks", "without"}
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines, mappings, stream graphs or sweeps.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Machines, mappings, constraints, stream graphs, scenarios, "
+                                  "sweeps or models in YAML.")
+    ],
 ) -> None:
-    """Check files of machines, mappings, stream graphs and sweeps, and list everything that is wrong with them."""
+    """Check files of machines, mappings, models, sweeps ..., and list everything that is wrong with them."""
     wrong = 0
     for file in files:
         try:
@@ -57,11 +64,34 @@ def _check(file: str) -> str:
         from ..study.sweep_file import load_sweep
 
         return f"a sweep of {len(load_sweep(file).points())} points"
+    if not foreign and not keys & _MACHINE and (told := _beside(file, data)) is not None:
+        return told
     arch = load_architecture(file)
     parts = (("memories", arch.memories), ("units", arch.units), ("links", arch.links))
     notes = f". {arch.description}" if foreign else ""
     told = ", ".join(f"{len(part)} {name if len(part) != 1 else _one(name)}" for name, part in parts if part)
     return f"machine '{arch.name}' with {told}{notes}"
+
+
+def _beside(file: str, data: Any) -> str | None:
+    """What a file holds that goes with a machine; None where it may be one. Raises BadInput."""
+    keys = set(data) if isinstance(data, dict) else set()
+    if keys & _SCENARIO:
+        from ..serving.llm.scenario_file import load_scenario
+
+        load_scenario(Path(file))
+        return "a scenario, well formed"
+    if keys & _CONSTRAINTS:
+        from ..mapping import load_constraints
+
+        found = load_constraints(Path(file))
+        return f"constraints on {len(found.operators)} operators and {len(found.tensors)} tensors by name or pattern"
+    if keys & _MODEL or (isinstance(data, list) and data and all(isinstance(item, dict) for item in data)):
+        from ..workloads import load_model
+
+        workload = load_model(file)
+        return f"model '{workload.name}' of {sum(1 for _ in workload.einsums())} Einsums"
+    return None
 
 
 def _one(name: str) -> str:

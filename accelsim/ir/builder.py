@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TypeAlias
 
 import numpy as np
@@ -236,10 +237,14 @@ class Builder:
         return target
 
     def _broadcast(self, name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
-        try:
-            return np.broadcast_shapes(*shapes)
-        except ValueError:
-            raise BadInput(f"{self.name}: '{name}': shapes {', '.join(map(str, shapes))} do not broadcast") from None
+        """The shape that NumPy broadcasts others to; of any size, while NumPy has to count elements in 64 bits."""
+        sizes: list[int] = []
+        for column in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
+            others = {n for n in column if n != 1}
+            if len(others) > 1:
+                raise BadInput(f"{self.name}: '{name}': shapes {', '.join(map(str, shapes))} do not broadcast")
+            sizes.append(max(others, default=1))
+        return tuple(reversed(sizes))
 
     @staticmethod
     def _aligned(shape: tuple[int, ...], full: tuple[int, ...], prefix: str) -> tuple[Affine, ...]:

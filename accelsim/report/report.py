@@ -14,6 +14,7 @@ from ..arch.component import Component, Direction, Memory, UnitBase
 from ..engine.bounds import program_bound
 from ..engine.program import Program
 from ..engine.trace import Trace
+from ..files import write_text
 from ..ir import Role, Workload, count_operations
 from ..mapping.compulsory import CompulsoryTraffic
 from ..mapping.machine_bound import MachineBound, machine_bound, resident_tensors
@@ -158,11 +159,15 @@ class Report:
         return to_json(self)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page and return its path."""
+        """Write one self-contained HTML page, whole or not at all, and return its path.
+
+        Raises:
+            BadInput: it cannot be written.
+        """
         from .html import report_html
 
         target = Path(path)
-        target.write_text(report_html(self), encoding="utf-8")
+        write_text(target, report_html(self))
         return target
 
     def _repr_html_(self) -> str:
