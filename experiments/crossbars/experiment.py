@@ -156,13 +156,13 @@ def _macro(record: Mapping[str, str]) -> Row:
     quantity, where = record["quantity"], record["where"]
     name, _, rest = where.partition(", ")
     found = _figure(quantity, full(name, *_widths(name, rest), _changes(name, rest)), name)
-    tolerance: float | None = 0.2
     timed = quantity.startswith("throughput") and "V" in rest
-    note = "the array time at this voltage is the published one" if timed else ""
-    if where in MEASURED and not note:
-        note = "energies of the machine are taken from this measurement"
+    note = "the array time at this voltage is the published one, so that this judges nothing" if timed else ""
+    if where in MEASURED and "throughput" not in quantity:
+        note = "energies of the machine are taken from this measurement, so that this judges nothing"
     if (name == "colonnade" and " at " in rest) or where in OUTLIERS:
-        note, tolerance = OUTLIERS.get(where, BEYOND), None
+        note = OUTLIERS.get(where, BEYOND)
+    tolerance = None if note else 0.2
     return Row(quantity, where, float(record["value"]), found, record["unit"], tolerance, record["source"], note)
 
 

@@ -286,7 +286,7 @@ def _intensities() -> Iterator[Row]:
         if r["quantity"] == "intensity":
             note = "the shape was looked for among those that have the published intensities: no prediction"
             yield Row("operational intensity", f"Monarch FFT, fusion: {r['workload']}", float(r["low"]),
-                      found[r["workload"]], "FLOP/B", 0.05, r["source"], note)  # fmt: skip
+                      found[r["workload"]], "FLOP/B", None, r["source"], note)  # fmt: skip
 
 
 def figure(rows: Sequence[Row]) -> Figure:
