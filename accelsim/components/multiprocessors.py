@@ -118,43 +118,40 @@ class Multiprocessors(ComputeUnit):
         a_slices, b_slices = -(-bits[0] // self.mac_bits), -(-bits[1] // self.mac_bits)
         results = g * m * n
         sums, done = bytes_of(results, self.accumulator_bits), bytes_of(results, bits[-1])
-        ends, rows = [], []
+        kernels = []
         for shape in self.shapes:
-            for parts in _PARTS:
-                busy, tail, a, b, blocks = self._kernel((g, m, n, k), shape, parts, (a_slices, b_slices), bits)
-                # One block each: sums stay in registers from tile to tile, and parts are added up after the last.
-                kept, cut = blocks <= self.count, blocks > self._whole(g, m, n, shape)
-                joined = np.where(cut, sums * parts, 0)
-                between = np.where(kept, 0, sums)
-                writes = joined + (between if unfinished else done)
-                again = joined + between * resumed
-                busy = busy + np.where(cut, self._overhead, 0)
-                rows.append(np.stack([np.maximum(busy, self.feed_cycles((a, b), writes, again)), tail, a, b, writes,
-                                      again]))  # fmt: skip
-                ends.append(rows[-1][0] + tail)
-        best = np.take_along_axis(np.stack(rows), np.argmin(ends, axis=0)[None, None], axis=0)[0]
+            busy, tail, a, b, blocks, whole = self._kernels((g, m, n, k), shape, (a_slices, b_slices), bits)
+            # One block each: sums stay in registers from tile to tile, and parts are added up after the last.
+            kept, cut = blocks <= self.count, blocks > whole
+            joined = np.where(cut, sums * (blocks // whole), 0)
+            between = np.where(kept, 0, sums)
+            writes = joined + (between if unfinished else done)
+            again = joined + between * resumed
+            busy = busy + np.where(cut, self._overhead, 0)
+            busy = np.maximum(busy, self.feed_cycles((a, b), writes, again))
+            rows = np.stack(np.broadcast_arrays(busy, tail, a, b, writes, again))
+            kernels.append(_first_done(rows))
+        best = _first_done(np.stack(kernels, axis=1))
         macs = results * k * (a_slices * b_slices)
         word_bits = -(-bits[0] // a_slices) + -(-bits[1] // b_slices) + self.accumulator_bits
         actions = {"mac": macs, "register": bytes_of(macs, word_bits)}
         return Cost(best[0], best[1], (best[2], best[3]), best[4], best[5], actions)
 
-    def _whole(self, g: IntArray, m: IntArray, n: IntArray, shape: tuple[int, int]) -> IntArray:
-        """Blocks where K is not cut."""
-        return g * -(-m // shape[0]) * -(-n // shape[1])
+    def _kernels(
+        self, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], shape: tuple[int, int], slices: tuple[int, int],
+        bits: Sequence[int],
+    ) -> tuple[IntArray, ...]:  # fmt: skip
+        """Cycles of service and latency, bytes of both operands, blocks, and those where K is not cut.
 
-    def _kernel(
-        self, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], shape: tuple[int, int], parts: int,
-        slices: tuple[int, int], bits: Sequence[int],
-    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # fmt: skip
-        """Cycles of service and latency, bytes of both operands, and blocks.
-
-        Where K cannot be cut in so many parts it is not cut at all.
+        Along the first axis K is cut in `_PARTS`; where it cannot be cut in so many parts it is not cut at all.
         """
         g, m, n, k = gmnk
         (rows, cols), (a_slices, b_slices) = shape, slices
-        blocks = self._whole(g, m, n, shape)
-        pieces = np.where((blocks * parts <= self.count) & (k >= parts * _LEAST_PART), parts, 1)
-        blocks = blocks * pieces
+        parts = np.array(_PARTS, np.int64).reshape(-1, *(1,) * g.ndim)
+        across, down = -(-m // rows), -(-n // cols)
+        whole = g * across * down
+        pieces = np.where((whole * parts <= self.count) & (k >= parts * _LEAST_PART), parts, 1)
+        blocks = whole * pieces
         part = -(-k // pieces)
         block = -(-rows * cols * part * (a_slices * b_slices) // self.macs)
         if self.port is not None:
@@ -162,9 +159,9 @@ class Multiprocessors(ComputeUnit):
             block = np.maximum(block, -(-operand_bytes // self.port))
         service = np.maximum(block, -(-blocks * block // self.count))
         tail = -(-blocks // self.count) * block - service
-        a = bytes_of(g * m * k * -(-n // cols) * b_slices, bits[0])
-        b = bytes_of(g * n * k * -(-m // rows) * a_slices, bits[1])
-        return np.maximum(service, 1), np.maximum(tail, 0), a, b, blocks
+        a = bytes_of(g * m * k * down * b_slices, bits[0])
+        b = bytes_of(g * n * k * across * a_slices, bits[1])
+        return np.maximum(service, 1), np.maximum(tail, 0), a, b, blocks, whole
 
     @property
     def _overhead(self) -> int:
@@ -182,3 +179,9 @@ class Multiprocessors(ComputeUnit):
         """That of the MACs; the rest is left out where the cited figure leaves it out."""
         mac, macs = mac_area(self.arithmetic, self.mac_bits, self.technology_nm), self.count * self.macs
         return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
+
+
+def _first_done(rows: IntArray) -> IntArray:
+    """Of kernels along the second axis the one done first, by service and latency: the first two rows."""
+    chosen: IntArray = np.take_along_axis(rows, np.argmin(rows[0] + rows[1], axis=0)[None, None], axis=1)[:, 0]
+    return chosen

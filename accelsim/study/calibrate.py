@@ -107,7 +107,7 @@ class Predictor:
         key = (shape, constants.compute, constants.memory)
         if key not in self.known:
             arch = self._machine(constants)
-            self.known[key] = simulate(arch, shape.workload(), mapper=shape.mapper).latency_s
+            self.known[key] = simulate(arch, shape.workload(), mapper=shape.mapper, tables=False).latency_s
         return self.known[key]
 
     def _machine(self, constants: Constants) -> Architecture:

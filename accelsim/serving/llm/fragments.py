@@ -11,7 +11,17 @@ from ...arch.network import Network
 from ...ir import Role, Workload
 from ...lowering.collectives import collective_seconds
 from ...simulation import simulate
-from ...workloads.transformer import Bits, Exchange, Group, TokenEmbedding, Transformer, build_step, exchanges
+from ...workloads.transformer import (
+    Attention,
+    Bits,
+    Exchange,
+    Group,
+    Mlp,
+    TokenEmbedding,
+    Transformer,
+    build_step,
+    exchanges,
+)
 from .costs import Fragment, Overheads, Part, StepCost
 from .launches import kernels
 from .parallel import AllToAll, dispatches, overlapped_seconds, parts_of
@@ -92,9 +102,8 @@ class Fragments:
         part, sequences, tokens, past = fragment
         _, decode, chunk = self.mappers
         if part == "attention":
-            mine = -(-sequences // self.experts)
-            step = build_step(self._unbounded, (Group(mine, tokens, past + tokens),), self.bits, part=part)
-            return self._run(step, self._attending, decode if tokens == 1 else chunk)
+            group = Group(-(-sequences // self.experts), tokens, past + tokens)
+            return self._run(part, group, self._attending, decode if tokens == 1 else chunk)
         found = self._whole(part, tokens)
         if part == "dense" and found.exchanges:
             found = min([found, *(self._in_parts(tokens, n) for n in parts_of(self.overlap, tokens))],
@@ -115,9 +124,8 @@ class Fragments:
         return StepCost(seconds, *(parts * x for x in both[1:]))
 
     def _computed(self, part: Part, tokens: int) -> StepCost:
-        mine, head = -(-tokens // self.experts), part == "head"
-        step = build_step(self._unbounded, (Group(1, mine, mine),), self.bits, part=part, sampled=mine if head else 0)
-        return self._run(step, self.arch, self.mappers[0])
+        mine = -(-tokens // self.experts)
+        return self._run(part, Group(1, mine, mine), self.arch, self.mappers[0])
 
     def exact(self, shape: Shape, overheads: Overheads) -> StepCost:
         """The cost of a step with nothing interpolated.
@@ -130,7 +138,7 @@ class Fragments:
         whole = whole and self.overlap == 1 and self.experts == 1 and not shape.ahead
         if shape.decodes and not shape.chunks and whole:
             step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
-            cost = self._run(step, self._attending, self.mappers[0])
+            cost = self._on_all(_reported(step, self._attending, self.memory, self.mappers[0]))
             cost = cost.plus(self._exchanged("token", shape.decodes)).plus(self._exchanged("sampled", shape.sampled))
             return overheads.of_step(cost)
         parts = [Fragment("dense", 1, shape.tokens, 0)]
@@ -142,11 +150,13 @@ class Fragments:
         slowed = [c._replace(seconds=c.seconds / share) if f.part == "attention" else c for f, c in costs]
         return overheads.of_step(reduce(StepCost.plus, slowed))
 
-    def _run(self, workload: Workload, arch: Architecture, mapper: str) -> StepCost:
-        report = simulate(arch, workload, mapper=mapper)
-        moved = sum(report.traffic_bytes[self.memory].values())
-        joules = report.energy_J * self.network.sockets
-        return StepCost(report.latency_s, joules, float(moved), float(kernels(workload)))
+    def _run(self, part: Part, group: Group, arch: Architecture, mapper: str) -> StepCost:
+        alike = self._unbounded if self.spilled else _needed(self._unbounded, part, group.tokens)
+        return self._on_all(_alone(alike, part, group, self.bits, arch, self.memory, mapper))
+
+    def _on_all(self, cost: StepCost) -> StepCost:
+        """What one socket does on all of them."""
+        return cost._replace(joules=cost.joules * self.network.sockets)
 
     def _exchanged(self, per: str, tokens: int) -> StepCost:
         seconds, count = 0.0, 0
@@ -165,6 +175,39 @@ class Fragments:
 @lru_cache(maxsize=1 << 14)
 def _simulated(fragments: Fragments, fragment: Fragment) -> StepCost:
     return fragments.run(fragment)
+
+
+def _needed(model: Transformer, part: Part, tokens: int) -> Transformer:
+    """The model without what a part has no use for, so that models that have it in common share its simulation."""
+    embedding = model.embedding
+    assert isinstance(embedding, TokenEmbedding)  # see `Fragments._unbounded`
+    layers = tuple(replace(x, attention=replace(x.attention, window=None)) if isinstance(x.attention, Attention) else x
+                   for x in model.layers)  # fmt: skip
+    if part == "attention":
+        layers = tuple(replace(x, mlp=_NO_MLP) for x in layers)
+        return Transformer("model", 1, layers, TokenEmbedding(1), None, None)
+    if part == "dense":
+        rows = min(tokens, embedding.vocabulary)
+        return replace(model, name="model", layers=layers, embedding=replace(embedding, vocabulary=rows), head=None)
+    return model
+
+
+_NO_MLP = Mlp(1, "relu", gated=False)
+
+
+@lru_cache(maxsize=1 << 14)
+def _alone(
+    model: Transformer, part: Part, group: Group, bits: Bits, arch: Architecture, memory: str, mapper: str
+) -> StepCost:
+    """The cost of a part on one socket, simulated once."""
+    sampled = group.tokens if part == "head" else 0
+    return _reported(build_step(model, (group,), bits, part=part, sampled=sampled), arch, memory, mapper)
+
+
+def _reported(workload: Workload, arch: Architecture, memory: str, mapper: str) -> StepCost:
+    report = simulate(arch, workload, mapper=mapper, tables=False)
+    moved = sum(report.traffic_bytes[memory].values())
+    return StepCost(report.latency_s, report.energy_J, float(moved), float(kernels(workload)))
 
 
 def with_capacity(arch: Architecture, memory: str, nbytes: int) -> Architecture:
