@@ -101,7 +101,11 @@ def _compute_cycles(workload: Workload, arch: Architecture) -> float:
         if 0 < least < math.inf:
             key = tuple(math.floor(c / least * 2**30) / 2**30 if c < math.inf else c for c in cycles)
             rows[key] = rows.get(key, 0.0) + least * times
-    prices = _prices(rows, len(arch.units))
+    return _priced(rows, _prices(rows, len(arch.units)))
+
+
+def _priced(rows: dict[tuple[float, ...], float], prices: Sequence[float]) -> float:
+    """The bound that prices of the units give."""
     return sum(
         total * min(w * c for w, c in zip(prices, ratios, strict=True) if c < math.inf)
         for ratios, total in rows.items()
@@ -159,6 +163,10 @@ def _unit_bound(of: _Question) -> tuple[float, float]:
 def _prices(rows: dict[tuple[float, ...], float], units: int) -> list[float]:
     if units < 2 or not rows:
         return [1.0] * units
+    if units == 2:  # concave, and linear but where an Einsum costs the same on both
+        shares = {0.0, 1.0} | {b / (a + b) for a, b in rows if max(a, b) < math.inf}
+        best = max(sorted(shares), key=lambda share: _priced(rows, (share, 1.0 - share)))
+        return [best, 1.0 - best]
     from scipy.optimize import linprog
 
     largest = max(rows.values())

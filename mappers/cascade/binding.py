@@ -129,8 +129,16 @@ def bind(ways: Sequence[Sequence[Way]], times: Sequence[float], *, by_energy: bo
     """
     units = sorted({way.unit.name for row in ways for way in row})
     number = {name: i for i, name in enumerate(units)}
-    order = sorted(range(len(ways)), key=lambda i: -min([w.cycles for w in ways[i]]) * times[i])
-    states: list[_State] = [((0.0, 0.0, 0.0), 0.0, (0.0,) * len(units), ())]
+    sure, spent = [0.0] * len(units), 0.0
+    order: list[int] = []
+    for i, row in enumerate(ways):
+        if len(row) > 1:
+            order.append(i)
+            continue
+        sure[number[row[0].unit.name]] += row[0].cycles * times[i]
+        spent += row[0].joules * times[i]
+    order.sort(key=lambda i: -min([w.cycles for w in ways[i]]) * times[i])
+    states: list[_State] = [((0.0, 0.0, 0.0), spent, tuple(sure), ())]
     for i in order:
         grown: list[_State] = []
         here = [(number[w.unit.name], w.cycles * times[i], w.joules * times[i], w) for w in ways[i]]
@@ -140,12 +148,12 @@ def bind(ways: Sequence[Sequence[Way]], times: Sequence[float], *, by_energy: bo
                 spent = joules + more
                 rank = (spent, max(now), sum(now)) if by_energy else (max(now), spent, sum(now))
                 grown.append((rank, spent, now, (*chosen, way)))
-        if len(grown) > 1:
-            grown.sort(key=_rank)
+        grown.sort(key=_rank)
         states = _undominated(grown, width)
     _, joules, busy, chosen = states[0]
     found = dict(zip(order, chosen, strict=True))
-    return Bound(tuple([found[i] for i in range(len(ways))]), dict(zip(units, busy, strict=True)), joules)
+    all_ways = tuple([found.get(i) or row[0] for i, row in enumerate(ways)])
+    return Bound(all_ways, dict(zip(units, busy, strict=True)), joules)
 
 
 _State: TypeAlias = tuple[tuple[float, float, float], float, tuple[float, ...], tuple[Way, ...]]

@@ -86,6 +86,8 @@ class Fusion:
             self.by_name = False
         self.complete = True
         self._known_groups: dict[tuple[str, ...], Group] = {}
+        self._searches: dict[tuple[str, ...], GroupSearch] = {}
+        """By names of Einsums, as far as the tensors that stay in the buffer are those of what is not fused."""
 
     @cached_property
     def ways(self) -> Ways:
@@ -104,6 +106,7 @@ class Fusion:
         try:
             groups = self._all_groups()
         except Resettled:
+            self._searches.clear()
             groups = self._all_groups()
         refused: set[str] = set()
         while groups:
@@ -256,9 +259,16 @@ class Fusion:
             kept: addresses of tensors that stay next to the edge, if they are not those of what is not fused.
             limit, coarse: as of `GroupSearch.plans`.
         """
+        if kept is not None:
+            return self._search(stretch, kept).plans(limit, coarse=coarse)
+        key = tuple(e.name for e in stretch.einsums)
+        if key not in self._searches:
+            self._searches[key] = self._search(stretch, None)
+        return self._searches[key].plans(limit, coarse=coarse)
+
+    def _search(self, stretch: Stretch, kept: MappingABC[str, int] | None) -> GroupSearch:
         site, leaving = self.site(stretch, kept)
-        group = self.group(stretch)
-        return GroupSearch(group, stretch.outside, leaving, site).plans(limit, coarse=coarse)
+        return GroupSearch(self.group(stretch), stretch.outside, leaving, site)
 
     def group(self, stretch: Stretch) -> Group:
         """What its Einsums have in common, worked out once."""

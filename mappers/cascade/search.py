@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit
@@ -16,10 +16,10 @@ from ...ir import Einsum
 from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import Halo
-from .binding import WIDTH, Bound, Ways, bind
+from .binding import WIDTH, Bound, Way, Ways, bind
 from .groups import Form, Group
 from .memories import Memories
-from .plan import Arrangement, Fed, Placement, Tiling, Transfer
+from .plan import Arrangement, Fed, Loops, Placed, Placement, Tiling, Transfer
 
 TILES = (14, 6, 3)
 """Sizes of a tile of each rank that are tried around a whole group, of one, two, or more ranks."""
@@ -34,7 +34,7 @@ FLAT_DEPTHS = ((4, 4), (2, 2), (1, 1))
 PATCHES = 6
 """Sizes of patches, along rows and along columns, that are tried for chains of windows."""
 HOPELESS = 1.1
-"""Tilings whose transfers alone take so many times the cycles of the best one so far are not bound to units."""
+"""Tilings whose transfers or busiest unit take so many times the cycles of the best one so far are left out."""
 ALIKE = 3
 """Of those, that have equal loops around the whole group."""
 LEAST = 1 / 64
@@ -99,34 +99,46 @@ class GroupSearch:
         self.sides = sides_of(site.ways.units)
         self._routes: dict[tuple[str, str], Route] = {}
         self._known_sizes: dict[tuple[int, int], list[int]] = {}
+        self._hopeless = math.inf
+        """Cycles of a unit, or of transfers, from which on a tiling is left out."""
+        self._ways_of: dict[tuple[int, Loops], tuple[tuple[Way, ...], float]] = {}
+        """Of a member inside loops: ways to run its tiles, and how many there are."""
 
     def plans(self, limit: float = math.inf, *, coarse: bool = False) -> list[GroupPlan]:
         """Plans that fit, best first as far as can be foreseen; at most `SETTLED` of them.
 
         Args:
-            limit: for latency, those are left out whose transfers surely take more cycles, or `HOPELESS` times those of
-                the best.
+            limit: for latency, those are left out whose transfers surely take more cycles, or whose busiest unit takes
+                `HOPELESS` times as many.
             coarse: with the smallest tiles of what is streamed and no loops inside those, as is mostly best.
         """
         if self.fixed is None or not all(self.feeds) or not self._handed_in_the_buffer() or not self._within_reach():
             return []
         rough: list[tuple[float, float, int, Arrangement]] = []
-        limit = limit if self.site.objective == "latency" else math.inf
+        if any(not self._runs(e) for e in self.group.einsums):
+            return []
+        quick = self.site.objective == "latency"
+        limit = limit if quick else math.inf
+        hopeless = min(self._hopeless, HOPELESS * limit)
         for form in self.group.forms():
-            if any(not self._runs(e) for e in self.group.einsums):
-                return []
             for tilings in self._tilings(form, coarse=coarse):
-                placed = [self.arrangement(self.placement, form, t) for t in tilings]
-                found = next((x for p in placed if (x := self._settled(p)) is not None), None)
-                if found is None or self._moving(found)[0] > limit:
+                first = self.arrangement(self.placement, form, tilings[0])
+                binding = self._bound(first, width=2)
+                if binding is None or max(binding[0].busy.values()) > hopeless:
                     continue
-                plan = self._weighed(found, width=2)
+                placed = (first, *(self.arrangement(self.placement, form, t) for t in tilings[1:]))
+                found = next((x for p in placed if (x := self._settled(p)) is not None), None)
+                if found is None or self._moving(found)[0] > min(limit, hopeless):
+                    continue
+                plan = self._weighed(found, binding if found.outer == first.outer else self._bound(found, width=2))
                 if plan is not None:
                     rough.append((plan.value(self.site.objective), plan.joules, len(rough), found))
-                    if self.site.objective == "latency":
-                        limit = min(limit, HOPELESS * plan.cycles)
+                    if quick:
+                        hopeless = min(hopeless, HOPELESS * plan.cycles)
+                        self._hopeless = min(self._hopeless, hopeless)
         rough.sort(key=lambda r: r[:3])
-        plans = [self._weighed(found) for found in _different([r[3] for r in rough])[: 1 if coarse else SETTLED]]
+        wanted = islice(_different(r[3] for r in rough), 1 if coarse else SETTLED)
+        plans = [self._weighed(found, self._bound(found)) for found in wanted]
         return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.objective), p.joules))
 
     def _runs(self, einsum: Einsum) -> bool:
@@ -312,20 +324,31 @@ class GroupSearch:
             held[t.memory] = held.get(t.memory, 0) + found.taken(t)
         return held
 
-    def _weighed(self, found: Arrangement, width: int = WIDTH) -> GroupPlan | None:
-        """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
+    def _bound(self, placed: Arrangement, width: int = WIDTH) -> tuple[Bound, list[float]] | None:
+        """Units of all Einsums, and how often each runs; None where one cannot run in tiles of that size."""
         ways, times = [], []
-        for place in found.places:
-            einsum, constraint = self.group.einsums[place.member], self.constraints[place.member]
-            if not constraint.allows(tiles=place.extents):
-                return None
-            able = self.site.ways.of(einsum, place.extents, constraint)
+        for place in placed.places:
+            known = place.member, place.loops
+            if known not in self._ways_of:
+                self._ways_of[known] = self._ways(place), placed.runs(place)
+            able, runs = self._ways_of[known]
             if not able:
                 return None
             ways.append(able)
-            times.append(found.runs(place))
-        by_energy = self.site.objective == "energy"
-        bound = bind(ways, times, by_energy=by_energy, width=width)
+            times.append(runs)
+        return bind(ways, times, by_energy=self.site.objective == "energy", width=width), times
+
+    def _ways(self, place: Placed) -> tuple[Way, ...]:
+        constraint = self.constraints[place.member]
+        if not constraint.allows(tiles=place.extents):
+            return ()
+        return self.site.ways.of(self.group.einsums[place.member], place.extents, constraint)
+
+    def _weighed(self, found: Arrangement, binding: tuple[Bound, list[float]] | None) -> GroupPlan | None:
+        """Cycles: the busiest unit or port, in every pass by itself where nothing stands between two bodies."""
+        if binding is None:
+            return None
+        bound, times = binding
         moving, joules, traffic = self._moving(found)
         cycles = self._cycles(found, bound, times, moving)
         return GroupPlan(found, bound, cycles, bound.joules + joules, traffic, found.held[self.site.memories.near])
@@ -393,18 +416,16 @@ def _waits(found: Arrangement, bound: Bound) -> float:
     return worst
 
 
-def _different(ranked: Sequence[Arrangement]) -> list[Arrangement]:
+def _different(ranked: Iterable[Arrangement]) -> Iterator[Arrangement]:
     """Of arrangements, best first, the first of those with equal loops; at most `ALIKE` with equal outer ones."""
     seen: set[tuple[object, ...]] = set()
     around: dict[object, int] = {}
-    found = []
     for x in ranked:
-        tree = tuple((p.stage, p.loops) for p in x.places)
+        tree = tuple([(p.stage, p.loops) for p in x.places])
         around[x.outer] = around.get(x.outer, 0) + (tree not in seen)
         if tree not in seen and around[x.outer] <= ALIKE:
-            found.append(x)
+            yield x
         seen.add(tree)
-    return found
 
 
 def sides_of(units: Sequence[ComputeUnit]) -> list[int]:
