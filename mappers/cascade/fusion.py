@@ -15,6 +15,7 @@ from ...ir.families import cascade_einsums
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Halo, Mapping
 from ..tile.flow import Flow, Scope
+from ..tile.trial import faster
 from .binding import Ways
 from .bounds import Bounds, edge
 from .groups import Group
@@ -99,7 +100,10 @@ class Fusion:
         if self.singles.floor > limit:
             return None
         plain = self.singles.planned()
-        return None if plain is None else Chosen(plain.mapping(), plain.value())
+        if plain is None:
+            return None
+        mapping, cycles = faster(plain)
+        return Chosen(mapping, plain.value(cycles))
 
     def fused(self) -> Chosen | None:
         """With the groups that are expected to be best; None where there are none."""

@@ -109,7 +109,7 @@ class FusedNetwork(Network):
         self.moves += [*(Move(name, self.tiers.far, self.tiers.near, at, at, 1) for name in far), *moves]
         return tree.node()
 
-    def _expected(self, path: Path) -> tuple[float, float]:
-        cycles, joules = super()._expected(path)
+    def expected(self, path: Path) -> tuple[float, float]:
+        cycles, joules = super().expected(path)
         mine = [g.plan for g in self.groups if g.path == path]
         return cycles + sum(p.cycles for p in mine), joules + sum(p.joules for p in mine)

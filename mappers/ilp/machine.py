@@ -298,12 +298,15 @@ class ResidentNetwork(Network):
             at = first[item]
             self.moves.append(Move(name, self.buffer, self.tiers.near, at, at, 1, store=True))
 
-    def _room_before(self, path: Path, before: Child | None) -> dict[str, int]:
-        """Bytes of each memory next to the edge that are free while the child before runs, for weights loaded ahead."""
-        if before is None or (path, before.item) not in self.plans:
-            return {}
-        taken = self.plans[path, before.item].working_set
-        kept = sum(self.flow.lives[n].tensor.nbytes for n in self.staying.get((path, before.item), ()))
+    def _ready(self, path: Path, items: Sequence[int]) -> dict[str, int]:
+        """Weights alone: other tensors come and go as the decision says."""
+        weights = self._weights()
+        return {name: first for name, first in super()._ready(path, items).items() if name in weights}
+
+    def _room_beside(self, path: Path, child: Child) -> dict[str, int]:
+        """Bytes of each memory next to the edge that are free while a child runs, for weights of later ones."""
+        taken = self.plans[path, child.item].working_set
+        kept = sum(self.flow.lives[n].tensor.nbytes for n in self.staying.get((path, child.item), ()))
         return {
             m: self.arch.memories[m].capacity - (kept if m == self.buffer else 0) - taken.get(m, 0)
             for m, level in self.levels.items()
@@ -331,9 +334,9 @@ class ResidentNetwork(Network):
         """Name and version of what decided."""
         return next((d.solver for d in self.decisions.values() if d.solver != NO_SOLVER), NO_SOLVER)
 
-    def _expected(self, path: Path) -> tuple[float, float]:
+    def expected(self, path: Path) -> tuple[float, float]:
         """Cycles and joules of one run of a scope, tensors that are loaded or stored whole included."""
-        cycles, joules = super()._expected(path)
+        cycles, joules = super().expected(path)
         for load, nbytes in ((True, self._loaded(path)), (False, self._stored(path))):
             if nbytes:
                 way = self._way(load=load)

@@ -20,6 +20,7 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..tile.network import Network
+from ..tile.trial import faster
 from .choices import ChoiceProblem, Decision, decide
 from .machine import Decider, OutOfTime, ResidentNetwork
 from .reorder import reordered
@@ -115,8 +116,7 @@ def plan_workload(
     ends = started + budget_s if budget_s is not None else inf
     decider = partial(_decide_before, ends=ends, options=replace(options, seed=seed))
     simple = _simple(workload, arch, objective, fixed, decider)
-    mapping = simple.mapping()
-    found = [Built(mapping, simple, cycles_of(mapping, workload, arch))]
+    found = [_built(simple)]
     least: ResidentNetwork | None = None
     interrupted = False
     rates, capacity = rates_about(simple, objective), arch.memories[simple.buffer].capacity if simple.buffer else 0
@@ -136,8 +136,7 @@ def plan_workload(
         interrupted = True
     try:
         if least is not None:
-            mapping = least.mapping()
-            found.append(Built(mapping, least, cycles_of(mapping, workload, arch)))
+            found.append(_built(least))
     except KeyboardInterrupt:
         interrupted = True
     best = min(reversed(found), key=lambda b: b.value(objective, arch))
@@ -176,8 +175,13 @@ class Built:
         """Of the objective: latency as it runs, energy as the model expects it."""
         if objective == "latency":
             return self.cycles
-        _, joules = self.network._expected(())
+        _, joules = self.network.expected(())
         return joules if objective == "energy" else self.cycles / float(arch.clock) * joules
+
+
+def _built(network: Network) -> Built:
+    mapping, cycles = faster(network)
+    return Built(mapping, network, cycles_of(mapping, network.workload, network.arch) if cycles is None else cycles)
 
 
 def rates_about(simple: Network, objective: str) -> tuple[float, float]:
@@ -186,7 +190,7 @@ def rates_about(simple: Network, objective: str) -> tuple[float, float]:
         return 1.0, 0.0
     if objective == "energy":
         return 0.0, 1.0
-    cycles, joules = simple._expected(())
+    cycles, joules = simple.expected(())
     return joules, cycles
 
 

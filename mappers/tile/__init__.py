@@ -1,8 +1,9 @@
 """The tile mapper: loop nests, one Einsum after the other.
 
 Every Einsum gets the best tiling of its own (`search`); activations that fit stay in the buffer between Einsums
-(`residency`); the others, and all weights, live in the off-chip tiers (`tiers`); weights of the next Einsum are loaded
-during the one before where there is room.
+(`residency`); the others, and all weights, live in the off-chip tiers (`tiers`). Weights are loaded while the Einsum
+before runs, where there is room; they and other operands that are ready come from further back where that is foreseen
+to save time (`ahead`) and does so in a run (`trial`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
 from .floor import Watch, floor
 from .network import Network
+from .trial import faster
 
 
 def map_workload(
@@ -50,14 +52,14 @@ def map_workload(
     if watch is not None:
         watch(*floor(workload, arch))
     network = Network(workload, arch, objective, constraints or Constraints(), watch=watch)
-    mapping = network.mapping()
+    mapping, cycles = faster(network)
     bound = machine_bound(workload, arch)
     least = {
         "latency": bound.cycles,
         "energy": bound.energy_J,
         "edp": bound.cycles / float(arch.clock) * bound.energy_J,
     }[objective]
-    value = network.value()
+    value = network.value(cycles)
     return Mapping(
         mapping.workload,
         mapping.architecture,

@@ -67,7 +67,7 @@ class Floor:
     def __init__(self, workload: Workload, arch: Architecture) -> None:
         self._bound = machine_bound(workload, arch)
         capacity = max((m.capacity for m in arch.memories.values() if m.on_chip), default=0)
-        self._rates = _Rates(arch)
+        self._rates = Rates(arch)
         self._least: dict[Place, _Least] = {}
         self._passing = 0.0
         self._times: dict[Place, int] = {}
@@ -136,7 +136,7 @@ def _computing(einsum: Einsum, cycles: Sequence[float], arch: Architecture) -> f
     return min(found, default=0.0)
 
 
-class _Rates:
+class Rates:
     """Bandwidths and least prices of everything outside the chip together."""
 
     def __init__(self, arch: Architecture) -> None:

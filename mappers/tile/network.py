@@ -16,6 +16,7 @@ from ...lowering.ports import route
 from ...mapping.constraints import Constraints
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
+from .ahead import Ahead, Choice, Stretch, ready_behind, stretch_of
 from .floor import Floor, Watch
 from .flow import Flow
 from .nest import Shortfall, Way
@@ -67,6 +68,7 @@ class Network:
         self.addresses = self._settle()
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
+        self.further, self.saved = False, 0.0
 
     # What a mapper that runs some items of a scope together (a group) says otherwise
 
@@ -321,12 +323,13 @@ class Network:
                 return plan, made_for
         return None
 
-    def value(self) -> float:
-        """The objective as the mapper expects it over the whole run."""
-        cycles, joules = self._expected(())
+    def value(self, cycles: float | None = None) -> float:
+        """The objective as the mapper expects it over the whole run, or for a run of so many cycles."""
+        expected, joules = self.expected(())
+        cycles = expected if cycles is None else cycles
         return {"latency": cycles, "energy": joules, "edp": cycles / float(self.arch.clock) * joules}[self.objective]
 
-    def _expected(self, path: Path) -> tuple[float, float]:
+    def expected(self, path: Path) -> tuple[float, float]:
         """Cycles and joules of one run of a scope; streaming overlaps with the iterations it feeds."""
         cycles = joules = 0.0
         for i, item in enumerate(self.flow.scopes[path].items):
@@ -338,7 +341,7 @@ class Network:
                 continue
             inner = (*path, item.name)
             near = self.tiers.split.get(inner, item.count)
-            once, energy = self._expected(inner)
+            once, energy = self.expected(inner)
             streaming, extra = self._streaming(inner) if near < item.count else (0.0, 0.0)
             cycles += near * once + (item.count - near) * max(once, streaming)
             joules += item.count * energy + (item.count - near) * extra
@@ -352,8 +355,10 @@ class Network:
 
     # Tree and tables
 
-    def mapping(self) -> MappingValue:
-        """The Mapping, without its Claim."""
+    def mapping(self, *, further: bool = False) -> MappingValue:
+        """The Mapping, without its Claim; `further` if weights are loaded further ahead where the off-chip memory is
+        waited for."""
+        self.stays, self.moves, self.further, self.saved = [], [], further, 0.0
         self._home_stays()
         root = self._seq((), (), streaming=False)
         return MappingValue(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
@@ -399,10 +404,12 @@ class Network:
                     if far:
                         self._stream(inner, here)
         self._scope_stays(path, children)
+        early = self._early(path, children)
         for k, child in enumerate(children):
             item = scope.items[child.item]
             if isinstance(item, Einsum) and not self._in_group(path, child.item):
-                self._op_moves(path, item, child, children[k - 1] if k else None)
+                issues = {way: (children[e.since].at, e.buffers) for (n, way), e in early.items() if n == k}
+                self._op_moves(path, item, child, issues)
         return Seq(tuple(nodes))
 
     def _stream(self, path: Path, iterate: Position) -> None:
@@ -424,9 +431,32 @@ class Network:
             memory = self.buffer if name in self.addresses else self.tiers.near
             self.stays.append(Stay(name, memory, first, last, self.addresses.get(name)))
 
-    def _op_moves(self, path: Path, einsum: Einsum, child: Child, before: Child | None) -> None:
+    def _early(self, path: Path, children: Sequence[Child]) -> Choice:
+        """Operands that are loaded while Einsums before their own one run, by the number of a child."""
+        ready = self._ready(path, [child.item for child in children])
+        ahead = Ahead([self._stretch(path, child, ready) for child in children])
+        choice = ahead.further() if self.further else ahead.choice
+        self.saved += self.flow.scopes[path].count * ahead.saved
+        return choice
+
+    def _ready(self, path: Path, items: Sequence[int]) -> dict[str, int]:
+        """Tensors that may be loaded ahead, to the number of the first child during which they may."""
+        return ready_behind(self.flow, path, items, self.tiers, self.addresses)
+
+    def _stretch(self, path: Path, child: Child, ready: Mapping[str, int]) -> Stretch | None:
+        """What is known of a child while it runs, where it is an Einsum that is planned here."""
+        einsum, plan = self.flow.scopes[path].items[child.item], self.plans.get((path, child.item))
+        if plan is None or not isinstance(einsum, Einsum):
+            return None
+        room = self._room_beside(path, child)
+        return stretch_of(self.arch, self.workload, einsum, plan, room, ready, self._weights())
+
+    def _op_moves(
+        self, path: Path, einsum: Einsum, child: Child, early: Mapping[Way, tuple[Position, int]]
+    ) -> None:
+        """The Moves of an Einsum; `early` has where loads of its weights are issued that begin before it does, and
+        their buffers."""
         plan = self.plans[path, child.item]
-        room = self._room_before(path, before)
         pieces = pieces_of(einsum, self._accesses(einsum), plan.levels) if len(plan.levels) > 1 else {}
         at: dict[Way, Position] = {}
         """Where the tiles that come to, or leave, a memory are cut."""
@@ -447,11 +477,8 @@ class Network:
                 issue = outside
                 if not number and name in self.tiers.streamed:
                     self.moves.append(Move(name, self.tiers.far, source, child.at, child.at, 1))
-                elif not number and before is not None and self.flow.lives[name].tensor.role is Role.WEIGHT:
-                    ahead = buffers * level.tile_bytes[way]
-                    if ahead <= room.get(memory, -1):
-                        room[memory] -= ahead
-                        issue = before.at
+                elif not number and way in early:
+                    issue, buffers = early[way]
                 slides = way in level.slides
                 self.moves.append(Move(name, source, memory, issue, due, buffers, sliding=slides, pieces=inner))
             loops += len(level.loops)
@@ -463,13 +490,11 @@ class Network:
             found.setdefault((self.flow.storage(access.tensor), access is einsum.output), []).append(access)
         return found
 
-    def _room_before(self, path: Path, before: Child | None) -> dict[str, int]:
-        """Bytes of each memory next to the edge that are free while the child before runs, for weights loaded ahead."""
-        if before is None or (path, before.item) not in self.plans:
-            return {}
-        here = self.staying.get((path, before.item), [])
+    def _room_beside(self, path: Path, child: Child) -> dict[str, int]:
+        """Bytes of each memory next to the edge that are free while a child runs, for weights of later ones."""
+        here = self.staying.get((path, child.item), [])
         top = max((self.addresses[n] + self.flow.lives[n].tensor.nbytes for n in here), default=0)
-        taken = self.plans[path, before.item].working_set
+        taken = self.plans[path, child.item].working_set
         return {
             m: self.arch.memories[m].capacity - (top if m == self.buffer else 0) - taken.get(m, 0)
             for m, level in self.levels.items()
