@@ -12,9 +12,9 @@ from ...arch.architecture import Architecture
 from ...components.base import ComputeUnit, SpatialOption
 from ...errors import BadInput, MappingError
 from ...ir import Einsum, Role
+from ...mapping.table_checks import alike
 from ...mapping.tree import BODY, Halo, Loop, Move, Node, Op, Pipe, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
-from ...mapping.validate import alike
 from .groups import Chain, Group
 
 WEIGHT_TILE_BYTES = 4096
