@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import erf
 from support.arrays import close, random
 
+from accelsim.errors import BadInput
 from accelsim.ir import (
     Role,
     WorkloadBuilder,
@@ -211,6 +212,14 @@ def test_elementwise_broadcasts_as_numpy() -> None:
     x, y = random(3, 1, 4), random(5, 1)
     b = WorkloadBuilder("t")
     close(run(b, b.elementwise("sub", b.input("x", x.shape), b.input("y", y.shape)), x=x, y=y), x - y)
+
+
+def test_shapes_beyond_64_bits_broadcast_too() -> None:
+    b = WorkloadBuilder("t")
+    total = b.elementwise("add", b.input("x", (2**40, 1, 2**30)), b.input("y", (2**20, 2**30)))
+    assert b.shape(total) == (2**40, 2**20, 2**30)
+    with pytest.raises(BadInput, match=r"shapes \(3, 2\), \(2, 3\) do not broadcast"):
+        b.elementwise("add", b.input("v", (3, 2)), b.input("w", (2, 3)))
 
 
 # -- data movement -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import BadInput
 from ..text.names import near
-from .workload import Item, Repeat, Role, View, Workload
+from .workload import Item, Repeat, Role, Workload
 
 ROLES = tuple(role.value for role in Role)
 T = TypeVar("T")
@@ -66,19 +66,4 @@ def _matching(workload: Workload, pattern: str, stored: Mapping[str, str], what:
 
 def _stored(workload: Workload) -> dict[str, str]:
     """Of each view, and of looked-up rows, the tensor whose bytes they are."""
-    sources = {view.output: view.input for view in _views(workload.body)}
-    found = {}
-    for name in sources:
-        source = name
-        while source in sources:
-            source = sources[source]
-        found[name] = source
-    return found
-
-
-def _views(items: Iterable[Item]) -> Iterator[View]:
-    for item in items:
-        if isinstance(item, View):
-            yield item
-        elif isinstance(item, Repeat):
-            yield from _views(item.body)
+    return {view.output: workload.origin(view.output) for view in workload.views()}

@@ -57,7 +57,7 @@ def operator_counts(workload: Workload) -> tuple[OperatorCounts, ...]:
     convolved: set[tuple[str, str, str]] = set()
     found = []
     for einsum, times in workload.einsums():
-        weights = {_held(workload, a.tensor) for a in einsum.inputs} - read
+        weights = {workload.origin(a.tensor) for a in einsum.inputs} - read
         weights = {name for name in weights if workload.tensors[name].role is Role.WEIGHT}
         read |= weights
         parameters = sum(workload.tensors[name].elements * copies[name] for name in weights)
@@ -74,14 +74,6 @@ def total_counts(name: str, counts: Iterable[OperatorCounts]) -> OperatorCounts:
         name, "", 1, sum(c.macs for c in some), sum(c.parameters for c in some),
         sum(c.input_elements for c in some), sum(c.output_elements for c in some),
     )  # fmt: skip
-
-
-def _held(workload: Workload, name: str) -> str:
-    """The stored tensor that the elements of `name` come from: what it is a view of, or the table of its rows."""
-    name = workload.storage(name)
-    while name in workload.tables:
-        name = workload.storage(workload.tables[name])
-    return name
 
 
 def _feature_maps(einsum: Einsum, workload: Workload, convolved: set[tuple[str, str, str]]) -> tuple[int, int]:

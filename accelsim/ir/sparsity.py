@@ -54,7 +54,7 @@ def with_density(
             raise BadInput(f"{workload.name}: density {value} of '{key}': {_FOR_WEIGHTS}")
     tensors = dict(workload.tensors)
     for name, value in given.items():
-        source = tensors[_source(workload, name)]
+        source = tensors[workload.origin(name)]
         if value.group and source.role is not Role.WEIGHT:
             raise BadInput(f"{workload.name}: density {value} of '{source.name}' ({source.role}): {_FOR_WEIGHTS}")
         tensors[name] = replace(tensors[name], density=value.of(source.shape))
@@ -104,21 +104,13 @@ def group_rank(einsum: Einsum, operand: int) -> str | None:
     return next((r for r in reversed(alone) if r in c.k and r not in slid), None)
 
 
-def _source(workload: Workload, name: str) -> str:
-    """The tensor whose bytes a view has, or whose rows are looked up."""
-    name = workload.storage(name)
-    while name in workload.tables:
-        name = workload.storage(workload.tables[name])
-    return name
-
-
 def _group_lengths(workload: Workload) -> dict[str, int]:
     """Of the stored tensors that contractions read, the shortest rank along which their groups would lie."""
     found: dict[str, int] = {}
     for einsum, _ in workload.einsums():
         for i, access in enumerate(einsum.inputs if einsum.is_contraction else ()):
             rank = group_rank(einsum, i)
-            name = _source(workload, access.tensor)
+            name = workload.origin(access.tensor)
             length = einsum.sizes[rank] if rank else 0
             found[name] = min(found.get(name, length), length)
     return found

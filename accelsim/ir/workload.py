@@ -120,6 +120,10 @@ class Workload:
         """Every Einsum with the number of times it runs, in order."""
         yield from _walk(self.body, 1)
 
+    def views(self) -> Iterator[View]:
+        """Every View, in order."""
+        yield from _views(self.body)
+
     def operations(self) -> Operations:
         """Operation counts by cost class over the whole Workload."""
         total = Operations()
@@ -137,14 +141,21 @@ class Workload:
             name = self._sources[name]
         return name
 
+    def origin(self, name: str) -> str:
+        """The tensor that the elements of `name` come from: what it is a view of, or the table of its rows."""
+        name = self.storage(name)
+        while name in self.tables:
+            name = self.storage(self.tables[name])
+        return name
+
     @cached_property
     def _sources(self) -> Mapping[str, str]:
-        return {v.output: v.input for v in _views(self.body) if not v.rows}
+        return {v.output: v.input for v in self.views() if not v.rows}
 
     @cached_property
     def tables(self) -> Mapping[str, str]:
         """For each tensor that holds looked-up rows, the table that they are rows of."""
-        return {v.output: v.input for v in _views(self.body) if v.rows}
+        return {v.output: v.input for v in self.views() if v.rows}
 
     def instances(self) -> dict[str, tuple[int, ...]]:
         """For each stored tensor, the counts of the Repeats of which it has one instance per iteration.

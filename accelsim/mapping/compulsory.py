@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir import Access, Affine, Einsum, Item, Repeat, Role, Tensor, View, Workload
+from ..ir import Access, Affine, Einsum, Item, Repeat, Role, Tensor, Workload
 from ..ir.same import Same
 
 _STANDING = (Role.INPUT, Role.WEIGHT, Role.STATE)
@@ -65,7 +65,6 @@ def compulsory_traffic(workload: Workload, *, resident: Collection[str] = ()) ->
 @lru_cache(maxsize=16)
 def _traffic(of: Same[Workload], resident: frozenset[str]) -> CompulsoryTraffic:
     workload = of.value
-    views = {v.output: v for v in _views(workload.body)}
     uses: dict[str, _Uses] = {}
     for item, times in _visits(workload):
         for access, written in [*((a, False) for a in item.inputs), (item.output, True)]:
@@ -80,7 +79,7 @@ def _traffic(of: Same[Workload], resident: frozenset[str]) -> CompulsoryTraffic:
         tensor = workload.tensors[name]
         if name in resident or use.instances is None:
             continue
-        source = _source(name, views)
+        source = workload.origin(name)
         if workload.tensors[source].role in _STANDING and source not in resident and use.reads:
             elements = touched(tensor, use.reads, without=use.writes)
             if elements:
@@ -116,21 +115,6 @@ def _visits(workload: Workload) -> Iterator[tuple[Einsum, _Times]]:
                 yield item, times
 
     return visit(workload.body, ())
-
-
-def _views(items: tuple[Item, ...]) -> Iterator[View]:
-    for item in items:
-        if isinstance(item, View):
-            yield item
-        elif isinstance(item, Repeat):
-            yield from _views(item.body)
-
-
-def _source(name: str, views: Mapping[str, View]) -> str:
-    """The tensor from which the values come: through gathers back to the table."""
-    while name in views:
-        name = views[name].input
-    return name
 
 
 def touched(
