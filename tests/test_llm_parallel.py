@@ -149,6 +149,7 @@ def test_overheads_are_those_of_kernels_exchanges_and_steps() -> None:
 
     bare = cost(Overheads())
     assert cost(Overheads(step_s=1e-3)) - bare == pytest.approx(1e-3)
+    assert cost(Overheads(sequence_s=1e-3)) - bare == pytest.approx(1e-3)
     assert cost(Overheads(exchange_s=1e-6)) - bare == pytest.approx(26e-6)
     assert cost(Overheads(kernel_s=1e-6)) - bare == pytest.approx(123e-6)
     with pytest.raises(BadInput, match="overheads"):

@@ -36,6 +36,8 @@ class Overheads:
         kernel_s: seconds of every kernel: its launch, and what its beginning and end leave idle.
         exchange_s: seconds of every exchange between sockets.
         step_s: seconds of every step.
+        sequence_s: seconds of every sequence in a step: what a host does one by one between steps, to schedule it, to
+            gather its inputs and to hand its token on.
         grouped_attention: share that kernels of attention reach of what is simulated, 0 to 1, where several heads of
             queries share one of keys: kernels that work head by head read the keys again and again, from caches.
     """
@@ -44,14 +46,17 @@ class Overheads:
     exchange_s: float = 0.0
     step_s: float = 0.0
     grouped_attention: float = 1.0
+    sequence_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.kernel_s, self.exchange_s, self.step_s) < 0 or not 0 < self.grouped_attention <= 1:
+        if min(self.kernel_s, self.exchange_s, self.step_s, self.sequence_s) < 0 or not 0 < self.grouped_attention <= 1:
             raise BadInput(f"overheads: {self} (times of at least 0, a share above 0 and of at most 1)")
 
-    def of_step(self, cost: StepCost) -> StepCost:
+    def of_step(self, shape: Shape, cost: StepCost) -> StepCost:
         """A step with them; attention has been slowed already."""
-        more = self.step_s + self.kernel_s * cost.kernels + self.exchange_s * cost.exchanges
+        sequences = shape.decodes + len(shape.chunks)
+        more = self.step_s + self.sequence_s * sequences
+        more += self.kernel_s * cost.kernels + self.exchange_s * cost.exchanges
         return cost._replace(seconds=cost.seconds + more)
 
 
@@ -94,7 +99,7 @@ class StepCosts:
         """The cost of a step."""
         found = self._steps.get(shape)
         if found is None:
-            found = self._steps[shape] = self.overheads.of_step(self._sum(shape))
+            found = self._steps[shape] = self.overheads.of_step(shape, self._sum(shape))
         return found
 
     def _sum(self, shape: Shape) -> StepCost:

@@ -140,7 +140,7 @@ class Fragments:
             step = build_step(self._unbounded, (Group(shape.decodes, 1, context),), self.bits, sampled=shape.sampled)
             cost = self._on_all(_reported(step, self._attending, self.memory, self.mappers[0]))
             cost = cost.plus(self._exchanged("token", shape.decodes)).plus(self._exchanged("sampled", shape.sampled))
-            return overheads.of_step(cost)
+            return overheads.of_step(shape, cost)
         parts = [Fragment("dense", 1, shape.tokens, 0)]
         parts += [Fragment("head", 1, shape.sampled, 0)] if shape.sampled else []
         parts += [Fragment("attention", shape.decodes, 1 + shape.ahead, context - 1)] if shape.decodes else []
@@ -148,7 +148,7 @@ class Fragments:
         costs = [(f, self(f)) for f in parts]
         share = overheads.grouped_attention
         slowed = [c._replace(seconds=c.seconds / share) if f.part == "attention" else c for f, c in costs]
-        return overheads.of_step(reduce(StepCost.plus, slowed))
+        return overheads.of_step(shape, reduce(StepCost.plus, slowed))
 
     def _run(self, part: Part, group: Group, arch: Architecture, mapper: str) -> StepCost:
         alike = self._unbounded if self.spilled else _needed(self._unbounded, part, group.tokens)

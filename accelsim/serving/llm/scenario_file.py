@@ -182,14 +182,16 @@ class _Fields(Reader):
     def overheads(self, node: Node | None) -> Overheads:
         if node is None:
             return Overheads()
-        names = ("kernel", "exchange", "step")
+        names = ("kernel", "exchange", "step", "sequence")
         found = self.table(node, "overheads", (), (*names, "grouped_attention"), "{kernel: 5 us}")
         share = self.number(found.get("grouped_attention"), "overheads.grouped_attention", 1.0)
         if not 0 < share <= 1:
             self.problem(node.line, "overheads.grouped_attention", f"{share:g}", "above 0, at most 1")
             share = 1.0
-        kernel, exchange, step = (float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names)
-        return Overheads(kernel, exchange, step, share)
+        kernel, exchange, step, sequence = (
+            float(self.quantity(found.get(n), f"overheads.{n}", TIME) or 0) for n in names
+        )
+        return Overheads(kernel, exchange, step, share, sequence)
 
     def speculative(self, node: Node | None) -> Speculative | None:
         if node is None:

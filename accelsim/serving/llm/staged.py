@@ -35,7 +35,7 @@ class StagedCosts:
         fragments: Sequence[Fragments], overheads: Overheads, draft: Fragments | None = None
     ) -> StagedCosts:
         """Equal stages share what is simulated of them; what a step takes besides is taken once."""
-        later = replace(overheads, step_s=0.0)
+        later = replace(overheads, step_s=0.0, sequence_s=0.0)
         return StagedCosts(tuple(StepCosts(f, later if i else overheads) for i, f in enumerate(fragments)),
                            None if draft is None else StepCosts(draft, later))  # fmt: skip
 
