@@ -50,6 +50,8 @@ class Explorer:
         for settings in start:
             if (choice := _choice(sweep.axes, settings)) is not None:
                 self._study.enqueue_trial(choice, skip_if_exists=True)
+        for corner in _corners(sweep.axes) if search.method == "nsga2" else ():
+            self._study.enqueue_trial(corner, skip_if_exists=True)
 
     def ask(self) -> list[Point]:
         """The next points, none of which was asked for before; empty at the end."""
@@ -97,7 +99,7 @@ class Explorer:
 
     def _point(self, trial: optuna.trial.Trial) -> Point:
         def choose(axis: Axis) -> tuple[Scalar, ...]:
-            name = "+".join(axis.names)
+            name = _name(axis)
             if axis.spans:
                 return axis.at(min(trial.suggest_float(name, 0.0, 1.0), 1 - 2**-53))
             if ordered(axis):
@@ -105,6 +107,15 @@ class Explorer:
             return axis.steps[trial.suggest_categorical(name, range(len(axis.steps)))]
 
         return self._sweep.place(self._base, choose, self._of_axes)
+
+
+def _name(axis: Axis) -> str:
+    return "+".join(axis.names)
+
+
+def _corners(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Every axis at its first value, and every one at its last: often the least and the most of a machine."""
+    return [{_name(a): float(last) if a.spans else last * (len(a.steps) - 1) for a in axes} for last in (0, 1)]
 
 
 def ordered(axis: Axis) -> bool:
@@ -136,9 +147,9 @@ def _choice(axes: Sequence[Axis], settings: Mapping[str, Scalar]) -> dict[str, A
         if axis.spans:
             if (share := axis.spans[0].share(values[0])) is None:
                 return None
-            found["+".join(axis.names)] = share
+            found[_name(axis)] = share
         elif values in axis.steps:
-            found["+".join(axis.names)] = axis.steps.index(values)
+            found[_name(axis)] = axis.steps.index(values)
         else:
             return None
     return found
@@ -147,13 +158,15 @@ def _choice(axes: Sequence[Axis], settings: Mapping[str, Scalar]) -> dict[str, A
 def _sampler(search: Search) -> Any:
     import optuna
 
+    if search.method == "nsga2":
+        from .breeding import Breeder
+
+        return Breeder(search.seed)
+    if search.method == "random":
+        return optuna.samplers.RandomSampler(seed=search.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if search.method == "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=search.batch, seed=search.seed)
-        if search.method == "tpe":
-            return optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.batch)
-        return optuna.samplers.RandomSampler(seed=search.seed)
+        return optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.batch)
 
 
 def _state(name: str) -> Any:

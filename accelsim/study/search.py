@@ -20,16 +20,16 @@ METHODS = ("nsga2", "tpe", "random")
 class Search:
     """So many different points for every machine and model, by a method from a seed.
 
-    ``nsga2`` breeds batches from the best so far (several objectives), ``tpe`` draws where results were good (one
-    objective or several), ``random`` looks at no result. The same seed asks for the same points as long as results are
-    the same.
+    ``nsga2`` breeds batches from the best so far (several objectives; see `breeding`), ``tpe`` draws where results were
+    good (one objective or several), ``random`` looks at no result. The same seed asks for the same points as long as
+    results are the same.
     """
 
     method: str
     points: int
     seed: int = 0
-    batch: int = 50
-    """Points that are asked for at once: the population of ``nsga2``."""
+    batch: int = 20
+    """Points that are asked for at once, from the results of all before; the first ones are drawn at random."""
     seconds: float = 0.0
     """Begin no further batch after so long; 0 sets no limit. With one, results depend on the speed of this computer."""
     start: str = ""
