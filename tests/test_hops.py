@@ -14,8 +14,9 @@ import accelsim
 from accelsim.arch.component import Operand
 from accelsim.arch.layout import Layout, Spread
 from accelsim.arch.loader import load_spec
-from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial import VARIANT, SpatialArray
 from accelsim.components.spatial_kernel import C_HOPS, TileCosts
+from accelsim.components.spatial_layout import RegisterFile
 from accelsim.ir import Einsum, WorkloadBuilder
 
 FACTORS = st.sampled_from([1, 2, 3, 4])

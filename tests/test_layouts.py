@@ -20,8 +20,9 @@ from accelsim.arch.component import OPERANDS, Operand
 from accelsim.arch.layout import Layout
 from accelsim.components.base import SpatialOption
 from accelsim.components.buffer import Buffer
-from accelsim.components.spatial import FILLINGS, VARIANT, Filling, RegisterFile, SpatialArray
+from accelsim.components.spatial import VARIANT, SpatialArray
 from accelsim.components.spatial_kernel import C_CYCLES, C_NEEDED
+from accelsim.components.spatial_layout import FILLINGS, Filling, RegisterFile
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Einsum
 from accelsim.ir.roles import RankRole

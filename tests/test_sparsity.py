@@ -20,8 +20,9 @@ from accelsim.arch.layout import Layout, Spread
 from accelsim.arch.loader import load_spec
 from accelsim.components.base import ComputeUnit, Cost, SpatialOption
 from accelsim.components.sparse import slowest_share
-from accelsim.components.spatial import VARIANT, RegisterFile, SpatialArray
+from accelsim.components.spatial import VARIANT, SpatialArray
 from accelsim.components.spatial_kernel import C_CYCLES, C_MAC, TileCosts
+from accelsim.components.spatial_layout import RegisterFile
 from accelsim.components.systolic import SystolicArray
 from accelsim.errors import BadInput, MappingError, SpecError, UnsupportedSparsity
 from accelsim.ir import (

@@ -18,8 +18,9 @@ from accelsim.arch.component import OPERANDS, Operand
 from accelsim.arch.layout import Layout, Spread
 from accelsim.components.base import Cost, SpatialOption
 from accelsim.components.nest import LayoutNest
-from accelsim.components.spatial import FILLINGS, VARIANT, Filling, RegisterFile, SpatialArray
+from accelsim.components.spatial import VARIANT, SpatialArray
 from accelsim.components.spatial_kernel import TileCosts
+from accelsim.components.spatial_layout import FILLINGS, Filling, RegisterFile
 from accelsim.errors import BadInput, DoesNotFit, SpecError
 from accelsim.ir import Access, Apply, Einsum, Read
 from accelsim.ir.roles import RankRole

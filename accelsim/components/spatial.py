@@ -7,54 +7,27 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import isinf, prod
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ..arch.component import OPERANDS, Operand, Price, Surroundings
 from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
 from ..arch.layout import Layout
-from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Quantity
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput, DoesNotFit
 from ..ir import Access, Density, Einsum
 from ..ir.roles import RankRole, rank_roles
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
 from .nest import LayoutNest, slides
 from .sparse import LARGEST_WINDOW, SparseUnit, share_of, slowest_share
+from .spatial_layout import RegisterFile, check_layout
 from .spreads import Shares, SpreadRules, best_spreads
 
-Filling: TypeAlias = Literal["last_use", "ahead", "stop"]
-FILLINGS: tuple[Filling, ...] = get_args(Filling)
 VARIANT = "spatial"
 OPTIONS = 8
 """Spreads that are offered for an Einsum."""
-
-
-class RegisterFile(BaseModel):
-    """Registers for one operand in every element of an array, or in every group of elements that share one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    capacity: Annotated[Bytes, Field(description="Bytes of one of them.")]
-    shared: Annotated[
-        tuple[str, ...], Field(description="Dimensions of the array along which elements share one.")
-    ] = ()  # fmt: skip
-    double_buffered: Annotated[
-        bool, Field(description="Half is filled while the other half is used; else a word at its last use.")
-    ] = False  # fmt: skip
-    sliding: Annotated[
-        bool, Field(description="A piece that a loop slides along a window keeps the words of both places.")
-    ] = False  # fmt: skip
-    filling: Annotated[
-        Filling,
-        Field(
-            description="What a fill overlaps with, unless double-buffered: `last_use` of each word that it replaces; "
-            "`ahead`, words that wait in queues, with all of the visit before; `stop`, with nothing."
-        ),
-    ] = "last_use"
-    read_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte read by an element.")] = None
-    write_energy: Annotated[EnergyPerByte | None, Field(description="Of a byte written.")] = None
 
 
 @dataclass(frozen=True)
@@ -222,51 +195,8 @@ class SpatialArray(SparseUnit):
             raise BadInput(f"{who} cannot run {einsum.name} as {variant!r}; it can as {can}")
         if layout is None:
             raise BadInput(f"{who}: {einsum.name} needs a layout (`spread`, `loops`, `hold`)")
-        self._check_spreads(einsum, layout, roles)
-        for rank, tile in layout.loops:
-            if rank not in einsum.sizes:
-                raise BadInput(f"{who}: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
-            factor = layout.factor(rank)
-            if tile % factor and tile < einsum.sizes[rank]:
-                raise BadInput(f"{who}: a loop over {rank} in tiles of {tile}, not a multiple of the {factor} that "
-                               "lie side by side")  # fmt: skip
-        for operand, depth in layout.holds.items():
-            if operand not in self.registers:
-                raise BadInput(f"{who} has no registers for its {operand}")
-            if depth > len(layout.loops):
-                raise BadInput(f"{who}: {operand} is held inside loop {depth} of {len(layout.loops)}")
-            for rank in einsum.sizes:
-                along = {s.dimension in self.registers[operand].shared for s in layout.spreads if s.rank == rank}
-                if len(along) > 1:
-                    raise BadInput(f"{who}: {rank} lies along dimensions of which only some share the registers "
-                                   f"of {operand}")  # fmt: skip
+        check_layout(who, einsum, layout, roles, self.rules, self.registers)
         return _option(layout)
-
-    def _check_spreads(self, einsum: Einsum, layout: Layout, roles: Mapping[str, RankRole]) -> None:
-        who, used = self.name or self.kind, dict.fromkeys(self.dimensions, 1)
-        for s in layout.spreads:
-            for rank in (s.rank, s.through):
-                if rank is not None and rank not in einsum.sizes:
-                    raise BadInput(f"{who}: {einsum.name} has no rank {rank!r}; it has {', '.join(einsum.sizes)}")
-            if s.dimension not in self.dimensions:
-                raise BadInput(f"{who} has no dimension {s.dimension!r}; it has {', '.join(self.dimensions)}")
-            able = self.rules.able(s.dimension)
-            if (able is not None and roles[s.rank] not in able) or not self.rules.adds(s.rank, einsum, s.dimension):
-                can = "all but sums" if able is None else ", ".join(able)
-                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot lie along {s.dimension} ({can} can)")
-            if s.through is not None and self.through.get(roles[s.rank]) != roles[s.through]:
-                can = ", ".join(f"{a} through {b}" for a, b in self.through.items()) or "none"
-                raise BadInput(f"{who}: {s.rank} ({roles[s.rank]}) cannot run on through {s.through} "
-                               f"({roles[s.through]}); what can: {can}")  # fmt: skip
-            if s.through is not None and layout.factor(s.through) > 1:
-                raise BadInput(f"{who}: {s.rank} cannot run on through {s.through}, which is spread itself")
-            used[s.dimension] *= s.factor
-        places = [(s.rank, s.dimension) for s in layout.spreads]
-        if len(set(places)) != len(places):
-            raise BadInput(f"{who}: a rank of {einsum.name} is spread twice along one dimension")
-        for dimension, factor in used.items():
-            if factor > self.dimensions[dimension]:
-                raise BadInput(f"{who}: {factor} elements along {dimension}, which has {self.dimensions[dimension]}")
 
     # Costs
 

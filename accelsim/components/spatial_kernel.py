@@ -25,7 +25,8 @@ from .nest_kernel import (
     steps_of,
     sweeps,
 )
-from .spatial import FILLINGS, SpatialArray
+from .spatial import SpatialArray
+from .spatial_layout import FILLINGS
 
 INPUT, WEIGHT, OUTPUT = range(3)
 (
