@@ -77,6 +77,15 @@ def test_any_machine_stays_within_its_band(number: int) -> None:
     assert report.bounds.program == pytest.approx(max(cycles, moved / DRAM_BYTES_PER_S * float(report.arch.clock)))
 
 
+@pytest.mark.parametrize(("head_size", "buffer", "exp"), [(64, 2, 3), (64, 2, 12), (80, 3, 12), (128, 3, 6)])
+def test_a_large_array_works_with_a_buffer_of_few_tiles(head_size: int, buffer: int, exp: int) -> None:
+    """Arrays of 512 x 512 with 2 or 3 MiB, 4 or 6 tiles of scores: one resident block, one buffer where two fail."""
+    rates = {f"units.{unit}.rates.exp": f"1/{exp}" for unit in ("array2d", "array1d")}
+    values = {**side_values(512), **rates, "memories.buffer.capacity": f"{buffer} MiB"}
+    report = run("binding", replace(BERT, head_size=head_size), 16384, tuple(values.items()))
+    assert 1 <= report.cycles / report.bounds.program <= 1.05
+
+
 @pytest.mark.parametrize("tokens", [1024, 1 << 20])
 def test_binding_follows_its_closed_form(tokens: int) -> None:
     blocks = BERT.heads * 64 * tokens // 256

@@ -68,7 +68,15 @@ def homes(*tensors: str) -> tuple[Stay, ...]:
 
 
 def fused(
-    workload: str, side: int, resident: int, *, on_array: Collection[str] = ON_ARRAY, depth: int = 4, blocks: int = 1
+    workload: str,
+    side: int,
+    resident: int,
+    *,
+    on_array: Collection[str] = ON_ARRAY,
+    depth: int = 4,
+    blocks: int = 1,
+    products: int = 3,
+    streamed: int = 2,
 ) -> MappingValue:
     """FuseMax's binding: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
 
@@ -79,16 +87,19 @@ def fused(
         on_array: what the 2D array computes.
         depth: tiles of scores that wait for their maxima and exponentials.
         blocks: buffers for resident blocks; with two the next one begins before this one has been divided.
+        products: tiles of products with values that wait to be added.
+        streamed: buffers of keys, and of values.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
-    depths = (depth, 2, depth, 1, 1, 2, 2, 3)  # QK stands before LM and SLN; exponentials are used at once
+    depths = (depth, 2, depth, 1, 1, 2, 2, products)  # QK stands before LM and SLN; exponentials are used at once
     tiles = Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), depths)
     first = tuple(_one_pass_op(s, on_array) for s in FIRST)
     divide = nest([("p", side)], _one_pass_op("AV", on_array))
     block = Pipe((*first, nest([("i", 1), ("p", side)], tiles), divide), (blocks,) * 4)
     at = inside(outer)
     keys = (*at, 3, BODY)
-    moves = (load("Q", at, blocks), load("K", keys), load("V", keys), store("AV", (*at, 4, BODY)))
+    stream = load("K", keys, streamed), load("V", keys, streamed)
+    moves = (load("Q", at, blocks), *stream, store("AV", (*at, 4, BODY)))
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
