@@ -5,7 +5,7 @@
 Every study lies in a folder of its own in OUT. One that was stopped is taken up where it was, and one that is finished
 is not run again, so that the parts may be run one by one; the time of all stretches adds up. Parts, all by default:
 
-search   NSGA-II with so many points for each of the two models.
+search   NSGA-II with so many points for each of the two models, and with bounds first.
 random   So many points for each model drawn at random, with bounds first, which leaves the front and the hypervolume
          what they would be. With both parts, the hypervolumes below the worst result of either.
 sample   A sample simulated whole, and with bounds first: points simulated, time, and whether the fronts are the same.
@@ -131,7 +131,7 @@ def main() -> None:
     found: list[Study] = []
     if "search" in given.part:
         search = replace(space.search, points=given.points)
-        found.append(run("search", replace(space, search=search), given.out, given.jobs)[0])
+        found.append(run("search", replace(space, search=search, bounds_first=True), given.out, given.jobs)[0])
     if "random" in given.part:
         drawn = replace(plain, sample=Sample("random", given.random), bounds_first=True)
         found.append(run("random", drawn, given.out, given.jobs)[0])

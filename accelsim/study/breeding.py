@@ -105,8 +105,7 @@ class Breeder(BaseSampler):
 
     def _winner(self) -> _Result:
         """The better one of two."""
-        i, j = self._draw.integers(len(self._parents), size=2)
-        one, other = self._parents[i], self._parents[j]
+        one, other = (self._parents[int(i)] for i in self._draw.integers(len(self._parents), size=2))
         return one[2] if one[:2] <= other[:2] else other[2]
 
     def _moved(self, of: BaseDistribution, value: Any) -> Any:
