@@ -2,7 +2,8 @@
 
 What a product reaches of compute and bandwidth is taken from the operators (`experiment.fitted`). Three constants of
 each device and software are fitted to one model on one and two sockets: what a kernel and what an exchange between
-sockets takes besides, and the share that attention of grouped queries reaches.
+sockets takes besides, and one of two others, whichever leaves less of those same runs: the share that attention of
+grouped queries reaches, or what the host takes for every sequence of a step.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ RESERVES: Mapping[str, bool] = {"TensorRT-LLM": True, "vLLM": False}
 """Whether a request joins only when there is room for all its tokens."""
 
 
-UNITS = (Overheads(kernel_s=1e-6), Overheads(exchange_s=1e-6), Overheads(grouped_attention=0.5))
+UNITS = (
+    Overheads(kernel_s=1e-6),
+    Overheads(exchange_s=1e-6),
+    Overheads(grouped_attention=0.5),
+    Overheads(sequence_s=1e-6),
+)
 """One of each constant; half the share is once the time more."""
+THIRDS = (2, 3)
+"""Of `UNITS`, those of which a device and software have one beside the first two."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,9 @@ def constants_of(device: str) -> Constants:
 def overheads_of(device: str, software: str) -> Overheads:
     """Fitted to the rows marked so: least squares of simulated over measured.
 
-    The time of a row is linear in the time of a kernel and of an exchange, and in one over the share that attention
-    of grouped queries reaches, as long as its steps stay the same: four simulations of a row give its line.
+    The time of a row is linear in the time of a kernel, of an exchange and of a sequence, and in one over the share
+    that attention of grouped queries reaches, for its steps stay the same: a time for each of them gives its line. Of
+    the last two the one is taken that leaves the smaller squares, of the fitted rows alone.
     """
     from scipy.optimize import nnls
 
@@ -149,9 +158,13 @@ def overheads_of(device: str, software: str) -> Overheads:
     for row in (r for r in served() if r.fit and (r.device, r.software) == (device, software)):
         bare = seconds_of(row, constants, Overheads())
         lines.append(([(seconds_of(row, constants, o) - bare) / row.seconds for o in UNITS], 1 - bare / row.seconds))
-    kernel, exchange, attention = nnls([line[0] for line in lines], [line[1] for line in lines])[0]
-    return Overheads(round(float(kernel) * UNITS[0].kernel_s, 9), round(float(exchange) * UNITS[1].exchange_s, 9),
-                     grouped_attention=round(1 / (1 + float(attention)), 4))  # fmt: skip
+    fits = [(*nnls([(*line[0][:2], line[0][third]) for line in lines], [line[1] for line in lines]), third)
+            for third in THIRDS]  # fmt: skip
+    (kernel, exchange, last), _, third = min(fits, key=lambda fit: float(fit[1]))
+    found = Overheads(round(float(kernel) * UNITS[0].kernel_s, 9), round(float(exchange) * UNITS[1].exchange_s, 9))
+    if UNITS[third].sequence_s:
+        return replace(found, sequence_s=round(float(last) * UNITS[third].sequence_s, 9))
+    return replace(found, grouped_attention=round(1 / (1 + float(last)), 4))
 
 
 def signed_error(row: Served) -> float:

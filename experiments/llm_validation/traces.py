@@ -22,10 +22,11 @@ from ..loader import Row, data_path, table
 COUNT, PER_SECOND = 300, 10.0
 BATCH, STEP_TOKENS, MEMORY_SHARE = 128, 2048, 0.92
 """Of the configuration that is published with the trace."""
-PCIE = 64e9
-"""Bytes per second between two cards, one way: 16 lanes of PCIe 5."""
+PCIE = 35e9
+"""Bytes per second between cards, one way: what all-reduces of NCCL reach between four cards on 16 lanes of PCIe 5
+(64 GB/s) without NVLink, RTX 5090, github.com/NVIDIA/nccl/issues/1639."""
 TOLERANCE = 0.12
-LINKED = "missed: what two cards exchange over PCIe takes longer than bytes and a kernel's overhead, unmeasured here"
+LINKED = "missed: what two cards exchange over PCIe is measured on other cards, and only for long messages"
 NOTE = "constants of 14 or 18 products, a kernel's overhead that of a product; the first 67 requests stand for all 300"
 
 
