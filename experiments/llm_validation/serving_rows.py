@@ -15,6 +15,7 @@ from ...study.calibrate import Constants, Errors
 from ..loader import Row
 from .serving import DEVICES, WANTED, Served, bare_error, constants_of, overheads_of, scenario_of, served, signed_error
 
+
 @dataclass(frozen=True)
 class Flat:
     """A run by a roofline, on one socket: MACs of a token, bytes of weights and of a token's keys and values, peaks."""
