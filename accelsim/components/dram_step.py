@@ -143,68 +143,92 @@ def _close(state: IntArray, first: int, banks: int) -> None:
 
 
 @_jit
-def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
-    buses = state[CHANNELS] * state[PSEUDO]
-    at_bus = TABLE + 4 * state[SEGMENTS]
-    at_banks = at_bus + (3 + state[GROUPS]) * buses
-    banks = buses * state[GROUPS] * state[BANKS]
-    address = arg
-    if state[STREAMS] > 0:
-        slot = at_banks + 4 * banks + 2 * (arg // STREAM_GRAIN % state[STREAMS])
-        if state[slot] == arg:
-            address = state[slot + 1]
-        state[slot] = arg
-        state[slot + 1] = address + work
-    by = (now - state[BASE]) * state[UNITS]
+def _place(state: IntArray, work: int, arg: int, at_streams: int) -> int:
+    """The address of a transfer: its argument, or where the last one of its stream ended."""
+    if state[STREAMS] == 0:
+        return arg
+    slot = at_streams + 2 * (arg // STREAM_GRAIN % state[STREAMS])
+    address = state[slot + 1] if state[slot] == arg else arg
+    state[slot] = arg
+    state[slot + 1] = address + work
+    return address
+
+
+@_jit
+def _age(state: IntArray, by: int, at_bus: int, at_banks: int, banks: int) -> None:
+    """Let all times of buses, bank groups and banks lie by so much further back."""
     _shift(state, at_bus, at_banks - at_bus, by, -state[HORIZON])
     for i in range(banks):
         _shift(state, at_banks + 4 * i + 1, 3, by, -state[HORIZON])
-    queued = now == state[END]
-    state[BASE] = now
-    start = 0
-    if state[REFRESH_EVERY] > 0:
-        state[REFRESH_NEXT] -= by
-        if state[REFRESH_NEXT] <= 0:
-            missed = -state[REFRESH_NEXT] // state[REFRESH_EVERY]
-            last = state[REFRESH_NEXT] + missed * state[REFRESH_EVERY]
-            state[REFRESH_NEXT] = last + state[REFRESH_EVERY]
-            start = max(0, last + state[REFRESH_FOR])
-            _close(state, at_banks, banks)
-    ahead = 0
-    if queued:
-        ahead = max(state[QUEUE] * state[CCD_S], state[PACE])
-    else:
-        _shift(state, at_bus, at_banks - at_bus, 0, start)
-    size = state[BURST_BYTES]
-    begin = address // size * size
-    count = (address + work - begin + size - 1) // size
-    end, mark, i, period = 0, 0, 0, state[PERIOD]
-    sweep, smooth, smooth_end = state[SWEEP], 0, 0
+
+
+@_jit
+def _refreshed(state: IntArray, by: int, at_banks: int, banks: int) -> int:
+    """Let `by` pass; return when the last refresh that fell due in it is over, and close all rows if there was one."""
+    if state[REFRESH_EVERY] == 0:
+        return 0
+    state[REFRESH_NEXT] -= by
+    if state[REFRESH_NEXT] > 0:
+        return 0
+    missed = -state[REFRESH_NEXT] // state[REFRESH_EVERY]
+    last = state[REFRESH_NEXT] + missed * state[REFRESH_EVERY]
+    state[REFRESH_NEXT] = last + state[REFRESH_EVERY]
+    _close(state, at_banks, banks)
+    return max(0, last + state[REFRESH_FOR])
+
+
+@_jit
+def _interrupted(state: IntArray, end: int, at_bus: int, at_banks: int, banks: int) -> int:
+    """When a transfer is over that would end at a time but for the refreshes that it meets, which close all rows."""
+    if state[REFRESH_EVERY] == 0 or end <= state[REFRESH_NEXT]:
+        return end
+    stop = state[REFRESH_FOR] + state[RTP] + state[RCD]
+    met = 1 + (end - state[REFRESH_NEXT] - 1) // (state[REFRESH_EVERY] - stop)
+    _age(state, -met * stop, at_bus, at_banks, banks)
+    _close(state, at_banks, banks)
+    state[REFRESH_NEXT] += met * state[REFRESH_EVERY]
+    return end + met * stop
+
+
+@_jit
+def _rounds(state: IntArray, at: int, i: int, count: int) -> int:
+    """Whole rounds over all bank groups that follow burst `i` of `count`, `at` bursts from 0, within the open rows."""
+    block = state[SWEEP] * state[COLUMNS]
+    times = min(count - i, block - at % block)
+    if i < 2 * state[PERIOD]:
+        times = min(times, state[PERIOD] - i % state[PERIOD])
+    return times // state[SWEEP] if at % block >= state[SWEEP] else 0
+
+
+@_jit
+def _bursts(
+    state: IntArray, begin: int, count: int, start: int, ahead: int, at_bus: int, at_banks: int, banks: int
+) -> int:
+    """Move bursts from an address on; return when the last data has been moved.
+
+    Sweeps over all columns repeat in time: after two of them the others are jumped over.
+    """
+    size, period, sweep = state[BURST_BYTES], state[PERIOD], state[SWEEP]
+    end, mark, i, smooth, smooth_end = 0, 0, 0, 0, 0
     while i < count:
         if i == period:
             mark = end
         elif i == 2 * period and count - i > 2 * period:
             times = (count - i) // period - 1  # whole sweeps that cost what the last one did
             by = -times * (end - mark)
-            _shift(state, at_bus, at_banks - at_bus, by, -state[HORIZON])
-            for k in range(banks):
-                _shift(state, at_banks + 4 * k + 1, 3, by, -state[HORIZON])
+            _age(state, by, at_bus, at_banks, banks)
             end -= by
             i += times * period
             smooth, smooth_end = 0, 0
+        address = (begin + i * size) % state[CAPACITY]
         if sweep > 0 and smooth >= sweep:
-            block = sweep * state[COLUMNS]
-            at = (begin + i * size) % state[CAPACITY] // size
-            times = min(count - i, block - at % block)
-            if i < 2 * period:
-                times = min(times, period - i % period)
-            times = times // sweep if at % block >= sweep else 0
+            times = _rounds(state, address // size, i, count)
             if times > 0:
-                smooth_end += _sweeps(state, at // block, times, at_bus)
+                smooth_end += _sweeps(state, address // size // (sweep * state[COLUMNS]), times, at_bus)
                 end = max(end, smooth_end)
                 i += times * sweep
                 continue
-        moved = _burst(state, (begin + i * size) % state[CAPACITY], start - ahead, ahead, at_bus)
+        moved = _burst(state, address, start - ahead, ahead, at_bus)
         if moved & 1:
             smooth += 1
             smooth_end = max(smooth_end, moved >> 1)
@@ -212,6 +236,29 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
             smooth, smooth_end = 0, 0
         end = max(end, moved >> 1)
         i += 1
+    return end
+
+
+@_jit
+def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
+    buses = state[CHANNELS] * state[PSEUDO]
+    at_bus = TABLE + 4 * state[SEGMENTS]
+    at_banks = at_bus + (3 + state[GROUPS]) * buses
+    banks = buses * state[GROUPS] * state[BANKS]
+    address = _place(state, work, arg, at_banks + 4 * banks)
+    by = (now - state[BASE]) * state[UNITS]
+    _age(state, by, at_bus, at_banks, banks)
+    queued = now == state[END]
+    state[BASE] = now
+    start = _refreshed(state, by, at_banks, banks)
+    ahead = 0
+    if queued:
+        ahead = max(state[QUEUE] * state[CCD_S], state[PACE])
+    else:
+        _shift(state, at_bus, at_banks - at_bus, 0, start)
+    begin = address // state[BURST_BYTES] * state[BURST_BYTES]
+    count = (address + work - begin + state[BURST_BYTES] - 1) // state[BURST_BYTES]
+    end = _bursts(state, begin, count, start, ahead, at_bus, at_banks, banks)
     if queued:  # what still waits for its bank, or on a bus that is busier than the others, is left to the queue
         total = 0
         for k in range(at_bus, at_bus + buses):
@@ -220,15 +267,7 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
     window = buses * state[QUEUE]
     state[PACE] += min(count, window) * (max(0, end) * window // count - state[PACE]) // window
     state[PACE] = max(0, min(state[PACE], state[HORIZON] // 2))
-    if state[REFRESH_EVERY] > 0 and end > state[REFRESH_NEXT]:
-        stop = state[REFRESH_FOR] + state[RTP] + state[RCD]
-        met = 1 + (end - state[REFRESH_NEXT] - 1) // (state[REFRESH_EVERY] - stop)
-        end += met * stop
-        _shift(state, at_bus, at_banks - at_bus, -met * stop, -state[HORIZON])
-        for i in range(banks):
-            _shift(state, at_banks + 4 * i + 1, 3, -met * stop, -state[HORIZON])
-        _close(state, at_banks, banks)
-        state[REFRESH_NEXT] += met * state[REFRESH_EVERY]
+    end = _interrupted(state, end, at_bus, at_banks, banks)
     return max(1, -(-end // state[UNITS]))
 
 
@@ -240,11 +279,10 @@ def _hold(state: IntArray, work: int, now: int) -> int:
     at_banks = at_bus + (3 + state[GROUPS]) * buses
     banks = buses * state[GROUPS] * state[BANKS]
     by = (now - state[BASE]) * state[UNITS]
-    _shift(state, at_bus, at_banks - at_bus, by, -state[HORIZON])
+    _age(state, by, at_bus, at_banks, banks)
     begin = 0
     for i in range(banks):
         at = at_banks + 4 * i
-        _shift(state, at + 1, 3, by, -state[HORIZON])
         if state[at] >= 0:
             begin = max(begin, max(0, state[at + 2]) + state[RP])
     end = begin - (-work * state[CCD_S] // (state[BURST_BYTES] * buses))
