@@ -1,35 +1,31 @@
-"""The compiled kernel: Programs worked out by hand, the jump, sessions, errors, and the same source uncompiled."""
+"""The compiled kernel: Programs worked out by hand, and what cannot go on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.programs import periodic_program, random_program
+from support.compiled import POOL, SERVER
+from support.programs import random_program
 
 from accelsim.engine import reference
 from accelsim.engine.builder import Phase, ProgramBuilder, Repeat, Run
-from accelsim.engine.compiled import CompiledSession, run
+from accelsim.engine.compiled import run
 from accelsim.engine.program import (
     FIRST_COME,
     MAX_TICK,
     ROUND_ROBIN,
     UNBOUNDED,
-    IntArray,
-    Platform,
     Pool,
     Program,
     Server,
 )
 from accelsim.engine.trace import Trace
 from accelsim.errors import Deadlock, ProgramError, TimeOverflow
-
-DATA, SPACE, POOL, SERVER = range(4)
 
 
 def both(program: Program) -> Trace:
@@ -40,16 +36,7 @@ def both(program: Program) -> Trace:
     return traces[0]
 
 
-def jumped(program: Program) -> Trace:
-    """Run with and without the jump, which must happen and change nothing."""
-    trace = run(program)
-    assert trace.jumps > 0
-    assert trace.jumped_firings > 0.5 * trace.firings.sum()
-    assert trace.differences(run(program, jump=False)) == []
-    return trace
-
-
-# Worked out by hand
+# -- single firings --------------------------------------------------------------------------------------------------
 
 
 def test_single_buffer() -> None:
@@ -224,9 +211,6 @@ def test_nothing_to_do() -> None:
     assert (t.finish, t.start.tolist(), t.end.tolist()) == (0, [-1], [0])
 
 
-# Rings
-
-
 def test_ring_of_an_unbounded_fifo_grows() -> None:
     """A million tokens wait, for the consumer first waits for the last of another FIFO."""
     b = ProgramBuilder()
@@ -262,9 +246,6 @@ def test_huge_depth_is_no_memory() -> None:
     assert both(b.build()).finish == 3 + 40
 
 
-# The jump
-
-
 def test_ten_billion_firings_of_two_loops() -> None:
     """Tiles of 10^5 steps and a store, loaded one at a time: the array is never idle but for the first load."""
     b = ProgramBuilder()
@@ -280,184 +261,7 @@ def test_ten_billion_firings_of_two_loops() -> None:
     assert t.jumped_firings > 0.99 * n * n
 
 
-def tiles(count: int, *, rate: Fraction = Fraction(64, 3), policy: int = ROUND_ROBIN, burst: int = 256) -> Program:
-    """Two operands and a result through one channel, double buffers, a pool, 4 steps a tile, and a slow start."""
-    b = ProgramBuilder("tiles")
-    channel = b.server(Server("channel", rate, policy, burst))
-    array = b.server(Server("array", Fraction(16)))
-    pool = b.pool(Pool("buffer", 8192))
-    left, right = b.actor("left", server=channel), b.actor("right", server=channel)
-    compute, store = b.actor("compute", server=array), b.actor("store", server=channel)
-    x, y = b.fifo(left, compute, depth=2, latency=20), b.fifo(right, compute, depth=2, latency=33)
-    z = b.fifo(compute, store, depth=2)
-    warm = [Run(Phase(work=1000 + 77 * i)) for i in range(20)]
-    b.schedule(left, [*warm, Run(Phase(work=512, outputs=((x, 1, 1),), take=(pool, 1024)), count)])
-    b.schedule(right, [Run(Phase(work=768, outputs=((y, 1, 1),), take=(pool, 1024)), count)])
-    step = Run(Phase(work=384, inputs=((x, 1, 0), (y, 1, 0))), 3)
-    last = Run(Phase(work=384, inputs=((x, 1, 1), (y, 1, 1)), outputs=((z, 1, 1),), gives=((pool, 2048),)))
-    b.schedule(compute, [Repeat(count, (step, last))])
-    b.schedule(store, [Run(Phase(work=300, inputs=((z, 1, 1),)), count)])
-    return b.build()
-
-
-@pytest.mark.parametrize("policy", [FIRST_COME, ROUND_ROBIN])
-@pytest.mark.parametrize("rate", [Fraction(64, 3), Fraction(101, 7), Fraction(16)])
-def test_jump_under_contention_after_a_transient(policy: int, rate: Fraction) -> None:
-    """The channel is shared in bursts at a rate whose credit goes round; the warm-up of one loader is a transient."""
-    t = jumped(tiles(3000, rate=rate, policy=policy))
-    assert t.stall[:, SERVER].sum() > 0
-    assert t.server_work[0] == 3000 * (512 + 768 + 300) + sum(1000 + 77 * i for i in range(20))
-
-
-def test_jump_of_ten_billion_tiles_scales_the_shorter_run() -> None:
-    """Past the transient each tile costs the same, so two lengths give the third."""
-    one, two, long = (run(tiles(n)) for n in (3 * 4096, 6 * 4096, 3 * 4096 * (1 + 10**6)))
-    assert long.finish == one.finish + 10**6 * (two.finish - one.finish)
-    assert np.array_equal(long.stall, one.stall + 10**6 * (two.stall - one.stall))
-    assert np.array_equal(long.server_busy, one.server_busy + 10**6 * (two.server_busy - one.server_busy))
-    assert long.pool_peak.tolist() == one.pool_peak.tolist()
-
-
-def row_and_refresh(state: IntArray, work: int, arg: int, now: int) -> int:
-    """An open row (state[0]), the next refresh (state[1]) every 390 ticks, and the last activation (state[2]), after
-    which the next must wait 12 ticks."""
-    ticks = (work + 3) // 4
-    if now >= state[1]:
-        state[1] = now + 390 - (now - state[1]) % 390
-        state[0] = -1
-        ticks += 35
-    if state[0] != arg:
-        state[0] = arg
-        wait = state[2] + 12 - now
-        if wait > 0:
-            ticks += wait
-        state[2] = now
-        ticks += 9
-    return ticks
-
-
-def banked(count: int, **change: object) -> Program:
-    b = ProgramBuilder("banked")
-    dram = b.server(
-        replace(
-            Server(
-                "dram",
-                Fraction(4),
-                ROUND_ROBIN,
-                64,
-                row_and_refresh,
-                (-1, 390, -100),
-                state_times=(1, 2),
-                state_horizon=12,
-            ),
-            **change,  # type: ignore[arg-type]
-        )
-    )
-    x, y = b.actor("x", server=dram), b.actor("y", server=dram)
-    b.schedule(x, [Repeat(count, (Run(Phase(work=100, arg=0), 3), Run(Phase(work=60, arg=1), 2)))])
-    b.schedule(y, [Run(Phase(work=130, arg=1), 3 * count)])
-    return b.build()
-
-
-def test_jump_under_refresh() -> None:
-    t = jumped(banked(4000))
-    assert t.server_busy[0] > 4000 * 810 / 4 * (1 + 35 / 390)  # refreshes were paid for
-
-
-def test_jump_with_a_private_stateful_server() -> None:
-    b = ProgramBuilder()
-    dram = b.server(
-        Server("dram", Fraction(4), step=row_and_refresh, state=(-1, 390, -100), state_times=(1, 2), state_horizon=12)
-    )
-    x, y = b.actor("x", server=dram), b.actor("y")
-    f = b.fifo(x, y, depth=3)
-    b.schedule(x, [Repeat(5000, (Run(Phase(work=9, arg=0, outputs=((f, 1, 1),)), 3), Run(Phase(work=8, arg=1))))])
-    b.schedule(y, [Run(Phase(work=7, inputs=((f, 1, 1),)), 15000)])
-    jumped(b.build())
-
-
-def test_time_words_that_are_not_declared_do_not_recur() -> None:
-    """The kernel must not jump over a state whose time words grow as plain numbers."""
-    plain = run(banked(2000, state_times=(), state_horizon=None))
-    assert plain.jumps == 0
-    assert plain.differences(run(banked(2000))) == []
-
-
-def test_reader_drifts_behind_an_unbounded_fifo() -> None:
-    """x makes a token in 2 ticks, y needs 3: y is ever further behind, and a million tokens are in the queue."""
-    b = ProgramBuilder()
-    x, y = b.actor("x"), b.actor("y")
-    f = b.fifo(x, y, depth=UNBOUNDED, latency=5)
-    b.schedule(x, [Run(Phase(work=2, outputs=((f, 1, 1),)), 100_000)])
-    b.schedule(y, [Repeat(50_000, (Run(Phase(work=3, inputs=((f, 1, 1),))), Run(Phase(work=1, inputs=((f, 1, 1),)))))])
-    t = jumped(b.build())
-    assert t.end.tolist() == [200_000, 200_007]
-    b.schedule(y, [Run(Phase(work=3, inputs=((f, 1, 1),)), 100_000)])
-    t = jumped(b.build())
-    assert t.end.tolist() == [200_000, 7 + 300_000]
-
-
-def test_jump_inside_a_firing_of_many_pieces() -> None:
-    """One firing of 10^9 units in bursts of 64 takes turns with small ones."""
-    b = ProgramBuilder()
-    channel = b.server(Server("channel", Fraction(16), ROUND_ROBIN, 64))
-    b.actor("bulk", server=channel, schedule=[Run(Phase(work=64_000_000))])
-    b.actor("small", server=channel, schedule=[Repeat(500_000, (Run(Phase(work=32)), Run(Phase(work=48))))])
-    t = jumped(b.build())
-    assert t.busy.tolist() == [4_000_000, 2_500_000]
-    assert t.end.tolist() == [6_499_997, 6_500_000]  # one piece each in turn, 10^6 of them, the small one's last
-
-
-def test_jump_leaves_alone_what_stands_still() -> None:
-    """A long firing ends, and one who waits for its bytes begins, amid 10^6 small ones."""
-    b = ProgramBuilder()
-    pool = b.pool(Pool("pool", 100))
-    channel = b.server(Server("channel", Fraction(3, 2)))
-    long, late = b.actor("long"), b.actor("late")
-    one, two = b.actor("one", server=channel), b.actor("two", server=channel)
-    joined, start = b.fifo(one, two, depth=4), b.fifo(late, two)
-    b.schedule(long, [Run(Phase(work=1_234_567, take=(pool, 80), gives=((pool, 80),)))])
-    b.schedule(late, [Run(Phase(work=10, take=(pool, 30), gives=((pool, 30),), outputs=((start, 1, 1),)))])
-    b.schedule(one, [Run(Phase(work=5, outputs=((joined, 1, 1),)), 600_000)])
-    move = Phase(work=2, inputs=((joined, 1, 1),))
-    b.schedule(two, [Run(move, 500_000), Run(Phase(inputs=((start, 1, 1),))), Run(move, 100_000)])
-    t = jumped(b.build())
-    assert t.start[1] == 1_234_567
-    assert t.stall[1, POOL] == 1_234_567
-
-
-def test_independent_parts_jump_each_on_its_own() -> None:
-    """Rhythms that share nothing would together recur only after the product of their periods."""
-    b = ProgramBuilder()
-    for period in (97, 101, 103, 107):
-        x, y = b.actor(f"x{period}"), b.actor(f"y{period}")
-        f = b.fifo(x, y, depth=3)
-        b.schedule(x, [Repeat(10**6, (Run(Phase(outputs=((f, 1, 1),)), period), Run(Phase(work=period))))])
-        b.schedule(y, [Run(Phase(work=2, inputs=((f, 1, 1),)), period * 10**6)])
-    t = run(b.build())
-    assert t.jumps >= 4
-    assert t.jumped_firings > 0.99 * t.firings.sum()
-
-
-def test_record_counts_what_the_jump_skips() -> None:
-    program = tiles(3000)
-    slices = run(program, record=10**6).slices
-    assert slices is not None
-    assert 0 < len(slices.actor) < 3000
-    assert len(slices.actor) + slices.dropped == run(program).firings.sum()
-
-
-def test_periodic_programs_jump_and_agree() -> None:
-    seen = 0
-    for seed in range(2000, 2030):
-        program = periodic_program(seed)
-        try:
-            trace = run(program)
-        except ProgramError:
-            continue
-        assert trace.differences(run(program, jump=False)) == []
-        seen += trace.jumps > 0
-    assert seen > 15
+# -- without the compiler --------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -477,7 +281,7 @@ def assert_same(kernel: Callable[[bool], Trace]) -> None:
     assert one.differences(kernel(True)) == []
 
 
-# Errors
+# -- what cannot go on -----------------------------------------------------------------------------------------------
 
 
 def test_deadlock_names_the_cycle() -> None:
@@ -549,162 +353,3 @@ def test_work_beyond_counting() -> None:
     b.actor("huge", server=s, schedule=[Run(Phase(work=2**32))])
     with pytest.raises(ProgramError, match="actor huge: work"):
         run(b.build())
-
-
-# Sessions
-
-
-def chunk(platform: Platform, schedule: Sequence[Run | Repeat], name: str = "chunk") -> Program:
-    b = ProgramBuilder(name)
-    for s in platform.servers:
-        b.server(s)
-    for k in platform.pools:
-        b.pool(k)
-    b.actor(name, server=0, schedule=schedule)
-    return b.build()
-
-
-CHANNEL = Platform((Server("channel", Fraction(2), ROUND_ROBIN, 4),), (Pool("pool", 100),))
-
-
-def session(**options: bool) -> CompiledSession:
-    return CompiledSession(CHANNEL, Fraction(10**9), **options)
-
-
-@pytest.mark.parametrize("python", [False, True])
-def test_fragments_share_the_channel(python: bool) -> None:
-    """Two fragments of 12 units at 2 a tick in pieces of 4, the second from tick 1 on.
-
-    0: 0-2, then it is alone no more: 1: 2-4, 0: 4-6, 1: 6-8, 0: 8-10, 1: 10-12.
-    """
-    s = session(python=python)
-    assert s.now == -1
-    assert s.submit(chunk(CHANNEL, [Run(Phase(work=12))])) == 0
-    assert s.advance(0) == []
-    assert s.now == 0
-    assert s.submit(chunk(CHANNEL, [Run(Phase(work=12))])) == 1
-    assert s.advance(9) == []
-    assert s.now == 9
-    assert s.advance() == [(0, 10)]
-    assert s.now == 10
-    assert s.advance(11) == []
-    assert s.advance(50) == [(1, 12)]
-    assert s.now == 12
-    assert s.advance(50) == []
-    assert s.now == 50
-    assert s.advance() == []
-    assert s.now == 50
-    assert s.trace(0).stall.tolist() == [[0, 0, 0, 4]]
-    assert s.trace(1).stall.tolist() == [[0, 0, 0, 5]]  # counted from tick 1
-    assert s.trace(1).start.tolist() == [2]
-    assert s.trace(1).server_busy.tolist() == [6]
-    assert s.trace(1).server_work.tolist() == [12]
-
-
-def test_fragments_that_complete_in_one_tick_come_together() -> None:
-    s = session()
-    platform_actor = [Run(Phase(work=8))]
-    b = ProgramBuilder("own")
-    b.server(CHANNEL.servers[0])
-    b.pool(CHANNEL.pools[0])
-    b.actor("own", schedule=[Run(Phase(work=4))])
-    own = b.build()
-    s.submit(own, at=100)
-    s.submit(chunk(CHANNEL, platform_actor), at=100)
-    empty = ProgramBuilder("empty")
-    empty.server(CHANNEL.servers[0])
-    empty.pool(CHANNEL.pools[0])
-    s.submit(empty.build(), at=104)
-    assert s.advance() == [(0, 104), (1, 104), (2, 104)]
-    assert s.now == 104
-    s.submit(own, at=3)
-    assert s.advance() == [(3, 109)]
-    assert s.trace(3).start.tolist() == [105]
-
-
-def test_round_robin_goes_on_behind_a_fragment_that_left() -> None:
-    """Three fragments take turns; after the second has left, its turn falls to the third."""
-    s = session()
-    for work in (12, 4, 12):
-        s.submit(chunk(CHANNEL, [Run(Phase(work=work))]))
-    # 0: 0-2, 1: 2-4 and done
-    assert s.advance() == [(1, 4)]
-    s.submit(chunk(CHANNEL, [Run(Phase(work=4))]))  # may ask from 5 on
-    # 2: 4-6, 3: 6-8, 0: 8-10, 2: 10-12, 0: 12-14, 2: 14-16
-    assert s.advance() == [(3, 8)]
-    assert s.advance() == [(0, 14)]
-    assert s.advance() == [(2, 16)]
-
-
-def test_bytes_of_a_later_fragment_free_an_earlier_one() -> None:
-    """With `until` given a full pool is no deadlock, for the bytes may still come; without it, it is."""
-    s = session()
-    s.submit(chunk(CHANNEL, [Run(Phase(work=2, take=(0, 60)))], "first"))
-    s.submit(chunk(CHANNEL, [Run(Phase(work=2, take=(0, 60), gives=((0, 120),)))], "second"))
-    assert s.advance() == [(0, 1)]
-    assert s.trace(0).pool_peak.tolist() == [60]
-    assert s.advance(20) == []
-    s.submit(chunk(CHANNEL, [Run(Phase(work=2, gives=((0, 25),)))], "giver"))
-    assert s.advance() == [(2, 22)]
-    assert s.trace(2).pool_peak.tolist() == [95]
-    s.submit(chunk(CHANNEL, [Run(Phase(work=2, take=(0, 100)))], "third"))
-    with pytest.raises(ProgramError, match="pool pool"):  # the second gives back more than was taken
-        s.advance()
-
-
-def test_deadlock_in_a_session() -> None:
-    s = session()
-    s.submit(chunk(CHANNEL, [Run(Phase(work=2, take=(0, 60)), 2)], "greedy"))
-    assert s.advance(5) == []
-    with pytest.raises(Deadlock, match="greedy waits for pool pool"):
-        s.advance()
-
-
-def test_session_refuses_strangers() -> None:
-    s = session()
-    with pytest.raises(ProgramError, match="platform"):
-        s.submit(tiles(1))
-    with pytest.raises(ProgramError, match="ticks a second"):
-        s.submit(replace(chunk(CHANNEL, []), tick_hz=Fraction(5)))
-    with pytest.raises(ProgramError, match="unknown"):
-        s.trace(0)
-    s.submit(chunk(CHANNEL, [Run(Phase())]))
-    with pytest.raises(ProgramError, match="running"):
-        s.trace(0)
-
-
-def test_sessions_jump() -> None:
-    """Long streams of several fragments, stopped at odd ticks and joined by others, with and without the jump."""
-
-    def play(jump: bool) -> list[object]:
-        s = session(jump=jump)
-        said: list[object] = []
-        works = [Repeat(100_000, (Run(Phase(work=7), 2), Run(Phase(work=5))))]
-        s.submit(chunk(CHANNEL, works))
-        s.submit(chunk(CHANNEL, [Run(Phase(work=6), 200_000)]), at=777)
-        said += [s.advance(12_345), s.now]
-        s.submit(chunk(CHANNEL, [Run(Phase(work=9), 1000)]), at=100_000)
-        while done := s.advance():
-            said += [done, s.now]
-        traces = [s.trace(f) for f in range(3)]
-        assert (traces[0].jumps > 3) == jump
-        return said + [t.stall.tolist() for t in traces] + [t.busy.tolist() for t in traces]
-
-    assert play(True) == play(False)
-
-
-def test_session_runs_private_parts_of_any_length() -> None:
-    s = session()
-    b = ProgramBuilder("own")
-    b.server(CHANNEL.servers[0])
-    b.pool(CHANNEL.pools[0])
-    x, y = b.actor("x"), b.actor("y")
-    f = b.fifo(x, y, depth=2)
-    n = 10**11
-    b.schedule(x, [Run(Phase(work=3, outputs=((f, 1, 1),)), n)])
-    b.schedule(y, [Run(Phase(work=2, inputs=((f, 1, 1),)), n)])
-    s.submit(b.build(), at=1000)
-    s.submit(chunk(CHANNEL, [Run(Phase(work=4))]))
-    assert s.advance() == [(1, 2)]
-    assert s.advance(10**11) == []
-    assert s.advance() == [(0, 1000 + 3 * n + 2)]
