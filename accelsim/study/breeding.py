@@ -24,8 +24,9 @@ Params: TypeAlias = dict[str, Any]
 Key: TypeAlias = frozenset[tuple[str, Any]]
 Score: TypeAlias = tuple[float, ...]
 
-PARENTS = 50
-"""The best of all results, from which pairs are drawn."""
+PARENTS = 10, 50
+"""Pairs are drawn from the best results: an eighth of all, but so many at least and at most."""
+SHARE = 8
 CROSSED = 0.9
 """Share of children that take after both parents, each parameter after either."""
 NEARBY = 0.5
@@ -66,7 +67,8 @@ class Breeder(BaseSampler):
         if not self._results:
             return {}
         if not self._parents:
-            self._parents = best(list(self._results.values()))
+            wanted = min(max(PARENTS[0], len(self._results) // SHARE), PARENTS[1])
+            self._parents = best(list(self._results.values()), wanted)
         child = self._mutated(self._crossed())
         for _ in range(TRIES):
             if frozenset(child.items()) not in self._tried:
@@ -115,9 +117,10 @@ class Breeder(BaseSampler):
         whole, low, high = isinstance(of, IntDistribution), float(of.low), float(of.high)
         if self._draw.random() < NEARBY:
             step = self._draw.normal(0.0, SPREAD * (high - low))
-            if whole:
+            moved = value + step
+            if whole:  # a step at least, and from an end inwards
                 step = np.copysign(max(1, round(abs(step))), step)
-            moved = value + step if low <= value + step <= high else value - step
+                moved = value + step if low <= value + step <= high else value - step
         elif whole:
             moved = self._draw.integers(of.low, of.high, endpoint=True)  # type: ignore[arg-type]
         else:
@@ -126,7 +129,7 @@ class Breeder(BaseSampler):
         return int(moved) if whole else moved
 
 
-def best(results: Sequence[_Result], wanted: int = PARENTS) -> list[tuple[int, float, _Result]]:
+def best(results: Sequence[_Result], wanted: int) -> list[tuple[int, float, _Result]]:
     """The results of the best fronts, of the last one those that stand most alone; then those that miss constraints
     least."""
     left, found = [r for r in results if not r.excess], list[tuple[int, float, _Result]]()
