@@ -31,6 +31,7 @@ from support.sample_report import (
     sample,
 )
 
+from accelsim.components.flash import Flash
 from accelsim.engine.labels import Action, ActorLabel
 from accelsim.engine.trace import Slices
 from accelsim.errors import BadInput
@@ -86,6 +87,21 @@ def test_energy_adds_up_in_every_table(report: Report, part: str) -> None:
     else:
         total = sum(row.energy_J for row in getattr(report, part))
     assert total == pytest.approx(report.energy_J, rel=1e-12)
+
+
+def test_energy_that_the_machine_does_not_give_is_told(run: Sample, report: Report) -> None:
+    """Flash has no default energy: what it moves takes none, and the terminal says so."""
+    flash = Flash(capacity=2**30, dies=1, channels=1, page=4096, page_read=1e-6, page_program=1e-4,
+                  channel_bandwidth=1e9)  # fmt: skip
+    without = report_of(replace(run, arch=replace(run.arch, memories={**run.arch.memories, "dram": flash})))
+    assert without.provenance["actions_without_energy"] == ["dram.read", "dram.write"]
+    assert {c.name: c.energy_J for c in without.components}["dram"] == 0
+    told = []
+    for given in (report, without):
+        out = io.StringIO()
+        print_report(given, Console(file=out, width=100))
+        told.append("dram.read, dram.write  whose energy the machine does not give" in out.getvalue())
+    assert told == [False, True]
 
 
 def leaking(run: Sample) -> Report:

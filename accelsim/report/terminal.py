@@ -65,6 +65,8 @@ def _totals(report: Report) -> Table:
         ("off-chip traffic", si(traffic, "B"),
          f"compulsory {si(bounds.traffic.read_bytes + bounds.traffic.write_bytes, 'B')}"),
     ]  # fmt: skip
+    if unknown := report.provenance.get("actions_without_energy"):
+        lines.insert(4, ("not in it", ", ".join(unknown), "whose energy the machine does not give"))
     for line in lines:
         grid.add_row(*line)
     for unit, use in report.utilization.items():
