@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...errors import MappingError
+from .addresses import address_faults
 from .plan import Ledger, TierPlan
 from .problem import Choice, TierProblem
 
@@ -50,11 +51,13 @@ def check_tier_plan(problem: TierProblem, plan: TierPlan) -> Ledger:
 
     Raises:
         MappingError: a step runs by no choice of its own, or reads what is not there; bytes leave from where they are
-            not, or arrive where they have no room; a tier overflows; a result is not where it belongs, or a period does
+            not, or arrive where they have no room; a tier overflows; where rooms have addresses, items overlap, lie in
+            pieces or move, or a workspace has no room in one piece; a result is not where it belongs, or a period does
             not end with what it started with. All of them, in order.
     """
     replay = _Replay(problem, plan)
     if not replay.wrong:
+        replay.wrong += address_faults(problem, plan, replay.chosen)
         if problem.periodic:
             replay.settle()
         replay.run()

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes `low` to `high` of an item have room in a tier at positions `first` to `last`, both included."""
+    """Bytes `low` to `high` of an item have room in a tier at positions `first` to `last`, both included.
+
+    `address` is that of the first of them, counted from where what is at home in the tier ends; None where
+    fragmentation is left out.
+    """
 
     item: str
     tier: str
@@ -16,6 +20,7 @@ class Room:
     high: int
     first: int
     last: int
+    address: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""Addresses in every tier for a plan: the packer of one memory, and a smaller tier in the program where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ....errors import DoesNotFit
+from ....mapping.tiers.check import check_tier_plan
+from ....mapping.tiers.plan import Room, TierPlan
+from ....mapping.tiers.problem import TierProblem
+from ..packing import Buffer, pack
+from ..solver import SolverOptions
+from .model import LATENCY, Aim
+from .search import DEFAULT, ROUNDING, place
+
+NODES = 20_000
+"""Of the exact search for addresses in a tier, each time."""
+CUTS = (0, 5, 10, 15, 20, 30, 40, 50, 60, 70)
+"""Percent of a tier that the program does without, one after the other, until the tier has addresses for everything."""
+
+
+def place_addressed(
+    problem: TierProblem,
+    *,
+    aims: Sequence[Aim] = (LATENCY,),
+    options: SolverOptions = DEFAULT,
+    pinned: Mapping[tuple[str, str], bool] | None = None,
+) -> TierPlan:
+    """As `place`, with an address for every room of tiers that may fill.
+
+    An item has its whole range from when its first byte comes to when the last one leaves. Where a tier has no
+    addresses for that, the program is solved again with less of it. The claim's bound is of plans without addresses.
+
+    Raises:
+        DoesNotFit: as `place`, or no addresses were found.
+    """
+    cuts = dict.fromkeys((n for n, c in problem.capacities.items() if c is not None), 0)
+    bound: float | None = None
+    while True:
+        plan = place(_squeezed(problem, cuts), aims=aims, options=options, pinned=pinned)
+        assert plan.claim is not None
+        bound = plan.claim.bound if bound is None else bound
+        rooms, failed = addresses_of(problem, plan)
+        if not failed:
+            found = replace(plan, rooms=tuple(rooms))
+            check_tier_plan(problem, found)
+            value = plan.claim.value
+            gap = (value - min(bound, value)) / value if value else 0.0
+            proven = plan.claim.proven and gap <= max(options.gap, ROUNDING)
+            return replace(found, claim=replace(plan.claim, bound=min(bound, value), gap=gap, proven=proven))
+        for tier in failed:
+            if cuts[tier] + 1 == len(CUTS):
+                raise DoesNotFit(f"placement {problem.name}: no addresses in {tier}, though all fits without them")
+            cuts[tier] += 1
+
+
+def _squeezed(problem: TierProblem, cuts: Mapping[str, int]) -> TierProblem:
+    """With less of some tiers, though what is at home there, and the largest step, keep their room."""
+    tiers = []
+    for tier in problem.tiers:
+        if tier.capacity is None:
+            tiers.append(tier)
+            continue
+        homes = sum(i.nbytes for i in problem.items.values() if i.home == tier.name)
+        free = tier.capacity - homes
+        left = max(free - free * CUTS[cuts[tier.name]] // 100, min(free, _largest_step(problem, tier.name)))
+        tiers.append(replace(tier, capacity=homes + left))
+    return replace(problem, tiers=tuple(tiers))
+
+
+def _largest_step(problem: TierProblem, tier: str) -> int:
+    """Bytes that some step needs of a tier, by the choice that needs least."""
+    items = problem.items
+    return max(
+        min(
+            c.workspace.get(tier, 0)
+            + sum(items[n].nbytes for n, t in c.touches.items() if t == tier and items[n].home != tier)
+            for c in step.choices
+        )
+        for step in problem.framed
+    )
+
+
+@dataclass
+class _Stay:
+    """Rooms of an item that must lie in one piece: they overlap in time, or one begins where another ends."""
+
+    rooms: list[Room] = field(default_factory=list)
+    last: int = -2
+    wraps: bool = False
+
+    @property
+    def low(self) -> int:
+        return min(r.low for r in self.rooms)
+
+    @property
+    def nbytes(self) -> int:
+        return max(r.high for r in self.rooms) - self.low
+
+
+def addresses_of(problem: TierProblem, plan: TierPlan) -> tuple[list[Room], list[str]]:
+    """The rooms of a plan with addresses in tiers that may fill, and tiers that have none for theirs."""
+    found: list[Room] = []
+    failed: list[str] = []
+    for tier, capacity in problem.capacities.items():
+        rooms = [r for r in plan.rooms if r.tier == tier]
+        if capacity is None:
+            found += rooms
+            continue
+        homes = sum(i.nbytes for i in problem.items.values() if i.home == tier)
+        stays = _stays(rooms, problem)
+        at = _packed(problem, plan, tier, stays, capacity - homes)
+        if at is None:
+            failed.append(tier)
+            continue
+        for stay, address in zip(stays, at, strict=True):
+            found += [replace(r, address=address + r.low - stay.low) for r in stay.rooms]
+    return sorted(found, key=lambda r: (r.first, r.item, r.tier, r.low, r.last)), failed
+
+
+def _stays(rooms: Sequence[Room], problem: TierProblem) -> list[_Stay]:
+    found: list[_Stay] = []
+    of_item: dict[str, list[_Stay]] = {}
+    for r in sorted(rooms, key=lambda r: (r.item, r.first)):
+        mine = of_item.setdefault(r.item, [])
+        if not mine or r.first > mine[-1].last + 1:
+            mine.append(_Stay())
+            found.append(mine[-1])
+        mine[-1].rooms.append(r)
+        mine[-1].last = max(mine[-1].last, r.last)
+    if not problem.periodic:
+        return found
+    for mine in of_item.values():
+        if mine[0].rooms[0].first == 0 and mine[-1].last == problem.positions - 1:
+            mine[0].wraps = True
+            if len(mine) > 1:
+                mine[0].rooms += mine[-1].rooms
+                found.remove(mine[-1])
+    return found
+
+
+def _packed(problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_Stay], free: int) -> list[int] | None:
+    """An address for each stay: those over the end of a period one above the other, the rest by the packer."""
+    buffers: list[Buffer] = []
+    reach, base = 0, {}
+    for k, stay in enumerate(stays):
+        if stay.wraps:
+            base[k] = reach
+            reach += stay.nbytes
+        for n, (first, last) in enumerate(_spans(stay)):
+            buffers.append(Buffer(f"{k} {n}", first, last + 1, stay.nbytes, address=base.get(k)))
+    for s, (step, name) in enumerate(zip(problem.framed, plan.choices, strict=True)):
+        needed = next(c for c in step.choices if c.name == name).workspace.get(tier, 0)
+        if needed:
+            buffers.append(Buffer(f"workspace {s}", problem.position(s), problem.position(s) + 1, needed))
+    if reach > free:
+        return None
+    found = pack(buffers, free, nodes=NODES).addresses
+    return None if found is None else [found[f"{k} 0"] for k in range(len(stays))]
+
+
+def _spans(stay: _Stay) -> list[tuple[int, int]]:
+    """Positions of a stay: two rows of them where it goes on in the next period."""
+    found: list[tuple[int, int]] = []
+    for r in sorted(stay.rooms, key=lambda r: r.first):
+        if found and r.first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], r.last)
+        else:
+            found.append((r.first, r.last))
+    return found
