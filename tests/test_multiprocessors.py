@@ -66,3 +66,22 @@ def test_shapes_of_blocks_are_checked() -> None:
     for blocks in ((), ("128",), ("128x128", "128x128"), ("0x64",)):
         with pytest.raises(ValueError, match="rows x columns"):
             Multiprocessors(memory="sram", count=4, macs=1024, blocks=blocks)
+
+
+@pytest.mark.parametrize("m, n", [(512, 4096), (4096, 512), (384, 128)])
+@pytest.mark.parametrize("block", [(256, 128), (64, 128)])
+def test_a_cluster_reads_what_its_blocks_have_in_common_once(block: tuple[int, int], m: int, n: int) -> None:
+    """The operand is shared whose sharing saves more: rows by blocks side by side, columns by those in a column."""
+    rows, cols = block
+    alone = Multiprocessors(memory="sram", count=108, macs=1024, clock=1e9, blocks=(f"{rows}x{cols}",))
+    einsum, k = gemm(1, m, n, 64), 64
+    (option,) = alone.spatial_options(einsum)
+
+    def reads(unit: Multiprocessors) -> tuple[int, ...]:
+        cost = unit.cost(einsum, option, {r: np.array([s]) for r, s in einsum.sizes.items()}, (16, 16, 16))
+        return tuple(int(x[0]) for x in cost.reads)
+
+    a, b = 2 * m * k * ceil(n / cols), 2 * n * k * ceil(m / rows)
+    assert reads(alone) == (a, b)
+    shared = (2 * m * k * ceil(n / cols / 2), b), (a, 2 * n * k * ceil(m / rows / 2))
+    assert reads(alone.model_copy(update={"cluster": 2})) == min(shared, key=sum)

@@ -38,6 +38,10 @@ class Multiprocessors(ComputeUnit):
     B/count times a block is service, but at least one; what the last wave takes longer is latency, for the blocks of a
     tile that follows begin on multiprocessors that are done.
 
+    Of a `cluster` of blocks next to each other in a row or a column of results, whichever saves more, the operand that
+    they have in common is read from the memory once and reaches all of them (thread block clusters with multicast;
+    NVIDIA H100 architecture paper); each takes it in through its own port.
+
     Where there are fewer blocks than multiprocessors, K may be cut in parts (split-K), at most as many as give every
     block a multiprocessor. Partial sums then pass the memory, and `split_overhead` is taken besides, by the kernel that
     adds them up. Of all `blocks` and parts the unit takes what is done first, as a library that knows the machine.
@@ -55,6 +59,9 @@ class Multiprocessors(ComputeUnit):
     port: Annotated[
         int | None, Field(ge=1, le=2**20, description="Bytes per cycle that one of them reads; default: no limit.")
     ] = None  # fmt: skip
+    cluster: Annotated[
+        int, Field(ge=1, le=16, description="Neighbouring blocks that read what they have in common once.")
+    ] = 1  # fmt: skip
     split_overhead: Annotated[Time, Field(ge=0, description="Of a kernel that adds up parts of K.")] = 0.0
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "float"
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 16
@@ -161,6 +168,11 @@ class Multiprocessors(ComputeUnit):
         tail = -(-blocks // self.count) * block - service
         a = bytes_of(g * m * k * down * b_slices, bits[0])
         b = bytes_of(g * n * k * across * a_slices, bits[1])
+        if self.cluster > 1:
+            once_a = bytes_of(g * m * k * -(-down // self.cluster) * b_slices, bits[0])
+            once_b = bytes_of(g * n * k * -(-across // self.cluster) * a_slices, bits[1])
+            along_row = a - once_a > b - once_b
+            a, b = np.where(along_row, once_a, a), np.where(along_row, b, once_b)
         return np.maximum(service, 1), np.maximum(tail, 0), a, b, blocks, whole
 
     @property
