@@ -338,6 +338,11 @@ def test_unknown_experiments_and_sections() -> None:
     refused(accelsim("list", "machine"), 2, "no section 'machine'", "machines")
 
 
+def test_elasticity_loads_before_it_starts_workers() -> None:
+    refused(accelsim("elasticity", "edge_npu", "gpt3"), 2, "error: no model 'gpt3'")
+    refused(accelsim("elasticity", "edge_npo", "gpt2"), 2, "no preset `edge_npo`")
+
+
 def test_an_unforeseen_error_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the unthinkable")

@@ -253,7 +253,8 @@ def test_version_and_help() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("numpy", "numba", "pandas", "onnx", "plotly", "pydantic", "scipy", "ruamel.yaml")
+    heavy = ("numpy", "numba", "pandas", "onnx", "plotly", "pydantic", "scipy", "ruamel.yaml",
+             "accelsim.study")  # fmt: skip
     code = (
         "import sys\nfrom accelsim.cli.app import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"

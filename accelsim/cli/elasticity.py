@@ -43,10 +43,15 @@ def elasticity(
     """Print d ln(result) / d ln(parameter) of the simulation and of the machine bound: -1 halves what is doubled."""
     from ..study import Point
     from ..study.elasticity import elasticities, numeric_paths
+    from ..study.evaluation import machine
+    from ..study.evaluation import model as workload_of
 
     options.check_phase(phase, seq, context)
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision, False, option, density)
-    base = Point(arch, model, options.machine_values(set_), wanted, mapper, objective)
+    values = options.machine_values(set_)
+    machine(arch, values)
+    workload_of(model, wanted)
+    base = Point(arch, model, values, wanted, mapper, objective)
     paths = [path.removeprefix("arch.") for path in parameter or []] or numeric_paths(arch)
     found = elasticities(base, paths, step=step, run=lambda function, points: _run(function, points, jobs))
     if json_:

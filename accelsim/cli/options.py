@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import BadInput
-from ..study.axis import MODEL_OPTIONS
-from ..study.sweep import Scalar, parse_scalar
 from . import completion
+
+if TYPE_CHECKING:
+    from ..study.span import Scalar
 
 Arch = Annotated[
     str,
@@ -68,6 +69,8 @@ def model_options(
     Raises:
         BadInput: a binding that is none, no such option, or one that is given twice.
     """
+    from ..study.axis import MODEL_OPTIONS
+
     given = {"phase": phase, "batch": batch, "seq": seq, "context": context, "bits": bits, "precision": precision,
              "density": density, "allow_unknown": allow_unknown or None}
     options: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
@@ -99,6 +102,8 @@ def machine_values(settings: list[str] | None) -> tuple[tuple[str, Scalar], ...]
 
 def pairs(option: str, texts: Iterable[str]) -> list[tuple[str, Scalar]]:
     """``NAME=VALUE`` texts as pairs, every name once. Raises BadInput."""
+    from ..study.sweep import parse_scalar
+
     found = []
     for text in texts:
         name, equals, value = text.partition("=")
