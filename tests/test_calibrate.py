@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def test_left_out_rows_tell_a_wrong_one() -> None:
     rows = made(time)
     rows[2] = Measured(rows[2].shape, rows[2].seconds * 2)
     found = calibrate(rows, time)
+    assert calibrate(rows, time, leave_out=False) == replace(found, left_out=())
     assert found.left_out[2] < -0.4
     assert abs(found.left_out[2]) > abs(found.fitted[2])
 

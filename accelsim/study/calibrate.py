@@ -185,12 +185,12 @@ def relative_error(time: Time, row: Measured, constants: Constants) -> float:
     return (time(row.shape, constants) + constants.launch_s) / row.seconds - 1
 
 
-def calibrate(rows: Sequence[Measured], time: Time) -> Calibration:
+def calibrate(rows: Sequence[Measured], time: Time, *, leave_out: bool = True) -> Calibration:
     """Fit constants to `rows` by least squares on the log of predicted over measured.
 
     The time at (compute c, memory m) is that at (c/m, 1) over m, but for latencies of memories. So rows are simulated
     at `KNOTS`, and at the ratio of each fit in turn until it settles, and the fit takes powers of the ratio between
-    them; errors are of the constants found, simulated.
+    them; errors are of the constants found, simulated. Without `leave_out` no row is left out, and `left_out` is empty.
 
     Raises:
         BadInput: there are fewer than `LEAST_ROWS` rows, or none that compute, or none that memory decides.
@@ -204,7 +204,7 @@ def calibrate(rows: Sequence[Measured], time: Time) -> Calibration:
     found = _settled(curves, curves, _SETTLED)
     found = Constants(round(found.compute, 4), round(found.memory, 4), round(found.launch_s, _LAUNCH_DIGITS))
     left_out = []
-    for i, curve in enumerate(curves):
+    for i, curve in enumerate(curves if leave_out else ()):
         others = _settled(curves[:i] + curves[i + 1 :], curves, _NEAR)
         left_out.append(exp(curve.residual(others)) - 1)
     fitted = tuple(relative_error(time, row, found) for row in rows)

@@ -35,7 +35,7 @@ def products(device: str) -> Calibration:
     """Constants of a card, fitted to products of Llama-3.1-8B on it."""
     rows = [r for r in table(__package__ or "", "vllm_operators.csv") if r["set"] == device]
     measured = measured_of((("vllm_operators.csv", r) for r in rows), "vllm_operators.csv")
-    return calibrate(measured, Predictor(load_spec(data_path(__package__ or "", f"{device}.yaml"))))
+    return calibrate(measured, Predictor(load_spec(data_path(__package__ or "", f"{device}.yaml"))), leave_out=False)
 
 
 def requests(seed: int = 0) -> TraceRequests:
