@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from accelsim.experiments.loader import Row
 from accelsim.experiments.sn40l_coe import node as nodes
 from accelsim.experiments.sn40l_coe.experiment import _capacity, _switching, figure, predicted
+from accelsim.experiments.sn40l_coe.implied import implied
 from accelsim.experiments.sn40l_coe.node import (
     A100,
     H100,
+    ONE_BY_ONE,
     SN40L,
     Constants,
     Node,
@@ -78,7 +82,7 @@ def test_capacity_follows_ddr() -> None:
 def test_latency_grows_beyond_the_knee_and_less_with_popular_experts() -> None:
     at = known(A100)
     few, many = (mean_latency(at, n, 0.0, 20, 120) for n in (40, 150))
-    assert few == pytest.approx(20e-3 + 20e-3 + 19 * 2e-3, rel=1e-6)
+    assert few == pytest.approx(2 * (20e-3 + 19 * 2e-3), rel=1e-6)  # routed as an expert runs
     assert many > 2 * few
     assert few < mean_latency(at, 150, 1.0, 20, 120) < many
     assert mean_latency(known(H100), 150, 0.0, 20, 120) < many
@@ -88,7 +92,40 @@ def test_a_request_routes_switches_and_runs() -> None:
     at = replace(known(H100), constants=Constants(1e-3, 0.5e-3))
     run = 1e-3 + 20.5e-3 + 19 * 2.5e-3
     assert at.run_s(20) == pytest.approx(run)
-    assert at.request_s(4, 20) == pytest.approx(1e-3 + 4 * 20.5e-3 + 4 * (at.switch_s() + run))
+    assert at.request_s(4, 20) == pytest.approx(run + 4 * (at.switch_s() + run))
+    assert at.request_s(1, 200) == pytest.approx(run + at.switch_s() + run + 180 * 2.5e-3)
+    apart = replace(at, router=ONE_BY_ONE)
+    assert apart.request_s(4, 20) == pytest.approx(1e-3 + 4 * 20.5e-3 + 4 * (at.switch_s() + run))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0), st.floats(1.1, 5.0), st.floats(0.1, 2.0), st.integers(2, 32))
+def test_ratios_say_how_long_runs_and_routing_take(
+    run: float, route: float, expert: float, there: float, batch: int
+) -> None:
+    """The inverse of ratios made from known times, where switching there is slower than either."""
+    here, there = 0.013, there * 20
+    one, many = (
+        (expert * (route + n * run) + n * there) / (route + n * run + n * here) for n in (1, batch)
+    )  # fmt: skip
+    found = implied(one, many, batch, expert, there, here)
+    assert found.run_s == pytest.approx(run, rel=1e-5) and found.route_s == pytest.approx(route, rel=1e-5)
+
+
+def test_published_ratios_agree_on_a_router_that_runs_as_an_expert() -> None:
+    """13.48 GB over 1 TB/s here, over 32 and 64 GB/s there; both nodes' ratios give times within a tenth of each other."""
+    found = [implied(4.8, 6.6, 8, 2.0, 13.48 / 32, 13.48e-3), implied(2.8, 3.7, 8, 1.5, 13.48 / 64, 13.48e-3)]
+    times = [t for x in found for t in (x.run_s, x.route_s)]
+    assert all(62e-3 < t < 69e-3 for t in times)
+
+
+def test_a_longer_pass_is_calibrated_around() -> None:
+    """What a pass on the SN40L takes longer is not fitted, and DGX passes follow it."""
+    plain = {name: known(name) for name in (SN40L, A100, H100)}
+    ratios = {(d, n): r for d, r in ((A100, 2.0), (H100, 1.5)) for n, r in ((20, r), (200, r * 1.5))}
+    short, long = (calibrated(plain, ratios, pass_s) for pass_s in (0.0, 1e-3))
+    assert long[SN40L].constants.pass_s == 1e-3
+    assert all(long[d].constants.pass_s > short[d].constants.pass_s for d in (A100, H100))
 
 
 def test_calibration_recovers_constants_from_ratios_alone() -> None:

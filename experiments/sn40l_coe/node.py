@@ -47,12 +47,27 @@ class Constants:
 
 
 @dataclass(frozen=True)
+class Router:
+    """What routing does: it writes `tokens` tokens, for a batch in one run (`together`) or prompt by prompt."""
+
+    tokens: int
+    together: bool
+
+
+AS_AN_EXPERT = Router(20, together=True)
+"""A run like an expert's of 20 tokens, once for a batch. Not published: see `implied` and the README."""
+ONE_BY_ONE = Router(1, together=False)
+"""Every prompt is read by itself, and a token written for each."""
+
+
+@dataclass(frozen=True)
 class Node:
     """Eight sockets. Times of passes are simulated, `constants` come on top."""
 
     name: str
     arch: Architecture
     constants: Constants = Constants()
+    router: Router = AS_AN_EXPERT
 
     @property
     def upper(self) -> str:
@@ -78,12 +93,14 @@ class Node:
 
     def pass_s(self, phase: str) -> float:
         """A prefill of `PROMPT` tokens, or one decode after them."""
-        simulated = _fused(self.arch, phase) if self.name == SN40L else _gpu(self.name, self.arch, phase)
+        simulated = fused(self.arch, phase) if self.name == SN40L else _gpu(self.name, self.arch, phase)
         return simulated + self.constants.pass_s
 
     def route_s(self, batch: int) -> float:
-        """The router reads the prompts, which fill the machine one by one, and writes a token for each."""
-        return self.constants.run_s + batch * self.pass_s("prefill")
+        """The router, an expert in size, reads the prompts and writes its tokens."""
+        runs = 1 if self.router.together else batch
+        passes = runs * (self.pass_s("prefill") + (self.router.tokens - 1) * self.pass_s("decode"))
+        return self.constants.run_s + passes
 
     def run_s(self, tokens: int) -> float:
         """An expert reads a prompt and writes `tokens` tokens; the first comes from the prefill."""
@@ -123,10 +140,10 @@ def _fragments(arch: Architecture, bandwidth: float) -> Fragments:
 
 
 @cache
-def _fused(arch: Architecture, phase: str) -> float:
+def fused(arch: Architecture, phase: str, model: str = MODEL, tokens: int = PROMPT) -> float:
     """Seconds of a pass in fused kernels launched by hardware, as in the experiment sn40l_fusion."""
     on = fabric_of(arch, orchestration="hardware", sockets=SOCKETS)
-    graphs = language_model(MODEL, on.pool, phase=phase, tokens=PROMPT)
+    graphs = language_model(model, on.pool, phase=phase, tokens=tokens)
     return sum(simulate_plan(reconfigurable(g, on, longest=40, units=operators(g), keep=False)).seconds for g in graphs)
 
 
@@ -187,13 +204,17 @@ def knee(at: Node, most: int = 200) -> int:
     return low
 
 
-def calibrated(nodes: Mapping[str, Node], ratios: Mapping[tuple[str, int], float]) -> dict[str, Node]:
+def calibrated(
+    nodes: Mapping[str, Node], ratios: Mapping[tuple[str, int], float], pass_s: float = 0.0
+) -> dict[str, Node]:
     """The nodes with three constants: of a run on the SN40L, of a pass on each DGX, by least squares of the logarithms
-    of `ratios`, by (node, tokens), of expert runs of one prompt."""
+    of `ratios`, by (node, tokens), of expert runs of one prompt. A pass on the SN40L takes `pass_s` longer than what is
+    simulated."""
     from scipy.optimize import least_squares
 
     def with_constants(x: np.ndarray) -> dict[str, Node]:
-        given = {SN40L: Constants(run_s=x[0]), A100: Constants(pass_s=x[1]), H100: Constants(pass_s=x[2])}
+        ours = Constants(run_s=x[0], pass_s=pass_s)
+        given = {SN40L: ours, A100: Constants(pass_s=x[1]), H100: Constants(pass_s=x[2])}
         return {name: replace(n, constants=given[name]) for name, n in nodes.items()}
 
     def errors(x: np.ndarray) -> list[float]:
