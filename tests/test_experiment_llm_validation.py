@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from accelsim.arch.loader import RawSpec, load_spec
+from accelsim.experiments.llm_validation import serving
 from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
 from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, SEQUENCES, SOCKETS, decode_operators
@@ -83,9 +84,32 @@ def test_one_model_on_one_and_two_sockets_is_fitted() -> None:
     fitted = {(r.device, r.software, r.model, r.sockets) for r in served() if r.fit}
     assert {(model, sockets) for _, _, model, sockets in fitted} == {("llama-3-8b", 1), ("llama-3-8b", 2)}
     assert {(device, software) for device, software, *_ in fitted} == {
-        (device, software) for device in ("a100", "h100") for software in ("TensorRT-LLM", "vLLM")}
+        (device, software) for device in ("a100", "h100") for software in ("TensorRT-LLM", "vLLM")
+    }
     assert len(served()) == 252
     assert {r.device for r in served()} == set(DEVICES)
+
+
+@pytest.mark.parametrize("made", [Overheads(7e-6, 2e-5, grouped_attention=0.8), Overheads(5e-6, 3e-5, sequence_s=8e-5)])
+def test_made_runs_give_their_constants_back(made: Overheads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two that may be the third, the one that the runs were made with."""
+
+    def seconds(row: Served, constants: Constants, o: Overheads) -> float:
+        steps = row.tokens.output
+        per_step = 250 * o.kernel_s + 60 * row.sockets * o.exchange_s + row.batch * o.sequence_s
+        attention = 1e-9 * row.batch * (row.tokens.prompt + 7 * row.sockets) ** 1.5 / o.grouped_attention
+        return steps * (0.01 / row.sockets + per_step + attention)
+
+    rows = [replace(r, seconds=seconds(r, Constants(), made)) for r in served()]
+    monkeypatch.setattr(serving, "served", lambda: rows)
+    monkeypatch.setattr(serving, "seconds_of", seconds)
+    monkeypatch.setattr(serving, "constants_of", lambda device: Constants())
+    found = serving.overheads_of.__wrapped__("h100", "vLLM")
+    assert found.kernel_s == pytest.approx(made.kernel_s, rel=0.01)
+    assert found.exchange_s == pytest.approx(made.exchange_s, rel=0.01)
+    assert (found.sequence_s, found.grouped_attention) == pytest.approx(
+        (made.sequence_s, made.grouped_attention), rel=0.01
+    )
 
 
 RUN = Served("a100", "TensorRT-LLM", "llama-3-8b", 1, 16, Tokens(128, 128), 2.0, False, "made")
