@@ -8,7 +8,7 @@ from functools import cache
 
 from ... import simulate
 from ...arch.architecture import Architecture
-from ...arch.loader import load_spec
+from ...arch.loader import RawSpec, load_spec
 from ...components.buffer import Buffer
 from ...components.pe_array import PeArray
 from ...errors import DoesNotFit
@@ -75,6 +75,12 @@ def run_linear(design: str, model: Model, tokens: int) -> Report:
     return simulate(arch, work, mapping=linear(work, side_and_capacity(arch)[1]))
 
 
+@cache
+def _spec(file: str) -> RawSpec:
+    return load_spec(data_path(__package__, file))
+
+
+@cache
 def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Architecture:
     """The machine of a design, with other values for some of its keys."""
     file = "flat.yaml" if design in ("unfused", "flat", "cascade") else "fusemax.yaml"
@@ -83,7 +89,7 @@ def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Arc
         values["memories.buffer.capacity"] = "16 MiB"  # as published
     if design == "architecture":
         values["units.array2d.overlap"] = False
-    return load_spec(data_path(__package__, file)).with_values({**values, **dict(machine)}).build()
+    return _spec(file).with_values({**values, **dict(machine)}).build()
 
 
 def side_and_capacity(arch: Architecture) -> tuple[int, int]:
