@@ -98,7 +98,7 @@ def test_made_runs_give_their_constants_back(made: Overheads, monkeypatch: pytes
         steps = row.tokens.output
         per_step = 250 * o.kernel_s + 60 * row.sockets * o.exchange_s + row.batch * o.sequence_s
         attention = 1e-9 * row.batch * (row.tokens.prompt + 7 * row.sockets) ** 1.5 / o.grouped_attention
-        return steps * (0.01 / row.sockets + per_step + attention)
+        return float(steps * (0.01 / row.sockets + per_step + attention))
 
     rows = [replace(r, seconds=seconds(r, Constants(), made)) for r in served()]
     monkeypatch.setattr(serving, "served", lambda: rows)
