@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +119,11 @@ def test_a_seeded_exception_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_a_seeded_hang_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("accelsim.workloads.onnx_import.loading.model_opset", lambda _: time.sleep(1000))
+    def forever(_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("accelsim.workloads.onnx_import.loading.model_opset", forever)
     outcome = attempt(Case("onnx", 0, "dense.onnx", models()["dense"].SerializeToString()), tmp_path, limit_s=1)
     assert (outcome.kind, "Hang: more than 1 s" in outcome.detail) == ("fault", True)
 
