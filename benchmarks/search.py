@@ -9,7 +9,7 @@ search   NSGA-II with so many points for each of the two models, and with bounds
 random   So many points for each model drawn at random, with bounds first, which leaves the front and the hypervolume
          what they would be. With both parts, the hypervolumes below the worst result of either.
 sample   A sample simulated whole, and with bounds first: points simulated, time, and whether the fronts are the same.
-cluster  A small sample on a Dask cluster of two local workers: whether its table is that of local processes.
+cluster  A small search on a Dask cluster of two local workers: whether its table is that of local processes.
 
 Points of a search or a sample are counted for each model; a point of both takes about half a second of one core, one
 that its bounds leave out a fiftieth of that.
@@ -140,7 +140,8 @@ def main() -> None:
     if "sample" in given.part:
         fidelity(replace(plain, sample=Sample("sobol", given.sample)), given.out, given.jobs)
     if "cluster" in given.part:
-        cluster(replace(plain, sample=Sample("sobol", given.cluster)), given.out, given.jobs)
+        small = replace(space.search, points=given.cluster, batch=max(2, given.cluster // 4))
+        cluster(replace(space, search=small, bounds_first=True), given.out, given.jobs)
 
 
 if __name__ == "__main__":

@@ -245,8 +245,21 @@ def test_bounds_first_goes_on_where_it_was_cut_off(
         patched.setattr("accelsim.study.floors.simulate_point", until)
         with pytest.raises(Interrupted):
             run_sweep(sweep, tmp_path / "cut", jobs=0)
-    again = run_sweep(sweep, tmp_path / "cut", jobs=0, resume=True)
+    def known(sweep: Sweep, points: object) -> None:
+        raise AssertionError("floors are in the store by then")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("accelsim.study.explore.floors_of", known)
+        again = run_sweep(sweep, tmp_path / "cut", jobs=0, resume=True)
     assert again.digest() == whole.digest()
+
+
+def test_a_search_begins_with_the_corners_of_its_axes(tmp_path: Path) -> None:
+    study = run(toy_sweep(Search("nsga2", 6, batch=3)), tmp_path)
+    first, last = (dict(study.rows[i].settings) for i in (0, 1))
+    assert [first[X], first[Y], first[KIND]] == [0, 0, "output_stationary"]
+    assert [last[X], last[KIND]] == [31, "other"]
+    assert float(last[Y]) == pytest.approx(9)
 
 
 def test_the_command_searches(tmp_path: Path) -> None:
