@@ -25,9 +25,10 @@ RESULTS = 26
 
 
 def timed(what: str, function: Callable[[], T]) -> T:
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     result = function()
-    print(f"{what:34} {time.perf_counter() - start:6.2f} s")
+    wall, cpu = time.perf_counter() - start, time.process_time() - used
+    print(f"{what:34} {wall:6.2f} s ({cpu:.2f} s of the processor)")
     return result
 
 
