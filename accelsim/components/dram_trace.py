@@ -130,15 +130,15 @@ def locate(device: DramDevice, mapping: str, addresses: IntArray) -> Located:
     """
     from .dram_kernel import decode
 
-    beyond = np.flatnonzero((addresses < 0) | (addresses >= device.capacity))
-    if beyond.size:
-        i = int(beyond[0])
+    if len(addresses) and (addresses.min() < 0 or addresses.max() >= device.capacity):
+        i = int(np.flatnonzero((addresses < 0) | (addresses >= device.capacity))[0])
         where = f"{device.capacity:#x} bytes of {device.name}, {device.channels} channels"
         raise AddressBeyondCapacity(f"request {i}: address {int(addresses[i]):#x} is outside of the {where}")
     words = AddressMapping(mapping, device).words()
     shape = np.array([device.bank_groups, device.banks_per_group], np.int64)
     found = Located(*(np.empty(len(addresses), np.int64) for _ in range(4)))
-    decode(addresses, words, device.burst_bytes, shape, found.channel, found.bank, found.row, found.column)
+    burst_bits = device.burst_bytes.bit_length() - 1
+    decode(addresses, words, burst_bits, shape, found.channel, found.bank, found.row, found.column)
     return found
 
 

@@ -165,10 +165,10 @@ def serve(
     row_bus, column_bus = 0, 0
     entered, entered_writes = 0, 0
     now, due = 0, t[REFI] if t[REFI] > 0 else NEVER_YET
-    first, known, draining = 0, False, False
+    first, of, known, draining = 0, 0, False, False
     while out[READS] + out[WRITES] < total:
         if not known:
-            first = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
+            first, of = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
             known = True
         at, comes = (first + 3) >> 2, NEVER
         if entered < total:
@@ -193,7 +193,7 @@ def serve(
             entered_writes += write[entered]
             entered += 1
         else:
-            kind, found = best(w, bank, per_pseudo, first)
+            kind, found = best(w, bank, per_pseudo, first, of)
             now, b, known = at, found & INDEX, False
             if kind == CMD_ACT:
                 _open(w, t, p, row, write, b, at, log, out)

@@ -145,46 +145,58 @@ def _oldest(ready: IntArray, age: IntArray, kind: int, begin: int, banks: int, a
 
 
 @inlined
-def soonest_turn(w: Work, banks: int, row_low: int, column_low: int) -> int:
+def soonest_turn(w: Work, banks: int, row_low: int, column_low: int) -> tuple[int, int]:
     """The least turn of all commands, by which FR-FCFS takes the earliest, then that of the highest rank.
 
     Args:
         banks: of a pseudo-channel.
         row_low, column_low: the first that the buses are free from now on.
+
+    Returns:
+        The turn, and a row of times that has it, by pseudo-channel and command, none before it; -1 where banks that may
+        read or write have it, and rows are still to be looked through.
     """
     pseudo, soonest, turns = w.pseudo, w.soonest, w.turns
-    first = 4 * NEVER_YET
+    for k in range(soonest.shape[0]):
+        if soonest[k] == UNKNOWN:
+            soonest[k] = _soonest(w.ready, k & 3, (k >> 2) * banks, banks)
+    first, row = 4 * NEVER_YET, -1
     for pc in range(soonest.shape[0] >> 2):
-        for kind in range(4):
-            at = soonest[pc << 2 | kind]
-            if at == UNKNOWN:
-                at = _soonest(w.ready, kind, pc * banks, banks)
-                soonest[pc << 2 | kind] = at
-            if kind == CMD_ACT:
-                bus = pseudo[pc << 3 | ACT_AT]
-                turn = _turn(max(max(at, bus), row_low), bus, 2, 0)
-            elif kind == CMD_PRE:
-                turn = 4 * max(at, row_low)
-            else:
-                bus = pseudo[pc << 3 | (RD_AT if kind == CMD_RD else WR_AT)]
-                turn = _turn(max(max(at, bus), column_low), bus, 3, 1)
-            turns[pc << 2 | kind] = turn
-            first = min(first, turn)
+        window, rd, wr = pseudo[pc << 3 | ACT_AT], pseudo[pc << 3 | RD_AT], pseudo[pc << 3 | WR_AT]
+        act = _turn(max(max(soonest[pc << 2 | CMD_ACT], window), row_low), window, 2, 0)
+        pre = 4 * max(soonest[pc << 2 | CMD_PRE], row_low)
+        read = _turn(max(max(soonest[pc << 2 | CMD_RD], rd), column_low), rd, 3, 1)
+        written = _turn(max(max(soonest[pc << 2 | CMD_WR], wr), column_low), wr, 3, 1)
+        turns[pc << 2 | CMD_ACT] = act
+        turns[pc << 2 | CMD_PRE] = pre
+        turns[pc << 2 | CMD_RD] = read
+        turns[pc << 2 | CMD_WR] = written
+        row = pc << 2 | CMD_ACT if act < first else row
+        first = min(first, act)
+        row = pc << 2 | CMD_PRE if pre < first else row
+        first = min(first, pre)
+        row = pc << 2 | CMD_RD if read < first else row
+        first = min(first, read)
+        row = pc << 2 | CMD_WR if written < first else row
+        first = min(first, written)
         if w.either[pc << 3 | BANKS_OF] > 0:
             _search_either(w, pc, banks, column_low)
+            row = -1 if w.either[pc << 3 | TURN_OF] < first else row
             first = min(first, w.either[pc << 3 | TURN_OF])
-    return first
+    return first, row
 
 
 @inlined
-def best(w: Work, bank: IntArray, banks: int, turn: int) -> tuple[int, int]:
+def best(w: Work, bank: IntArray, banks: int, turn: int, row: int) -> tuple[int, int]:
     """Kind and bank of the command of a turn that is for the oldest request."""
-    first, first_kind = NEVER, 0
-    for k in range(w.turns.shape[0]):
-        if w.turns[k] == turn:
-            age = _oldest(w.ready, w.age, k & 3, (k >> 2) * banks, banks, (turn + 3) >> 2)
-            if age < first:
-                first, first_kind = age, k & 3
+    first, first_kind, at = NEVER, row & 3, (turn + 3) >> 2
+    if row >= 0:
+        first = _oldest(w.ready, w.age, row & 3, (row >> 2) * banks, banks, at)
+    for k in range(row + 1, w.turns.shape[0]):
+        if w.turns[k & INDEX] == turn:
+            age = _oldest(w.ready, w.age, k & 3, (k >> 2) * banks, banks, at)
+            first_kind = k & 3 if age < first else first_kind
+            first = min(first, age)
     found = bank[first & INDEX]
     for pc in range(w.pseudo.shape[0] >> 3):
         due = w.either[pc << 3 | BANKS_OF] > 0 and w.either[pc << 3 | TURN_OF] == turn

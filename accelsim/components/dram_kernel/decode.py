@@ -10,18 +10,19 @@ from .layout import IntArray, compiled
 
 @compiled
 def decode(
-    address: IntArray, segments: IntArray, burst_bytes: int, shape: IntArray,
+    address: IntArray, segments: IntArray, burst_bits: int, shape: IntArray,
     channel: IntArray, bank: IntArray, row: IntArray, column: IntArray,
 ) -> None:  # fmt: skip
     """Channel, bank within the channel, row and column of byte addresses.
 
     Args:
         segments: [segment, 4], lowest first: field, size, weight, and the bits of a size that is a power of two or -1.
+        burst_bits: of an address that say where in a burst it is.
         shape: bank groups and banks of each.
     """
     groups, per_group = shape[0], shape[1]
     for i in range(address.shape[0]):
-        rest = address[i] // burst_bytes
+        rest = address[i] >> burst_bits
         ch, pc, bg, ba, ro, co = 0, 0, 0, 0, 0, 0
         for k in range(segments.shape[0]):
             field, size, bits = segments[k, 0], segments[k, 1], segments[k, 3]
