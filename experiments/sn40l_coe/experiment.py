@@ -116,8 +116,10 @@ def _ratios(label: str, nodes: Mapping[str, Node], note: str, judged_as: str | N
             for d, name in DGX.items():
                 pair = [n.request_s(batch, tokens) if kind == "overall" else n.run_s(tokens)
                         for n in (nodes[name], ours)]  # fmt: skip
-                reason = "calibrated on" if kind == "expert" else r[f"{judged_as}_{d}"] if judged_as else ""
-                judged = TOLERANCE if judged_as and r[d] and not reason else None
+                reason = r[f"{judged_as}_{d}"] if judged_as and kind == "overall" else ""
+                if kind == "expert" and note != FREE:
+                    reason = "calibrated on"
+                judged = TOLERANCE if judged_as and kind == "overall" and r[d] and not reason else None
                 words = "; ".join(filter(None, (note, reason)))
                 yield Row(f"{kind} over SN40L, {label}", f"{name}, batch {batch}, {tokens} tokens",
                           float(r[d]) if r[d] else None, pair[0] / pair[1], "x", judged, r["source"],
