@@ -10,7 +10,7 @@ from ...arch.layout import Layout
 from ...lowering.ports import Route
 from .operand import Array, Extents, Floats, Operand
 
-TIE = {"latency": 0.001, "energy": 0.0001, "edp": 0.001}
+TIE = {"latency": 0.001, "energy": 1e-7, "edp": 0.001}
 """Plans whose objectives differ by less than this share count as equal, and the one of less energy is taken, for the
 objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 
