@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from accelsim.errors import BadInput
-from accelsim.experiments.bit_planes.experiment import measured
-from accelsim.experiments.bit_planes.gemm import by_planes, crossover, ratio
+from accelsim.experiments.arbitrary_precision.experiment import measured
+from accelsim.experiments.arbitrary_precision.gemm import by_planes, crossover, ratio
 from accelsim.ir import Role, Workload, WorkloadBuilder, evaluate
 from accelsim.workloads.huggingface import load_config
 from accelsim.workloads.transformer import Bits, build
