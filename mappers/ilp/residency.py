@@ -2,8 +2,8 @@
 
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
 addresses is made window by window (`rolling`), and, where that is far from what the gap model says, by beams over
-layouts (`layout`), also from plans for a slightly smaller memory. Local search over gaps and addresses (`repack`) and
-windows of steps that are decided anew (`windows`) take turns until the plan costs what the gap model said, or neither
+layouts (`layout`), also from plans for a slightly smaller memory. Windows of steps that are decided anew (`windows`)
+and local search over gaps and addresses (`repack`) take turns until the plan costs what the gap model said, or neither
 helps. What is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and
 solving again.
 """
@@ -178,7 +178,7 @@ class _Search:
         """A plan with addresses that costs no more, and whether Ctrl-C ended the search."""
         for _ in range(TURNS):
             before = best.value
-            for search in (repacked, improved):
+            for search in (improved, repacked):
                 best, stopped = search(best, settings)
                 if stopped:
                     return best, True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ....errors import DoesNotFit
@@ -14,8 +14,8 @@ from ..solver import SolverOptions
 from .model import LATENCY, Aim
 from .search import DEFAULT, ROUNDING, place
 
-NODES = 20_000
-"""Of the exact search for addresses in a tier, each time."""
+NODES, WORK = 20_000, 2_000_000
+"""Of the exact search for addresses in a tier, each time: nodes, and nodes times buffers."""
 CUTS = (0, 5, 10, 15, 20, 30, 40, 50, 60, 70)
 """Percent of a tier that the program does without, one after the other, until the tier has addresses for everything."""
 
@@ -141,23 +141,67 @@ def _stays(rooms: Sequence[Room], problem: TierProblem) -> list[_Stay]:
 
 
 def _packed(problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_Stay], free: int) -> list[int] | None:
-    """An address for each stay: those over the end of a period one above the other, the rest by the packer."""
-    buffers: list[Buffer] = []
-    reach, base = 0, {}
-    for k, stay in enumerate(stays):
-        if stay.wraps:
-            base[k] = reach
-            reach += stay.nbytes
-        for n, (first, last) in enumerate(_spans(stay)):
-            buffers.append(Buffer(f"{k} {n}", first, last + 1, stay.nbytes, address=base.get(k)))
+    """An address for each stay: first fit of their true shapes, else the packer, for which each is a rectangle."""
+    workspaces = []
     for s, (step, name) in enumerate(zip(problem.framed, plan.choices, strict=True)):
         needed = next(c for c in step.choices if c.name == name).workspace.get(tier, 0)
         if needed:
-            buffers.append(Buffer(f"workspace {s}", problem.position(s), problem.position(s) + 1, needed))
+            p = problem.position(s)
+            workspaces.append(_Stay([Room("", tier, 0, needed, p, p)], p))
+    everything = [*stays, *workspaces]
+    for key in KEYS:
+        found = _first_fit(sorted(range(len(everything)), key=lambda k: key(everything[k])), everything, free)
+        if found is not None:
+            return found[: len(stays)]
+    return _searched(everything, free, len(stays))
+
+
+KEYS: tuple[Callable[[_Stay], tuple[int, ...]], ...] = (
+    lambda s: (not s.wraps, -s.nbytes, s.rooms[0].first),
+    lambda s: (not s.wraps, s.rooms[0].first, -s.nbytes),
+    lambda s: (not s.wraps, s.rooms[0].first - s.last, -s.nbytes),
+    lambda s: (not s.wraps, -s.last, -s.nbytes),
+)
+"""Orders in which first fit takes stays: those over the end of a period, then by size, start, length, end."""
+
+
+def _first_fit(order: Sequence[int], stays: Sequence[_Stay], free: int) -> list[int] | None:
+    """The lowest address for one stay after the other at which no room of it overlaps with another's."""
+    found = [0] * len(stays)
+    placed: list[tuple[int, int, int, int]] = []
+    for k in order:
+        stay = stays[k]
+        low, taken = stay.low, []
+        for r in stay.rooms:
+            taken += [
+                (start - (r.high - low), end - (r.low - low))
+                for first, last, start, end in placed
+                if first <= r.last and r.first <= last
+            ]
+        address = 0
+        for start, end in sorted(taken):
+            if start < address < end:
+                address = end
+        if address + stay.nbytes > free:
+            return None
+        found[k] = address
+        placed += [(r.first, r.last, address + r.low - low, address + r.high - low) for r in stay.rooms]
+    return found
+
+
+def _searched(stays: Sequence[_Stay], free: int, count: int) -> list[int] | None:
+    """Addresses of the first ones by the packer; those over the end of a period lie one above the other."""
+    buffers: list[Buffer] = []
+    reach = 0
+    for k, stay in enumerate(stays):
+        base = reach if stay.wraps else None
+        reach += stay.nbytes if stay.wraps else 0
+        for n, (first, last) in enumerate(_spans(stay)):
+            buffers.append(Buffer(f"{k} {n}", first, last + 1, stay.nbytes, address=base))
     if reach > free:
         return None
-    found = pack(buffers, free, nodes=NODES).addresses
-    return None if found is None else [found[f"{k} 0"] for k in range(len(stays))]
+    found = pack(buffers, free, nodes=min(NODES, WORK // max(1, len(buffers)))).addresses
+    return None if found is None else [found[f"{k} 0"] for k in range(count)]
 
 
 def _spans(stay: _Stay) -> list[tuple[int, int]]:
