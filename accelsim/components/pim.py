@@ -70,8 +70,8 @@ class PimArray(ComputeUnit):
     Variants ``split1``, ``split2``, ``split4`` ... put so many parts of K on different units. With `row_filling`,
     matrices narrower than a row share rows (the concatenation of heads); without it, each begins rows of its own.
 
-    Unless `pin_energy` says otherwise, a byte through the pins takes its part of a whole burst of the DRAM, the way from
-    the cells included: an upper bound for vectors and results, which pass buffers instead.
+    Unless `pin_energy` says otherwise, a byte through the pins takes its part of a whole burst of the DRAM, the way
+    from the cells included: an upper bound for vectors and results, which pass buffers instead.
     """
 
     mapper: ClassVar[str] = "pim"
