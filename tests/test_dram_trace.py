@@ -128,8 +128,9 @@ def recorded(count: int) -> str:
         n = int(random.integers(50, 1000))
         lines = min(device.capacity // device.burst_bytes, device.columns * device.banks * 10 ** int(i % 4))
         times = np.cumsum(random.integers(0, 40, n)) if i % 4 == 1 else None
-        result = run_trace(device, random.integers(0, lines, n) * device.burst_bytes, random.random(n) < i % 5 / 4, times,
-                           mapping=mappings[i % 4], controller=controller)  # fmt: skip
+        addresses = random.integers(0, lines, n) * device.burst_bytes
+        writes = random.random(n) < i % 5 / 4
+        result = run_trace(device, addresses, writes, times, mapping=mappings[i % 4], controller=controller)
         counts = result.row_hits, result.activates, result.precharges, result.refreshes
         digest.update(result.done.tobytes() + repr(counts).encode())
     return digest.hexdigest()
