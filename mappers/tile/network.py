@@ -21,7 +21,7 @@ from .floor import Floor, Watch
 from .flow import Flow
 from .nest import Shortfall, Way
 from .operand import Operand
-from .pieces import moves_in_pieces, pieces_of
+from .pieces import pieces_of
 from .planned import Call, Planner, planned, renamed
 from .refusal import check_constraint, refusal
 from .residency import stays_on_chip
@@ -457,15 +457,13 @@ class Network:
         """The Moves of an Einsum; `early` has where loads of its weights are issued that begin before it does, and
         their buffers."""
         plan = self.plans[path, child.item]
-        able = moves_in_pieces(self.arch, len(plan.levels), plan.layout)
-        pieces = pieces_of(einsum, self._accesses(einsum), plan.levels) if able else {}
+        pieces = pieces_of(einsum, self._accesses(einsum), plan.levels) if len(plan.levels) > 1 else {}
         at: dict[Way, Position] = {}
         """Where the tiles that come to, or leave, a memory are cut."""
         loops = 0
         for number, level in enumerate(plan.levels):
             # A tile with one buffer is waited for: at a port it is asked for before those that come ahead.
-            alone = {way for way, number in level.buffers.items() if number == 1 and way not in pieces}
-            for way, depth in sorted(level.depth.items(), key=lambda item: item[0] not in alone):
+            for way, depth in sorted(level.depth.items(), key=lambda item: level.buffers[item[0]]):
                 name, memory, stored = way
                 due = child.at + (BODY,) * (loops + depth)
                 at[way] = due

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ...arch.architecture import Architecture
-from ...arch.layout import Layout
 from ...ir import Access, Einsum
 from .nest import Level, Way
 from .operand import Operand
 
 MOST = 4096
 """Pieces of a tile at most."""
-
-
-def moves_in_pieces(arch: Architecture, levels: int, layout: Layout | None) -> bool:
-    """Whether tiles may move in pieces, on their way through so many levels of memory to a unit with such a layout.
-
-    Through one alone they do to arrays with loops of their own, but not from a memory with latency: from there they
-    would have to come farther ahead than is foreseen.
-    """
-    return levels > 1 or (layout is not None and not any(m.latency for m in arch.memories.values()))
 
 
 def pieces_of(

@@ -31,7 +31,6 @@ from .layouts import LayoutLeaf
 from .leaf import Leaf
 from .nest import TIE, Crossing, Found, Hop, Inner, Level, Shortfall, Way
 from .operand import Operand
-from .pieces import moves_in_pieces
 from .stage import Stage
 
 SIZES_PER_RANK = 16
@@ -102,7 +101,7 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
 
     Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
     inputs give equal plans. At most `nodes` tilings of one level have their insides settled; where tiles may move in
-    pieces (`moves_in_pieces`, but for the least energy) two thirds of them, and a quarter further in.
+    pieces (through several levels, but for the least energy) two thirds of them, and a quarter further in.
     """
     best: tuple[tuple[float, float], Plan] | None = None
     short: Shortfall | None = None
@@ -161,7 +160,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = 
     grains = {r: option.layout.factor(r) for r in einsum.sizes} if option.layout else {}
     operands = task.operands[unit.name]
     deepest = max((task.levels[o.chain[-1]] for o in operands), default=1)
-    pieces = moves_in_pieces(task.arch, deepest, option.layout) and task.objective != "energy"
+    pieces = deepest > 1 and task.objective != "energy"
     among_many = SIZES_FOR_ENERGY if task.objective == "energy" else SIZES_AMONG_MANY
     found: Stage | None = None
     for number in range(max(deepest, 1), 0, -1):
