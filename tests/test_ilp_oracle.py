@@ -12,7 +12,7 @@ from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.search import schedule
 
-FIXED, FREE, BATCH = 200, 100, 20
+FIXED, FREE, BATCH = 160, 60, 20
 
 
 def small_graph(seed: int, count: int) -> tuple[GraphProblem, int]:
