@@ -23,7 +23,7 @@ Options = tuple[tuple[str, Scalar], ...]
 
 NOT_RESULTS = ("cli", "study", "experiments", "workloads", "arch_specs", "__pycache__")
 """Parts of the package that no result depends on: machines and workloads enter the key of a point by their content."""
-COUNTS = ("batch", "seq", "context", "bits", "resolution", "sliding_window", "weight_bits", "state_bits")
+COUNTS = ("batch", "seq", "context", "bits", "resolution", "weight_bits", "state_bits")
 _TEXTS = {"precision": "weight=4+activation=8", "density": "weight=2:4+activation=0.6"}
 SIZES = ("machine.peak_macs_per_s", "machine.on_chip_bytes", "machine.off_chip_bytes_per_s")
 """Columns of `size`."""
