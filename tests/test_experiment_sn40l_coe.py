@@ -113,7 +113,7 @@ def test_ratios_say_how_long_runs_and_routing_take(
 
 
 def test_published_ratios_agree_on_a_router_that_runs_as_an_expert() -> None:
-    """13.48 GB over 1 TB/s here, over 32 and 64 GB/s there; ratios of both nodes give times within 10 % of each other."""
+    """13.48 GB over 1 TB/s here, over 32 and 64 GB/s there; ratios of both give times within 10 % of each other."""
     found = [implied(4.8, 6.6, 8, 2.0, 13.48 / 32, 13.48e-3), implied(2.8, 3.7, 8, 1.5, 13.48 / 64, 13.48e-3)]
     times = [t for x in found for t in (x.run_s, x.route_s)]
     assert all(62e-3 < t < 69e-3 for t in times)
