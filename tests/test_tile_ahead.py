@@ -94,3 +94,8 @@ def test_further_ahead_moves_the_same_and_fits(seed: int) -> None:
     assert not traces[1].differences(reference.run(traces[1].program))
     chosen = compiled.run(lower(arch, workload, map_workload(workload, arch)))
     assert chosen.finish <= traces[0].finish
+
+
+def test_over_ways_without_limit_nothing_is_waited_for() -> None:
+    free = Load(WAY, 0, True, 10, 2, 10, 0.0)
+    assert Ahead([stretch(1000, 100, 0), stretch(1000, 100, 100, free)]).further() == {(1, WAY): Early(0, 2)}

@@ -278,7 +278,7 @@ def test_a_wrong_layer_list_is_refused_with_its_line(tmp_path: Path, text: str, 
 @pytest.mark.parametrize("options, message", [
     ({"seq": 3}, r"model 'resnet18': a layer list has no option 'seq' .options here: batch, resolution, bits"),
     ({"phase": "prefill"}, "no option 'phase'"),
-    ({"batch": 0}, "resnet18: batch is 0 .at least 1"),
+    ({"batch": 0}, "resnet18: batch=0 .a whole number from 1"),
     ({"resolution": 0}, "resnet18: resolution 0"),
     ({"bits": 0}, "bits=0"),
 ])

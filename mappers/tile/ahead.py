@@ -164,9 +164,11 @@ class Ahead:
         for k, load in self._all():
             stretch = self._stretches[k]
             assert stretch is not None
-            waiting = (stretch.moving - stretch.computing) / (load.cycles_per_byte * load.tile_bytes)
-            wanted = min(ceil(waiting), load.tiles)
-            if (k, load.way) in self.choice and wanted > load.buffers:
+            waiting, per_tile = stretch.moving - stretch.computing, load.cycles_per_byte * load.tile_bytes
+            if (k, load.way) not in self.choice or not per_tile:  # over ways without limit nothing is waited for
+                continue
+            wanted = min(ceil(waiting / per_tile), load.tiles)
+            if wanted > load.buffers:
                 self._deepen(k, load, wanted)
         return self.choice
 
