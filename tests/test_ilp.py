@@ -23,7 +23,6 @@ from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.orders import minimum_peak
 from accelsim.mappers.ilp.plan import Plan
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
-from accelsim.mappers.ilp.repack import repacked
 from accelsim.mappers.ilp.residency import BYTES, best_residency
 from accelsim.mappers.ilp.rolling import rolled
 from accelsim.mappers.ilp.search import schedule
@@ -240,34 +239,3 @@ def test_addresses_window_by_window(seed: int) -> None:
         plan = best_residency(problem, order, capacity)
         assert check_plan(problem, plan).spilled == plan.claim.value  # type: ignore[union-attr]
         assert claimed(plan)[0] <= better.value
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_local_search_over_gaps_and_addresses(seed: int) -> None:
-    """From a sweep in a full memory: cheaper, with addresses that the independent check accepts, always the same."""
-    problem = plain_problem(120, seed)
-    order = range(120)
-    capacity = (problem.largest_working_set + peak_bytes(problem, order)) // 2
-    lives = Lives(problem, order)
-    along = Along(lives, capacity, BYTES)
-    dropped, solutions = Model.of(lives, capacity).dropped([BYTES], SolverOptions(nodes=1))
-    swept = sweep(Arrangement(along, set(dropped)), 0, 120)
-    found, stopped = repacked(swept, Settings(True, SolverOptions()))
-    assert not stopped and solutions[0].bound <= found.value < swept.value
-    moved = check_plan(problem, found.plan())
-    assert moved.loaded + moved.stored - moved.compulsory == found.value
-    again, _ = repacked(swept, Settings(True, SolverOptions()))
-    assert again.dropped == found.dropped and again.address == found.address
-
-
-def plain_problem(count: int, seed: int) -> GraphProblem:
-    """Operators that read up to three of the last 20 results; nothing runs in place."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", rng.randint(1, 20), source=True)}
-    names, operators = ["in"], []
-    for i in range(count):
-        reads = tuple(dict.fromkeys(rng.choice(names[-20:]) for _ in range(rng.randint(1, 3))))
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 20), result=i == count - 1)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
-        names.append(f"t{i}")
-    return GraphProblem("plain", tensors, tuple(operators))

@@ -2,10 +2,9 @@
 
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
 addresses is made window by window (`rolling`), and, where that is far from what the gap model says, by beams over
-layouts (`layout`), also from plans for a slightly smaller memory. Windows of steps that are decided anew (`windows`)
-and local search over gaps and addresses (`repack`) take turns until the plan costs what the gap model said, or neither
-helps. What is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and
-solving again.
+layouts (`layout`), also from plans for a slightly smaller memory. Windows of steps are then decided anew (`windows`),
+until they cost what the gap model said. What is left is closed by rows which say that the kept gaps around the crowded
+steps cannot all be kept, and solving again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from .layout import WIDTH, laid_out
 from .lives import Lives
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem
-from .repack import repacked
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .windows import TOLERANCE, Settings, improved
@@ -44,8 +42,6 @@ EASY = 1.15
 """Times the bound that a plan costs where deciding windows anew will do."""
 SPARE = (3, 1, 5)
 """Percent of the memory that plans without addresses leave free, so that there are addresses."""
-TURNS, LITTLE = 6, 0.005
-"""Turns of local search and windows, at most, and the share of the cost that a turn must save for another one."""
 ROUGH = 0.02
 """Gap that is good enough for those."""
 
@@ -135,7 +131,7 @@ class _Search:
             best = self._first(dropped, settings)
         except KeyboardInterrupt:
             return self._hasty(dropped, bound, solver, loose=loose)
-        best, stopped = self._improved(best, settings)
+        best, stopped = improved(best, settings)
         if not stopped and proven and len(self.lives.operators) <= FEW:
             try:
                 best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
@@ -173,18 +169,6 @@ class _Search:
             if self._left < AMPLE:
                 break
         return min(self.there, key=lambda a: a.value)
-
-    def _improved(self, best: Arrangement, settings: Settings) -> tuple[Arrangement, bool]:
-        """A plan with addresses that costs no more, and whether Ctrl-C ended the search."""
-        for _ in range(TURNS):
-            before = best.value
-            for search in (improved, repacked):
-                best, stopped = search(best, settings)
-                if stopped:
-                    return best, True
-            if best.value > before * (1 - LITTLE):
-                break
-        return best, False
 
     def _lay(self, dropped: set[int], width: int) -> None:
         laid = laid_out(self.along, dropped, width=width)
