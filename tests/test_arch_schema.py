@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from accelsim.errors import BadInput
 from accelsim.text.document import parse_document
 
 
+@lru_cache(maxsize=1)
+def validator() -> Any:
+    return jsonschema.Draft202012Validator(json_schema())
+
+
 def valid(text: str) -> bool:
-    validator: Any = jsonschema.Draft202012Validator(json_schema())
-    return bool(validator.is_valid(parse_document(text, "m.yaml").data))
+    return bool(validator().is_valid(parse_document(text, "m.yaml").data))
 
 
 def test_json_schema_names_every_key() -> None:
@@ -45,7 +50,7 @@ def test_every_key_of_the_schema_is_documented() -> None:
 @pytest.mark.parametrize("preset", preset_names())
 def test_presets_follow_the_schema(preset: str) -> None:
     text = resources.files("accelsim.arch_specs").joinpath(f"{preset}.yaml").read_text(encoding="utf-8")
-    jsonschema.validate(parse_document(text, preset).data, json_schema())
+    validator().validate(parse_document(text, preset).data)
 
 
 def test_the_schema_takes_what_the_loader_takes() -> None:

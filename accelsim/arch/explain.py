@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import getdoc
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..errors import BadInput
 from ..text.names import close, short
+from .component import Component
 from .registry import component_kinds
 from .sections import EXTENDS_DOC, SECTION_DOCS, SECTIONS, Head, Running
 from .units import quantity_of
@@ -38,7 +40,12 @@ class KeyDoc:
 
 def key_docs() -> tuple[KeyDoc, ...]:
     """The documentation of every key of a machine file, over all installed kinds."""
-    return tuple(_all())
+    return _docs(tuple(component_kinds().items()))
+
+
+@lru_cache(maxsize=1)
+def _docs(kinds: tuple[tuple[str, type[Component]], ...]) -> tuple[KeyDoc, ...]:
+    return tuple(_all(kinds))
 
 
 def explain(key: str) -> tuple[KeyDoc, ...]:
@@ -79,7 +86,7 @@ def _nearest(key: str, docs: tuple[KeyDoc, ...]) -> str:
     return "has: " + ", ".join(f"`{name}`" for name in ("clock", *SECTIONS)) + " ...; `accelsim schema` has all"
 
 
-def _all() -> Iterator[KeyDoc]:
+def _all(kinds: tuple[tuple[str, type[Component]], ...]) -> Iterator[KeyDoc]:
     yield KeyDoc("extends", "", EXTENDS_DOC, "text", "")
     for name, info in Head.model_fields.items():
         yield _doc(name, "", info)
@@ -87,7 +94,7 @@ def _all() -> Iterator[KeyDoc]:
         yield _doc(f"operating_point.{name}", "", info)
     for section, category in SECTIONS.items():
         yield KeyDoc(section, "", SECTION_DOCS[section], "mapping of names to components", "")
-        for kind, model in component_kinds().items():
+        for kind, model in kinds:
             if model.category != category:
                 continue
             first = (getdoc(model) or "").partition("\n\n")[0].replace("\n", " ")
