@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/accelsim sweep docs/examples/demo_sweep.yaml --out $(OUT) --jobs $(JOBS) --resume
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/mypy || status=1; exit $$status
