@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from accelsim.errors import AccelsimError
 from accelsim.mapping.machine_bound import machine_bound
 from accelsim.workloads import load_model
 
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=25)
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=10)
 SIZES = st.tuples(*(st.integers(1, 70) for _ in range(3)))
 UNITS = {
     "systolic": "{kind: systolic, memory: sram, rows: 8, cols: 4, mac_bits: 16}",
@@ -32,6 +33,7 @@ UNITS = {
 }
 
 
+@lru_cache
 def machine(unit: str, bandwidth: str = "unlimited") -> Architecture:
     return loads_architecture(f"""
 name: properties
