@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.ir import Access, Affine, Apply, Einsum, Read, Repeat, Role, Tensor, View, Workload
 from accelsim.mapping.compulsory import compulsory_traffic
-from accelsim.mapping.machine_bound import machine_bound, resident_tensors
+from accelsim.mapping.machine_bound import machine_bound, off_chip_bandwidth, resident_tensors
 from accelsim.mapping.tree import Mapping, Move, Op, Seq, Stay
 
 MIB = 2**20
@@ -277,6 +278,46 @@ def test_what_exceeds_the_near_tier_comes_from_the_far_one() -> None:
                 "buffer": arch.memories["buffer"].model_copy(update={"parent": "near"})}  # fmt: skip
     tiers = Architecture("tiers", 1e9, memories, arch.units)
     assert machine_bound(gemm(), tiers).traffic_cycles == pytest.approx(1024 + 2048, rel=1e-8)
+
+
+def by_all_sets(arch: Architecture, reads: int, writes: int) -> float:
+    """The traffic bound by its definition, set by set."""
+    outside = [m for m in arch.memories.values() if not m.on_chip]
+    longest = 0.0
+    for size in range(1, len(outside) + 1):
+        for chosen in combinations(outside, size):
+            room = sum(m.capacity for m in outside if m not in chosen)
+            over = {"read": max(0, reads - room), "write": max(0, writes - room)}
+            for amount, way in ((over["read"], "read"), (over["write"], "write"), (sum(over.values()), None)):
+                longest = max(longest, amount / off_chip_bandwidth(chosen, arch, way))  # type: ignore[arg-type]
+    return longest
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 3500), st.integers(1, 9), st.sampled_from([None, 1, 5])), min_size=1,
+                max_size=5))  # fmt: skip
+def test_traffic_bound_over_all_sets_of_memories(tiers: list[tuple[int, int, int | None]]) -> None:
+    """Capacities, bandwidths and, where writes have a port of their own, its bandwidth."""
+    base = machine()
+    memories: dict[str, Any] = {"buffer": base.memories["buffer"].model_copy(update={"parent": "tier0"})}
+    for i, (capacity, bandwidth, write) in enumerate(tiers):
+        rates = {"bandwidth": bandwidth * 1e9} if write is None else {
+            "read_bandwidth": bandwidth * 1e9, "write_bandwidth": write * 1e9,
+        }  # fmt: skip
+        memories[f"tier{i}"] = Dram(capacity=capacity, parent=f"tier{i + 1}" if i + 1 < len(tiers) else None, **rates)
+    arch = Architecture("tiers", 1e9, memories, base.units)
+    bound = machine_bound(gemm(), arch)
+    expected = by_all_sets(arch, bound.traffic.read_bytes, bound.traffic.write_bytes)
+    assert bound.traffic_cycles == pytest.approx(expected, rel=1e-11)
+
+
+def test_many_memories_outside_the_chip() -> None:
+    """Forty of 200 bytes and 1 byte a cycle each have room for all, which comes at all their bandwidth."""
+    memories: dict[str, Any] = {"buffer": machine().memories["buffer"].model_copy(update={"parent": "tier0"})}
+    for i in range(40):
+        memories[f"tier{i}"] = Dram(capacity=200, bandwidth=1e9, parent=f"tier{i + 1}" if i < 39 else None)
+    bound = machine_bound(gemm(), Architecture("tiers", 1e9, memories, machine().units))
+    assert bound.traffic_cycles == pytest.approx((3072 + 4096) / 40, rel=1e-8)
 
 
 def test_computing_inside_a_memory_is_not_bounded_by_its_port() -> None:

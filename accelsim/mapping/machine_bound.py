@@ -7,7 +7,6 @@ from collections.abc import Collection, Hashable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
 from math import prod
 from typing import NamedTuple
 
@@ -51,8 +50,9 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
     The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes, as
     far as its ranks fill them and memories feed them, less what a unit may save on zeros; a unit serves one Einsum at a
     time, but is not assumed to serve one class at a time.
-    The traffic bound is, over the sets of memories outside the chip, the compulsory bytes that exceed the capacity of
-    the other memories, over the set's bandwidth. More bandwidth, capacity or speed never raises a bound.
+    The traffic bound is the largest, over the sets of memories outside the chip, of the compulsory bytes that exceed
+    the capacity of the other memories, over the set's bandwidth.
+    More bandwidth, capacity or speed never raises a bound.
 
     Args:
         workload: what is computed.
@@ -211,14 +211,27 @@ def off_chip_bandwidth(memories: Collection[Memory], arch: Architecture, directi
 
 
 def _traffic_cycles(traffic: CompulsoryTraffic, arch: Architecture) -> float:
+    """The longest, over the sets of memories outside the chip, for the bytes that the others have no room for.
+
+    That is the largest x = (a + sum(c)) / sum(b) over sets of capacities c and bandwidths b, where all memories
+    together are short of a bytes. If a > 0, a set of one has it (a quotient of sums is no more than the largest of the
+    quotients, here of a + c and b). Otherwise the memories with c > x b have it (Dinkelbach 1967), which begin the
+    order of c / b, the time to fill a memory. The order is the same where both directions count, for 2 a and 2 c.
+    """
     outside = _outside(arch)
+    read, write = traffic.read_bytes, traffic.write_bytes
+    ways: tuple[tuple[Direction | None, tuple[int, ...]], ...] = (
+        ("read", (read,)), ("write", (write,)), (None, (read, write)),
+    )  # fmt: skip
     longest = 0.0
-    for size in range(1, len(outside) + 1):
-        for chosen in combinations(outside, size):
-            room = sum(m.capacity for m in outside if m not in chosen)
-            reads, writes = max(0, traffic.read_bytes - room), max(0, traffic.write_bytes - room)
-            for amount, direction in ((reads, "read"), (writes, "write"), (reads + writes, None)):
-                longest = max(longest, amount / off_chip_bandwidth(chosen, arch, direction))  # type: ignore[arg-type]
+    for way, amounts in ways:
+        fill = {m.name: m.capacity / off_chip_bandwidth([m], arch, way) for m in outside}
+        order = sorted(fill, key=fill.__getitem__, reverse=True)
+        for names in (*([name] for name in order), *(order[:size] for size in range(2, len(order) + 1))):
+            chosen = [m for m in outside if m.name in names]
+            room = sum(m.capacity for m in outside if m.name not in names)
+            excess = sum(max(0, amount - room) for amount in amounts)
+            longest = max(longest, excess / off_chip_bandwidth(chosen, arch, way))
     return longest
 
 
