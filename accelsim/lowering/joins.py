@@ -9,11 +9,12 @@ from math import ceil
 
 from ..engine.program import UNBOUNDED
 from ..errors import MappingError
-from ..mapping.tree import Move, Position, format_position
+from ..mapping.tree import Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
 from .order import within
 from .parts import Part
+from .rooms import Room, rooms, shared_loops
 from .stages import Handing, handings, spilled_between
 from .waits import Wait
 
@@ -29,6 +30,7 @@ class Joins:
         self.actors, self.firings = actors, firings
         self.parts, self.names, self.builder = actors.parts, actors.names, actors.builder
         self.chain, self.back, self.of_op = actors.chain, actors.back, actors.of_op
+        self.rooms = list(rooms(actors.mapping))
         self.by_tensor: dict[str, list[int]] = defaultdict(list)
         for i, part in enumerate(self.parts):
             self.by_tensor[part.move.tensor].append(i)
@@ -41,6 +43,8 @@ class Joins:
             else:
                 self._feed(i, part)
         self._stages()
+        for room in self.rooms:
+            self._room(room)
         self._spills()
 
     def _feed(self, i: int, part: Part) -> None:
@@ -170,9 +174,40 @@ class Joins:
                 continue
             producer, consumer = self.of_op[handing.producer.at], self.of_op[handing.consumer.at]
             latency, name = self.actors.result_latency(producer), handing.name
+            if any(room.pipe == handing.stage[:-1] and handing.tensor in room.tensors for room in self.rooms):
+                self._wait(producer, consumer, handing.loops, latency, name)
+                continue
             self.actors.join(producer, consumer, depth=handing.slots, at=handing.loops, latency=latency, name=name)
         for same in crossing.values():
             self._cross(same)
+
+    def _wait(self, src: Actor, dst: Actor, at: int, latency: int, name: str) -> None:
+        """Have one actor wait for what another has done in a loop body, through as many slots as there may be."""
+        fifo = self.builder.fifo(src.index, dst.index, depth=UNBOUNDED, latency=latency, name=name)
+        src.outputs.append(Wait(fifo, at, gate=True))
+        dst.inputs.append(Wait(fifo, at))
+
+    def _room(self, room: Room) -> None:
+        """What comes first into a room waits until its last user has gone, tile by tile where both have the same loops.
+
+        What takes the place of another tensor there waits for all that read that one.
+        """
+        at = len(levels(self.actors.mapping.root, room.pipe))
+        inside = [leaf for leaf in self.actors.leaves if within(leaf.at, room.pipe)]
+        makers = [[x for x in inside if self.names.writes(x.einsum, tensor)] for tensor in room.tensors]
+        for tensor, following in zip(room.tensors, [*makers[1:], []], strict=True):
+            for reader in inside:
+                if reader in following or not self.names.reads(reader.einsum, tensor):
+                    continue
+                name = f"room of {room.tensors[0]} until {reader.einsum.name}"
+                for first in makers[0]:
+                    loops, tiles = shared_loops(first, reader, tensor, at, self.names)
+                    actor = self.of_op[first.at]
+                    latency = self.actors.result_latency(actor)
+                    self.actors.join(actor, self.of_op[reader.at], depth=tiles, at=at + loops, latency=latency,
+                                     name=name)  # fmt: skip
+                for maker in following:
+                    self._wait(self.of_op[reader.at], self.of_op[maker.at], at, 0, f"{name} has read {tensor}")
 
     def _cross(self, same: Sequence[Handing]) -> None:
         """Move a result from stage to stages that read it from another memory, hop by hop."""

@@ -68,6 +68,8 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         kept = keeper(scope, tensor, memory, pipe)
         if kept is not None and scope.tree.loops[pipe] == scope.tree.loops[kept.start]:
             nbytes = max(0, kept_bytes(nbytes, kept.share) - stay_bytes(scope, kept))  # beside the one that stays
+        elif kept is not None:
+            nbytes = kept_bytes(nbytes, 1 - kept.share)  # the other part lies in the place of the larger tile
         if not stays_at(scope, tensor, memory, pipe):
             what = f"{depth} results of {tensor} between stages"
             life = scope.tree.first[pipe], scope.tree.last[pipe]

@@ -42,8 +42,9 @@ def unkept(scope: Scope, stay: Stay) -> tuple[str, str] | None:
         return f"share {stay.share}", "above 0, and at most 1"
     if stay.share == WHOLE:
         return None
-    if stay.over or any(s.over == stay.tensor for s in scope.mapping.stays):
-        return f"keeps {stay.share} of a tile where another one lies", "a Stay over another one keeps all of it"
+    near = [s for s in scope.mapping.stays if s.over == stay.tensor or s.tensor == stay.over]
+    if any(s.memory == stay.memory and s.share != stay.share for s in near):
+        return f"keeps {stay.share} of a tile where another one lies", "Stays in one place keep the same share"
     if not any(scope.tree.covers(stay, p.at) for p in scope.writers.get(stay.tensor, ())):
         return f"keeps {stay.share}, but nothing makes {stay.tensor} inside it", "what is loaded stays whole"
     return None

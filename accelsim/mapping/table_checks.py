@@ -14,7 +14,7 @@ from .counting import slid
 from .halo import Uncuttable
 from .scope import Scope, within, within_loops
 from .spills import moved_part, unkept
-from .tree import WHOLE, Loop, Move, Position, Stay, children, format_position
+from .tree import WHOLE, Loop, Move, Pipe, Position, Stay, children, format_position
 
 
 class TableChecks(Checks):
@@ -92,9 +92,10 @@ class TableChecks(Checks):
             what = f"lies over {stay.over}, but at address {stay.address} and not {under.address}"
             self.report(where, what, "one place has one address")
         else:
-            why = self._apart(stay)
+            why, hint = self._apart(stay), "one Op makes it from slices no smaller, by indices that both have"
+            if not why and stay.start == stay.end == under.start and isinstance(self.tree.nodes[stay.start], Pipe):
+                why, hint = self._overwritten(stay), "stages of the Pipe make and read one, then the other"
             if why:
-                hint = "one Op makes it from slices no smaller, by indices that both have"
                 self.report(where, f"cannot lie over {stay.over}: {why}", hint)
 
     def _apart(self, stay: Stay) -> str:
@@ -108,6 +109,24 @@ class TableChecks(Checks):
         slices = [prod(n for d, n in enumerate(shape) if d not in shared) for shape in (made, used)]
         if slices[0] > slices[1] or slices[1] == prod(used) > 1:
             return f"a slice of {slices[0]:,} elements is made where one of {slices[1]:,} is read"
+        return ""
+
+    def _overwritten(self, stay: Stay) -> str:
+        """Why stages of one Pipe cannot make a tensor element by element in the place of another one, or nothing."""
+        used, n = stay.over, len(stay.start)
+        makers = self.scope.served(stay.tensor, stay.start, store=True)
+        first = min(int(place.at[n]) for place in makers)
+        for place in makers:
+            accesses = self.scope.accesses(place, used, store=False)
+            dims = range(len(self.workload.tensors[used].shape))
+            if not accesses or any(alike(place.einsum, a) != set(dims) for a in accesses):
+                return f"{place.label} does not read it element by element"
+        for store, does in ((True, "makes"), (False, "reads")):
+            for place in self.scope.served(used, stay.start, store=store):
+                if place not in makers and int(place.at[n]) >= first:
+                    return f"{place.label} {does} it in no earlier stage than {makers[0].label}"
+        if not self.scope.served(used, stay.start, store=True):
+            return "nothing makes that there"
         return ""
 
     def _shared(self, tensor: str, stay: Stay) -> set[int]:

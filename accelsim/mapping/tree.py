@@ -47,6 +47,9 @@ Details that follow from these:
   the place of what it reads, element by element or, where the two share other ranks (a depthwise convolution its
   channels), slice by slice. Only what it has more takes room while both last, and `aside` bytes in which results wait
   until their place is free.
+- Stays all through one Pipe, one over the other, are a room for what its stages make one after another, element by
+  element: `depths` do not count for these, and what comes first into the room follows what was last in it tile by tile,
+  as far as Loops inside the Pipe cut both alike. Tiles that Pipes further in hand on lie in the room.
 - A Stay with a `share` below 1 keeps that part of the tile that is made inside it, and the rest spills: Moves inside
   it, to and from its memory, carry the rest of each tile alone, through buffers of their own. An Op that makes the
   tensor there has a store at or above it, and one that reads it a load, but for those to which a Pipe hands whole tiles

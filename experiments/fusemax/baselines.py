@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor
 
 from ...mapping.tree import BODY, Loop, Op, Par, Pipe, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
@@ -45,10 +46,10 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
 def flat(
     workload: str, tokens: int, head_size: int, side: int, capacity: int, spilled: Fraction = Fraction(0)
 ) -> MappingValue:
-    """FLAT with a block of rows of scores on the chip: operands stream in again for every tile of it.
+    """FLAT with a block of `side` rows of scores on the chip: operands stream in again for every tile of it.
 
-    A block has `side` rows, or as many as fit twice, as scores and as their exponentials; those keep their queries.
-    Where a part spills, maxima are taken as scores are made.
+    Scores and their exponentials lie beside each other, so that stages work on two blocks, or where there is no room
+    for that in one place (`flat_in_place`). Where a part spills, maxima are taken as scores are made.
 
     Args:
         workload: its name.
@@ -56,30 +57,61 @@ def flat(
         head_size: of queries, keys and values.
         side: rows of the 2D array.
         capacity: bytes of the buffer.
-        spilled: the part of scores, exponentials and weights that goes through DRAM, of blocks of `side` rows.
+        spilled: the part of scores, exponentials and weights that goes through DRAM.
     """
     tiles = (side * side + 5 * side * head_size) * 2 * 2
-    rows = min(side, (capacity - tiles) // (2 * tokens * 2) // 4 * 4)
-    outer = [("b", 1), ("h", 1), ("p", rows)]
+    if 2 * side * tokens * 2 + tiles > capacity + floor(2 * spilled * side * tokens * 2):
+        return flat_in_place(workload, tokens, head_size, side, capacity, spilled)
+    outer = [("b", 1), ("h", 1), ("p", side)]
     at = inside(outer)
-    weights, queries = Loop("m", side, Pipe((_op("A"), _op("AV")), (2,))), load("Q", at)
-    if rows == side:
-        queries = load("Q", (*at, 0, BODY))
-    keys, stays = load("K", (*at, 0, BODY)), homes("Q", "K", "V", "AV")
-    if not spilled or rows < side:
+    weights = Loop("m", side, Pipe((_op("A"), _op("AV")), (2,)))
+    first, last, stays = (*at, 0, BODY), (*at, 3, BODY), homes("Q", "K", "V", "AV")
+    operands = load("Q", first), load("K", first)
+    if not spilled:
         whole = Pipe((Loop("m", side, _op("QK")), _op("GM"), _op("SN"), _op("SD"), weights), (1,) * 4)
-        simple = (queries, keys, load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
+        simple = (*operands, load("V", (*at, 4, BODY)), store("AV", (*at, 4)))
         return MappingValue(workload, "flat", nest(outer, whole), stays, simple)
-    scores, last = Loop("m", side, Pipe((_op("QK"), _op("GM")), (AHEAD,))), (*at, 3, BODY)
+    scores = Loop("m", side, Pipe((_op("QK"), _op("GM")), (AHEAD,)))
     kept = {"QK": at, "SN": at, "A": last}
     parts = (Stay(t, "buffer", p, p, share=1 - spilled) for t, p in kept.items())
     moves = (
-        queries, keys, load("V", last), store("AV", (*at, 3)),
+        *operands, load("V", last), store("AV", (*at, 3)),
         store("QK", (*at, 0)), load("QK", (*at, 1)), store("SN", (*at, 1)), load("SN", (*at, 2)), load("SN", (*at, 3)),
         store("A", (*last, 0)), load("A", (*last, 1)),
     )  # fmt: skip
     root = nest(outer, Pipe((scores, _op("SN"), _op("SD"), weights), (1,) * 3))
     return MappingValue(workload, "flat", root, (*stays, *homes(*kept), *parts), moves)
+
+
+def flat_in_place(
+    workload: str, tokens: int, head_size: int, side: int, capacity: int, spilled: Fraction = Fraction(0)
+) -> MappingValue:
+    """FLAT with scores, exponentials and weights in one place, into which scores of the next block follow by tiles.
+
+    A block has `side` rows, or as many as fit, which spill nothing then and keep their queries. Arguments are those of
+    `flat`.
+    """
+    tiles = 7 * side * head_size * 2  # queries, keys, values twice, results once
+    rests = 20 * floor(spilled * side * side * 2 + 1)
+    rows = min(side, floor((capacity - tiles - rests) / ((1 - spilled) * tokens * 2)) // 4 * 4)
+    if rows < side:
+        spilled, rows = Fraction(0), min(side, (capacity - tiles) // (tokens * 2) // 4 * 4)
+    outer = [("b", 1), ("h", 1), ("p", rows)]
+    at = inside(outer)
+    first, second, third, last = ((*at, n, BODY) for n in range(4))
+    sweeps = Pipe((_op("QK"), _op("GM")), (AHEAD,)), _op("SN"), _op("SD"), Pipe((_op("A"), _op("AV")), (2,))
+    under = {"QK": "", "SN": "QK", "A": "SN"}
+    room = (Stay(t, "buffer", at, at, over=other, share=1 - spilled) for t, other in under.items())
+    queries = load("Q", first if rows == side else at)
+    moves = [queries, load("K", first), load("V", last), store("AV", (*at, 3), buffers=1)]
+    if spilled:
+        moves += [
+            store("QK", (*first, 0)), load("QK", second), store("SN", second), load("SN", third),
+            load("SN", (*last, 0)), store("A", (*last, 0)), load("A", (*last, 1)),
+        ]  # fmt: skip
+    root = nest(outer, Pipe(tuple(Loop("m", side, sweep) for sweep in sweeps), (1,) * 3))
+    off_chip = homes("Q", "K", "V", "AV", *(under if spilled else ()))
+    return MappingValue(workload, "flat", root, (*off_chip, *room), tuple(moves))
 
 
 def flat_off_chip(workload: str, tokens: int, side: int, capacity: int, block: int = 1024) -> MappingValue:
