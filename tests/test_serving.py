@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,18 @@ from accelsim.engine.program import Platform, Pool, Program
 from accelsim.engine.reference import ReferenceSession
 from accelsim.engine.session import Session
 from accelsim.errors import BadInput, Deadlock, DoesNotFit, ProgramError
-from accelsim.serving import AtOnce, Listed, Poisson, Request, Scenario, ServeLog, Submission, TieredCache, serve
+from accelsim.serving import (
+    AtOnce,
+    Listed,
+    Poisson,
+    Request,
+    Scenario,
+    ServeLog,
+    Submission,
+    TieredCache,
+    notes_one_by_one,
+    serve,
+)
 from accelsim.serving.tiered import HIT, MISS, TieredState
 
 TICK_HZ = Fraction(1_000_000_000)
@@ -162,6 +174,18 @@ def test_more_capacity_never_hits_less() -> None:
     assert hits == sorted(hits)
     assert hits[-1] == 60 - 8  # all fit: one miss each
     assert hits[0] < hits[-1]
+
+
+def test_hits_one_by_one_are_those_of_the_engine_and_of_a_plain_cache() -> None:
+    rng = np.random.default_rng(0)
+    for slots in (1, 3, 5):
+        cache = TieredCache((10,) * 8, 10 * slots, Fraction(2), 5)
+        wanted = [int(n) for n in rng.integers(0, 8, 60)]
+        apart = Listed(tuple((i * 100, n) for i, n in enumerate(wanted)))
+        served = run(Scenario(apart, AtOnce(1)), cache=cache).served
+        notes = notes_one_by_one(cache, wanted)
+        assert list(notes) == lru_notes(cache, wanted) == [r.notes[0] for r in served]
+        assert {HIT, MISS} >= set(notes) and len({r.latency for r in served if r.notes == (HIT,)}) <= 1
 
 
 def test_requests_queue_when_they_come_faster_than_they_are_served() -> None:

@@ -3,7 +3,7 @@
 from .driver import Driver, Request, Submission
 from .loop import Served, ServeLog, serve
 from .scenario import Listed, Poisson, Scenario
-from .tiered import AtOnce, TieredCache, TieredState
+from .tiered import AtOnce, TieredCache, TieredState, notes_one_by_one
 
 __all__ = [
     "AtOnce",
@@ -17,5 +17,6 @@ __all__ = [
     "Submission",
     "TieredCache",
     "TieredState",
+    "notes_one_by_one",
     "serve",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -142,6 +143,21 @@ class TieredCache:
             b.schedule(drop, [Run(Phase(outputs=((dropped, 1, 1),), gives=gives))])
         b.schedule(load, [Run(Phase(work=size, inputs=inputs, outputs=((moved, 1, 1),), take=(UPPER_TIER, size)))])
         return b.build()
+
+
+def notes_one_by_one(driver: TieredCache, wanted: Sequence[int]) -> tuple[str, ...]:
+    """Whether each request is a hit or a miss where it comes when the one before it is done: what the Driver decides,
+    whatever the times.
+
+    Raises:
+        BadInput, DoesNotFit: see `TieredCache`.
+    """
+    state, notes = driver.start(AtOnce(1), 0), list[str]()
+    for i, object_ in enumerate(wanted):
+        state, (submission,) = driver.on_arrival(state, Request(i, i, object_), i)
+        state, _ = driver.on_complete(state, submission, i)
+        notes.append(submission.note)
+    return tuple(notes)
 
 
 def _object(request: Request) -> int:

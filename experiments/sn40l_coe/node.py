@@ -15,11 +15,12 @@ from ...arch.loader import load_spec
 from ...arch.network import switch
 from ...engine.compiled import CompiledSession
 from ...mappers.phases import fabric_of, operators, reconfigurable, simulate_plan
-from ...serving import AtOnce, Listed, Scenario, TieredCache
+from ...serving import AtOnce, Listed, Scenario, TieredCache, notes_one_by_one
 from ...serving.llm.costs import Overheads
 from ...serving.llm.fragments import Fragments, bandwidth_of
 from ...serving.llm.state import Shape
 from ...serving.loop import serve
+from ...serving.tiered import MISS
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, tensor_parallel
 from ..loader import data_path
@@ -108,7 +109,7 @@ class Node:
 
     def switch_s(self) -> float:
         """An expert from the lower memories to the upper ones, simulated as a miss beside a hit."""
-        first, again = _latencies(self, (0, 0), 1, 1)
+        again, first = hit_and_miss(self.upper_bytes, self.link_bandwidth, 1)
         return first - again
 
     def request_s(self, batch: int, tokens: int) -> float:
@@ -159,19 +160,26 @@ def experts_held(nbytes: int) -> int:
     return nbytes // expert_bytes()
 
 
-def _latencies(at: Node, wanted: tuple[int, ...], experts: int, compute_ticks: int) -> list[float]:
-    """Seconds of requests that come one by one, each wanting one of `experts`; least recently used ones make room.
+def _cache_of(upper_bytes: int, link_bandwidth: float, experts: int, compute_ticks: int) -> TieredCache:
+    """Least recently used experts make room; the router stays in the upper memories."""
+    return TieredCache((expert_bytes(),) * experts, upper_bytes - expert_bytes(),
+                       Fraction(link_bandwidth).limit_denominator(10**6) / TICK_HZ, compute_ticks)  # fmt: skip
 
-    The router stays in the upper memories.
-    """
-    cache_ = TieredCache(
-        (expert_bytes(),) * experts, at.upper_bytes - expert_bytes(),
-        Fraction(at.link_bandwidth).limit_denominator(10**6) / TICK_HZ, compute_ticks,
-    )  # fmt: skip
-    gap = 10 * compute_ticks + 10 * round(float(TICK_HZ) * expert_bytes() / at.link_bandwidth)
-    arrivals = Listed(tuple((i * gap, w) for i, w in enumerate(wanted)))
-    log_ = serve(cache_, Scenario(arrivals, AtOnce(1)), CompiledSession(cache_.platform, TICK_HZ))
-    return [s.latency / float(TICK_HZ) for s in log_.served]
+
+@cache
+def hit_and_miss(upper_bytes: int, link_bandwidth: float, compute_ticks: int) -> tuple[float, float]:
+    """Seconds of a request whose expert is in the upper memories, and of one whose expert is not, simulated."""
+    driver = _cache_of(upper_bytes, link_bandwidth, 1, compute_ticks)
+    gap = 10 * compute_ticks + 10 * round(float(TICK_HZ) * expert_bytes() / link_bandwidth)
+    log_ = serve(driver, Scenario(Listed(((0, 0), (gap, 0))), AtOnce(1)), CompiledSession(driver.platform, TICK_HZ))
+    miss, hit = (s.latency / float(TICK_HZ) for s in log_.served)
+    return hit, miss
+
+
+def _misses(at: Node, wanted: tuple[int, ...], experts: int) -> list[bool]:
+    """Of requests that come one by one, each wanting one of `experts`."""
+    driver = _cache_of(at.upper_bytes, at.link_bandwidth, experts, 1)
+    return [note == MISS for note in notes_one_by_one(driver, wanted)]
 
 
 def popular(experts: int, count: int, skew: float, seed: int = 0) -> tuple[int, ...]:
@@ -186,8 +194,9 @@ def mean_latency(at: Node, experts: int, skew: float, tokens: int, requests: int
     wanted once before it."""
     compute = at.route_s(1) + at.run_s(tokens)
     wanted = (*range(experts), *popular(experts, requests, skew))
-    found = _latencies(at, wanted, experts, round(compute * float(TICK_HZ)))
-    return float(np.mean(found[-requests // 2:]))
+    hit, miss = hit_and_miss(at.upper_bytes, at.link_bandwidth, round(compute * float(TICK_HZ)))
+    share = float(np.mean(_misses(at, wanted, experts)[-requests // 2:]))
+    return hit + share * (miss - hit)
 
 
 def knee(at: Node, most: int = 200) -> int:
@@ -195,9 +204,7 @@ def knee(at: Node, most: int = 200) -> int:
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        stream = (*range(middle), *range(middle))
-        latencies = _latencies(at, stream, middle, 1)
-        if max(latencies[middle:]) < min(latencies[:middle]):
+        if not any(_misses(at, (*range(middle), *range(middle)), middle)[middle:]):
             low = middle
         else:
             high = middle - 1

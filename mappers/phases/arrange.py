@@ -141,7 +141,7 @@ def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]
         if task.loop.outer or not now.waits(task.name):
             continue
         for outer in candidates(task):
-            before = tuple(replace(s, resident=()) for s in now.phase.stages)
+            before = tuple(_bare(s) for s in now.phase.stages)
             if outer == before[i].outer:
                 continue
             found = attempt((*before[:i], replace(before[i], outer=outer), *before[i + 1 :]))
@@ -180,7 +180,13 @@ def _moved(stages: tuple[Stage, ...], donor: str, taker: str, n: int) -> tuple[S
     if cores[donor] <= n:
         return ()
     cores[donor], cores[taker] = cores[donor] - n, cores[taker] + n
-    return tuple(replace(s, cores=cores[s.task], resident=()) for s in stages)
+    return tuple(_bare(s) if cores[s.task] == s.cores else replace(s, cores=cores[s.task], resident=())
+                 for s in stages)  # fmt: skip
+
+
+def _bare(stage: Stage) -> Stage:
+    """The stage with nothing resident."""
+    return replace(stage, resident=()) if stage.resident else stage
 
 
 def candidates(task: Task) -> Iterator[str]:
@@ -214,10 +220,10 @@ def with_residents(
     layout = work_out(graph, fabric, Phase(stages), held)
     again = sorted((-t.pieces, t.task, t.stored) for t in layout.loads if t.again)
     for chosen in (again, *((one,) for one in again)) if again else ():
-        trial = tuple(
-            replace(s, resident=(*s.resident, *(tensor for _, name, tensor in chosen if name == s.task)))
-            for s in stages
-        )
+        more: dict[str, tuple[str, ...]] = {}
+        for _, name, tensor in chosen:
+            more[name] = (*more.get(name, ()), tensor)
+        trial = tuple(replace(s, resident=(*s.resident, *more[s.task])) if s.task in more else s for s in stages)
         found = work_out(graph, fabric, Phase(trial), held)
         if found.nbytes <= fabric.capacity:
             stages, layout = trial, found
