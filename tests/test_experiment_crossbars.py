@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.experiments import rows_of
 
-from accelsim.experiments.crossbars.experiment import Changes, filling, full, reservoir_joules, rows
+from accelsim.experiments.crossbars.experiment import Changes, filling, full, reservoir_joules
 from accelsim.experiments.crossbars.reservoir import DECAY, reservoir
 from accelsim.ir import Role
 from accelsim.ir.evaluate import evaluate
 
 
 def test_rows_hold() -> None:
-    found = list(rows())
+    found = rows_of("crossbars")
     assert [row for row in found if row.ok is False] == []
     assert sum(row.tolerance is not None for row in found) >= 55
     assert {row.where.split(",")[0] for row in found} == {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.experiments import rows_of
 
 from accelsim.experiments.data_movement import layer
-from accelsim.experiments.data_movement.experiment import figure, rows, seconds
+from accelsim.experiments.data_movement.experiment import figure, seconds
 
 UNIT = 8 * 512 * 1024 * 2
 """Bytes of the activations of a layer; scores are 8 of these, hidden values 4, a matrix of 1024 a quarter."""
@@ -47,7 +48,7 @@ def test_every_kernel_is_run_once() -> None:
 
 
 def test_rows_with_a_tolerance_are_within_it() -> None:
-    found = list(rows())
+    found = rows_of("data_movement")
     assert [r.where for r in found if r.ok is False] == []
     assert sum(r.ok is True for r in found) == 2
     before, after = figure(found)["data"]

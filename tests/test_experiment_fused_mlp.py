@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from support.experiments import rows_of
 
-from accelsim.experiments.fused_mlp.experiment import WIDTHS, figure, intensity, roofline_s, rows, run
+from accelsim.experiments.fused_mlp.experiment import WIDTHS, figure, intensity, roofline_s, run
 
 
 def test_rows_with_a_tolerance_are_within_it() -> None:
-    found = list(rows())
+    found = rows_of("fused_mlp")
     assert [r.where for r in found if r.ok is False] == []
     assert sum(r.ok is True for r in found) == 7 * len(WIDTHS)
     roof, before, after = figure(found)["data"]

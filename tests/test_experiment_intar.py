@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.experiments import rows_of
 
-from accelsim.experiments.intar.experiment import as_built, budget, free, gpt2, interval, rows, run_built
+from accelsim.experiments.intar.experiment import as_built, budget, free, gpt2, interval, run_built
 from accelsim.experiments.intar.kernels import KERNELS, attention, cnn, gating, mlp
 from accelsim.experiments.loader import Row
 from accelsim.mappers.phases import STYLES, Loop, Result, TaskGraph, run_style, simulate_plan
@@ -14,7 +15,7 @@ from accelsim.mappers.phases import STYLES, Loop, Result, TaskGraph, run_style, 
 
 @pytest.fixture(scope="module")
 def found() -> list[Row]:
-    return list(rows())
+    return list(rows_of("intar"))
 
 
 def test_rows_within_tolerance(found: list[Row]) -> None:

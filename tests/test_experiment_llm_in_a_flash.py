@@ -7,10 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from support.experiments import rows_of
 
 from accelsim.engine import compiled
 from accelsim.errors import BadInput
-from accelsim.experiments.llm_in_a_flash.experiment import OPT, rows, speed_up, speed_up_beside_gpu
+from accelsim.experiments.llm_in_a_flash.experiment import OPT, speed_up, speed_up_beside_gpu
 from accelsim.experiments.llm_in_a_flash.loads import NAIVE, WINDOW, figures, sizes, token
 from accelsim.experiments.llm_in_a_flash.windows import neurons_of
 from accelsim.lowering.sites import SiteProblem, Task, Way, program_of
@@ -20,7 +21,7 @@ DRIVE = Drive(6e9, 4, ((4096, 1e9), (32768, 2e9)))
 
 
 def test_published_rows_hold() -> None:
-    found = list(rows())
+    found = rows_of("llm_in_a_flash")
     assert [r.where for r in found if r.ok is False] == []
     assert sum(r.ok is True for r in found) == 8
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from support.experiments import rows_of
 
-from accelsim.experiments.pim_gpt.experiment import Changes, moved, rows, token
+from accelsim.experiments.pim_gpt.experiment import Changes, moved, token
 
 MODEL, CONTEXT = "gpt2", 512
 
 
 def test_rows_hold_and_both_baselines_stand_beside_the_published_range() -> None:
-    found = list(rows())
+    found = rows_of("pim_gpt")
     assert [row for row in found if row.ok is False] == []
     assert {row.where.split(",")[0] for row in found if row.quantity == "latency per token"} == {
         f"{family}-{size}" if size else family

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.experiments import rows_of
 
 from accelsim.errors import BadInput
-from accelsim.experiments.nested_experts.experiment import RATIOS, drawn, gain, rows
+from accelsim.experiments.nested_experts.experiment import RATIOS, drawn, gain
 from accelsim.mappers.offload.nested import NestedExpert, expert_by_expert, hottest_bits_first, run
 
 COLD = NestedExpert("cold", (2.0, 1.0), (1.0, 0.0))
@@ -38,7 +39,7 @@ def test_gains() -> None:
     """Skewed experts that compute as long as they load gain most; where loads take the time, nothing does."""
     assert gain(1.0, 2.0, 0) > 1.2
     assert gain(0.25, 0.0, 0) == pytest.approx(1.0, abs=0.05)
-    assert len(list(rows())) == 13
+    assert len(rows_of("nested_experts")) == 13
 
 
 def test_orders_that_cannot_be() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.experiments import rows_of
 
 from accelsim.errors import BadInput, DoesNotFit
 from accelsim.experiments.offloaded_training.cases import trained
-from accelsim.experiments.offloaded_training.experiment import rows
 from accelsim.mappers.offload import Model, Part, Work
 from accelsim.mappers.offload.training import Trainer, train
 from accelsim.mapping.tiers.problem import Tier
@@ -65,7 +65,7 @@ def test_a_step_too_large_says_by_how_much() -> None:
 
 
 def test_published_rows_hold() -> None:
-    found = list(rows())
+    found = rows_of("offloaded_training")
     assert [r.where for r in found if r.ok is False] == []
     assert sum(r.ok is True for r in found) == 16  # eight published, eight laws
 
