@@ -17,7 +17,7 @@ from accelsim.report import Report, make_report
 from accelsim.report.tables import KINDS
 from accelsim.study.outcome import Outcome, Status
 from accelsim.study.point import Model
-from accelsim.study.store import Row
+from accelsim.study.row import Row
 from accelsim.study.study import Study
 from accelsim.study.sweep import Sweep
 

@@ -23,7 +23,7 @@ from accelsim.study import Axis, Evaluate, Model, Point, Status, Study, Sweep, W
 from accelsim.study.anomalies import anomalies
 from accelsim.study.outcome import Outcome
 from accelsim.study.pareto import front
-from accelsim.study.store import Row
+from accelsim.study.row import Row
 
 
 def grid(arch: str = "machine", a: int = 6) -> Sweep:

@@ -9,7 +9,6 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ from accelsim.study import (
 )
 from accelsim.study.export import export_rows
 from accelsim.study.migrations import FORMAT
-from accelsim.study.store import Row
+from accelsim.study.row import Row
 
 A, B = Axis.of("arch.a", list(range(1, 7))), Axis.of("arch.b", [10, 20, 30])
 
@@ -340,7 +339,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def full(*_: object, **__: object) -> object:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("accelsim.study.export.csv", SimpleNamespace(writer=full))
+    monkeypatch.setattr("accelsim.study.export.csv_lines", full)
     with pytest.raises(BadInput, match="No space left"):
         export_rows(study, tmp_path / "x.csv", [0])
     assert (tmp_path / "x.csv").read_text() == "old"

@@ -99,6 +99,11 @@ class Analysis:
             raise SpecError(problems)
         return Analysis(tuple(derived), constraints, tuple(objectives))
 
+    def columns(self) -> list[str]:
+        """The columns that any of the expressions reads, derived ones included."""
+        every = (*(e for _, e in self.derived), *self.constraints, *(o.expression for o in self.objectives))
+        return list(dict.fromkeys(column for expression in every for column in expression.columns.values()))
+
     def judge(self) -> _Judge:
         """The functions that work rows out; for use over many rows."""
         return _Judge(self)

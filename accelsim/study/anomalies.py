@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .outcome import Status
+from .row import Row
 from .span import Scalar
-from .store import Row
 
 if TYPE_CHECKING:
     from ..arch.units import Quantity

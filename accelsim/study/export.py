@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import BadInput
 from ..files import replacing
 from .study import Study
+from .table_text import csv_lines
 
 FORMATS = (".csv", ".json", ".parquet")
 
@@ -37,24 +38,27 @@ def export_rows(study: Study, file: Path, positions: Iterable[int], columns: Seq
         BadInput: see `check_format`; or the file cannot be written.
     """
     check_format(file)
-    records = study.table()
-    chosen = []
-    for i in positions:
-        record, outcome = records[i], study.rows[i].outcome
-        if columns is None and outcome is not None and outcome.message:
-            record["message"] = outcome.message
-        chosen.append(record)
+    chosen = list(positions)
     names = list(columns) if columns is not None else [*study.table_columns(), "message"]
     with replacing(file) as temporary:
+        if file.suffix == ".csv" and columns is None:
+            with temporary.open("w", encoding="utf-8", newline="") as text:
+                text.writelines(csv_lines(study, chosen))
+            return
+        records = study.table(chosen)
+        for i, record in zip(chosen, records, strict=True):
+            outcome = study.rows[i].outcome
+            if columns is None and outcome is not None and outcome.message:
+                record["message"] = outcome.message
         if file.suffix == ".csv":
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 writer = csv.writer(text, lineterminator="\n")
                 writer.writerow(names)
-                writer.writerows([record.get(name, "") for name in names] for record in chosen)
+                writer.writerows([record.get(name, "") for name in names] for record in records)
         elif file.suffix == ".json":
-            plain = [{name: record[name] for name in names if name in record} for record in chosen]
+            plain = [{name: record[name] for name in names if name in record} for record in records]
             temporary.write_text(json.dumps(plain), encoding="utf-8")
         else:
             import pandas as pd
 
-            pd.DataFrame.from_records(chosen, columns=names).to_parquet(temporary, engine="pyarrow", index=False)
+            pd.DataFrame.from_records(records, columns=names).to_parquet(temporary, engine="pyarrow", index=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .dimensions import UNKNOWN, quantity, told
-from .store import Row
+from .row import Row
 from .sweep import Sweep
 
 UNSET = "not set"

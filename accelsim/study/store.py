@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ..errors import BadInput
+from .collector import uncollected
 from .migrations import FORMAT, create, layout, migrate, version
 from .outcome import Outcome, Status
 from .point import Point
+from .record import Layout, Record
+from .row import Row
 from .span import Scalar
 from .sweep import Sweep
 
 FILE = "study.sqlite"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One point of a stored sweep; `outcome` is None while it has not been evaluated."""
-
-    settings: Mapping[str, Scalar]
-    outcome: Outcome | None
-    number: int = 0
-    """Its place among all points of the sweep."""
 
 
 class Store:
@@ -42,9 +34,10 @@ class Store:
         self._lock = _lock(folder)
         self._layouts: dict[tuple[str, ...], int] = {}
         self._rows = 0
+        self._file = folder / FILE
         try:
-            self._db = sqlite3.connect(folder / FILE)
-            self._open(folder / FILE, sweep, points, keys)
+            self._db = sqlite3.connect(self._file)
+            self._open(self._file, sweep, points, keys)
         except BaseException:
             self.close()
             raise
@@ -77,7 +70,8 @@ class Store:
 
     def results(self) -> dict[str, Outcome]:
         """Every outcome that is held, by the key of its point, those of other sweeps in this folder included."""
-        return _outcomes(self._db)
+        with _readable(self._file):
+            return _outcomes(self._db)
 
     def write(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
         """Keep outcomes under their keys, all or none."""
@@ -88,7 +82,9 @@ class Store:
     def floors(self, objectives: str) -> dict[str, tuple[float, ...]]:
         """The floors that are held for these objectives, by the key of their point."""
         rows = self._db.execute("SELECT key, floor FROM floors WHERE objectives = ?", (objectives,)).fetchall()
-        return {key: tuple(floor) for (key, _), floor in zip(rows, _json_list(text for _, text in rows), strict=True)}
+        # Read as one list, which is several times as fast as many short ones.
+        floors = json.loads(f"[{','.join(text for _, text in rows)}]")
+        return {key: tuple(floor) for (key, _), floor in zip(rows, floors, strict=True)}
 
     def write_floors(self, objectives: str, floors: Iterable[tuple[str, tuple[float, ...]]]) -> None:
         """Keep floors under the keys of their points, all or none."""
@@ -124,6 +120,7 @@ def _lock(folder: Path) -> IO[str] | None:
     return handle
 
 
+@uncollected()
 def read(path: Path) -> tuple[Sweep, list[Row]]:
     """The sweep and its rows in their order; a store of an older format is brought up to date.
 
@@ -133,37 +130,45 @@ def read(path: Path) -> tuple[Sweep, list[Row]]:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise BadInput(f"{path}: no study here (a folder that `accelsim sweep --out` has written)")
+    # Not read-only: after a writer was killed, the first reader has to roll its last transaction back.
+    with _readable(file), closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as db:
+        if (found := version(db, file)) != FORMAT:
+            _update(db, found, file)
+        db.execute("BEGIN")
+        meta = dict(db.execute("SELECT name, value FROM meta"))
+        return Sweep.from_json(meta["sweep"]), _read_rows(db)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What is wrong with a store, told as BadInput."""
     try:
-        # Not read-only: after a writer was killed, the first reader has to roll its last transaction back.
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as db:
-            if (found := version(db, file)) != FORMAT:
-                _update(db, found, file)
-            db.execute("BEGIN")
-            meta = dict(db.execute("SELECT name, value FROM meta"))
-            rows = [row for _, row in _read_rows(db)]
+        yield
     except sqlite3.DatabaseError as error:
         raise BadInput(f"{file}: not a study ({error})") from error
-    return Sweep.from_json(meta["sweep"]), rows
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"{file}: a study that is damaged ({type(error).__name__}: {error})") from error
 
 
-def _read_rows(db: sqlite3.Connection) -> list[tuple[str, Row]]:
-    """Keys and rows in their order."""
-    names = {number: json.loads(text) for number, text in db.execute("SELECT id, names FROM layouts")}
-    points = db.execute("SELECT layout, settings, key FROM points ORDER BY position").fetchall()
+def _read_rows(db: sqlite3.Connection) -> list[Row]:
+    """The rows in their order."""
+    layouts = _layouts(db)
+    points = db.execute("SELECT position, layout, settings, key FROM points ORDER BY position")
     outcomes = _outcomes(db)
-    settings = _mappings(names, [(number, text) for number, text, _ in points])
-    rows = enumerate(zip(settings, points, strict=True))
-    return [(key, Row(found, outcomes.get(key), i)) for i, (found, (_, _, key)) in rows]
+    return [Row(Record(layouts[number], text), outcomes.get(key), i) for i, number, text, key in points]
 
 
 def _outcomes(db: sqlite3.Connection) -> dict[str, Outcome]:
-    names = {number: json.loads(text) for number, text in db.execute("SELECT id, names FROM layouts")}
-    results = db.execute("SELECT key, status, layout, result, error, message FROM results").fetchall()
-    values = _mappings(names, [(number, text) for _, _, number, text, _, _ in results])
+    layouts = _layouts(db)
+    results = db.execute("SELECT key, status, layout, result, error, message FROM results")
     return {
-        key: Outcome(_STATUS[status], found, error, message)
-        for (key, status, _, _, error, message), found in zip(results, values, strict=True)
+        key: Outcome(_STATUS[status], Record(layouts[number], text), error, message)
+        for key, status, number, text, error, message in results
     }
+
+
+def _layouts(db: sqlite3.Connection) -> dict[int, Layout]:
+    return {number: Layout(json.loads(text)) for number, text in db.execute("SELECT id, names FROM layouts")}
 
 
 _STATUS = {status.value: status for status in Status}
@@ -182,15 +187,3 @@ def _update(db: sqlite3.Connection, found: int, file: Path) -> None:
     finally:
         if lock is not None:
             lock.close()
-
-
-def _mappings(names: Mapping[int, Sequence[str]], rows: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
-    """Rows of JSON as mappings."""
-    lists = _json_list(text for _, text in rows)
-    return [dict(zip(names[number], values, strict=True)) for (number, _), values in zip(rows, lists, strict=True)]
-
-
-def _json_list(texts: Iterable[str]) -> list[Any]:
-    """What several texts hold. Read as one, which is several times as fast as one by one."""
-    found: list[Any] = json.loads(f"[{','.join(texts)}]")
-    return found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +14,15 @@ from ..errors import BadInput
 from . import store
 from .analysis import Analysis, Objective, scores
 from .anomalies import anomalies
+from .collector import uncollected
 from .conditions import shown
 from .dimensions import quantity
 from .expression import Expression
 from .outcome import Status
 from .pareto import front
+from .record import all_names, picker, plain
+from .row import Row
 from .span import Scalar
-from .store import Row
 from .sweep import Sweep
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ class Study:
             SpecError: no condition, or a name that is no column.
         """
         columns = [*self.columns(), "status", *(["feasible"] if self.sweep.constraints else [])]
-        holds = Expression.parse(condition, condition=True).bind(columns).compile()
+        bound = Expression.parse(condition, condition=True).bind(columns)
+        holds = bound.compile()
         kept = []
+        pick = picker(bound.columns.values())
         for row, added, feasible in zip(self.rows, self._added, self._feasible, strict=True):
-            values = row.outcome.values if row.outcome else {}
-            status = row.outcome.status.value if row.outcome else "not evaluated"
-            whole = {**shown(row.settings), **values, **added, "status": status, "feasible": feasible is True}
+            values = pick(row.outcome.values) if row.outcome else {}
+            whole = {**shown(pick(row.settings)), **values, **added, "status": row.status, "feasible": feasible is True}
             if holds(whole) is True:
                 kept.append(row)
         return Study(self.sweep, tuple(kept))
@@ -94,9 +95,15 @@ class Study:
 
     def columns(self) -> list[str]:
         """Names of settings, results and derived columns, as expressions may use them."""
-        found = {name: None for row in self.rows for name in row.settings}
-        found |= {name: None for row in self.rows if row.outcome for name in row.outcome.values}
-        return list(found | dict.fromkeys(name for name, _ in self.sweep.derived))
+        derived = [name for name, _ in self.sweep.derived]
+        return list(dict.fromkeys((*self._setting_columns(), *self.result_columns(), *derived)))
+
+    def _setting_columns(self) -> list[str]:
+        return all_names(row.settings for row in self.rows)
+
+    def result_columns(self) -> list[str]:
+        """Names of results, in order of their first use."""
+        return all_names(row.outcome.values for row in self.rows if row.outcome)
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -106,8 +113,7 @@ class Study:
             SpecError: one of them names no column.
         """
         derived = {name for name, _ in self.sweep.derived}
-        results = {name for row in self.rows if row.outcome for name in row.outcome.values}
-        if twice := sorted(derived & results):
+        if twice := sorted(derived & set(self.result_columns())):
             raise BadInput(f"derived '{twice[0]}': is a column already (give it another name)")
         return self.sweep.analysis(name for name in self.columns() if name not in derived)
 
@@ -119,30 +125,40 @@ class Study:
         judge = self.analysis.judge()
         if not judge.derives:
             return [{} for _ in self.rows]
-        return [
-            judge.derived({**row.settings, **row.outcome.values}) if _done(row) and row.outcome else {}
-            for row in self.rows
-        ]
+        return [judge.derived(seen) if seen is not None else {} for seen in self._seen]
+
+    @cached_property
+    def _seen(self) -> list[dict[str, Scalar] | None]:
+        """Of every row the settings and results that the analysis reads; None without a result."""
+        if not self.count(Status.DONE):
+            return [None] * len(self.rows)
+        pick = picker([*self.analysis.columns(), *(aim.column for aim in self.analysis.objectives)])
+        results = ((row, row.result) for row in self.rows)
+        return [None if result is None else {**pick(row.settings), **pick(result)} for row, result in results]
+
+    def _judged(self) -> Iterator[dict[str, Scalar] | None]:
+        """The same with derived columns."""
+        for seen, added in zip(self._seen, self._added, strict=True):
+            yield {**seen, **added} if seen is not None else None
 
     @cached_property
     def _feasible(self) -> list[bool | None]:
         """Whether every row meets all constraints; None without a result or without constraints."""
         if not self.sweep.constraints or not self.count(Status.DONE):
             return [None] * len(self.rows)
-        judge = self.analysis.judge()
-        return [
-            not judge.violated({**row.settings, **row.outcome.values, **added}) if _done(row) and row.outcome else None
-            for row, added in zip(self.rows, self._added, strict=True)
-        ]
+        violated = self.analysis.judge().violated
+        return [None if row is None else not violated(row) for row in self._judged()]
 
     def results(self, position: int) -> dict[str, Scalar]:
         """Results and derived columns of a row; nothing for one without a result."""
-        row = self.rows[position]
-        return {**row.outcome.values, **self._added[position]} if _done(row) and row.outcome else {}
+        result = self.rows[position].result
+        return {} if result is None else {**plain(result), **self._added[position]}
 
+    @uncollected()
     def feasible(self) -> list[int]:
         """Positions of the rows with a result that meet every constraint."""
-        return [i for i, row in enumerate(self.rows) if _done(row) and self._feasible[i] is not False]
+        pairs = zip(self.rows, self._feasible, strict=True)
+        return [i for i, (row, ok) in enumerate(pairs) if row.result is not None and ok is not False]
 
     def objectives(self) -> list[str]:
         """Columns that the sweep's `pareto` names, without their sign."""
@@ -153,23 +169,25 @@ class Study:
             return self.analysis.objectives
         return Analysis.parse((), (), self.sweep.pareto).objectives
 
-    def table(self) -> list[dict[str, Scalar]]:
-        """One record per point.
+    def heads(self, positions: Iterable[int] | None = None) -> Iterator[dict[str, Scalar]]:
+        """Of every row, or of some, the settings that vary, `status`, with constraints `feasible`, derived columns."""
+        pick = picker(self.sweep.parameters())
+        for i in range(len(self.rows)) if positions is None else positions:
+            head = pick(self.rows[i].settings)
+            head["status"] = self.rows[i].status
+            if (feasible := self._feasible[i]) is not None:
+                head["feasible"] = feasible
+            yield head | self._added[i]
 
-        It holds the settings that vary, `status`, with constraints `feasible`, the derived columns, then the results.
-        """
-        varying = self.sweep.parameters()
-        records = []
-        for row, added, feasible in zip(self.rows, self._added, self._feasible, strict=True):
-            record = {name: row.settings[name] for name in varying if name in row.settings}
-            record["status"] = row.outcome.status.value if row.outcome else "not evaluated"
-            if feasible is not None:
-                record["feasible"] = feasible
-            record.update(added)
-            if row.outcome:
-                record.update(row.outcome.values)
-            records.append(record)
-        return records
+    @uncollected()
+    def table(self, positions: Iterable[int] | None = None) -> list[dict[str, Scalar]]:
+        """One record per point, or for some of them: its head (see `heads`), then the results."""
+        chosen = range(len(self.rows)) if positions is None else list(positions)
+        outcomes = (self.rows[i].outcome for i in chosen)
+        return [
+            {**head, **plain(outcome.values)} if outcome is not None else head
+            for head, outcome in zip(self.heads(chosen), outcomes, strict=True)
+        ]
 
     def to_dataframe(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, rows in order."""
@@ -186,23 +204,20 @@ class Study:
 
     def table_columns(self) -> list[str]:
         """Columns of the table, settings before results whichever row has them first."""
+        return list(dict.fromkeys((*self.head_columns(), *self.result_columns())))
+
+    def head_columns(self) -> list[str]:
+        """Columns of `heads`."""
         first = [*self.sweep.parameters(), "status", *(["feasible"] if self.sweep.constraints else [])]
-        added = {name: None for row in self._added for name in row}
-        results = {name: None for row in self.rows if row.outcome for name in row.outcome.values}
-        return list(dict.fromkeys((*first, *added, *results)))
+        return list(dict.fromkeys((*first, *all_names(self._added))))
 
     def to_csv(self) -> str:
         """The table as CSV text; a failed point has its reason in the column `message`."""
-        names = self.table_columns()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*names, "message"])
-        writer.writerows(
-            [*(record.get(name, "") for name in names), row.outcome.message if row.outcome else ""]
-            for record, row in zip(self.table(), self.rows, strict=True)
-        )
-        return text.getvalue()
+        from .table_text import csv_lines
 
+        return "".join(csv_lines(self))
+
+    @uncollected()
     def pareto(self, objectives: Sequence[str] | None = None) -> list[int]:
         """Positions of the feasible rows that no other for the same model betters in every objective.
 
@@ -221,10 +236,10 @@ class Study:
             return []
         groups: dict[tuple[tuple[str, Scalar], ...], list[tuple[int, tuple[float, ...]]]] = {}
         scored = self._scores()
+        of_model = picker(name for name in self._setting_columns() if name == "model" or name.startswith("model."))
         for position in self.feasible():
             if (score := scored[position]) is not None:
-                settings = self.rows[position].settings
-                model = tuple((k, v) for k, v in settings.items() if k == "model" or k.startswith("model."))
+                model = tuple(of_model(self.rows[position].settings).items())
                 groups.setdefault(model, []).append((position, score))
         return sorted(
             places[i][0] for places in groups.values() for i in front([score for _, score in places])
@@ -247,12 +262,7 @@ class Study:
     def _scores(self) -> list[tuple[float, ...] | None]:
         """The objectives of every row, smaller being better. Raises BadInput for one that is no number anywhere."""
         aims = self._objectives()
-        found: list[tuple[float, ...] | None] = []
-        for row, added in zip(self.rows, self._added, strict=True):
-            values = row.outcome.values if row.outcome else {}
-            if any(aim.column not in values for aim in aims):
-                values = {**row.settings, **values, **added} if row.outcome else values
-            found.append(scores(values, aims))
+        found = [None if row is None else scores(row, aims) for row in self._judged()]
         if all(score is None for score in found):
             self._numbers(aims)
         return found
@@ -260,9 +270,9 @@ class Study:
     def _numbers(self, aims: Sequence[Objective]) -> None:
         """Say which objective has no numbers."""
         rows = [
-            {**row.settings, **row.outcome.values, **added}
+            {**row.settings, **result, **added}
             for row, added in zip(self.rows, self._added, strict=True)
-            if row.outcome
+            if (result := row.result) is not None
         ]
         for aim in aims:
             if all(scores(row, [aim]) is None for row in rows):
@@ -308,7 +318,7 @@ class Study:
                          f"on the front by {', '.join(self.sweep.pareto)}.")  # fmt: skip
         for name in (name for name, _ in self.sweep.derived):
             given = zip(self.rows, self._added, strict=True)
-            if lacking := sum(_done(row) and name not in added for row, added in given):
+            if lacking := sum(row.result is not None and name not in added for row, added in given):
                 notes.append(f"'{name}' has no value at {lacking} of {self.count(Status.DONE)} points.")
         if missing := self.count(None):
             notes.append(f"{missing} of {len(self.rows)} points are not evaluated yet; --resume takes them up.")
@@ -319,9 +329,9 @@ class Study:
             return []
         judge = self.analysis.judge()
         met = [0] * len(self.sweep.constraints)
-        for row, added in zip(self.rows, self._added, strict=True):
-            if _done(row) and row.outcome:
-                violated = judge.violated({**row.settings, **row.outcome.values, **added})
+        for row in self._judged():
+            if row is not None:
+                violated = judge.violated(row)
                 for i in range(len(met)):
                     met[i] += i not in violated
         done = self.count(Status.DONE)
@@ -344,7 +354,7 @@ class Study:
         from ..report import study_html
         from .ordered import UNSET, measured, ordered_texts
 
-        done = [i for i, row in enumerate(self.rows) if _done(row)]
+        done = [i for i, row in enumerate(self.rows) if row.result is not None]
         table = self.to_dataframe().drop(columns="status").iloc[done]
         texts = ordered_texts(self.sweep, self.rows)
         titles = measured(texts)
@@ -368,7 +378,3 @@ class Study:
             larger=[aim.column for aim in aims if aim.larger],
             infeasible=[place[i] for i in done if self._feasible[i] is False],
         )
-
-
-def _done(row: Row) -> bool:
-    return row.outcome is not None and row.outcome.status is Status.DONE
