@@ -101,6 +101,9 @@ class Study:
     def _setting_columns(self) -> list[str]:
         return all_names(row.settings for row in self.rows)
 
+    def _model_columns(self) -> list[str]:
+        return [name for name in self._setting_columns() if name == "model" or name.startswith("model.")]
+
     def result_columns(self) -> list[str]:
         """Names of results, in order of their first use."""
         return all_names(row.outcome.values for row in self.rows if row.outcome)
@@ -129,10 +132,11 @@ class Study:
 
     @cached_property
     def _seen(self) -> list[dict[str, Scalar] | None]:
-        """Of every row the settings and results that the analysis reads; None without a result."""
+        """Of every row what the analysis reads of settings and results, and the model; None without a result."""
         if not self.count(Status.DONE):
             return [None] * len(self.rows)
-        pick = picker([*self.analysis.columns(), *(aim.column for aim in self.analysis.objectives)])
+        aims = (aim.column for aim in self.analysis.objectives)
+        pick = picker([*self.analysis.columns(), *aims, *self._model_columns()])
         results = ((row, row.result) for row in self.rows)
         return [None if result is None else {**pick(row.settings), **pick(result)} for row, result in results]
 
@@ -234,12 +238,11 @@ class Study:
             raise BadInput("a Pareto front needs an objective, such as latency_s")
         if not self.count(Status.DONE):
             return []
-        groups: dict[tuple[tuple[str, Scalar], ...], list[tuple[int, tuple[float, ...]]]] = {}
-        scored = self._scores()
-        of_model = picker(name for name in self._setting_columns() if name == "model" or name.startswith("model."))
+        groups: dict[tuple[Scalar | None, ...], list[tuple[int, tuple[float, ...]]]] = {}
+        scored, names = self._scores(), self._model_columns()
         for position in self.feasible():
-            if (score := scored[position]) is not None:
-                model = tuple(of_model(self.rows[position].settings).items())
+            if (score := scored[position]) is not None and (seen := self._seen[position]) is not None:
+                model = tuple(map(seen.get, names))
                 groups.setdefault(model, []).append((position, score))
         return sorted(
             places[i][0] for places in groups.values() for i in front([score for _, score in places])
