@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..text.html_table import html_table
 from .component import Direction, LinkBase, Memory
 from .units import BANDWIDTH, BYTES, FREQUENCY
 
@@ -30,11 +30,11 @@ def architecture_html(arch: Architecture) -> str:
     links = [(name, link.kind, " – ".join(link.between), bandwidth(link)) for name, link in sorted(arch.links.items())]
     parts = [
         f"<p><b>{html.escape(arch.name)}</b> at {FREQUENCY.format(arch.clock)}</p>",
-        _table(("memory", "kind", "parent", "where", "capacity", "bandwidth", "units"), tiers),
-        _table(("unit", "kind", "memory", "clock", "peak per cycle"), units),
+        html_table(("memory", "kind", "parent", "where", "capacity", "bandwidth", "units"), tiers),
+        html_table(("unit", "kind", "memory", "clock", "peak per cycle"), units),
     ]
     if links:
-        parts.append(_table(("link", "kind", "between", "bandwidth"), links))
+        parts.append(html_table(("link", "kind", "between", "bandwidth"), links))
     return "".join(parts)
 
 
@@ -45,9 +45,3 @@ def bandwidth(part: Memory | LinkBase) -> str:
     ports = {direction: part.port(direction) for direction in _DIRECTIONS}
     told = {d: "unlimited" if port is None else BANDWIDTH.format(port[1]) for d, port in ports.items()}
     return told["read"] if ports["read"] == ports["write"] else f"{told['read']} read, {told['write']} write"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{heading}</tr></thead><tbody>{lines}</tbody></table>"

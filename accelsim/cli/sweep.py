@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from .live import live
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ..study import Study, Sweep
+    from ..study import Scalar, Study, Sweep
 
 SHOWN = 8
 """Rows of the Pareto front that are printed of each model, the best by the first objective."""
@@ -89,7 +89,7 @@ def sweep(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Simulate every point of a grid; keep the results, their Pareto front and a report page in a folder."""
-    from ..study import Axis, Model, Sample, Search, Sweep, run_sweep
+    from ..study import run_sweep
     from ..study.sweep_file import load_sweep
 
     if len(targets) == 1 and targets[0].endswith((".yaml", ".yml")):
@@ -99,22 +99,11 @@ def sweep(
         loaded_with = options.model_options(
             phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density
         )
-        planned = Sweep(
-            archs=(targets[0],),
-            models=tuple(Model(ref, loaded_with) for ref in targets[1:]),
-            axes=tuple(Axis.parse(text) for text in axis or []),
-            name=f"{targets[0]}: {', '.join(targets[1:])}",
-            mapper=mapper,
-            objective=objective,
-            seed=seed,
-            pareto=options_of_study.objectives(pareto),
-            when=tuple(when or ()),
-            sample=Sample.parse(sample) if sample is not None else None,
-            search=Search.parse(search) if search is not None else None,
-            bounds_first=bounds_first,
-            constraints=tuple(constraint or ()),
-            derived=options_of_study.derived(derive),
-        )
+        planned = _planned(
+            targets, loaded_with, axis, pareto=options_of_study.objectives(pareto), sample=sample, search=search,
+            mapper=mapper, objective=objective, seed=seed, when=tuple(when or ()), bounds_first=bounds_first,
+            constraints=tuple(constraint or ()), derived=options_of_study.derived(derive),
+        )  # fmt: skip
     else:
         raise BadInput(f"{targets[0]}: give a machine and at least one model, or a sweep file ending in .yaml")
     try:
@@ -128,6 +117,24 @@ def sweep(
     _write(study, out)
     _tell_json(study, out) if json_ else _tell(study, planned, out)
     _leave(study)
+
+
+def _planned(
+    targets: list[str], loaded_with: tuple[tuple[str, Scalar], ...], axes: list[str] | None, *, sample: str | None,
+    search: str | None, **choices: Any,
+) -> Sweep:  # fmt: skip
+    """The sweep of a machine and models with the options of the command line."""
+    from ..study import Axis, Model, Sample, Search, Sweep
+
+    return Sweep(
+        archs=(targets[0],),
+        models=tuple(Model(ref, loaded_with) for ref in targets[1:]),
+        axes=tuple(Axis.parse(text) for text in axes or []),
+        name=f"{targets[0]}: {', '.join(targets[1:])}",
+        sample=Sample.parse(sample) if sample is not None else None,
+        search=Search.parse(search) if search is not None else None,
+        **choices,
+    )
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..text.html_table import html_table
 from .operators import count_operations
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ def workload_html(workload: Workload) -> str:
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in workload.notes)
     return (
         f"<p><b>{html.escape(workload.name)}</b>: {workload.macs:,} MACs, {count}</p>{notes}"
-        + _table(("role", "bytes"), held)
-        + _table(("operator", "kind", "runs", "ranks", "MACs"), rows)
+        + html_table(("role", "bytes"), held)
+        + html_table(("operator", "kind", "runs", "ranks", "MACs"), rows)
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    heading = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{heading}</tr></thead><tbody>{lines}</tbody></table>"

@@ -33,6 +33,7 @@ from ...text.nodes import Keys, Position
 from ...text.yaml import TAG
 from ..document import MachineText
 from .around_array import ROLES, UNBOUNDED_BITS, WAYS, AroundArray, ForeignMemory, outside
+from .reader import ForeignReader
 
 _ROOT = re.compile(r"^arch\s*:", re.MULTILINE)
 _NODES = re.compile(r"!(Memory|Compute)\b")
@@ -83,16 +84,10 @@ class _Node:
 
 
 @dataclass
-class _Reader:
-    document: Document
-    problems: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+class _Reader(ForeignReader):
     dimensions: dict[str, int] = field(default_factory=dict)
     spread: dict[str, list[str]] = field(default_factory=dict)
     clock: float = 1e9
-
-    def wrong(self, path: Keys, what: str, hint: str = "") -> None:
-        self.problems.append(self.document.problem(path, what, hint))
 
     def read(self) -> MachineText:
         root = self.document.data.get("arch")

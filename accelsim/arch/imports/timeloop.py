@@ -34,6 +34,7 @@ from ...text.yaml import TAG
 from ..document import MachineText
 from ..energy import standards
 from .around_array import ROLES, UNBOUNDED_BITS, WAYS, AroundArray, ForeignMemory, outside
+from .reader import ForeignReader
 
 _ROOT = re.compile(r"^architecture\s*:", re.MULTILINE)
 DATASPACES = {"inputs": "input", "weights": "weight", "outputs": "output"}
@@ -79,18 +80,12 @@ class _Node:
 
 
 @dataclass
-class _Reader:
-    document: Document
-    problems: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+class _Reader(ForeignReader):
     dimensions: dict[str, int] = field(default_factory=dict)
     spread: dict[str, list[str]] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     loops: bool = False
     """Whether a constraint on loops was met."""
-
-    def wrong(self, path: Keys, what: str, hint: str = "") -> None:
-        self.problems.append(self.document.problem(path, what, hint))
 
     def read(self) -> MachineText:
         root = self.document.data.get("architecture")

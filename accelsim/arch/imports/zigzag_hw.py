@@ -19,6 +19,7 @@ from ...text.names import short
 from ...text.nodes import Keys, Position
 from ..document import MachineText
 from .around_array import WAYS, AroundArray, ForeignMemory, outside
+from .reader import ForeignReader
 
 _ARRAY = re.compile(r"^operational_array\s*:", re.MULTILINE)
 OPERANDS = {"I1": "input", "I2": "weight", "O": "output"}
@@ -44,14 +45,8 @@ def from_zigzag_hardware(document: Document) -> MachineText:
 
 
 @dataclass
-class _Reader:
-    document: Document
-    problems: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+class _Reader(ForeignReader):
     positions: dict[Keys, Position] = field(default_factory=dict)
-
-    def wrong(self, path: Keys, what: str, hint: str = "") -> None:
-        self.problems.append(self.document.problem(path, what, hint))
 
     def read(self) -> MachineText:
         data = self.document.data
