@@ -107,6 +107,14 @@ def test_parameters_move_results_the_right_way() -> None:
         assert by[0] <= by[1] < by[2]
 
 
+def test_the_curve_of_attention_has_the_published_points() -> None:
+    """A long FIFO of N, N + 1 and N + 2 tokens, all others as deep as full rate needs: the closed forms at N = 64."""
+    curve = trade_off(graph("naive", 64))
+    assert curve.complete
+    assert [p.cycles for p in curve.points[-3:]] == [4290, 4227, 4164]
+    assert [p.total - curve.points[-1].total for p in curve.points[-3:]] == [-2, -1, 0]
+
+
 def test_execution_times_move_the_trade_off() -> None:
     """With every actor a fifth slower, every point of the example has a longer period, at the same depths."""
     example = load_graph(data_path("accelsim.experiments.fifo_sizing", "example.yaml")).shortened(40)

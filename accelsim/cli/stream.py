@@ -13,7 +13,7 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from ..engine.trace import Trace
     from ..lowering.streams import StreamGraph, StreamResult
-    from ..mappers.pipeline.sizing import Sizing, TradeOff
+    from ..mappers.pipeline import Sizing, TradeOff
 
 MOST_EVALUATIONS = 500
 """Simulations for the curve of total depth against cycles."""
@@ -32,7 +32,7 @@ def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifo
     graph = load_graph(file)
     sizing = curve = None
     if size_fifos:
-        from ..mappers.pipeline.sizing import full_rate_depths, trade_off
+        from ..mappers.pipeline import full_rate_depths, trade_off
 
         sizing, curve = full_rate_depths(graph), trade_off(graph, most_evaluations=MOST_EVALUATIONS)
         graph = sizing.graph

@@ -7,11 +7,13 @@ cascade does not fit, or is faster so, `fastest_pipeline` also chooses the ranks
 
 from .allot import Allotment, Budget, Lanes, allot
 from .build import Timing, stream_graph
+from .evaluate import Point
 from .kernels import Kernel, Transfer
 from .machine import Fabric, budget_of, check_runs, costs, fabric_of, timing_of
 from .plan import PipelinePlan, plan_pipeline
-from .sizing import Point, Sizing, TradeOff, full_rate_depths, least_depths_that_end, trade_off
+from .sizing import Sizing, full_rate_depths, least_depths_that_end
 from .stages import Link, Stage, Stages, build_stages
+from .trade_off import TradeOff, trade_off
 from .vectors import fastest_pipeline
 
 __all__ = [
