@@ -105,6 +105,7 @@ class Names:
         self.einsums: dict[str, Einsum] = {}
         self.repeats: dict[str, Repeat] = {}
         self._views: dict[str, str] = {}
+        self._accesses: dict[tuple[str, str, bool], list[Access]] = {}
         self._collect(workload.body)
 
     def _collect(self, items: tuple[Item, ...]) -> None:
@@ -125,7 +126,12 @@ class Names:
 
     def accesses(self, einsum: Einsum, tensor: str, store: bool) -> list[Access]:
         """The accesses by which an Einsum reads (for a store: writes) the stored tensor `tensor`."""
-        return [a for a in ((einsum.output,) if store else einsum.inputs) if self.storage(a.tensor) == tensor]
+        key = einsum.name, tensor, store
+        found = self._accesses.get(key)
+        if found is None:
+            either = (einsum.output,) if store else einsum.inputs
+            found = self._accesses[key] = [a for a in either if self.storage(a.tensor) == tensor]
+        return found
 
     def reads(self, einsum: Einsum, tensor: str) -> bool:
         return any(self.storage(a.tensor) == tensor for a in einsum.inputs)
@@ -180,7 +186,7 @@ class Names:
         for dim, size in enumerate(tensor.shape):
             if dim == of[0]:
                 elements *= of[1]
-            elif len({use.along(dim) for use in uses}) == 1:
+            elif len(uses) == 1 or len({use.along(dim) for use in uses}) == 1:
                 elements *= min(size, uses[0].access.indices[dim].count(uses[0].extents))
             else:
                 bounds = [use.access.indices[dim].bounds(use.extents) for use in uses]
