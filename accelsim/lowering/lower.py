@@ -20,7 +20,6 @@ from .barriers import Barriers
 from .firing import Firings
 from .joins import Joins
 
-
 _KEPT = 2
 _recent: deque[tuple[Architecture, Workload, Mapping, Program]] = deque(maxlen=_KEPT)
 """What was lowered last: a mapper runs the Mappings that it compares, and the one that it chooses is lowered again."""
