@@ -6,6 +6,7 @@ published mapping K 32, C 32; meta_prototype: K 32, C 2, OX 4, OY 4), as benchma
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from accelsim import simulate
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import load_spec, loads_architecture
-from accelsim.ir import Workload
+from accelsim.ir import Einsum, Role, View, Workload
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.ir.roles import rank_roles
 from accelsim.ir.standalone import standalone
@@ -110,3 +111,26 @@ def test_depthwise_layers_are_not_mapped_like_dense_ones() -> None:
     assert channels.keys() == groups.keys() == {"x", "y"}
     assert {"input_channel", "output_channel"} & dense_roles
     assert not {"input_channel", "output_channel"} & own_roles
+
+
+# -- Networks of the layers alone --------------------------------------------------------------------------------------
+
+
+def test_layers_are_connected_where_operators_between_them_keep_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum hands on what is made last; what a pool makes is read from the DRAM, as what it pools is written there."""
+    monkeypatch.syspath_prepend(str(MACHINES))
+    networks = import_module("networks")
+    builder = WorkloadBuilder("net", bits=8)
+    weights = [builder.weight(f"w{i}", (8, 8, 1, 1)) for i in range(4)]
+    first = builder.conv(builder.input("x", (1, 8, 8, 8)), weights[0])
+    second = builder.conv(builder.relu(first), weights[1])
+    third = builder.conv(builder.elementwise("add", first, second), weights[2])
+    builder.output(builder.conv(builder.pool(third, "max", (2, 2), (2, 2)), weights[3]))
+    found = networks.connected(builder.build())
+    views = {item.output: item.input for item in found.body if isinstance(item, View)}
+    layers = [item for item in found.body if isinstance(item, Einsum)]
+    made = [e.output.tensor for e in layers]
+    read = [views.get(e.inputs[0].tensor, e.inputs[0].tensor) for e in layers]
+    assert read[:3] == ["x", made[0], made[1]]
+    assert [found.tensors[name].role for name in made] == [Role.ACTIVATION, Role.ACTIVATION, Role.OUTPUT, Role.OUTPUT]
+    assert found.tensors[read[3]].role is Role.INPUT
