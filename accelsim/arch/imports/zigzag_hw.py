@@ -23,11 +23,12 @@ from .reader import ForeignReader
 
 _ARRAY = re.compile(r"^operational_array\s*:", re.MULTILINE)
 OPERANDS = {"I1": "input", "I2": "weight", "O": "output"}
-LEFT_OUT = ("area", "latency", "mem_type", "force_double_buffering")
-"""Keys of memories that have no place here, or are figures of another kind."""
-NOT_MODELLED = ("is_imc", "imc_type", "adc_resolution", "bit_serial_precision", "cells_size", "cells_area",
-                "systolic_dimensions", "dimension_mapping")  # fmt: skip
-"""Keys of the array that are not followed."""
+FILE_KEYS = ("name", "memories", "operational_array")
+ARRAY_KEYS = ("dimensions", "sizes", "input_precision", "unit_energy")
+MEMORY_KEYS = ("size", "operands", "ports", "served_dimensions", "r_cost", "w_cost")
+"""Keys that are read; any other one that says something is told as not followed."""
+ONE_CYCLE = 1
+"""The latency of a memory that is no more than its transfers take anyhow."""
 
 
 def is_zigzag_hardware(text: str) -> bool:
@@ -59,8 +60,11 @@ class _Reader(ForeignReader):
         memories = [self._memory(name, keys, sizes) for name, keys in found.items()]
         if self.problems:
             raise SpecError(self.problems)
-        unknown = [k for k in data if k not in ("name", "memories", "operational_array")]
-        unknown += [k for k in array if k in NOT_MODELLED and array[k]]
+        unknown = [k for k in data if k not in FILE_KEYS]
+        unknown += [k for k, value in array.items() if k not in ARRAY_KEYS and value]
+        others = [(k, v) for keys in found.values() for k, v in keys.items() if k not in MEMORY_KEYS and v]
+        others = [k for k, v in others if k != "latency" or v != ONE_CYCLE]
+        unknown += [f"{k} of memories" for k in dict.fromkeys(others)]
         machine = self._machine(data, array, sizes, [m for m in memories if m is not None])
         if unknown:
             self.notes.append(f"not followed: {', '.join(map(str, unknown))}")
@@ -153,8 +157,12 @@ class _Reader(ForeignReader):
         return {"name": str(data.get("name") or Path(self.document.file).stem), "clock": "1 GHz", **parts}
 
     def _arithmetic(self, array: Mapping[str, Any], memories: list[ForeignMemory]) -> dict[str, Any]:
-        precision, energy = array.get("input_precision") or [8, 8], array.get("unit_energy")
-        bits = max(int(b) for b in precision) if all(isinstance(b, int) for b in precision) else 8
+        precision, energy = array.get("input_precision", [8, 8]), array.get("unit_energy")
+        given = precision if isinstance(precision, list) else [precision]
+        if not given or not all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= 64 for b in given):
+            self.wrong(("operational_array", "input_precision"), f"`{short(str(precision))}`", "bits, such as [8, 8]")
+            raise SpecError(self.problems)
+        bits = max(given)
         sums = [m.bits for m in memories if m.roles == ("output",) and m.bits <= 64]
         found: dict[str, Any] = {"mac_bits": bits, "accumulator_bits": min(sums, default=2 * bits)}
         if isinstance(energy, int | float) and not isinstance(energy, bool):
