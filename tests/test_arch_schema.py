@@ -85,6 +85,17 @@ def test_the_command_prints_and_writes_the_schema(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == json_schema()
 
 
+def test_every_key_of_the_schema_can_be_explained() -> None:
+    """Those inside of mappings too, such as of a register file."""
+    schema = json_schema()
+    parts = [schema, *schema["$defs"].values()]
+    names = {name for part in parts for name in part.get("properties", {})}
+    assert {"clock", "shared", "voltage"} <= names
+    assert all(explain(name) for name in names)
+    (shared,) = explain("units.pe.registers.input.shared")
+    assert (shared.path, shared.kind) == ("units.*.registers.*.shared", "spatial")
+
+
 def test_every_key_can_be_explained() -> None:
     for doc in key_docs():
         assert doc.text, doc

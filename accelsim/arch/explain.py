@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import getdoc
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ..errors import BadInput
@@ -62,13 +62,17 @@ def explain(key: str) -> tuple[KeyDoc, ...]:
     found = tuple(d for d in docs if key in _names(d))
     if not found:
         found = tuple(d for d in docs if d.kind and key in (d.kind, f"{d.path.partition('.')[0]}.*"))
-    section, _, rest = key.partition(".")
-    if not found and section in SECTIONS and "." in rest:
-        _, _, inner = rest.partition(".")
-        found = tuple(d for d in docs if d.path == f"{section}.*.{inner}")
+    if not found:
+        found = tuple(d for d in docs if _stands_for(d.path, key))
     if not found:
         raise BadInput(f"no key `{short(key, 60)}` in a machine file ({_nearest(key, docs)})")
     return found
+
+
+def _stands_for(path: str, key: str) -> bool:
+    """Whether a path with ``*`` for names is that of a key."""
+    parts, given = path.split("."), key.split(".")
+    return len(parts) == len(given) and all(part in ("*", name) for part, name in zip(parts, given, strict=True))
 
 
 def _names(doc: KeyDoc) -> tuple[str, ...]:
@@ -101,7 +105,16 @@ def _all(kinds: tuple[tuple[str, type[Component]], ...]) -> Iterator[KeyDoc]:
             yield KeyDoc(f"{section}.*.kind", kind, first, f"`{kind}`", "required")
             for name, info in model.model_fields.items():
                 if name not in ("kind", "name"):
-                    yield _doc(f"{section}.*.{name}", kind, info)
+                    yield from _docs_of_key(f"{section}.*.{name}", kind, info)
+
+
+def _docs_of_key(path: str, kind: str, info: FieldInfo) -> Iterator[KeyDoc]:
+    """The documentation of a key, and of the keys of what it maps names to."""
+    yield _doc(path, kind, info)
+    for part in get_args(info.annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            for name, inner in part.model_fields.items():
+                yield from _docs_of_key(f"{path}.*.{name}", kind, inner)
 
 
 def _doc(path: str, kind: str, info: FieldInfo) -> KeyDoc:
