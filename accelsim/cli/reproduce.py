@@ -10,9 +10,14 @@ import typer
 
 from ..errors import BadInput
 from . import completion
+from .errors import INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from ..experiments.loader import Comparison
+
+
+OF_ONE_ROW = ("where", "published", "accelsim")
+"""Columns of the overview that the terminal has no room for."""
 
 
 def reproduce(
@@ -28,6 +33,9 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="With `all`: write reproduce.html and reproduce.md there.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=0, help="With `all`: experiments at once, 2 unless given; 0 runs in this process.")
+    ] = None,
 ) -> None:
     """Run an experiment and print published figure, accelsim's figure and error; exit 1 if one misses its tolerance."""
     from ..experiments.loader import load_experiment, summaries
@@ -42,10 +50,12 @@ def reproduce(
     if name == "all":
         if figure is not None:
             raise BadInput("--figure goes with one experiment (--out writes the page of all)")
-        _all(out, json_)
+        _all(out, json_, 2 if jobs is None else jobs)
         return
     if out is not None:
         raise BadInput("--out goes with `all` (--figure writes the page of one experiment)")
+    if jobs is not None:
+        raise BadInput("--jobs goes with `all`; one experiment runs in this process")
     experiment = load_experiment(name)
     if figure is not None:
         if experiment.figure is None:
@@ -64,23 +74,28 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _all(out: Path | None, json_: bool) -> None:
+def _all(out: Path | None, json_: bool, jobs: int) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
     from ..experiments.loader import summaries
-    from ..experiments.overview import markdown, page, run_all, totals
+    from ..experiments.overview import Outcome, markdown, page, run_all, summary_of, totals
     from ..files import writable_folder, write_text
     from .cells import console, table
 
     known = summaries()
     where = writable_folder(out) if out is not None else None
-    outcomes = []
-    with Progress(console=Console(stderr=True), transient=True, disable=json_) as progress:
-        task = progress.add_task("experiments", total=len(known))
-        for outcome in run_all(known):
-            outcomes.append(outcome)
-            progress.advance(task)
+    found: dict[str, Outcome] = {}
+    try:
+        with Progress(console=Console(stderr=True), transient=True, disable=json_) as progress:
+            task = progress.add_task("experiments", total=len(known))
+            for outcome in run_all(known, jobs):
+                found[outcome.name] = outcome
+                progress.advance(task)
+    except KeyboardInterrupt:
+        if not found:
+            fail("interrupted before the first experiment ended", INTERRUPTED)
+    outcomes = [found[name] for name in known if name in found]
     if where is not None:
         write_text(where / "reproduce.html", page(outcomes))
         write_text(where / "reproduce.md", markdown(outcomes))
@@ -91,13 +106,16 @@ def _all(out: Path | None, json_: bool) -> None:
         ]
         typer.echo(json.dumps(told, indent=2))
     else:
-        lines = [totals(outcome) for outcome in outcomes]
+        lines = [{k: v for k, v in totals(outcome).items() if k not in OF_ONE_ROW} for outcome in outcomes]
         console().print(table("published systems", list(lines[0]), lines, right=list(lines[0])[1:]))
+        typer.echo(summary_of(outcomes))
         for one in outcomes:
             if one.comparison is None:
                 typer.echo(f"{one.name} did not run: {one.message}")
         if where is not None:
             typer.echo(f"page: {where / 'reproduce.html'}\ntext: {where / 'reproduce.md'}")
+    if len(outcomes) < len(known):
+        fail(f"interrupted; {len(outcomes)} of {len(known)} experiments had ended", INTERRUPTED)
     if not all(outcome.ok for outcome in outcomes):
         raise typer.Exit(1)
 

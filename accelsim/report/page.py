@@ -18,7 +18,17 @@ from typing import Any, TypeAlias
 
 Figure: TypeAlias = dict[str, Any]
 """``{"data": [...], "layout": {...}}`` as plotly takes it; with ``"linked": True`` its `customdata` are operators."""
-Cell: TypeAlias = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a section of the same page."""
+
+    text: str
+    anchor: str
+
+
+Cell: TypeAlias = str | float | int | Link | None
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,11 @@ class Page:
     _body: list[str] = field(default_factory=list)
     _figures: list[Figure] = field(default_factory=list)
 
-    def section(self, title: str, text: str = "") -> None:
-        """Begin a section; what follows stands in it."""
-        anchor = f"s{len(self._nav) + 1}"
+    def section(self, title: str, text: str = "", *, anchor: str = "") -> None:
+        """Begin a section; what follows stands in it. A `Link` leads to its anchor."""
+        anchor = anchor or f"s{len(self._nav) + 1}"
         self._nav.append((anchor, title))
-        self._body.append(f'<h2 id="{anchor}">{html.escape(title)}</h2>')
+        self._body.append(f'<h2 id="{html.escape(anchor)}">{html.escape(title)}</h2>')
         if text:
             self.text(text)
 
@@ -130,7 +140,7 @@ class Page:
         self._body.append(f'<div class="card"><div class="scroll folds" tabindex="0">{lines}</div></div>')
 
     def render(self) -> str:
-        links = "".join(f'<a href="#{anchor}">{html.escape(title)}</a>' for anchor, title in self._nav)
+        links = "".join(f'<a href="#{html.escape(anchor)}">{html.escape(title)}</a>' for anchor, title in self._nav)
         figures = json.dumps(self._figures, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
         plotly = f"<script>{_plotly()}</script>" if self._figures else ""
         return (
@@ -179,6 +189,8 @@ def si(value: float, unit: str, digits: int = 4) -> str:
 def _cell(column: Column, value: Cell) -> str:
     if value is None:
         return '<td class="n" data-v="">–</td>'
+    if isinstance(value, Link):
+        return f'<td><a href="#{html.escape(value.anchor)}">{html.escape(value.text)}</a></td>'
     if isinstance(value, str):
         return f"<td>{html.escape(value)}</td>"
     if column.share:
@@ -192,7 +204,7 @@ def _cell(column: Column, value: Cell) -> str:
 
 
 def _side(rows: Sequence[Sequence[Cell]], column: int) -> str:
-    return "" if any(isinstance(row[column], str) for row in rows) else "n"
+    return "" if any(isinstance(row[column], str | Link) for row in rows) else "n"
 
 
 @cache
