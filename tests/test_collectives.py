@@ -60,6 +60,41 @@ def test_a_tree_reduces_up_and_down() -> None:
     assert max(one_piece) == pytest.approx(2e-6 + 2 * 1000 / (10 * GB) + 7 * 1000 / (10 * GB), rel=0.2)
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(2, 17), st.integers(1, 10_000), st.sampled_from(["ring", "tree", "direct"]))
+def test_every_socket_has_in_the_end_what_was_for_it(sockets: int, nbytes: int, algorithm: str) -> None:
+    """What comes in beyond what goes out: parts of others for this socket, less its own parts for others."""
+    parts = shares(nbytes, sockets)
+    for kind in ("all_to_all", "all_gather"):
+        messages = collective(kind, algorithm, sockets, nbytes)
+        for i in range(sockets):
+            received = sum(m.nbytes for m in messages if m.dst == i)
+            sent = sum(m.nbytes for m in messages if m.src == i)
+            if kind == "all_to_all":
+                assert received - sent == (sockets - 1) * parts[i] - (nbytes - parts[i])
+            else:
+                assert received == nbytes - parts[i]
+
+
+@pytest.mark.parametrize("sockets, depth", [(3, 1), (7, 2), (15, 3)])
+def test_trees_take_a_message_a_level_up_and_down(sockets: int, depth: int) -> None:
+    """A full tree of levels: up 1, 3, 7 ... parts; down all but those of the subtree, of 2^k - 1 sockets at level k."""
+    network, part = full(sockets, 10 * GB, 1e-6), 10_000
+    heights = [2**k - 1 for k in range(1, depth + 1)]
+    tick = part / (10 * GB)
+    own = sum(1e-6 + n * tick for n in heights)
+    others = sum(1e-6 + (sockets - n) * tick for n in heights)
+    for kind, expected in (("all_gather", own + others), ("reduce_scatter", own + others),
+                           ("all_to_all", 2 * sum(1e-6 + n * (sockets - n) * tick for n in heights))):  # fmt: skip
+        assert collective_seconds(network, kind, part * sockets, "tree") == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("sockets", [2, 5, 8])
+def test_a_ring_all_to_all_sends_a_part_less_each_step(sockets: int) -> None:
+    seconds = collective_seconds(ring(sockets, 10 * GB, 1e-6), "all_to_all", 10_000 * sockets, "ring")
+    assert seconds == pytest.approx(sum(1e-6 + d * 1e-6 for d in range(1, sockets)), rel=1e-9)
+
+
 def test_large_tensors_go_by_rings_and_small_ones_directly() -> None:
     network = switch(8, 100 * GB, 5e-6)
     assert collective_seconds(network, "all_reduce", 1000) == collective_seconds(network, "all_reduce", 1000, "direct")
@@ -98,6 +133,8 @@ def test_every_socket_gets_every_part_once(sockets: int, nbytes: int, data: st.D
     gathered = [nbytes - parts[i] for i in range(sockets)]
     if kind == "reduce_scatter" and algorithm == "ring":  # part i ends up at socket i - 1
         assert sum(received) == sum(scattered)
+    elif kind == "all_to_all" and algorithm == "ring":  # a part is handed on as often as its way is long
+        assert all(r >= s for r, s in zip(received, scattered, strict=True))
     elif kind in ("reduce_scatter", "all_to_all"):
         assert received == scattered
     elif kind == "all_gather":
@@ -140,7 +177,7 @@ def test_bad_networks_and_collectives_are_named() -> None:
         (lambda: Network(2, (Cable(0, 1, 0.0), Cable(1, 0, GB))), "bandwidth above 0"),
         (lambda: network_of("star", 2, GB), "known: ring, full, switch"),
         (lambda: collective("all_broadcast", "ring", 2, 8), "known: all_reduce"),
-        (lambda: collective("all_to_all", "ring", 2, 8), "known: direct"),
+        (lambda: collective("all_to_all", "star", 2, 8), "known: ring, tree, direct"),
         (lambda: collective("all_reduce", "ring", 2, 0), "at least 1 of each"),
         (lambda: lower_messages(ring(2, GB), (Message(0, 1, 8, (0,)),)), "only for earlier ones"),
         (lambda: lower_messages(ring(2, GB), (Message(0, 2, 8),)), "no socket 2"),

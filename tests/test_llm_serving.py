@@ -122,7 +122,8 @@ def test_objectives_are_attained_by_those_within_both() -> None:
 def test_swapped_and_recomputed_requests_get_their_tokens_too(kind: str) -> None:
     policy = Policy(kind, 16, 64)  # type: ignore[arg-type]
     for preemption in ("swap", "recompute"):
-        result = served(replace(TIGHT, policy=replace(policy, preemption=preemption), checks=0))
+        swap = TIGHT.swap if preemption == "swap" else None
+        result = served(replace(TIGHT, policy=replace(policy, preemption=preemption), swap=swap, checks=0))
         assert result.preemptions[preemption] > 0
         assert (result.swapped_bytes > 0) == (preemption == "swap")
         assert result.output_tokens == served(SMALL).output_tokens
@@ -176,6 +177,10 @@ BAD: tuple[tuple[Callable[[], LlmScenario], type[Exception], str], ...] = (
     (lambda: replace(SMALL, arrivals=TraceRequests(((0.0, Tokens(1000, 100)),))), BadInput, "exceed the 1024 learned"),
     (lambda: replace(SMALL, policy=Policy(preemption="swap")), BadInput, "needs `swap`"),
     (lambda: replace(SMALL, policy=Policy(preemption="swap"), swap="ddr"), BadInput, "no memory `ddr` behind hbm"),
+    (lambda: replace(SMALL, swap="ddr"), BadInput, "nothing is swapped where preemption is recompute"),
+    (lambda: replace(SMALL, policy=Policy("static", preemption="swap"), swap="ddr"), BadInput, "leaves a static batch"),
+    (lambda: replace(SMALL, parallel=Parallel(10**9, 1, "switch", 1e9)), BadInput, "1,000,000,000 sockets in all"),
+    (lambda: replace(SMALL, model="gpt22"), BadInput, "no model `gpt22` .did you mean 'gpt2'"),
     (lambda: replace(SMALL, model="bert-base"), BadInput, "decoders of text"),
     (lambda: replace(SMALL, arrivals=PoissonRequests(0, 1.0, Lengths(1), Lengths(1))), BadInput, "all at least 1"),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
@@ -87,6 +88,60 @@ def direct_all_to_all(sockets: int, nbytes: int) -> Messages:
                  for part in (shares(nbytes, sockets)[(i + s) % sockets],))  # fmt: skip
 
 
+def ring_all_to_all(sockets: int, nbytes: int) -> Messages:
+    """In step s socket i hands on what began at i - s and goes farther: n - 1 steps, each of a part less."""
+    parts, found = shares(nbytes, sockets), list[Message]()
+    for step in range(sockets - 1):
+        for i in range(sockets):
+            before = (sockets * (step - 1) + (i - 1) % sockets,) if step else ()
+            left = sum(parts[(i + d) % sockets] for d in range(1, sockets - step))
+            found.append(Message(i, (i + 1) % sockets, left, before))
+    return tuple(found)
+
+
+def _over_tree(sockets: int, up: Callable[[list[int]], int], down: Callable[[list[int]], int]) -> Messages:
+    """On a binary tree of sockets, `up` bytes from each subtree once all below has come, then `down` bytes into it once
+    all from outside has."""
+    children = {i: [c for c in (2 * i + 1, 2 * i + 2) if c < sockets] for i in range(sockets)}
+    below: dict[int, list[int]] = {}
+    sent_up: dict[int, int] = {}
+    sent_down: dict[int, int] = {}
+    found: list[Message] = []
+    for i in range(sockets - 1, 0, -1):
+        below[i] = [i, *(k for c in children[i] for k in below[c])]
+        sent_up[i] = len(found)
+        found.append(Message(i, (i - 1) // 2, up(below[i]), tuple(sent_up[c] for c in children[i])))
+    for i in range(1, sockets):
+        parent = (i - 1) // 2
+        waits = (*(sent_up[c] for c in children[parent] if c != i), *([sent_down[parent]] if parent else []))
+        sent_down[i] = len(found)
+        found.append(Message(parent, i, down(below[i]), waits))
+    return tuple(found)
+
+
+def _sum(parts: Sequence[int], of: Iterable[int]) -> int:
+    return sum(parts[k] for k in of)
+
+
+def tree_all_gather(sockets: int, nbytes: int) -> Messages:
+    """Parts of each subtree go up, those of all others come down; `nbytes` are those of the whole result."""
+    own = partial(_sum, shares(nbytes, sockets))
+    return _over_tree(sockets, own, lambda mine: nbytes - own(mine))
+
+
+def tree_reduce_scatter(sockets: int, nbytes: int) -> Messages:
+    """Sums over each subtree go up for the parts of all others, sums over those come down for its own."""
+    own = partial(_sum, shares(nbytes, sockets))
+    return _over_tree(sockets, lambda mine: nbytes - own(mine), own)
+
+
+def tree_all_to_all(sockets: int, nbytes: int) -> Messages:
+    """What sockets of a subtree have for others goes up, what those have for them comes down."""
+    own = partial(_sum, shares(nbytes, sockets))
+    return _over_tree(sockets, lambda mine: len(mine) * (nbytes - own(mine)),
+                      lambda mine: (sockets - len(mine)) * own(mine))  # fmt: skip
+
+
 def tree_all_reduce(sockets: int, nbytes: int, pieces: int = 8) -> Messages:
     """Sums go up a binary tree to socket 0 and the result comes down, in `pieces` pieces that follow each other."""
     found: list[Message] = []
@@ -109,9 +164,9 @@ def tree_all_reduce(sockets: int, nbytes: int, pieces: int = 8) -> Messages:
 
 COLLECTIVES: dict[str, dict[str, Callable[[int, int], Messages]]] = {
     "all_reduce": {"ring": ring_all_reduce, "tree": tree_all_reduce, "direct": direct_all_reduce},
-    "reduce_scatter": {"ring": ring_reduce_scatter, "direct": direct_reduce_scatter},
-    "all_gather": {"ring": ring_all_gather, "direct": direct_all_gather},
-    "all_to_all": {"direct": direct_all_to_all},
+    "reduce_scatter": {"ring": ring_reduce_scatter, "tree": tree_reduce_scatter, "direct": direct_reduce_scatter},
+    "all_gather": {"ring": ring_all_gather, "tree": tree_all_gather, "direct": direct_all_gather},
+    "all_to_all": {"ring": ring_all_to_all, "tree": tree_all_to_all, "direct": direct_all_to_all},
 }
 """Messages by collective and algorithm, from sockets and bytes."""
 

@@ -30,6 +30,9 @@ def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | 
         where = name or str(config.get("_name_or_path") or "config")
     else:
         path = Path(config)
+        if isinstance(config, str) and not path.exists() and path.name == config and not path.suffix:
+            hint = nearest(config, zoo.config_names(), f"known: {', '.join(zoo.config_names())}")
+            raise BadInput(f"no model `{config}` ({hint}; a file ends in .json)")
         path = path / "config.json" if path.is_dir() else path
         where, content = str(path), _read(path)
         name = name or (path.parent.name if path.name == "config.json" and path.parent.name else path.stem)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
-from ...arch.network import Network, network_of
+from ...arch.network import network_of
 from ...engine.compiled import CompiledSession
 from ...engine.session import Session
 from ...errors import BadInput
@@ -56,9 +56,11 @@ def deploy(s: LlmScenario) -> Deployment:
     arch = load_spec(s.machine).with_values(dict(s.values)).build()
     if not arch.off_chip:
         raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
-    memory, network, bits = arch.off_chip[-1], _network(p), Bits(s.bits, s.bits, s.cache.bits)
+    memory, bits = arch.off_chip[-1], Bits(s.bits, s.bits, s.cache.bits)
+    _degrees(p)
     shares = [(stage, expert_parallel(tensor_parallel(stage, p.tensor), p.expert))
               for stage in stages(model, p.pipeline)]  # fmt: skip
+    network = network_of(p.topology, p.stage_sockets, p.bandwidth or 1.0, p.latency_s)
     fragments = [Fragments(stage, share, arch, memory.name, network, bits, s.mappers, p.algorithm, p.expert, p.overlap)
                  for stage, share in shares]  # fmt: skip
     draft = _draft(s, fragments[0], arch)
@@ -111,9 +113,15 @@ def grouped(model: Transformer) -> bool:
     return any(isinstance(a := layer.attention, Attention) and a.kv_heads < a.heads for layer in model.layers)
 
 
-def _network(parallel: Parallel) -> Network:
+MOST_SOCKETS = 1 << 16
+
+
+def _degrees(parallel: Parallel) -> None:
+    """Raise BadInput for degrees that do not go together."""
     if parallel.tensor < 1 or parallel.data < 1:
         raise BadInput(f"parallel: {parallel.tensor} sockets a replica, {parallel.data} replicas (at least 1 of each)")
+    if parallel.sockets > MOST_SOCKETS:
+        raise BadInput(f"parallel: {parallel.sockets:,} sockets in all (at most {MOST_SOCKETS:,})")
     if parallel.prefill and parallel.pipeline > 1:
         raise BadInput("parallel: replicas that prefill for others have no pipeline (tensor or expert instead)")
     if (parallel.sockets > parallel.data or parallel.prefill) and parallel.bandwidth <= 0:
@@ -121,13 +129,16 @@ def _network(parallel: Parallel) -> Network:
     if parallel.tensor > 1 and parallel.expert > 1:
         raise BadInput(f"parallel: {parallel.tensor} sockets share every layer and {parallel.expert} the experts (only "
                        "one of both may be above 1)")  # fmt: skip
-    return network_of(parallel.topology, parallel.stage_sockets, parallel.bandwidth or 1.0, parallel.latency_s)
 
 
 def _lower(s: LlmScenario, arch: Architecture, memory: str) -> Lower | None:
     """The tier to swap to, of one socket."""
     if s.policy.preemption != "swap":
+        if s.swap is not None:
+            raise BadInput(f"swap: nothing is swapped where preemption is {s.policy.preemption} (preemption: swap)")
         return None
+    if s.policy.kind == "static":
+        raise BadInput("preemption by swap: nothing leaves a static batch (kind: continuous or chunked)")
     if s.parallel.pipeline > 1:
         raise BadInput("pipeline parallelism: blocks cannot be swapped to a lower tier (preemption: recompute)")
     if s.swap is None:
