@@ -59,6 +59,7 @@ class LayoutLeaf(Leaf):
 
         super().__init__(einsum, unit, option, bits, arch)
         self.fixed: Mapping[str, Sequence[str]] = {}
+        self.roles = rank_roles(einsum)
         self.looked_at = 0
         self.costs = TileCosts(self.unit, einsum, bits)
         self.prices, self.word_prices = self._prices()
@@ -127,7 +128,7 @@ class LayoutLeaf(Leaf):
             nest, whole = self.settle(tile, 1, {}), {r: np.full(1, n, np.int64) for r, n in tile.items()}
             self._sliced[rank, size] = 0.0, 0.0
             if not isinstance(nest, Shortfall):
-                least = [self.work(nest, whole, np.full(1, n, np.int64), {}).joules.item() for n in (1, 2**40)]
+                least = self.work(nest, whole, np.array([1, 2**40], np.int64), {}).joules.tolist()
                 each = (1 + TIE[self.objective]) * prod(tile.values())
                 self._sliced[rank, size] = least[0] / each, least[1] / each
         return self._sliced[rank, size]
@@ -156,7 +157,7 @@ class LayoutLeaf(Leaf):
     def _may_lie(self, rank: str, dimension: str) -> bool:
         rules = self.unit.rules
         able = None if rules.through else rules.able(dimension)
-        return able is None or rank_roles(self.einsum)[rank] in able
+        return able is None or self.roles[rank] in able
 
     def _first_fill(self, operand: Operand) -> int:
         """At most the cycles for which the first fill of an input's registers stops the array, if they always hold it:
@@ -168,7 +169,7 @@ class LayoutLeaf(Leaf):
 
     def _steps(self, extents: Extents) -> Floats:
         """At most the steps of any spread: what fills a dimension leaves so much room for the points of others."""
-        rules, sizes, roles = self.unit.rules, self.einsum.sizes, rank_roles(self.einsum)
+        rules, sizes, roles = self.unit.rules, self.einsum.sizes, self.roles
         left: dict[str, Array] = {r: extents[r] for r in sizes}
         room: dict[str, Array] = {d: np.full(1, n, np.int64) for d, n in self.unit.dimensions.items()}
         for d, wanted in rules.fill.items():
@@ -207,7 +208,10 @@ class LayoutLeaf(Leaf):
             self._bodies[nest.layout] = body, room_for(body)
         from .layout_kernel import work
 
-        given = np.stack(np.broadcast_arrays(*(extents[r] for r in self.costs.ranks), sums), axis=1)
+        columns = [*(extents[r] for r in self.costs.ranks), sums]
+        given = np.empty((max(map(len, columns)), len(columns)), np.int64)
+        for i, column in enumerate(columns):
+            given[:, i] = column
         cycles, joules = np.empty(len(given)), np.empty(len(given))
         unit, ports = self.costs.unit_words, self.costs.ports
         work(*self._bodies[nest.layout], unit, ports, given, self.word_prices, self._words, cycles, joules)
