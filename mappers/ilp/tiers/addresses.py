@@ -16,8 +16,12 @@ from .search import DEFAULT, ROUNDING, place
 
 NODES, WORK = 20_000, 2_000_000
 """Of the exact search for addresses in a tier, each time: nodes, and nodes times buffers."""
-CUTS = (0, 5, 10, 15, 20, 30, 40, 50, 60, 70)
-"""Percent of a tier that the program does without, one after the other, until the tier has addresses for everything."""
+ROUGH = 0.02
+"""Gap that is good enough for the programs with less of a tier."""
+TRIES = 150
+"""Times that first fit is tried from each order: what went beyond the tier is taken first the next time."""
+MOST, LEAST = 0.97, 0.8
+"""Share of what a tier's room was before that the next program gets, at most and at least."""
 
 
 def place_addressed(
@@ -30,15 +34,18 @@ def place_addressed(
     """As `place`, with an address for every room of tiers that may fill.
 
     An item has its whole range from when its first byte comes to when the last one leaves. Where a tier has no
-    addresses for that, the program is solved again with less of it. The claim's bound is of plans without addresses.
+    addresses for that, the program is solved again with as much less of it as first fit went beyond it, and so on.
+    The claim's bound is of plans without addresses.
 
     Raises:
         DoesNotFit: as `place`, or no addresses were found.
     """
-    cuts = dict.fromkeys((n for n, c in problem.capacities.items() if c is not None), 0)
+    shares = dict.fromkeys((n for n, c in problem.capacities.items() if c is not None), 1.0)
     bound: float | None = None
     while True:
-        plan = place(_squeezed(problem, cuts), aims=aims, options=options, pinned=pinned)
+        least = problem if bound is None else _squeezed(problem, shares)
+        solver = options if bound is None else replace(options, gap=max(options.gap, ROUGH))
+        plan = place(least, aims=aims, options=solver, pinned=pinned)
         assert plan.claim is not None
         bound = plan.claim.bound if bound is None else bound
         rooms, failed = addresses_of(problem, plan)
@@ -49,14 +56,15 @@ def place_addressed(
             gap = (value - min(bound, value)) / value if value else 0.0
             proven = plan.claim.proven and gap <= max(options.gap, ROUNDING)
             return replace(found, claim=replace(plan.claim, bound=min(bound, value), gap=gap, proven=proven))
-        for tier in failed:
-            if cuts[tier] + 1 == len(CUTS):
+        for tier, over in failed.items():
+            before = _squeezed(problem, shares).capacities[tier]
+            shares[tier] *= max(LEAST, min(MOST, 1 / over))
+            if _squeezed(problem, shares).capacities[tier] == before:
                 raise DoesNotFit(f"placement {problem.name}: no addresses in {tier}, though all fits without them")
-            cuts[tier] += 1
 
 
-def _squeezed(problem: TierProblem, cuts: Mapping[str, int]) -> TierProblem:
-    """With less of some tiers, though what is at home there, and the largest step, keep their room."""
+def _squeezed(problem: TierProblem, shares: Mapping[str, float]) -> TierProblem:
+    """With a share of some tiers, though what is at home there, and the largest step, keep their room."""
     tiers = []
     for tier in problem.tiers:
         if tier.capacity is None:
@@ -64,7 +72,7 @@ def _squeezed(problem: TierProblem, cuts: Mapping[str, int]) -> TierProblem:
             continue
         homes = sum(i.nbytes for i in problem.items.values() if i.home == tier.name)
         free = tier.capacity - homes
-        left = max(free - free * CUTS[cuts[tier.name]] // 100, min(free, _largest_step(problem, tier.name)))
+        left = max(int(free * shares[tier.name]), min(free, _largest_step(problem, tier.name)))
         tiers.append(replace(tier, capacity=homes + left))
     return replace(problem, tiers=tuple(tiers))
 
@@ -99,10 +107,10 @@ class _Stay:
         return max(r.high for r in self.rooms) - self.low
 
 
-def addresses_of(problem: TierProblem, plan: TierPlan) -> tuple[list[Room], list[str]]:
-    """The rooms of a plan with addresses in tiers that may fill, and tiers that have none for theirs."""
+def addresses_of(problem: TierProblem, plan: TierPlan) -> tuple[list[Room], dict[str, float]]:
+    """The rooms of a plan with addresses in tiers that may fill; by tier that has none, what first fit takes of it."""
     found: list[Room] = []
-    failed: list[str] = []
+    failed: dict[str, float] = {}
     for tier, capacity in problem.capacities.items():
         rooms = [r for r in plan.rooms if r.tier == tier]
         if capacity is None:
@@ -110,9 +118,9 @@ def addresses_of(problem: TierProblem, plan: TierPlan) -> tuple[list[Room], list
             continue
         homes = sum(i.nbytes for i in problem.items.values() if i.home == tier)
         stays = _stays(rooms, problem)
-        at = _packed(problem, plan, tier, stays, capacity - homes)
+        at, reach = _packed(problem, plan, tier, stays, capacity - homes)
         if at is None:
-            failed.append(tier)
+            failed[tier] = reach / max(1, capacity - homes)
             continue
         for stay, address in zip(stays, at, strict=True):
             found += [replace(r, address=address + r.low - stay.low) for r in stay.rooms]
@@ -140,8 +148,13 @@ def _stays(rooms: Sequence[Room], problem: TierProblem) -> list[_Stay]:
     return found
 
 
-def _packed(problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_Stay], free: int) -> list[int] | None:
-    """An address for each stay: first fit of their true shapes, else the packer, for which each is a rectangle."""
+def _packed(
+    problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_Stay], free: int
+) -> tuple[list[int] | None, int]:
+    """An address for each stay: first fit of their true shapes, else the packer, for which each is a rectangle.
+
+    And the bytes over which first fit spreads them, if that is more than are free.
+    """
     workspaces = []
     for s, (step, name) in enumerate(zip(problem.framed, plan.choices, strict=True)):
         needed = next(c for c in step.choices if c.name == name).workspace.get(tier, 0)
@@ -149,11 +162,18 @@ def _packed(problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_St
             p = problem.position(s)
             workspaces.append(_Stay([Room("", tier, 0, needed, p, p)], p))
     everything = [*stays, *workspaces]
+    least = 0
     for key in KEYS:
-        found = _first_fit(sorted(range(len(everything)), key=lambda k: key(everything[k])), everything, free)
-        if found is not None:
-            return found[: len(stays)]
-    return _searched(everything, free, len(stays))
+        order = sorted(range(len(everything)), key=lambda k: key(everything[k]))
+        for _ in range(TRIES):
+            found = _first_fit(order, everything)
+            ends = [a + s.nbytes for a, s in zip(found, everything, strict=True)]
+            reach = max(ends, default=0)
+            if reach <= free:
+                return found[: len(stays)], reach
+            least = min(least or reach, reach)
+            order.sort(key=lambda k: ends[k] <= free)
+    return _searched(everything, free, len(stays)), least
 
 
 KEYS: tuple[Callable[[_Stay], tuple[int, ...]], ...] = (
@@ -165,7 +185,7 @@ KEYS: tuple[Callable[[_Stay], tuple[int, ...]], ...] = (
 """Orders in which first fit takes stays: those over the end of a period, then by size, start, length, end."""
 
 
-def _first_fit(order: Sequence[int], stays: Sequence[_Stay], free: int) -> list[int] | None:
+def _first_fit(order: Sequence[int], stays: Sequence[_Stay]) -> list[int]:
     """The lowest address for one stay after the other at which no room of it overlaps with another's."""
     found = [0] * len(stays)
     placed: list[tuple[int, int, int, int]] = []
@@ -182,8 +202,6 @@ def _first_fit(order: Sequence[int], stays: Sequence[_Stay], free: int) -> list[
         for start, end in sorted(taken):
             if start < address < end:
                 address = end
-        if address + stay.nbytes > free:
-            return None
         found[k] = address
         placed += [(r.first, r.last, address + r.low - low, address + r.high - low) for r in stay.rooms]
     return found
