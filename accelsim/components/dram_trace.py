@@ -172,37 +172,35 @@ def run_trace(
     arrival = np.zeros(n, np.int64) if times is None else np.asarray(times, np.int64)
     if len(wanted) != n or len(arrival) != n:
         raise BadInput(f"trace: {n} addresses, {len(wanted)} kinds, {len(arrival)} times")
-    if n and (arrival[0] < 0 or np.any(np.diff(arrival) < 0)):
+    if times is not None and n and (arrival[0] < 0 or np.any(arrival[1:] < arrival[:-1])):
         raise BadInput("trace: times must not be negative nor fall")
     at = locate(device, mapping, np.ascontiguousarray(addresses, np.int64))
     t, p = device.timing.words(), _policy(device, controller)
     if not controller.refresh:
         t[kernel.REFI] = 0
-    done = np.zeros(n, np.int64)
     totals = np.zeros(10, np.int64)
     cycles = 0
     logs = []
-    ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int64)
-    banks, rows, came = (np.empty(n, np.int64) for _ in range(3))
-    kinds = np.empty(n, np.uint8)
-    kernel.deal(at.channel, at.bank, at.row, wanted, arrival, ends, order, banks, rows, kinds, came)
-    for begin, end in pairwise((0, *ends.tolist())):
+    banks, rows, kinds, came, ends, order = _dealt(device, at, wanted, arrival)
+    done = np.zeros(n, np.int64)
+    for begin, end in pairwise((0, *ends)):
         if begin == end:
             logs.append(kernel.Log(*(np.zeros(0, np.int64) for _ in range(4))))
             continue
         out = np.zeros(10, np.int64)
         log = kernel.Log(*(np.empty(commands, np.int64) for _ in range(4)))
-        own = np.zeros(end - begin, np.int64)
         part = slice(begin, end)
         kernel.serve(
-            t, p, banks[part], rows[part], kinds[part], came[part], own, kernel.fresh(end - begin, p), out, log
+            t, p, banks[part], rows[part], kinds[part], came[part], done[part], kernel.fresh(end - begin, p), out, log
         )
         if out[kernel.FINISH] < 0:
             raise RuntimeError("the DRAM model stopped with requests left")
-        done[order[part]] = own
         totals += out
         cycles = max(cycles, int(out[kernel.FINISH]))
         logs.append(kernel.Log(*(x[: int(out[kernel.LOGGED])] for x in log)))
+    if order is not None:
+        served, done = done, np.empty(n, np.int64)
+        kernel.gather(order, served, done)
     read, written = int(totals[kernel.READS]), int(totals[kernel.WRITES])
     acts, refs = int(totals[kernel.ACTS]), int(totals[kernel.REFS])
     return TraceResult(
@@ -210,6 +208,23 @@ def run_trace(
         float(totals[kernel.LATENCY]) / max(1, read), done, _energy(device, cycles, read, written, acts, refs),
         tuple(_commands(log) for log in logs) if commands else (),
     )  # fmt: skip
+
+
+def _dealt(
+    device: DramDevice, at: Located, kinds: NDArray[np.uint8], arrival: IntArray
+) -> tuple[IntArray, IntArray, NDArray[np.uint8], IntArray, list[int], IntArray | None]:
+    """Banks, rows, kinds and times of the requests, channel by channel; where each channel's end; and which request of
+    the trace each is, None where there is one channel."""
+    from .dram_kernel import deal
+
+    n = len(kinds)
+    if device.channels == 1:
+        return at.bank, at.row, kinds, arrival, [n], None
+    ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int64)
+    banks, rows, came = (np.empty(n, np.int64) for _ in range(3))
+    dealt = np.empty(n, np.uint8)
+    deal(at.channel, at.bank, at.row, kinds, arrival, ends, order, banks, rows, dealt, came)
+    return banks, rows, dealt, came, ends.tolist(), order
 
 
 def _policy(device: DramDevice, c: Controller) -> IntArray:

@@ -4,10 +4,10 @@ Time jumps from one event to the next: a request that enters, a command, a refre
 """
 
 from .channel import serve
-from .decode import deal, decode
+from .decode import deal, decode, gather
 from .layout import ACTS, FINISH, HITS, LATENCY, LOGGED, PRES, READS, REFI, REFS, WRITES, Log, fresh
 
 __all__ = [
     "ACTS", "FINISH", "HITS", "LATENCY", "LOGGED", "PRES", "READS", "REFI", "REFS", "WRITES", "Log", "deal", "decode",
-    "fresh", "serve",
+    "fresh", "gather", "serve",
 ]  # fmt: skip

@@ -92,7 +92,8 @@ def _moved(
     else:
         finish = at + t[CL] + t[BURST] + p[DELAY]
         out[LATENCY] += finish + done[request]
-        returned[out[READS]] = finish
+        if p[WINDOW] > 0:
+            returned[out[READS]] = finish
         out[READS] += 1
         drain[3] -= 1
     done[request] = finish
@@ -101,12 +102,13 @@ def _moved(
 
 @inlined
 def _open(
-    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], b: int, at: int, log: Log, out: IntArray
-) -> None:
+    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], per_pseudo: int, b: int, at: int,
+    log: Log, out: IntArray,
+) -> None:  # fmt: skip
     """Activate the row of the first request of a bank's queue."""
     s, q = w.bank, w.queue
     request = q[s[b << 5 | RING] & INDEX, s[b << 5 | HEAD] & INDEX] & INDEX
-    activate(w, t, p[BANKS], b, at, row[request])
+    activate(w, t, p[BANKS], per_pseudo, b, at, row[request])
     out[ACTS] += 1
     record(log, out, at, CMD_ACT, b, row[request])
     s[b << 5 | (FIRST_WR if write[request] else FIRST_RD)] = 0
@@ -125,14 +127,14 @@ def _shut(s: IntArray, t: IntArray, b: int, at: int, log: Log, out: IntArray) ->
 
 @inlined
 def _move(
-    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], done: IntArray, b: int, kind: int,
-    at: int, log: Log, out: IntArray,
+    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], done: IntArray, per_pseudo: int, b: int,
+    kind: int, at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Read or write for a request of a bank's queue, and close the row behind it if that is the policy."""
     s, q = w.bank, w.queue
     record(log, out, at, kind, b, s[b << 5 | OPEN_ROW])
     wrote = kind - CMD_RD
-    column(w, t, p[BANKS], b, at, wrote)
+    column(w, t, p[BANKS], per_pseudo, b, at, wrote)
     if s[b << 5 | HITS_ROW] > 0:
         out[HITS] += 1
     s[b << 5 | HITS_ROW] += 1
@@ -167,14 +169,17 @@ def serve(
     now, due = 0, t[REFI] if t[REFI] > 0 else NEVER_YET
     first, of, known, draining = 0, 0, False, False
     while out[READS] + out[WRITES] < total:
-        if not known:
-            first, of = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
-            known = True
-        at, comes = (first + 3) >> 2, NEVER
+        comes = NEVER
         if entered < total:
             comes = _entry_time(
                 entered, write[entered], arrival[entered], now, entered_writes, p, drain, w.returned, out[READS]
             )
+        at = comes
+        if comes > now:  # else no command can go sooner
+            if not known:
+                first, of = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
+                known = True
+            at = (first + 3) >> 2
         if min(comes, at) >= due:
             if due == NEVER_YET:
                 out[FINISH] = -1
@@ -189,26 +194,27 @@ def serve(
         if comes <= at:
             now, b = comes, bank[entered] & INDEX
             done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
-            known = not enter(w, row, p[BANK_QUEUE], p[APART], entered, write[entered], b)
+            changed = enter(w, row, p[BANK_QUEUE], p[APART], entered, write[entered], b)
             entered_writes += write[entered]
             entered += 1
         else:
             kind, found = best(w, bank, per_pseudo, first, of)
-            now, b, known = at, found & INDEX, False
+            now, b, changed = at, found & INDEX, True
             if kind == CMD_ACT:
-                _open(w, t, p, row, write, b, at, log, out)
+                _open(w, t, p, row, write, per_pseudo, b, at, log, out)
                 row_bus = at + t[ACT_BUS]
             elif kind == CMD_PRE:
                 s[b << 5 | SHUT] = min(3, s[b << 5 | SHUT] + 1)
                 _shut(s, t, b, at, log, out)
                 row_bus = at + 1
             else:
-                _move(w, t, p, row, write, done, b, kind, at, log, out)
+                _move(w, t, p, row, write, done, per_pseudo, b, kind, at, log, out)
                 column_bus = at + 1
             if not p[SPLIT]:
                 row_bus = column_bus = max(row_bus, column_bus)
-        if not known:
-            look(w, p[HIT_CAP], b)
+        if changed:
+            look(w, p[HIT_CAP], per_pseudo, b)
+            known = False
         if drain[0] > 0 or drain[2] > 0 or draining:
             what = due_to_turn(p, drain, draining, entered == total)
             if what != NOTHING:

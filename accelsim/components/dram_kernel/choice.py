@@ -39,7 +39,6 @@ from .layout import (
     RD_OK,
     RING,
     TURN_OF,
-    UNKNOWN,
     WR_AT,
     WR_OK,
     IntArray,
@@ -54,7 +53,16 @@ def _turn(at: int, bus: int, above: int, else_: int) -> int:
 
 
 @inlined
-def look(w: Work, cap: int, b: int) -> None:
+def _soonest(ready: IntArray, kind: int, begin: int, banks: int, but: int) -> int:
+    """The least time of a row, over the banks of a pseudo-channel but one."""
+    times, least = ready[kind], NEVER_YET
+    for i in range(begin, begin + banks):
+        least = min(least, NEVER_YET if i == but else times[i & INDEX])
+    return least
+
+
+@inlined
+def look(w: Work, cap: int, per_pseudo: int, b: int) -> None:
     """Work out the next command of a bank by itself, and put it into the row of that command."""
     s = w.bank
     pc = s[b << 5 | PSEUDO_OF] & INDEX
@@ -84,9 +92,11 @@ def look(w: Work, cap: int, b: int) -> None:
     if before == CMD_EITHER:
         w.either[pc << 3 | BANKS_OF] -= 1
     elif before >= 0:
-        if w.ready[before & 3, b] <= w.soonest[pc << 2 | (before & 3)]:
-            w.soonest[pc << 2 | (before & 3)] = UNKNOWN
-        w.ready[before & 3, b] = NEVER_YET
+        held = w.ready[before & 3, b]
+        if held < NEVER_YET:
+            if held <= w.soonest[pc << 2 | (before & 3)]:
+                w.soonest[pc << 2 | (before & 3)] = _soonest(w.ready, before & 3, pc * per_pseudo, per_pseudo, b)
+            w.ready[before & 3, b] = NEVER_YET
     s[b << 5 | NEXT] = kind
     w.age[b] = age
     if kind == CMD_EITHER:
@@ -126,15 +136,6 @@ def _search_either(w: Work, pc: int, banks: int, bus: int) -> None:
 
 
 @inlined
-def _soonest(ready: IntArray, kind: int, begin: int, banks: int) -> int:
-    """The least time of a row, over the banks of a pseudo-channel."""
-    times, least = ready[kind], NEVER_YET
-    for i in range(banks):
-        least = min(least, times[(begin + i) & INDEX])
-    return least
-
-
-@inlined
 def _oldest(ready: IntArray, age: IntArray, kind: int, begin: int, banks: int, at: int) -> int:
     """The oldest request of those that may go at a time."""
     times, least = ready[kind], NEVER
@@ -157,9 +158,6 @@ def soonest_turn(w: Work, banks: int, row_low: int, column_low: int) -> tuple[in
         read or write have it, and rows are still to be looked through.
     """
     pseudo, soonest, turns = w.pseudo, w.soonest, w.turns
-    for k in range(soonest.shape[0]):
-        if soonest[k] == UNKNOWN:
-            soonest[k] = _soonest(w.ready, k & 3, (k >> 2) * banks, banks)
     first, row = 4 * NEVER_YET, -1
     for pc in range(soonest.shape[0] >> 2):
         window, rd, wr = pseudo[pc << 3 | ACT_AT], pseudo[pc << 3 | RD_AT], pseudo[pc << 3 | WR_AT]

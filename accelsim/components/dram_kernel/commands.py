@@ -32,6 +32,7 @@ from .layout import (
     OPEN_ROW,
     PRE_OK,
     PRES,
+    PSEUDO,
     PSEUDO_OF,
     RAS,
     RC,
@@ -47,7 +48,6 @@ from .layout import (
     RTP,
     SHUT,
     TURN,
-    UNKNOWN,
     WR,
     WR_AT,
     WR_OK,
@@ -83,18 +83,24 @@ def close(s: IntArray, t: IntArray, b: int, at: int) -> None:
 
 
 @inlined
-def _hold(w: Work, per_group: int, group: int, pc: int, kind: int, until: int) -> None:
-    """Let no command of a kind in a bank group go before a time."""
+def _hold(w: Work, per_group: int, per_pseudo: int, b: int, kind: int, until: int) -> None:
+    """Let no command of a kind go before a time in the bank group of a bank, which has none now."""
+    s, pc = w.bank, w.bank[b << 5 | PSEUDO_OF] & INDEX
     if w.soonest[pc << 2 | kind] == NEVER_YET:
         return
-    w.soonest[pc << 2 | kind] = UNKNOWN
-    times, begin = w.ready[kind], (group >> 2) * per_group
-    for i in range(per_group):
-        times[(begin + i) & INDEX] = max(times[(begin + i) & INDEX], until)
+    times, begin, first = w.ready[kind], pc * per_pseudo, (s[b << 5 | GROUP_OF] >> 2) * per_group
+    least = NEVER_YET
+    for i in range(begin, begin + per_pseudo):
+        at = times[i & INDEX]
+        at = max(at, until) if first <= i < first + per_group else at
+        at = NEVER_YET if i == b else at
+        times[i & INDEX] = at
+        least = min(least, at)
+    w.soonest[pc << 2 | kind] = least
 
 
 @inlined
-def activate(w: Work, t: IntArray, per_group: int, b: int, at: int, row: int) -> None:
+def activate(w: Work, t: IntArray, per_group: int, per_pseudo: int, b: int, at: int, row: int) -> None:
     """Open a row."""
     s, group, pseudo = w.bank, w.group, w.pseudo
     if s[b << 5 | LAST_ROW] == row:
@@ -107,7 +113,7 @@ def activate(w: Work, t: IntArray, per_group: int, b: int, at: int, row: int) ->
     s[b << 5 | PRE_OK] = at + t[RAS]
     g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
     group[g | ACT_AT] = max(group[g | ACT_AT], at + t[RRD_L])
-    _hold(w, per_group, g, pc, CMD_ACT, group[g | ACT_AT])
+    _hold(w, per_group, per_pseudo, b, CMD_ACT, group[g | ACT_AT])
     turn = pseudo[pc << 3 | FAW_TURN] & 3
     pseudo[pc << 3 | (FAW_0 + turn)] = at
     turn = (turn + 1) & 3
@@ -116,7 +122,7 @@ def activate(w: Work, t: IntArray, per_group: int, b: int, at: int, row: int) ->
 
 
 @inlined
-def column(w: Work, t: IntArray, per_group: int, b: int, at: int, write: int) -> None:
+def column(w: Work, t: IntArray, per_group: int, per_pseudo: int, b: int, at: int, write: int) -> None:
     """Read or write a burst of the open row."""
     s, group, pseudo = w.bank, w.group, w.pseudo
     g, pc = s[b << 5 | GROUP_OF] & INDEX, s[b << 5 | PSEUDO_OF] & INDEX
@@ -128,13 +134,13 @@ def column(w: Work, t: IntArray, per_group: int, b: int, at: int, write: int) ->
         group[g | RD_AT] = max(group[g | RD_AT], end + t[WTR_L])
         pseudo[pc << 3 | RD_AT] = end + t[WTR_S]
         s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], end + t[WR])
-        _hold(w, per_group, g, pc, CMD_WR, group[g | WR_AT])
+        _hold(w, per_group, per_pseudo, b, CMD_WR, group[g | WR_AT])
     else:
         group[g | RD_AT] = max(group[g | RD_AT], at + long)
         pseudo[pc << 3 | RD_AT] = max(pseudo[pc << 3 | RD_AT], at + short)
         pseudo[pc << 3 | WR_AT] = max(pseudo[pc << 3 | WR_AT], at + t[CL] + t[BURST] + t[TURN] - t[CWL])
         s[b << 5 | PRE_OK] = max(s[b << 5 | PRE_OK], at + t[RTP])
-    _hold(w, per_group, g, pc, CMD_RD, group[g | RD_AT])
+    _hold(w, per_group, per_pseudo, b, CMD_RD, group[g | RD_AT])
 
 
 @compiled
@@ -157,7 +163,7 @@ def refresh(w: Work, t: IntArray, p: IntArray, banks: int, now: int, log: Log, o
         ready = max(ready, at + t[RP])
     for b in range(banks):
         s[b << 5 | ACT_OK] = max(s[b << 5 | ACT_OK], ready + t[RFC])
-        look(w, p[HIT_CAP], b)
+        look(w, p[HIT_CAP], w.ready.shape[1] // p[PSEUDO], b)
     out[REFS] += 1
     record(log, out, ready, CMD_REF, -1, -1)
     return ready

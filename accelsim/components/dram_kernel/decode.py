@@ -77,3 +77,10 @@ def deal(
         rows[at] = row[i]
         writes[at] = write[i]
         arrivals[at] = arrival[i]
+
+
+@compiled
+def gather(order: IntArray, done: IntArray, found: IntArray) -> None:
+    """Put what is known of requests, dealt out over the channels, back into the order of the trace."""
+    for i in range(order.shape[0]):
+        found[order[i]] = done[i]

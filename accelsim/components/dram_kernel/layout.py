@@ -53,8 +53,6 @@ TURN_OF, AGE_OF, KIND_OF, BANK_OF, BANKS_OF = range(5)
 many there are."""
 INDEX = 2**31 - 1
 """Mask of an index: it tells the compiler that it is not negative, and so counts from the beginning."""
-UNKNOWN = -1
-"""Time that is to be looked for."""
 
 
 class Work(NamedTuple):
@@ -68,10 +66,10 @@ class Work(NamedTuple):
         queue: [ring, entry] requests in the order in which they came, round from the queue's head; two of each bank.
         ready: [command, bank] when it may go, but for the buses and the window; NEVER_YET where it is not the next.
         age: [bank] the request that its next command is for.
-        soonest: least of `ready` by pseudo-channel and command, at pc << 2 | command, or UNKNOWN.
+        soonest: least of `ready` by pseudo-channel and command, at pc << 2 | command.
         turns: when and in what rank these can go.
-        link: [request] the next one of the same kind and bank that waits for the bank's queue.
-        returned: [read] when the answers came, in the order of the commands.
+        link: [request] the next one of its kind and bank that waits for the bank's queue; empty where kinds are apart.
+        returned: [read] when the answers came, in the order of the commands; empty where nobody waits for them.
         drain: writes left to drain, reads and writes that wait for the banks' queues, reads and writes in these.
     """
 
@@ -112,13 +110,14 @@ def fresh(requests: int, policy: IntArray) -> Work:
     state[:, PSEUDO_OF] = rows // (per_group * per_pseudo)
     buses = np.zeros((pseudo, 8), np.int64)
     buses[:, FAW_0 : FAW_3 + 1] = -NEVER
-    link = np.full(requests, -1, np.int64)
+    linked = 0 if policy[APART] else requests
+    answers = requests if policy[WINDOW] > 0 else 0
     entries = 1 << int(policy[BANK_QUEUE] - 1).bit_length()
     return Work(
         state.ravel(), np.zeros(groups * 4, np.int64), buses.ravel(), np.zeros(pseudo * 8, np.int64),
         np.zeros((2 * banks, entries), np.int32), np.full((4, width), NEVER_YET, np.int64), np.zeros(width, np.int64),
-        np.full(pseudo * 4, NEVER_YET, np.int64), np.zeros(pseudo * 4, np.int64), link, np.zeros(requests, np.int64),
-        np.zeros(5, np.int64),
+        np.full(pseudo * 4, NEVER_YET, np.int64), np.zeros(pseudo * 4, np.int64),
+        np.empty(linked, np.int64), np.empty(answers, np.int64), np.zeros(5, np.int64),
     )  # fmt: skip
 
 

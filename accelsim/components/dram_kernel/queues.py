@@ -23,6 +23,7 @@ from .layout import (
     INDEX,
     NEXT,
     OPEN_ROW,
+    PSEUDO,
     QUEUED,
     RD_HEAD,
     RD_TAIL,
@@ -174,4 +175,4 @@ def turn(w: Work, row: IntArray, write: NDArray[np.uint8], p: IntArray, banks: i
             if s[b << 5 | NEXT] < 0 and s[b << 5 | RD_HEAD] < 0 and s[b << 5 | WR_HEAD] < 0:
                 continue
             refill(w, row, p[BANK_QUEUE], b)
-        look(w, p[HIT_CAP], b)
+        look(w, p[HIT_CAP], w.ready.shape[1] // p[PSEUDO], b)
