@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from ..report.page import Figure
 
 
+SHOWN = "simulated: not published"
+"""The source of rows without a published figure."""
+UNITS: Mapping[str, float] = {
+    "TFLOP/s": 1e12, "GB/s": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "ms": 1e-3, "us": 1e-6, "ns": 1e-9,
+    "bytes": 1.0, "requests": 1.0, "fraction": 1.0, "": 1.0,
+}  # fmt: skip
+"""Of the tables of machines."""
+Changes = tuple[tuple[str, float], ...]
+"""Names of a machine's table, and factors on their figures."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One published figure and accelsim's.
@@ -149,6 +160,24 @@ def table(package: str, file: str) -> list[Mapping[str, str]]:
     """
     text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+def beside(record: Mapping[str, str], value: float) -> Row:
+    """A published figure, a record with the columns of `Row` but its figure as ``value``, and ours."""
+    tolerance = float(record["tolerance"]) if record["tolerance"] else None
+    return Row(record["quantity"], record["where"], float(record["value"]), value, record["unit"], tolerance,
+               record["source"], record["note"])  # fmt: skip
+
+
+def shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
+    """A figure that nobody has published."""
+    return Row(quantity, where, None, value, unit, None, SHOWN, note)
+
+
+def figures_of(records: Iterable[Mapping[str, str]], changes: Changes = ()) -> dict[str, float]:
+    """Figures of a machine's table by ``name``, in SI units and bytes, times the factors of `changes`."""
+    factors = dict(changes)
+    return {r["name"]: float(r["value"]) * UNITS[r["unit"]] * factors.get(r["name"], 1.0) for r in records}
 
 
 def data_path(package: str, file: str) -> str:

@@ -20,9 +20,10 @@ from accelsim.engine import compiled, reference
 from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.errors import AccelsimError, BadInput, DoesNotFit
 from accelsim.experiments.pim_machines.attacc import attention_cycles
-from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, machine, rows
+from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, rows
 from accelsim.lowering import lower
 from accelsim.mappers.pim import in_memory
+from accelsim.study.evaluation import machine
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
 

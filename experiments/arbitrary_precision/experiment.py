@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...ir import Role
-from ..loader import Row, table
+from ..loader import Row, shown, table
 from .gemm import by_planes, crossover, gemm, in_planes, ratio, whole
 
-SHOWN = "simulated: not published"
 WIDTHS = ((1, 1), (2, 2), (2, 4), (3, 4), (4, 4))
 """Of weights and of what they are multiplied with."""
 ROWS = (16, 64, 256, 1024, 4096)
@@ -27,16 +26,16 @@ def rows() -> Iterator[Row]:
                   r["note"])  # fmt: skip
     for n in ROWS:
         for bits in (8, 4):
-            yield _shown("time", f"{n} vectors, {bits} bits at once", whole(n, bits).latency_s * 1e6, "us", "no planes")
+            yield shown("time", f"{n} vectors, {bits} bits at once", whole(n, bits).latency_s * 1e6, "us", "no planes")
         for weight, operand in WIDTHS:
             found = by_planes(n, weight, operand).latency_s
             apart = by_planes(n, weight, operand, "tile").latency_s
             note = (f"{ratio(n, weight, operand):.3g} of 8 bits, {ratio(n, weight, operand, 4):.3g} of 4; "
                     f"{apart / found:.3g} times as long where planes are summed apart")  # fmt: skip
-            yield _shown("time", where(n, weight, operand), found * 1e6, "us", note)
+            yield shown("time", where(n, weight, operand), found * 1e6, "us", note)
     for weight, operand in WIDTHS[3:]:
         note = "multiples of 16 up to 512; fewer weight bytes against more products"
-        yield _shown("most vectors no slower than with 8 bits", f"weights {weight}, operands {operand} bits",
+        yield shown("most vectors no slower than with 8 bits", f"weights {weight}, operands {operand} bits",
                      crossover(weight, operand), "vectors", note)  # fmt: skip
 
 
@@ -52,10 +51,6 @@ def measured(quantity: str, n: int, weight: int, operand: int) -> float:
     if quantity.startswith("weight bytes"):
         return planes.bytes_by_role()[Role.WEIGHT] / gemm(n, 8).bytes_by_role()[Role.WEIGHT]
     return ratio(n, weight, operand)
-
-
-def _shown(quantity: str, place: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, place, None, value, unit, None, SHOWN, note)
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

@@ -9,10 +9,10 @@ from functools import cache
 
 from ... import load_model, simulate
 from ...arch.architecture import Architecture
-from ...arch.loader import load_spec
 from ...components.crossbar import CrossbarArray
 from ...ir import Workload
 from ...ir.build import WorkloadBuilder
+from ...study.evaluation import machine
 from ..loader import Row, data_path, table
 from .reservoir import reservoir
 
@@ -54,12 +54,6 @@ class Run:
     def per_mac(self) -> float:
         """Joules, of what TOPS/W count: without the data path behind the columns."""
         return sum(n for action, n in self.joules.items() if action != "result") / self.macs
-
-
-@cache
-def machine(name: str, changes: Changes = ()) -> Architecture:
-    """A preset, with changes."""
-    return load_spec(name).with_values(dict(changes)).build()
 
 
 def crossbars(arch: Architecture) -> CrossbarArray:
@@ -117,7 +111,7 @@ def rows() -> Iterator[Row]:
 @cache
 def reservoir_joules(name: str, machine_name: str, changes: Changes = ()) -> float:
     """Of one sample through a reservoir."""
-    arch = load_spec(data_path(__package__, f"{machine_name}.yaml")).with_values(dict(changes)).build()
+    arch = machine(data_path(__package__, f"{machine_name}.yaml"), changes)
     return simulate(arch, reservoir(name, *RESERVOIRS[name])).energy_J
 
 

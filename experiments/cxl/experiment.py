@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from ..loader import Row, table
-from .finetune import POLICIES, Case, Changes, figures, objects, seconds, stores
+from ..loader import Changes, Row, beside, shown, table
+from .finetune import POLICIES, Case, figures, objects, seconds, stores
 
-SHOWN = "simulated: not published"
 CONTEXTS = (4096, 8192, 16384, 32768)
 BATCH = 8
 CARDS = (1, 2, 4)
@@ -36,25 +35,20 @@ def rows() -> Iterator[Row]:
     quantity, best = "throughput over that of DRAM alone", "critical objects local"
     for cards, name in ((1, "one card"), (2, "two cards")):
         found = mean(relative(c, cards, best) for c in CONTEXTS)
-        yield _row(published[quantity, f"7B, {name}, {best}"], found)
+        yield beside(published[quantity, f"7B, {name}, {best}"], found)
     gain = max(relative(c, 1, best) / relative(c, 1, "interleaved") for c in CONTEXTS)
-    yield _row(published["gain over interleaving", "7B, one card"], gain)
-    yield _row(published["optimiser's time over that of DRAM alone", "7B, all on one card"], on_cards_alone())
+    yield beside(published["gain over interleaving", "7B, one card"], gain)
+    yield beside(published["optimiser's time over that of DRAM alone", "7B, all on one card"], on_cards_alone())
     for policy in POLICIES:
         for cards in CARDS:
             for context in CONTEXTS:
                 where = f"7B, {cards} card(s), {policy}, {context} tokens"
-                yield Row(quantity, where, None, relative(context, cards, policy), "", None, SHOWN, _note(context))
+                yield shown(quantity, where, relative(context, cards, policy), "", _note(context))
 
 
 def _note(context: int) -> str:
     held = sum(h.nbytes for h in objects(case(context, 1)))
     return f"{BATCH} sequences; {held / 1e9:.4g} GB in host memory"
-
-
-def _row(r: Mapping[str, str], value: float) -> Row:
-    tolerance = float(r["tolerance"]) if r["tolerance"] else None
-    return Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], tolerance, r["source"], r["note"])
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

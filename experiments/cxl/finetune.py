@@ -16,18 +16,15 @@ from ...mapping.tiers.problem import Choice, Link, Step, Tier, TierProblem
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, Options, build
 from ...workloads.zoo import load
-from ..loader import table
+from ..loader import Changes, figures_of, table
 
 POLICIES: Mapping[str, Policy] = {
     "critical objects local": critical_local,
     "interleaved": interleaved,
     "local first": local_first,
 }
-UNITS = {"TFLOP/s": 1e12, "GB/s": 1e9, "GiB": 2**30, "fraction": 1.0}
 DRAM, GPU = "DRAM", "GPU"
 IN, OUT = "to the GPU", "from the GPU"
-Changes = tuple[tuple[str, float], ...]
-"""Names of the machine's table, and factors on their figures."""
 MASTER, STATES, GRADIENTS = 4, 8, 2
 """Bytes per weight: its copy of 32 bits, two moments of 32 bits, and its gradient of 16 bits. Beside them are 2 of the
 weight itself."""
@@ -46,9 +43,7 @@ class Case:
 
 @cache
 def figures(changes: Changes = ()) -> Mapping[str, float]:
-    factors = dict(changes)
-    return {r["name"]: float(r["value"]) * UNITS[r["unit"]] * factors.get(r["name"], 1.0)
-            for r in table(__package__ or "", "machine.csv")}  # fmt: skip
+    return figures_of(table(__package__ or "", "machine.csv"), changes)
 
 
 def stores(cards: int, on: Mapping[str, float]) -> tuple[Store, ...]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..loader import Row, table
+from ..loader import Row, shown, table
 from .ways import C2C, PCIE, by_device, by_host, by_pages, figures, host_from, share_for_whole, whole
 
-SHOWN = "simulated: not published"
 MANY = 1_000_000
 BATCHES = (64, 4096, 262_144)
 SIZES = (64, 512, 4096)
@@ -35,7 +34,7 @@ def rows() -> Iterator[Row]:
         yield from _times(link)
         for batch in BATCHES:
             size = host_from(link, batch)
-            yield _shown("smallest row with which the host is faster", f"{link}, {batch} rows", size, "bytes",
+            yield shown("smallest row with which the host is faster", f"{link}, {batch} rows", size, "bytes",
                          "powers of two from 32, up to 1 GiB in all; 0: the device always is")  # fmt: skip
 
 
@@ -48,12 +47,8 @@ def _times(link: str) -> Iterator[Row]:
                      "by pages": by_pages(link, batch, size), "the whole table": whole(link)}  # fmt: skip
             best = min(found, key=lambda way: found[way])
             others = ", ".join(f"{way} {s * 1e6:.4g}" for way, s in found.items() if way != best)
-            yield _shown("fastest way", f"{link}, {batch} rows of {size} bytes", found[best] * 1e6, "us",
+            yield shown("fastest way", f"{link}, {batch} rows of {size} bytes", found[best] * 1e6, "us",
                          f"{best}; {others}")  # fmt: skip
-
-
-def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, where, None, value, unit, None, SHOWN, note)
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

@@ -8,21 +8,17 @@ from functools import cache
 import numpy as np
 
 from ...mappers.offload.requests import Gatherer, Reader, copied
-from ..loader import table
+from ..loader import Changes, figures_of, table
 
 PCIE, C2C = "PCIe 4.0 x16", "NVLink-C2C"
 TABLE_BYTES = 2**30
-UNITS = {"GB/s": 1e9, "bytes": 1.0, "requests": 1.0, "us": 1e-6, "ns": 1e-9, "KiB": 2.0**10, "MiB": 2.0**20}
-Changes = tuple[tuple[str, float], ...]
-"""Names of the machine's table, and factors on their figures."""
 
 
 @cache
 def figures(link: str, changes: Changes = ()) -> Mapping[str, float]:
     """Of a link and the host, in SI units."""
-    factors = dict(changes)
-    return {r["name"]: float(r["value"]) * UNITS[r["unit"]] * factors.get(r["name"], 1.0)
-            for r in table(__package__ or "", "machine.csv") if r["link"] in (link, "both")}  # fmt: skip
+    records = table(__package__ or "", "machine.csv")
+    return figures_of((r for r in records if r["link"] in (link, "both")), changes)
 
 
 def reader(link: str, changes: Changes = ()) -> Reader:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...ir import Role
 from ...workloads.transformer import kv_bytes
 from ...workloads.transforms import with_kv_heads, with_latent_cache
-from ..loader import Row, table
+from ..loader import Row, beside, shown, table
 from .schemes import SCHEMES, bytes_of, decode, seconds, sequences, transformer, with_layers
 
 MODEL = "llama-2-7b"
-SHOWN = "simulated: not published"
 WHOLE = "16 bits"
 BATCH, CONTEXT = 16, 4096
 ACCURACY = "accuracy is outside of the model's scope"
@@ -41,37 +40,28 @@ def rows() -> Iterator[Row]:
     published = {(r["quantity"], r["where"]): r for r in table(__package__ or "", "published.csv")}
     large = transformer("llama-2-70b")
     own = kv_bytes(large, 16) / kv_bytes(with_kv_heads(large, 64), 16)
-    yield _row(published["cache over that of all heads", "Llama-2-70B, 8 heads of keys and values of 64"], own)
+    yield beside(published["cache over that of all heads", "Llama-2-70B, 8 heads of keys and values of 64"], own)
     where = "DeepSeek-V2, latent and 6 bits, over DeepSeek 67B"
-    yield _row(published["cache saved", where], saved_by_deepseek())
+    yield beside(published["cache saved", where], saved_by_deepseek())
     for scheme in SCHEMES:
         row = published.get(("cache over the whole", scheme))
         if row is not None:
-            yield _row(row, share(scheme))
+            yield beside(row, share(scheme))
         elif scheme != WHOLE:
-            yield _shown("cache over the whole", scheme, share(scheme), "", f"{MODEL}; {ACCURACY}")
+            yield shown("cache over the whole", scheme, share(scheme), "", f"{MODEL}; {ACCURACY}")
     for scheme in SCHEMES:
         step = seconds(MODEL, scheme, BATCH, CONTEXT)
         gain = seconds(MODEL, WHOLE, BATCH, CONTEXT) / step
-        yield _shown("decode step", f"{MODEL}, {BATCH} x {CONTEXT}, {scheme}", step * 1e3, "ms",
+        yield shown("decode step", f"{MODEL}, {BATCH} x {CONTEXT}, {scheme}", step * 1e3, "ms",
                      f"{gain:.3g} times as fast")  # fmt: skip
     for context in (CONTEXT, 32768):
         for scheme in SCHEMES:
             fit = sequences(MODEL, scheme, context)
             gain = throughput(scheme, context) / throughput(WHOLE, context)
-            yield _shown("throughput", f"{MODEL}, {context} tokens, {scheme}", throughput(scheme, context), "token/s",
+            yield shown("throughput", f"{MODEL}, {context} tokens, {scheme}", throughput(scheme, context), "token/s",
                          f"{fit} sequences fit; {gain:.3g} of the whole cache's")  # fmt: skip
     row = published["throughput over the whole cache's", "2 bits, groups of 32"]
-    yield _row(row, throughput("2 bits, groups of 32") / throughput(WHOLE))
-
-
-def _row(r: Mapping[str, str], value: float) -> Row:
-    tolerance = float(r["tolerance"]) if r["tolerance"] else None
-    return Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], tolerance, r["source"], r["note"])
-
-
-def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, where, None, value, unit, None, SHOWN, note)
+    yield beside(row, throughput("2 bits, groups of 32") / throughput(WHOLE))
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

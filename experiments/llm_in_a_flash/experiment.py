@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..loader import Row, table
-from .loads import NAIVE, WINDOW, Changes, Token, figures, token
+from ..loader import Changes, Row, beside, shown, table
+from .loads import NAIVE, WINDOW, Token, figures, token
 from .windows import neurons_of
 
 OPT = "opt-6.7b"
 MODEL = "OPT-6.7B"
-SHOWN = "simulated: not published"
 WINDOW_TOKENS = 5
 
 
@@ -34,9 +33,7 @@ def rows() -> Iterator[Row]:
     published = {(r["quantity"], r["where"]): r for r in table(__package__ or "", "published.csv")}
 
     def row(quantity: str, where: str, value: float) -> Row:
-        r = published[quantity, f"{MODEL}, {where}"]
-        tolerance = float(r["tolerance"]) if r["tolerance"] else None
-        return Row(quantity, r["where"], float(r["value"]), value, r["unit"], tolerance, r["source"], r["note"])
+        return beside(published[quantity, f"{MODEL}, {where}"], value)
 
     naive, ours = token(OPT, NAIVE), token(OPT, WINDOW)
     best = "CPU, window of 5 and bundles"
@@ -53,12 +50,12 @@ def rows() -> Iterator[Row]:
     yield row("I/O per token", "CPU, window of 5, single rows", token(OPT, single).io_s * 1e3)
     alone = replace(single, loaded="active share", held="active share")
     yield row("I/O per token", "CPU, predictor alone, single rows", token(OPT, alone).io_s * 1e3)
-    yield _shown("share of the model in DRAM", f"{MODEL}, {best}", ours.resident, "share", "52.1 % by the authors")
+    yield shown("share of the model in DRAM", f"{MODEL}, {best}", ours.resident, "share", "52.1 % by the authors")
     yield from _windows()
     for name in ("opt-1.3b", "llama-2-7b", "opt-30b"):
         found: Token = token(name, WINDOW)
         note = f"speed-up {speed_up(model=name):.3g}; with shares of neurons as of {MODEL}, which it may not have"
-        yield _shown("I/O per token", f"{name}, {best}", found.io_s * 1e3, "ms", note)
+        yield shown("I/O per token", f"{name}, {best}", found.io_s * 1e3, "ms", note)
 
 
 def _windows() -> Iterator[Row]:
@@ -72,11 +69,7 @@ def _windows() -> Iterator[Row]:
         if tokens == WINDOW_TOKENS:
             note += f"; measured {on['new share']:.2%}"
         where = f"{MODEL}, CPU, bundles, a window of {tokens} tokens"
-        yield _shown("I/O per token", where, found.io_s * 1e3, "ms", note)
-
-
-def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, where, None, value, unit, None, SHOWN, note)
+        yield shown("I/O per token", where, found.io_s * 1e3, "ms", note)
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

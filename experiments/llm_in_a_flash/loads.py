@@ -16,7 +16,7 @@ from ...mappers.offload.reads import DRIVE, Drive
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, Mlp, Transformer, build
 from ...workloads.zoo import load
-from ..loader import table
+from ..loader import Changes, figures_of, table
 
 TICK_HZ = 10**9
 BYTES = 2
@@ -24,9 +24,6 @@ BYTES = 2
 PROCESSOR = "processor"
 CALIBRATED = "opt-6.7b"
 """The model whose dense computing gives the processor's rate."""
-UNITS = {"GB/s": 1e9, "ms": 1e-3, "fraction": 1.0, "": 1.0}
-Changes = tuple[tuple[str, float], ...]
-"""Names of the machine's table, and factors on their figures."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,7 @@ class Sizes:
 @cache
 def figures(changes: Changes = ()) -> Mapping[str, float]:
     """The machine's table in SI units, with changes."""
-    factors = dict(changes)
-    return {r["name"]: float(r["value"]) * UNITS[r["unit"]] * factors.get(r["name"], 1.0)
-            for r in table(__package__ or "", "machine.csv")}  # fmt: skip
+    return figures_of(table(__package__ or "", "machine.csv"), changes)
 
 
 @cache

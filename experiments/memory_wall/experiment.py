@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -17,9 +17,8 @@ from ...simulation import simulate
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Bits, build
 from ...workloads.zoo import load
-from ..loader import Row, table
+from ..loader import Row, beside, shown, table
 
-SHOWN = "simulated: not published"
 BASE = "a100_80gb"
 OPERATIONS, MEMORY, LINKS = 3.0, 1.6, 1.4
 """Published growth in two years."""
@@ -98,27 +97,18 @@ def rows() -> Iterator[Row]:
         "bandwidth of links": "links_GB_per_s",
     }
     for where, column in columns.items():
-        yield _row(published["growth in two years", where], growth(column))
+        yield beside(published["growth in two years", where], growth(column))
     for which in (ENCODER, DECODER):
-        yield _row(published["gain of the first two years", which], gain(which, 1))
-    yield _row(published["gain of six years", DECODER], gain(DECODER, 3))
+        yield beside(published["gain of the first two years", which], gain(which, 1))
+    yield beside(published["gain of six years", DECODER], gain(DECODER, 3))
     for which in (ENCODER, ALONE, DECODER):
-        yield _shown("operations per byte", which, intensity(which), "", "of what is held off chip before and after")
+        yield shown("operations per byte", which, intensity(which), "", "of what is held off chip before and after")
         for g in range(GENERATIONS):
             found = run(which, g)
-            yield _shown("latency", f"{which}, {2 * g} years on", found.latency_s * 1e3, "ms", found.bottleneck)
+            yield shown("latency", f"{which}, {2 * g} years on", found.latency_s * 1e3, "ms", found.bottleneck)
     many = 512 * run(DECODER, 0).latency_s / (run(ENCODER, 0).latency_s / 16)
-    yield _shown("time of 512 tokens, one by one over all at once", "GPT-2 XL over BERT-base", many, "",
+    yield shown("time of 512 tokens, one by one over all at once", "GPT-2 XL over BERT-base", many, "",
                  "GPT-2 XL has 18 times as many weights outside of embeddings")  # fmt: skip
-
-
-def _row(r: Mapping[str, str], value: float) -> Row:
-    tolerance = float(r["tolerance"]) if r["tolerance"] else None
-    return Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], tolerance, r["source"], r["note"])
-
-
-def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, where, None, value, unit, None, SHOWN, note)
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

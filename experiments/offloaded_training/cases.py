@@ -9,22 +9,17 @@ from ...mappers.offload import Block, Machine, Model, Part, Policy, Rates, Work,
 from ...mappers.offload.machine import Role
 from ...mappers.offload.training import Activations, Trained, Trainer, train
 from ...mapping.tiers.problem import Tier
-from ..loader import table
+from ..loader import Changes, figures_of, table
 
-UNITS = {"TFLOP/s": 1e12, "GB/s": 1e9, "fraction": 1.0}
 SEQUENCE = 1024
 SSDS_BATCH = 16
 FAST = 1e15
 """Bytes per second of what does not matter."""
-Changes = tuple[tuple[str, float], ...]
-"""Names of the machine's table, and factors on their figures."""
 
 
 @cache
 def figures(changes: Changes = ()) -> Mapping[str, float]:
-    factors = dict(changes)
-    return {r["name"]: float(r["value"]) * UNITS[r["unit"]] * factors.get(r["name"], 1.0)
-            for r in table(__package__ or "", "machine.csv")}  # fmt: skip
+    return figures_of(table(__package__ or "", "machine.csv"), changes)
 
 
 def gpt(layers: int, hidden: int) -> Model:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..loader import Row, table
+from ..loader import Row, beside, shown, table
 from .cases import efficiency, gpt, trained, window
 from .schedules import in_chunks, two_passes
 
-SHOWN = "simulated: not published"
 LAYERS, WIDTH = 4, 8192
 EVERY = (1, 2, 4, 8, 16)
 CHUNKED = ((16, 2), (24, 1), (24, 2), (64, 1), (64, 2))
@@ -38,16 +37,15 @@ def rows() -> Iterator[Row]:
         window(1.25),
     ]
     for r, value in zip(table(__package__ or "", "published.csv"), values, strict=True):
-        yield Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], float(r["tolerance"]), r["source"],
-                  r["note"])  # fmt: skip
+        yield beside(r, value)
     yield from _chunks_and_passes()
     for layers in (3, 8, 16):
-        yield _shown("activation memory saved", f"GPT of {layers} layers of width {WIDTH}, activations on SSDs",
+        yield shown("activation memory saved", f"GPT of {layers} layers of width {WIDTH}, activations on SSDs",
                      saved(layers), "share", "two layers' activations stay: one that runs, one that moves")  # fmt: skip
     whole = trained(16, WIDTH, "kept").activation_bytes
     for every in EVERY:
         found = trained(16, WIDTH, "checkpointed", every)
-        yield _shown("activation memory", f"GPT of 16 layers, a checkpoint every {every}", found.activation_bytes / 1e9,
+        yield shown("activation memory", f"GPT of 16 layers, a checkpoint every {every}", found.activation_bytes / 1e9,
                      "GB", f"{found.activation_bytes / whole:.3g} of what is kept without")  # fmt: skip
 
 
@@ -66,22 +64,17 @@ def _chunks_and_passes() -> Iterator[Row]:
         two_passes(48, 8).seconds,
     ]
     for r, value in zip(table(__package__ or "", "laws.csv"), values, strict=True):
-        yield Row(r["quantity"], r["where"], float(r["value"]), value, r["unit"], float(r["tolerance"]), r["source"],
-                  r["note"])  # fmt: skip
+        yield beside(r, value)
     for gigabytes, each in CHUNKED:
         found = in_chunks(6, gigabytes, each)
         note = (f"no placement takes less than {found.bound:.4g}; {found.loaded / 1e9:.4g} GB loaded and "
                 f"{found.stored / 1e9:.4g} stored; {found.near_updates} of {found.chunks} chunks updated on the GPU")
         where = f"6 layers, {gigabytes} GB of GPU memory, {each} in a chunk"
-        yield _shown("step in chunks", where, found.seconds, "s", note)
+        yield shown("step in chunks", where, found.seconds, "s", note)
     for batch in (1, 2, 4, 8, 16):
         ours, other = two_passes(48, batch), two_passes(48, batch, together=False)
-        yield _shown("two forward passes apart over together", f"48 layers, {batch} sequences",
+        yield shown("two forward passes apart over together", f"48 layers, {batch} sequences",
                      other.seconds / ours.seconds, "", f"{ours.seconds:.4g} s a step together")  # fmt: skip
-
-
-def _shown(quantity: str, where: str, value: float, unit: str, note: str) -> Row:
-    return Row(quantity, where, None, value, unit, None, SHOWN, note)
 
 
 def figure(rows: Sequence[Row]) -> dict[str, object]:

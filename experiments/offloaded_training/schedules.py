@@ -8,7 +8,8 @@ from ...mappers.ilp.solver import SolverOptions
 from ...mappers.offload.chunks import ChunkStep, ChunkTrainer, train_in_chunks
 from ...mappers.offload.zeroth import ZerothStep, ZerothTrainer, train_zeroth
 from ...mapping.tiers.problem import Tier
-from .cases import SEQUENCE, Changes, figures, gpt
+from ..loader import Changes
+from .cases import SEQUENCE, figures, gpt
 
 WIDTH = 8192
 CHUNK_BATCH = 8

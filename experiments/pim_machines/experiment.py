@@ -9,9 +9,9 @@ import numpy as np
 
 from ... import load_model, simulate
 from ...arch.architecture import Architecture
-from ...arch.loader import load_spec
 from ...components.pim import PimArray
 from ...ir import Role
+from ...study.evaluation import machine
 from ..loader import Row, table
 from .attacc import CHANNELS, attention_cycles
 
@@ -38,12 +38,6 @@ def pim(arch: Architecture) -> PimArray:
     unit = arch.units["pim"]
     assert isinstance(unit, PimArray)
     return unit
-
-
-@cache
-def machine(name: str, changes: tuple[tuple[str, object], ...] = ()) -> Architecture:
-    """A preset with changes."""
-    return load_spec(name).with_values(dict(changes)).build()
 
 
 def attacc_stack(level: str, power_limited: bool) -> PimArray:
