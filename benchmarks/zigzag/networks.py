@@ -29,7 +29,7 @@ from accelsim.ir.precision import with_precision
 from accelsim.ir.validate import validate
 from accelsim.mappers.tile.nest import Shortfall
 from accelsim.mappers.tile.network import Child, Network
-from accelsim.mappers.tile.network import Path as Scope
+from accelsim.mappers.tile.plans import Path as Scope
 from accelsim.mappers.tile.search import Plan, Task, best_plan
 from accelsim.mappers.tile.trial import faster
 from accelsim.mapping.constraints import Constraints

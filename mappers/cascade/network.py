@@ -11,7 +11,8 @@ from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Node, Position
 from ..tile.flow import Flow
 from ..tile.nest import Shortfall
-from ..tile.network import Network, Path
+from ..tile.network import Network
+from ..tile.plans import Path
 from ..tile.search import Plan, Task, best_plan
 from .build import GroupTree
 from .search import GroupPlan

@@ -12,7 +12,8 @@ from ...mapping.compulsory import Use, touched
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import einsum_bounds, off_chip_bandwidth
 from ..tile.flow import Scope
-from ..tile.network import Network, Path
+from ..tile.network import Network
+from ..tile.plans import Path
 from ..tile.search import Plan
 from .network import plan_by_itself
 

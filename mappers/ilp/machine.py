@@ -23,7 +23,8 @@ from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Stay
 from ..tile.flow import Life
 from ..tile.nest import Shortfall
-from ..tile.network import Child, Network, Path
+from ..tile.network import Child, Network
+from ..tile.plans import Path
 from ..tile.search import Plan
 from ..tile.tiers import streams
 from .choices import Candidate, Choice, ChoiceProblem, Decision, Touch
