@@ -17,14 +17,20 @@ from accelsim.experiments.loader import Comparison, Row, data_path, experiment_n
 ROW_KEYS = ["quantity", "where", "published", "accelsim", "unit", "error", "tolerance", "ok", "source", "note"]
 
 
+ENDS_WITH_SHOWN = {"arbitrary_precision": 7, "cosma": 7, "hardnet": 40, "irregular_reads": 8, "long_context": 11}
+"""Rows with a tolerance of experiments behind which there are only rows that nothing judges, and that take long."""
+
+
 @pytest.mark.parametrize("name", experiment_names())
 def test_experiment_is_within_its_tolerances(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = rows_of(name)
+    found = rows_of(name, ENDS_WITH_SHOWN.get(name))
     monkeypatch.setattr(f"accelsim.experiments.{name}.experiment.rows", lambda: found)
     ran = accelsim("reproduce", name, "--json")
     told = json.loads(ran.output)
     assert list(told) == ["experiment", "rows", "seconds"]
     assert told["rows"]
+    if name in ENDS_WITH_SHOWN:
+        assert sum(row["tolerance"] != "unreachable" for row in told["rows"]) == ENDS_WITH_SHOWN[name]
     assert all(list(row) == ROW_KEYS for row in told["rows"])
     assert all(row["source"] for row in told["rows"])
     missed = [row for row in told["rows"] if row["ok"] is False]

@@ -8,6 +8,11 @@ from accelsim.experiments.loader import Row, load_experiment
 
 
 @cache
-def rows_of(name: str) -> tuple[Row, ...]:
-    """The rows of the experiment of that name, of its machine files as they are."""
-    return tuple(load_experiment(name).rows())
+def rows_of(name: str, judged: int | None = None) -> tuple[Row, ...]:
+    """The rows of the experiment of that name; with `judged`, until so many of them had a tolerance."""
+    found = []
+    for row in load_experiment(name).rows():
+        found.append(row)
+        if judged is not None and sum(r.tolerance is not None for r in found) == judged:
+            break
+    return tuple(found)
