@@ -174,15 +174,14 @@ def run_trace(
         raise BadInput(f"trace: {n} addresses, {len(wanted)} kinds, {len(arrival)} times")
     if times is not None and n and (arrival[0] < 0 or np.any(arrival[1:] < arrival[:-1])):
         raise BadInput("trace: times must not be negative nor fall")
-    at = locate(device, mapping, np.ascontiguousarray(addresses, np.int64))
     t, p = device.timing.words(), _policy(device, controller)
     if not controller.refresh:
         t[kernel.REFI] = 0
     totals = np.zeros(10, np.int64)
     cycles = 0
     logs = []
-    banks, rows, kinds, came, ends, order = _dealt(device, at, wanted, arrival)
-    done = np.zeros(n, np.int64)
+    banks, rows, kinds, came, ends, order = _dealt(device, mapping, addresses, wanted, arrival)
+    done = np.empty(n, np.int64)
     for begin, end in pairwise((0, *ends)):
         if begin == end:
             logs.append(kernel.Log(*(np.zeros(0, np.int64) for _ in range(4))))
@@ -211,16 +210,17 @@ def run_trace(
 
 
 def _dealt(
-    device: DramDevice, at: Located, kinds: NDArray[np.uint8], arrival: IntArray
-) -> tuple[IntArray, IntArray, NDArray[np.uint8], IntArray, list[int], IntArray | None]:
+    device: DramDevice, mapping: str, addresses: IntArray, kinds: NDArray[np.uint8], arrival: IntArray
+) -> tuple[IntArray, IntArray, NDArray[np.uint8], IntArray, list[int], NDArray[np.int32] | None]:
     """Banks, rows, kinds and times of the requests, channel by channel; where each channel's end; and which request of
     the trace each is, None where there is one channel."""
     from .dram_kernel import deal
 
     n = len(kinds)
+    at = locate(device, mapping, np.ascontiguousarray(addresses, np.int64))
     if device.channels == 1:
         return at.bank, at.row, kinds, arrival, [n], None
-    ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int64)
+    ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int32)
     banks, rows, came = (np.empty(n, np.int64) for _ in range(3))
     dealt = np.empty(n, np.uint8)
     deal(at.channel, at.bank, at.row, kinds, arrival, ends, order, banks, rows, dealt, came)

@@ -53,7 +53,7 @@ def decode(
 @compiled
 def deal(
     channel: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray, ends: IntArray,
-    order: IntArray, banks: IntArray, rows: IntArray, writes: NDArray[np.uint8], arrivals: IntArray,
+    order: NDArray[np.int32], banks: IntArray, rows: IntArray, writes: NDArray[np.uint8], arrivals: IntArray,
 ) -> None:  # fmt: skip
     """Deal requests out over the channels, in their order.
 
@@ -80,7 +80,7 @@ def deal(
 
 
 @compiled
-def gather(order: IntArray, done: IntArray, found: IntArray) -> None:
+def gather(order: NDArray[np.int32], done: IntArray, found: IntArray) -> None:
     """Put what is known of requests, dealt out over the channels, back into the order of the trace."""
     for i in range(order.shape[0]):
         found[order[i]] = done[i]
