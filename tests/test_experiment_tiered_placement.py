@@ -52,6 +52,7 @@ def test_plans_beat_rules() -> None:
     found = placements(kv_blocks(), "hbm", 4 * 64 * 2**20)
     best = found.pop("tiered program")
     assert found.pop("bound") <= best * (1 + 1e-6)
+    assert best <= found.pop("tiered program with addresses") < min(found.values())
     assert all(best < seconds for seconds in found.values())
 
 

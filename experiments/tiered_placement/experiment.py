@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ...engine import compiled
 from ...lowering.tiers import program_of
 from ...mappers.ilp.solver import SolverOptions
+from ...mappers.ilp.tiers.addresses import place_addressed
 from ...mappers.ilp.tiers.policies import largest_stay, least_recently_used, most_transferred_stay
 from ...mappers.ilp.tiers.search import place
 from ...mapping.tiers.plan import TierPlan
@@ -32,11 +33,12 @@ def simulated(problem: TierProblem, plan: TierPlan) -> float:
 
 
 def placements(problem: TierProblem, tier: str, reserve: int) -> dict[str, float]:
-    """Seconds of the placed plan, of its bound, and of rules and caches."""
+    """Seconds of the placed plan, of its bound, of one with an address for everything, and of rules and caches."""
     plan = place(problem, options=OPTIONS)
     assert plan.claim is not None
     rules = {"largest stay": largest_stay, "lowest transfer bytes leave first": most_transferred_stay}
     found = {"tiered program": simulated(problem, plan), "bound": plan.claim.bound}
+    found["tiered program with addresses"] = simulated(problem, place_addressed(problem, options=OPTIONS))
     for name, rule in rules.items():
         pinned = rule(problem, tier, reserve=reserve)
         found[name] = simulated(problem, place(problem, options=RULES, pinned=pinned))

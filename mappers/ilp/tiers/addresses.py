@@ -20,7 +20,7 @@ ROUGH = 0.02
 """Gap that is good enough for the programs with less of a tier."""
 TRIES = 150
 """Times that first fit is tried from each order: what went beyond the tier is taken first the next time."""
-MOST, LEAST = 0.97, 0.8
+MOST, LEAST = 0.97, 0.93
 """Share of what a tier's room was before that the next program gets, at most and at least."""
 
 
