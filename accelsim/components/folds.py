@@ -34,13 +34,6 @@ def least_reads(einsum: Einsum, dataflows: Sequence[str], rows: int, cols: int) 
     return max(a, first), max(b, second)
 
 
-def register_bytes(bits: Sequence[int], mac_bits: int, accumulator_bits: int) -> float:
-    """Bytes of operands and partial sum that pass the registers of an element for one product, of all its slices."""
-    a_slices, b_slices = -(-bits[0] // mac_bits), -(-bits[1] // mac_bits)
-    word_bits = -(-bits[0] // a_slices) + -(-bits[1] // b_slices) + accumulator_bits
-    return a_slices * b_slices * word_bits / 8
-
-
 def _sizes(einsum: Einsum) -> Mapping[str, int]:
     c = contraction(einsum)
     assert c is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
@@ -12,13 +11,13 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..arch.component import Price
-from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.energy import Arithmetic, Figure
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantity, Time
 from ..errors import BadInput
 from ..ir import Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points
-from .folds import register_bytes
+from .macs import area_of_macs, least_mac_actions, mac_prices
 
 BLOCKS = "blocks"
 _PARTS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -91,7 +90,7 @@ class Multiprocessors(ComputeUnit):
         return {"mac": float(self.count * self.macs)}
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
-        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
+        return least_mac_actions(self, einsum, bits)
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """One, for a contraction: ``blocks``."""
@@ -181,16 +180,11 @@ class Multiprocessors(ComputeUnit):
         return round(self.split_overhead * self.clock_hz) if self.split_overhead else 0
 
     def prices(self) -> Mapping[str, Price]:
-        return {
-            "mac": Price("mac_energy", self.mac_energy,
-                         operation("mac", self.arithmetic, self.mac_bits, self.technology_nm)),
-            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
-        }  # fmt: skip
+        return mac_prices(self)
 
     def default_area(self) -> Figure | None:
         """That of the MACs; the rest is left out where the cited figure leaves it out."""
-        mac, macs = mac_area(self.arithmetic, self.mac_bits, self.technology_nm), self.count * self.macs
-        return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
+        return area_of_macs(self, self.count * self.macs)
 
 
 def _first_done(rows: IntArray) -> IntArray:

@@ -11,12 +11,13 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..arch.component import Price
-from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.energy import Arithmetic, Figure, operation
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantity
 from ..ir import COST_CLASSES, Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
-from .folds import least_reads, register_bytes, used_elements
+from .folds import least_reads, used_elements
+from .macs import area_of_macs, least_mac_actions, mac_prices
 
 Dataflow = Literal["os", "ws", "is"]
 ELEMENTWISE = "elementwise"
@@ -109,7 +110,7 @@ class PeArray(ComputeUnit):
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         if not einsum.is_contraction:
             return {}
-        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
+        return least_mac_actions(self, einsum, bits)
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """Dataflows of a contraction, fewest cycles first; else ``elementwise``, with the last ranks on the array."""
@@ -188,19 +189,18 @@ class PeArray(ComputeUnit):
         return service, np.full_like(service, fill - exposed), a_times, b_times
 
     def prices(self) -> Mapping[str, Price]:
-        def price(key: str, cost_class: str, stated: float | None) -> Price:
-            return Price(key, stated, operation(cost_class, self.arithmetic, self.mac_bits, self.technology_nm))
+        def price(cost_class: str) -> Price:
+            cited = operation(cost_class, self.arithmetic, self.mac_bits, self.technology_nm)
+            return Price(f"energies.{cost_class}", self.energies.get(cost_class), cited)
 
         return {
-            "mac": price("mac_energy", "mac", self.mac_energy),
-            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
-            **{c: price(f"energies.{c}", c, self.energies.get(c)) for c, rate in self.rates.items() if rate},
+            **mac_prices(self),
+            **{c: price(c) for c, rate in self.rates.items() if rate},
         }
 
     def default_area(self) -> Figure | None:
         """That of the MACs; registers and control are left out where the cited figure leaves them out."""
-        mac = mac_area(self.arithmetic, self.mac_bits, self.technology_nm)
-        return None if mac is None else Figure(mac.value * self.elements, f"{self.elements} MACs: {mac.source}")
+        return area_of_macs(self, self.elements)
 
 
 def _option(dataflow: Dataflow, c: Contraction) -> SpatialOption:

@@ -13,14 +13,15 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from ..arch.component import CONFLICT, Price
-from ..arch.energy import Arithmetic, Figure, mac_area, operation, register
+from ..arch.energy import Arithmetic, Figure
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Quantity
 from ..errors import BadInput
 from ..ir import Contraction, Einsum, contraction
 from ..ir.roles import rank_roles
 from ..ir.sparsity import group_rank
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
-from .folds import least_reads, register_bytes, used_elements
+from .folds import least_reads, used_elements
+from .macs import area_of_macs, least_mac_actions, mac_prices
 from .sparse import SparseUnit, share_of, shortened
 from .systolic_banks import Shape, stream_and_shift_waits
 
@@ -207,7 +208,7 @@ class SystolicArray(SparseUnit):
         return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows if variant in ("", d)))
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
-        return {"register": prod(einsum.sizes.values()) * register_bytes(bits, self.mac_bits, self.accumulator_bits)}
+        return least_mac_actions(self, einsum, bits)
 
     def spatial_options(self, einsum: Einsum) -> Sequence[SpatialOption]:
         """The array's dataflows and deals, fewest cycles for the whole Einsum first; none if it is no contraction."""
@@ -440,17 +441,11 @@ class SystolicArray(SparseUnit):
         return _Run(*time, a, b, g * m * n * (passes - 1), g * m * n, k, rounds, passes)
 
     def prices(self) -> Mapping[str, Price]:
-        return {
-            "mac": Price("mac_energy", self.mac_energy,
-                         operation("mac", self.arithmetic, self.mac_bits, self.technology_nm)),
-            "register": Price("register_energy", self.register_energy, register(self.mac_bits, self.technology_nm)),
-        }  # fmt: skip
+        return mac_prices(self)
 
     def default_area(self) -> Figure | None:
         """That of the MACs; registers, accumulators and control are left out where the cited figure leaves them out."""
-        mac = mac_area(self.arithmetic, self.mac_bits, self.technology_nm)
-        macs = self.rows * self.cols * self.arrays
-        return None if mac is None else Figure(mac.value * macs, f"{macs} MACs: {mac.source}")
+        return area_of_macs(self, self.rows * self.cols * self.arrays)
 
 
 def _suffix(deal: Deal) -> str:
