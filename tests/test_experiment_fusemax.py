@@ -86,6 +86,20 @@ def test_a_large_array_works_with_a_buffer_of_few_tiles(head_size: int, buffer: 
     assert 1 <= report.cycles / report.bounds.program <= 1.05
 
 
+@pytest.mark.parametrize(
+    ("side", "head_size", "buffer", "mhz", "exp", "blocks"),
+    [(384, 80, 32, 3000, 6, 16), (512, 48, 16, 2200, 6, 64), (384, 64, 8, 2200, 5, 8), (512, 80, 2, 940, 1, 8)],
+)
+def test_keys_come_in_time_and_tiles_that_are_too_large_are_halved(
+    side: int, head_size: int, buffer: int, mhz: int, exp: int, blocks: int
+) -> None:
+    """Queries of the next head take a DRAM that is slow for its array for longer than two blocks of keys last."""
+    rates = {f"units.{unit}.rates.exp": f"1/{exp}" for unit in ("array2d", "array1d")}
+    values = {**side_values(side), **rates, "memories.buffer.capacity": f"{buffer} MiB", "clock": f"{mhz} MHz"}
+    report = run("binding", replace(BERT, head_size=head_size), side * blocks, tuple(values.items()), 4)
+    assert 1 <= report.cycles / report.bounds.program <= 1.05
+
+
 @pytest.mark.parametrize("tokens", [1024, 1 << 20])
 def test_binding_follows_its_closed_form(tokens: int) -> None:
     blocks = BERT.heads * 64 * tokens // 256

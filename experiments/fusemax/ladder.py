@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -23,8 +23,9 @@ from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
 """The longest sequence of which FLAT keeps rows of scores (published)."""
-WORTH = 0.95
-"""The largest blocks that fit are replayed, unless with less in the buffer the latency falls below that part of it."""
+BAND = 1.05
+"""The largest blocks are replayed that take no longer than that over their bound; where none do, the fastest."""
+SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
 
@@ -49,23 +50,42 @@ def run(
     if design in ("unfused", "flat"):
         work, mapping = _baseline(design, model, tokens, batch, arch)
         return simulate(arch, work, mapping=mapping)
-    work = one_pass(model, tokens, batch, side_and_capacity(arch)[0])
     full: DoesNotFit | None = None
-    best: Report | None = None
-    for mapping in _one_pass(design, model, tokens, work.name, arch):
+    side, _ = side_and_capacity(arch)
+    while side:
+        work = one_pass(model, tokens, batch, side)
         try:
-            report = simulate(arch, work, mapping=mapping)
+            return _first_in_band(arch, work, _one_pass(design, model, tokens, side, work.name, arch))
         except DoesNotFit as error:
-            full = error
-            continue
-        if best is None or report.cycles < WORTH * best.cycles:
-            best = report
-        if WORTH * best.cycles <= report.bounds.program:  # with less in the buffer, the bounds of others are no lower
-            return best
-    if best is not None:
-        return best
+            full = full or error
+        side = side // 2 if side % 2 == 0 and side > SMALLEST_TILE else 0  # tiles that leave a part of the array idle
     assert full is not None
     raise full
+
+
+def _first_in_band(arch: Architecture, work: Workload, choices: Iterator[Iterator[MappingValue]]) -> Report:
+    """The first Mapping that hides what its bound leaves out, or the fastest one; of each choice that which fits.
+
+    Raises:
+        DoesNotFit: none fits; as the last one has it.
+    """
+    full = DoesNotFit(f"{work.name} has no tiles on {arch.name}")
+    best: Report | None = None
+    for choice in choices:
+        for mapping in choice:
+            try:
+                report = simulate(arch, work, mapping=mapping)
+            except DoesNotFit as error:
+                full = error
+                continue
+            if report.cycles <= BAND * report.bounds.program:
+                return report
+            if best is None or report.cycles < best.cycles:
+                best = report
+            break
+    if best is None:
+        raise full
+    return best
 
 
 @cache
@@ -120,21 +140,29 @@ def _baseline(design: str, model: Model, tokens: int, batch: int, arch: Architec
     return three_passes(model, tokens, batch, THREE_STAGES), flat_off_chip(work.name, tokens, side, capacity)
 
 
-def _one_pass(design: str, model: Model, tokens: int, name: str, arch: Architecture) -> Iterator[MappingValue]:
-    """Mappings of a design, the published one first; then, for small buffers, with less in them at once."""
-    side, capacity = side_and_capacity(arch)
+def _one_pass(
+    design: str, model: Model, tokens: int, side: int, name: str, arch: Architecture
+) -> Iterator[Iterator[MappingValue]]:
+    """Choices of resident blocks, the published one first; each as Mappings with less and less in the buffer beside."""
+    _, capacity = side_and_capacity(arch)
     words = 2 * model.head_size + (514 if design == "cascade" else 2)  # of a resident query, as published
     published = resident_blocks(model.head_size, tokens, side, capacity, words)
-    depth = 2 + -(-side // (2 * model.head_size + 10))  # enough tiles to cover the fill of the array
     for resident in (r for r in range(published, 0, -1) if published % r == 0):
         for blocks in (2, 1):
             if design == "cascade":
-                yield fused(name, side, resident, on_array=PRODUCTS, depth=2)
+                yield iter([fused(name, side, resident, on_array=PRODUCTS, depth=2)])
             elif design == "architecture":
-                yield serial(name, side, resident, blocks=blocks)
+                yield iter([serial(name, side, resident, blocks=blocks)])
             else:
-                yield fused(name, side, resident, depth=depth, blocks=blocks)
-    if design == "binding":
-        for fewer in range(depth, 1, -1):
-            yield fused(name, side, 1, depth=fewer)
-            yield fused(name, side, 1, depth=fewer, products=1, streamed=1)
+                depth = 2 + -(-side // (2 * model.head_size + 10))  # tiles that cover the fill of the array
+                yield _bindings(name, side, resident, blocks, depth, ((3, 4), (3, 2)))
+                yield _bindings(name, side, resident, blocks, depth, ((1, 2), (1, 1)))
+
+
+def _bindings(
+    name: str, side: int, resident: int, blocks: int, depth: int, buffers: Sequence[tuple[int, int]]
+) -> Iterator[MappingValue]:
+    """FuseMax's binding with fewer and fewer tiles of scores between stages, and of products, keys and values."""
+    for fewer in range(depth, 1, -1):
+        for products, streamed in buffers:
+            yield fused(name, side, resident, depth=fewer, blocks=blocks, products=products, streamed=streamed)
