@@ -272,6 +272,9 @@ def test_trace_files_on_the_command_line(tmp_path: Path) -> None:
         (("DDR4_3200W", str(file), "--mapping", "ro co"), None, "bank"),
         (("DDR4_3200W", str(file)), "0xffffffffffff R 0\n", "outside"),
         (("DDR4_3200W", str(file)), "0 R 5\n64 R 4\n12 Q\n", "requests.trc:3: kind `Q`"),
+        (("DDR4_3200W", str(file)), "0x R 5\n", "address `0x` is no whole number"),
+        (("DDR4_3200W", str(file)), "0x8000000000000000 R\n", "out of range (below 2^63)"),
+        (("DDR4_3200W", str(file)), "0 R 1/0ns\n", "time `1/0ns` is no whole number of cycles"),
         (("DDR4_3200W", str(file)), "\n", "no requests"),
     ):
         if text is not None:

@@ -211,6 +211,15 @@ def transfer(quantity: Literal["dram", "link"], standard: str) -> Figure:
     return Figure(row.pj / row.per_bits * 8 * _PJ, f"{standard}: {row.source}")
 
 
+DramLevel = Literal["row", "bank", "bank_group", "buffer_die", "host"]
+
+
+def dram_level(level: DramLevel) -> Figure:
+    """Joules per bit to open and close a row, of a whole row, or to bring data from it so far, that included."""
+    row = next(r for r in _rows("dram_level") if r.size == level)
+    return Figure(row.pj / row.per_bits * _PJ, row.source)
+
+
 @lru_cache(maxsize=256)
 def sram_area(capacity: int, node_nm: float | None) -> Figure | None:
     """Square millimetres of SRAM of `capacity` bytes, at the density of the table's array; None beyond its nodes.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arch.energy import dram_level, standards, transfer
 from ..errors import BadInput, ContradictingTimings
 from ..text.names import nearest
 
@@ -104,17 +105,6 @@ class Currents:
         }
 
 
-_PER_BIT: Mapping[str, tuple[float, float, str]] = {
-    "HBM": (
-        3.48e-12,
-        0.11e-12,
-        "3.59 pJ/bit to the host, 0.11 of it to activate: O'Connor et al., MICRO 2017 (recalled)",
-    ),
-    "GDDR6": (5.5e-12, 0.11e-12, "5.5 pJ/bit of GDDR6 pins: CENT; activation as HBM's"),
-}
-"""Joules per bit moved, joules per bit of a row that is opened, and the source, where a preset has no currents."""
-
-
 @dataclass(frozen=True)
 class DramDevice:
     """A DRAM channel and how many of them there are.
@@ -182,16 +172,19 @@ class DramDevice:
         return self.channels * self.pseudo_channels * self.burst_bytes / per_burst
 
     def energies(self) -> Mapping[str, float]:
-        """Joules of ``activate``, ``read``, ``write``, ``refresh`` and ``standby_W`` in watts, of one channel."""
+        """Joules of ``activate``, ``read``, ``write``, ``refresh`` and ``standby_W`` in watts, of one channel.
+
+        Without currents, a bit moved costs what `arch.energy` has for its standard (the nearest one), a bit of an
+        opened row what HBM's does.
+        """
         if self.currents is not None:
             return self.currents.energies(self.timing, self.clock_s)
-        per_bit, opened, _ = _PER_BIT["HBM" if self.standard.startswith("HBM") else "GDDR6"]
-        if not self.standard.startswith(("HBM", "GDDR")):
-            from ..arch.energy import standards, transfer
-
-            like = "LPDDR4" if self.standard.startswith("LPDDR") else "DDR4"
-            standard = self.standard if self.standard in standards("dram") else like
-            per_bit = transfer("dram", standard).value / 8
+        opened = dram_level("row").value
+        if self.standard.startswith("HBM"):
+            per_bit = dram_level("host").value - opened
+        else:
+            like = next((s for s in ("GDDR6", "LPDDR4") if self.standard.startswith(s[:-1])), "DDR4")
+            per_bit = transfer("dram", self.standard if self.standard in standards("dram") else like).value / 8
         burst = per_bit * 8 * self.burst_bytes
         return {
             "activate": opened * 8 * self.row_bytes,

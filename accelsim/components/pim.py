@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from ..arch.component import Price, Surroundings
-from ..arch.energy import Figure, operation
+from ..arch.energy import DramLevel, Figure, dram_level, operation
 from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bandwidth, Bytes, Energy, EnergyPerByte, Frequency, Quantity, Time
 from ..errors import BadInput
 from ..ir import Einsum
@@ -37,10 +37,6 @@ from .base import ComputeUnit, Cost, Extents, IntArray, Keeping, SpatialOption, 
 from .dram_step import ALL_BANKS
 from .dram_timing import DramDevice
 
-_PER_BIT = {1: 0.55e-12, 2: 0.55e-12, 4: 1.56e-12}
-"""Joules per bit at a unit by the banks that it serves; more than four are behind the TSVs. HBM by level (O'Connor et
-al., MICRO 2017; recalled): activation 0.11, cell 0.44, column to bank group 1.01, to the buffer die 1.73."""
-_PER_BIT_BUFFER = 3.29e-12
 _MACS = frozenset({"mac"})
 
 
@@ -312,8 +308,11 @@ class PimArray(ComputeUnit):
         return found
 
     def _cell(self) -> Figure:
-        per_bit = _PER_BIT.get(self.banks_per_unit, _PER_BIT_BUFFER) - 0.11e-12
-        return Figure(per_bit * 8, "HBM per bit by level (MICRO 2017, recalled), activation apart")
+        level: DramLevel = "buffer_die"
+        if self.banks_per_unit <= 4:
+            level = "bank" if self.banks_per_unit <= 2 else "bank_group"
+        there, opened = dram_level(level), dram_level("row")
+        return Figure((there.value - opened.value) * 8, f"{there.source}; the activation apart")
 
 
 def _roles(
