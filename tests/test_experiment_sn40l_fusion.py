@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from math import inf
 
 import pytest
@@ -23,8 +22,8 @@ from accelsim.experiments.sn40l_fusion.experiment import (
     fabric,
     graphs_of,
     intensities,
+    kernels,
     machine,
-    plans,
     run_plans,
 )
 from accelsim.experiments.sn40l_fusion.launches import (
@@ -36,7 +35,7 @@ from accelsim.experiments.sn40l_fusion.launches import (
     of_hardware,
 )
 from accelsim.experiments.sn40l_fusion.models import flash_fft_convolution, flops, language_model, monarch, partial
-from accelsim.mappers.phases import Plan, operators
+from accelsim.mappers.phases import operators
 
 MODEL = "llama-2-7b"
 
@@ -117,16 +116,10 @@ def test_factors_of_a_convolution() -> None:
     assert len(graph.tasks) == 2 * 4 + 1
 
 
-@cache
-def decode_plans(level: str) -> tuple[Plan, ...]:
-    on = fabric(machine(), "software")
-    return plans(graphs_of(MODEL, "decode", on), on, level)
-
-
 def decode(level: str, orchestration: str = "hardware", changed: Mapping[str, object] | None = None) -> Measured:
     """Fixed kernels on a changed machine."""
     arch: Architecture = machine(**(changed or {}))
-    return run_plans(decode_plans(level), fabric(arch, orchestration))
+    return run_plans(kernels(MODEL, "decode", level), fabric(arch, orchestration))
 
 
 def test_fusion_never_moves_more_and_never_launches_more() -> None:
