@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.cli import accelsim
 
-from accelsim.errors import SpecError
+from accelsim.errors import BadInput, SpecError
 from accelsim.study import Axis, Model, Point, Scalar, Search, Span, Status, Study, Sweep, run_sweep
 from accelsim.study.evaluation import simulate_point
 from accelsim.study.floors import Contender, Floors, group_of
@@ -130,6 +130,12 @@ def test_an_axis_with_a_condition_is_left_out_of_points(tmp_path: Path) -> None:
     study = run_sweep(sweep, tmp_path, jobs=0, evaluate=evaluate, identify=name_of)
     assert len(study.rows) == 4 + 4 * 3  # all there are, though more are wanted
     assert all((Y in row.settings) == (float(row.settings[X]) >= 4) for row in study.rows)
+
+
+def test_an_earlier_study_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no study here"):
+        run(toy_sweep(Search("nsga2", 40, batch=20, start=str(tmp_path / "none"))), tmp_path / "later")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_earlier_study_is_where_a_search_starts(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def _print_changes(found: Any, top: int) -> None:
     screen.print(table("settings that differ", names, rows) if rows else "The settings are the same.")
     told = [
         {
-            "column": change.column, "A": _known(change.before), "B": _known(change.after),
+            "column": change.column, "A": _told(change.before), "B": _told(change.after),
             "B / A": "" if change.ratio is None else change.ratio,
             "of the change": "" if change.part is None else f"{change.part:.0%} of {change.whole}",
         }
@@ -206,6 +206,11 @@ def _print_changes(found: Any, top: int) -> None:
 
 def _known(value: object) -> object:
     return "" if value is None else value
+
+
+def _told(result: object) -> object:
+    """A result; of a bottleneck its head, since the reasons after it would fill a screen."""
+    return result.partition(": ")[0] if isinstance(result, str) else _known(result)
 
 
 def _print_studies(found: Any, top: int) -> None:

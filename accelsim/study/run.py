@@ -62,6 +62,8 @@ def run_sweep(
         evaluate = evaluate or simulate_point
         identify = identify or Identity()
     points = sweep.points()
+    if sweep.search is not None and sweep.search.start:
+        Study.load(sweep.search.start)  # what is wrong with it leaves nothing behind
     where = writable_folder(folder)
     if (where / FILE).exists() and not resume:
         raise BadInput(f"{where}: there is a study here already (--resume takes it up, or give another folder)")
