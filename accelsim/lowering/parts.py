@@ -246,11 +246,14 @@ def leaves_of(mapping: Mapping, names: Names) -> list[Leaf]:
         for depth, at in enumerate(_loop_positions(mapping, leaf.at))
         if at in halos
     }
+    makers: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        makers.setdefault(leaf.einsum.output.tensor, []).append(leaf)
     named = []
     for leaf in leaves:
         around = enumerate(_loop_positions(mapping, leaf.at))
         points = {d: halos[at][leaf.at].points for d, at in around if at in halos and halos[at][leaf.at].rank}
-        named.append(replace(leaf, cuts=_cuts(leaf, leaves, mapping, known), points=points))
+        named.append(replace(leaf, cuts=_cuts(leaf, makers, mapping, known), points=points))
     return [_with_guides(leaf, named, mapping) for leaf in named]
 
 
@@ -267,8 +270,9 @@ def _loop_positions(mapping: Mapping, at: Position) -> list[Position]:
 
 
 def _cuts(
-    leaf: Leaf, leaves: list[Leaf], mapping: Mapping, known: dict[tuple[Position, int], str]
+    leaf: Leaf, makers: MappingABC[str, Sequence[Leaf]], mapping: Mapping, known: dict[tuple[Position, int], str]
 ) -> tuple[str, ...]:
+    """The rank that each loop around an Op cuts; `makers` are the Ops by the tensor that they make."""
     loops = _loop_positions(mapping, leaf.at)
     pipes = pipes_around(mapping, leaf.at)
 
@@ -278,7 +282,7 @@ def _cuts(
             return ""
         if (leaf.at, depth) not in known:
             inside = [i for i in pipes if i > len(loops[depth])]
-            handed = next((r for i in inside for r in _handed(leaf, i, depth, leaves, mapping, known)), "")
+            handed = next((r for i in inside for r in _handed(leaf, i, depth, makers, mapping, known)), "")
             known[leaf.at, depth] = handed or (level.rank if level.rank in leaf.einsum.sizes else "")
         return known[leaf.at, depth]
 
@@ -286,18 +290,18 @@ def _cuts(
 
 
 def _handed(
-    leaf: Leaf, pipe: int, depth: int, leaves: list[Leaf], mapping: Mapping, known: dict[tuple[Position, int], str]
-) -> Iterator[str]:
+    leaf: Leaf, pipe: int, depth: int, makers: MappingABC[str, Sequence[Leaf]], mapping: Mapping,
+    known: dict[tuple[Position, int], str],
+) -> Iterator[str]:  # fmt: skip
     """The ranks by which an Op reads the dimensions, cut by a loop around a Pipe, of what earlier stages hand to it."""
     for access in leaf.einsum.inputs:
-        for other in leaves:
-            made = other.einsum.output
-            if made.tensor != access.tensor or not within(other.at, leaf.at[:pipe]) or other.at == leaf.at:
+        for other in makers.get(access.tensor, ()):
+            if not within(other.at, leaf.at[:pipe]) or other.at == leaf.at:
                 continue
             if not other.at[pipe] < leaf.at[pipe]:  # type: ignore[operator]  # both are stages
                 continue
-            theirs = _cuts(other, leaves, mapping, known)[depth]
-            for written, read in zip(made.indices, access.indices, strict=True):
+            theirs = _cuts(other, makers, mapping, known)[depth]
+            for written, read in zip(other.einsum.output.indices, access.indices, strict=True):
                 if theirs and _moving(other.einsum, written) == [theirs] and len(_moving(leaf.einsum, read)) == 1:
                     yield _moving(leaf.einsum, read)[0]
 
