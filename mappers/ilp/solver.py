@@ -1,4 +1,7 @@
-"""Solving 0/1 programs with PuLP: HiGHS in this process by default, CBC where that is missing or asked for."""
+"""Solving 0/1 programs with PuLP: HiGHS in this process by default, CBC where that is missing or asked for.
+
+CP-SAT, where it is asked for, is in `cpsat`; it takes no continuous variables.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any, Literal
 
 from ...errors import AccelsimError, BadInput
 
-SolverName = Literal["auto", "highs", "cbc"]
+SolverName = Literal["auto", "highs", "cbc", "cpsat"]
 INTEGRAL = 1e-6
 """A variable is 1 within this; solvers are exact to 1e-6."""
 
@@ -37,7 +40,7 @@ class SolverOptions:
     """Which solver, and when it stops.
 
     Attributes:
-        name: ``auto`` is HiGHS, or CBC where highspy is not installed.
+        name: ``auto`` is HiGHS, or CBC where highspy is not installed; ``cpsat`` is for 0/1 programs alone.
         seconds: limit of time per program; None for none. Results may then differ from run to run.
         nodes: limit of branch-and-bound nodes per program; None for none.
         gap: relative gap at which an answer is good enough.
@@ -111,6 +114,10 @@ def solve(program: Program, options: SolverOptions = DEFAULT) -> Solution:
     if not program.cost:
         feasible = all(limit >= 0 for _, limit in program.rows)
         return Solution(() if feasible else None, 0.0, 0.0, True, NO_SOLVER, 0.0)
+    if options.name == "cpsat":
+        from .cpsat import solved
+
+        return solved(program, options)
     pulp = _pulp()
     name = _name(pulp, options.name)
     model = pulp.LpProblem("accelsim", pulp.LpMinimize)
@@ -153,7 +160,8 @@ def _name(pulp: Any, wanted: str) -> str:
         "cbc": lambda: pulp.COIN_CMD(path=_cbc_path(pulp), msg=False),
     }
     if wanted not in ("auto", *made):
-        raise BadInput(f"no solver '{wanted}' (auto, highs or cbc)")
+        also = "; cpsat has no continuous variables" if wanted == "cpsat" else ", and cpsat for 0/1 programs"
+        raise BadInput(f"no solver '{wanted}' here (auto, highs or cbc{also})")
     there = [name for name, make in made.items() if wanted in ("auto", name) and make().available()]
     if wanted != "auto" and wanted not in there:
         raise BadInput(f"solver {wanted} is not installed: pip install 'pulp[{wanted}]>=3.3,<4'")
