@@ -88,7 +88,8 @@ def break_even(model: Model, *, changes: tuple[tuple[str, object], ...] = ()) ->
 
 
 def rows() -> Iterator[Row]:
-    """Gains over skew and batch, their peaks beside the published ones, the split beside brute force, break-even."""
+    """The split beside brute force, gains over skew and batch, their peaks beside the published ones, break-even."""
+    yield from _splits()
     published = {r["where"]: r for r in table(__package__, "published.csv")}
     for where, cases in CASES.items():
         gains = []
@@ -102,7 +103,6 @@ def rows() -> Iterator[Row]:
         peak = published[where]
         yield Row(peak["quantity"], where, float(peak["value"]), max(gains), "ratio", None, peak["source"],
                   peak["note"])  # fmt: skip
-    yield from _splits()
     for model in (SWITCH, NLLB):
         yield Row("break-even", f"{model.name}, one expert", None, break_even(model), "tokens", None, SHOWN,
                   "with fewer tokens, an expert is faster beside its memory")  # fmt: skip
