@@ -75,8 +75,8 @@ def train_in_chunks(
 ) -> ChunkStep:
     """Place a step that is repeated again and again, and simulate it.
 
-    The placement takes longer with the number of chunks, by some power of it: seconds for six, ten for eight, minutes for
-    twelve. Larger chunks, or `options` with a limit of seconds, keep it short.
+    The placement takes longer with the number of chunks, by some power of it: three seconds for six, ten for eight,
+    minutes for twelve. Larger chunks, or `options` with a limit of seconds, keep it short.
 
     Args:
         model: whose prefill is the forward pass of one sequence.
