@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -126,19 +126,25 @@ def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]
     return found
 
 
-def _timing(graph: TaskGraph, stage: Stage, fabric: Fabric) -> Timing:
-    key = fabric, stage.task, stage.cores, stage.outer, stage.pieces
-    known = graph.memo.get(key)
-    if not isinstance(known, Timing):
-        known = graph.memo[key] = stage_timing(graph.by_name[stage.task], stage, fabric)
-    return known
+def _timings(graph: TaskGraph, stages: Iterable[Stage], fabric: Fabric) -> dict[str, Timing]:
+    """By task; each found once for a fabric."""
+    known = graph.memo.setdefault(fabric, {})
+    assert isinstance(known, dict)  # nothing else is kept under a fabric
+    found: dict[str, Timing] = {}
+    for stage in stages:
+        key = stage.task, stage.cores, stage.outer, stage.pieces
+        timing = known.get(key)
+        if timing is None:
+            timing = known[key] = stage_timing(graph.by_name[stage.task], stage, fabric)
+        found[stage.task] = timing
+    return found
 
 
 def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
     """`lay_out` of a phase that may be larger than the memory."""
     by_task = {s.task: s for s in phase.stages}
     tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
-    timings = {n: _timing(graph, by_task[n], fabric) for n in tasks}
+    timings = _timings(graph, by_task.values(), fabric)
     places = _places(phase, fabric)
     in_flight = float(whole_rate(fabric)) * fabric.cycles(fabric.latency_s)
     streams: list[Stream] = []
