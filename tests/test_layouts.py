@@ -232,7 +232,7 @@ OBJECTIVE = st.sampled_from(["latency", "energy", "edp"])
 
 
 @given(EINSUMS, arrays(), OBJECTIVE, RATE, RATE, st.sampled_from([0.0, 0.01, 0.3]), PIECE)
-@settings(SMALL, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_the_best_layout_of_the_space_is_found(
     einsum: Einsum, unit: SpatialArray, objective: str, read: float, write: float, tie: float, piece: int | None
 ) -> None:
@@ -249,7 +249,7 @@ def test_the_best_layout_of_the_space_is_found(
     st.integers(1, 3), st.sampled_from([("column",), ("filter_column",), ("input_channel",)]), st.integers(2, 12),
     st.sampled_from(FILLINGS), OBJECTIVE, RATE, PIECE,
 )  # fmt: skip
-@settings(SMALL, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_windows_that_slide_bring_new_words_alone(
     einsum: Einsum, rows: int, roles: tuple[RankRole, ...], capacity: int, filling: Filling, objective: str,
     rate: float, piece: int | None,
@@ -282,7 +282,7 @@ def test_registers_that_only_some_elements_of_a_rank_share_hold_nothing() -> Non
 
 
 @given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 3), arrays(), OBJECTIVE, RATE)
-@settings(SMALL, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(SMALL, max_examples=30, suppress_health_check=list(HealthCheck))
 def test_spreads_that_run_on_stop_at_loops(
     g: int, n: int, k: int, unit: SpatialArray, objective: str, read: float
 ) -> None:
