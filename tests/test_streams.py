@@ -197,6 +197,7 @@ WRONG = [
     ("- scores -> exp", "- scores -> exq", "g.yaml:16", "did you mean 'exp'?"),
     ("to: divide.score", "to: divide", "g.yaml:12", "input 'score' of node 'divide' is not connected"),
     ("- {from: exp, to: total}\n", "", "g.yaml:11", "node 'total' of kind reduce has 0 connected inputs"),
+    ("scores: {}", "scores: {kind: source}", "g.yaml:9", "node 'scores' of kind source has a connected input"),
     ("kind: sink", "kind: snk", "g.yaml:13", "did you mean 'sink'?"),
     ("16 B/cycle", "16 B/cyc", "g.yaml:4", "is not a unit of bandwidth"),
     ("latency: 4", "latencies: 4", "g.yaml:10", "unknown key 'latencies'"),

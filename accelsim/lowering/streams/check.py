@@ -117,6 +117,8 @@ def _unconnected(graph: StreamGraph) -> Iterator[Fault]:
             if side == "input" and len(set(ends) - {""}) < len([e for e in ends if e]):
                 twice = next(e for e in ends if e and ends.count(e) > 1)
                 yield at, f"input '{twice}' of node '{n.name}' is connected twice", "one stream to each input"
+            if ends and (n.kind, side) in (("source", "input"), ("sink", "output")):
+                yield at, f"node '{n.name}' of kind {n.kind} has a connected {side}", "kind: map, or stage"
             fewest = KINDS[n.kind][side == "output"]
             if n.kind == "matmul" and n.inputs == ():
                 fewest = min(fewest, 1)  # its other operand may lie in the node
