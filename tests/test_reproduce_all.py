@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support import evaluators
+from support import lost_experiments
 from support.browser import browser_tab
 from support.cli import accelsim
 
@@ -83,7 +83,7 @@ def test_an_experiment_that_breaks_or_loses_its_process_keeps_none_from_landing(
 
 def test_workers_that_are_lost_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names stand for processes that end at once, and one that answers."""
-    monkeypatch.setattr("accelsim.experiments.overview.outcome_of", evaluators.outcome_or_end)
+    monkeypatch.setattr("accelsim.experiments.overview.outcome_of", lost_experiments.outcome_or_end)
     told = {one.name: one.message for one in run_all({"ends": "", "answers": "", "ends too": ""}, jobs=2)}
     assert told["answers"] == "here"
     assert "exit code 7" in told["ends"]

@@ -407,3 +407,12 @@ def test_a_larger_machine_that_is_slower_is_told() -> None:
         "arch.memories.sram.capacity 1 MiB is 25.00% slower than 512 KiB at arch.memories.dram.bandwidth=10 GB/s"
     )
     assert anomalies(rows[2:]) == []
+
+
+def test_a_point_that_cannot_be_built_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no model"):
+        run_sweep(Sweep(("edge_npu",), (Model("no_such_model"),)), tmp_path / "out", jobs=0)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(BadInput, match="no model"):
+        run_sweep(Sweep(("edge_npu",), (Model("no_such_model"),)), tmp_path / "there", jobs=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 
-from ..errors import BadInput
+from ..errors import AccelsimError, BadInput
 from ..files import writable_folder
 from .batches import Batches, Progress, Told, Watch, workers
 from .explore import explore, simulate_all
@@ -64,10 +65,17 @@ def run_sweep(
     points = sweep.points()
     if sweep.search is not None and sweep.search.start:
         Study.load(sweep.search.start)  # what is wrong with it leaves nothing behind
+    made = not Path(folder).exists()
     where = writable_folder(folder)
     if (where / FILE).exists() and not resume:
         raise BadInput(f"{where}: there is a study here already (--resume takes it up, or give another folder)")
-    keys = [identify(point) for point in points]
+    try:
+        keys = [identify(point) for point in points]
+    except AccelsimError:
+        if made:
+            with suppress(OSError):
+                where.rmdir()
+        raise
     store = Store(where, sweep, points, keys)
     try:
         # What is not simulated under some results may be so under others.
