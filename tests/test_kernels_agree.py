@@ -24,8 +24,8 @@ from accelsim.engine.session import Session
 from accelsim.engine.trace import Trace
 from accelsim.errors import Deadlock, ProgramError
 
-CHUNKS, RANDOM, PERIODIC, DRIFTING = 20, 100, 12, 8
-"""Each of the 20 chunks runs so many Programs of each family."""
+CHUNKS, RANDOM, PERIODIC, DRIFTING = 10, 100, 12, 8
+"""Each of the 10 chunks runs so many Programs of each family."""
 
 
 def judge(program: Program, seed: int) -> Trace | None:
