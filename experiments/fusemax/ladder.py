@@ -24,7 +24,12 @@ DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
 """The longest sequence of which FLAT keeps rows of scores (published)."""
 BAND = 1.05
-"""The largest blocks are replayed that take no longer than that over their bound; where none do, the fastest."""
+"""The largest blocks are replayed that take no longer than that over their bound."""
+DEARER = 2
+"""Times the traffic of the largest blocks, at most, for which others come in unless those take FAR times their bound."""
+FAR = 1.1
+WORTH = 0.95
+"""Where none do, the largest blocks are, unless the latency of others falls below that part of theirs."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -64,13 +69,13 @@ def run(
 
 
 def _first_in_band(arch: Architecture, work: Workload, choices: Iterator[Iterator[MappingValue]]) -> Report:
-    """The first Mapping that hides what its bound leaves out, or the fastest one; of each choice that which fits.
+    """The first Mapping that hides what its bound leaves out, or a fast one; of each choice that which fits.
 
     Raises:
         DoesNotFit: none fits; as the last one has it.
     """
     full = DoesNotFit(f"{work.name} has no tiles on {arch.name}")
-    best: Report | None = None
+    found: list[Report] = []
     for choice in choices:
         for mapping in choice:
             try:
@@ -78,14 +83,23 @@ def _first_in_band(arch: Architecture, work: Workload, choices: Iterator[Iterato
             except DoesNotFit as error:
                 full = error
                 continue
-            if report.cycles <= BAND * report.bounds.program:
+            found.append(report)
+            dear = _over(found[0]) <= FAR and _moved(report) > DEARER * _moved(found[0])
+            if _over(report) <= BAND and not dear:
                 return report
-            if best is None or report.cycles < best.cycles:
-                best = report
             break
-    if best is None:
+    if not found:
         raise full
-    return best
+    fastest = min(report.cycles for report in found)
+    return next(report for report in found if WORTH * report.cycles <= fastest)
+
+
+def _over(report: Report) -> float:
+    return report.cycles / report.bounds.program
+
+
+def _moved(report: Report) -> int:
+    return sum(report.traffic_bytes["dram"].values())
 
 
 @cache
