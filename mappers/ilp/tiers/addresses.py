@@ -1,4 +1,9 @@
-"""Addresses in every tier for a plan: the packer of one memory, and a smaller tier in the program where it fails."""
+"""Addresses in every tier for a plan: the packer of one memory, and a smaller tier in the program where it fails.
+
+Of ``benchmarks/tiers.py`` with two tokens, 2 and 4 layers take 5 s of a processor each and are 12.8 and 4.4 % over the
+bound without addresses; at 32 layers and four tokens the second program did not end within nine minutes of a busy
+machine.
+"""
 
 from __future__ import annotations
 
