@@ -263,6 +263,7 @@ def test_views_have_no_notation() -> None:
         ("\n  Z[z] = A[m]", r"^t:2:5: rank 'z' has no size \(ranks: k, m\)$"),
         ("size m = 5\nZ[m] = A[m]", "^t:1:6: rank 'm' has two sizes, 4 and 5$"),
         ("Y[m] = A[m]\nZ[k] = A[k]", r"^t:2:1: dimension 0 of 'A' has two sizes, 4 \(rank m\) and 3 \(rank k\)$"),
+        ("Y[m] = A[m]\nZ[k] = Y[k]", r"^t:2:1: dimension 0 of 'Y' has two sizes, 4 \(rank m\) and 3 "),
         ("Z[m] = max(p) A[m,k]", "^t:1:12: reduction over rank 'p', which is not there to reduce: no tensor here"),
         ("Z[m] = max(m,k) A[m,k]", "^t:1:12: reduction over rank 'm', which is not there to reduce: it stands on"),
         ("Z[] = max(k) A[m,k]", r"^t:1:7: rank 'm' is missing on the left and in the reduction \(max\(m,k\)\)"),

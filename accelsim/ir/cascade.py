@@ -317,6 +317,7 @@ class _Parser:
         if declared is not None and declared.dims is not None:
             return tuple(d if isinstance(d, int) else self.size(d, declared.place) for d in declared.dims)
         if written:
+            self.read_in_part(name, uses)
             uses = [(e, a) for e, a in uses if a is e.output]
         if not uses:
             self.wrong(self.declared[name].place, f"the shape of tensor '{name}' is not given, and nothing uses it")
@@ -326,6 +327,19 @@ class _Parser:
             self.wrong(self.places[uses[-1][0].name], f"tensor '{name}' has {sorted(counts)} indices")
             return ()
         return tuple(self.extent(name, d, uses) for d in range(counts.pop()))
+
+    def read_in_part(self, name: str, uses: list[tuple[Einsum, Access]]) -> None:
+        """Say where a tensor that one Einsum makes is read along a rank of another size than it was made along."""
+        makers = [e for e, a in uses if a is e.output]
+        for e, access in uses if len(makers) == 1 else ():
+            for dim, (made, read) in enumerate(zip(makers[0].output.indices, access.indices, strict=False)):
+                if not all(index == Affine(((index.ranks[0], 1),)) for index in (made, read) if index.ranks):
+                    continue
+                r1, r2 = (next(iter(index.ranks), "") for index in (made, read))
+                one, other = makers[0].sizes.get(r1, 1), e.sizes.get(r2, 1)
+                if r1 and r2 and access.pad is None and other < one:
+                    self.wrong(self.places[e.name], f"dimension {dim} of '{name}' has two sizes, {one} (rank {r1}) and "
+                                                    f"{other} (rank {r2})", "declare it to read a part of it")
 
     def extent(self, name: str, dim: int, uses: list[tuple[Einsum, Access]]) -> int:
         """Size of a dimension: that of the rank that is its index, else as far as indices reach."""

@@ -26,7 +26,7 @@ KEPT_TOKENS = 131072
 BAND = 1.05
 """The largest blocks are replayed that take no longer than that over their bound."""
 DEARER = 2
-"""Times the traffic of the largest blocks, at most, for which others come in unless those take FAR times their bound."""
+"""Times the traffic of the largest blocks, at most, for which others come in, unless those take FAR over the bound."""
 FAR = 1.1
 WORTH = 0.95
 """Where none do, the largest blocks are, unless the latency of others falls below that part of theirs."""
