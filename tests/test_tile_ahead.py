@@ -12,7 +12,7 @@ from accelsim.ir import Workload
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
 from accelsim.mappers.tile import map_workload
-from accelsim.mappers.tile.ahead import Ahead, Early, Load, Stretch
+from accelsim.mappers.tile.ahead import Ahead, Early, Load, Obstacle, Stretch
 from accelsim.mappers.tile.network import Network
 from accelsim.mapping.constraints import Constraints
 from accelsim.mapping.replay import replay
@@ -52,6 +52,40 @@ def test_idle_time_is_used_once_and_what_computes_does_not_wait() -> None:
     assert ahead.saved == 30
     busy = Stretch((weights(9),), {"sram": 1000}, 90.0, 90.0, 60.0)
     assert Ahead([stretch(1000, 500, 0), busy]).further() == {(1, WAY): Early(0, 3)}
+
+
+def test_what_is_in_the_way_is_told_with_what_it_would_have_to_leave() -> None:
+    waiting = stretch(1000, 100, 100, weights(10))
+    for narrow in (stretch(25, 100, 100), stretch(25, 100, 70)):
+        ahead = Ahead([stretch(1000, 100, 0), narrow, waiting])
+        assert ahead.further() == {(2, WAY): Early(1, 2)}
+        assert ahead.obstacles == {1: Obstacle("sram", 100 - 25, 80.0)}
+    for enough in (100, 1000):
+        ahead = Ahead([stretch(1000, 100, 0), stretch(enough, 100, 100), waiting])
+        assert ahead.further() == {(2, WAY): Early(0, 10)} and not ahead.obstacles
+    late = Ahead([stretch(1000, 100, 100), stretch(25, 100, 70), waiting])  # there would be no time before it
+    assert late.further() == {(2, WAY): Early(1, 2)} and late.obstacles == {1: Obstacle("sram", 30 - 25, 10.0)}
+
+
+def test_an_einsum_in_the_way_is_tiled_with_less_room() -> None:
+    """Products that are bound by their multiplications, before one that is bound by its weights."""
+    b = WorkloadBuilder("in the way", bits=8)
+    x, y = b.input("x", (256, 64)), b.input("y", (1, 512))
+    for i in range(3):
+        x = b.matmul(x, b.weight(f"w{i}", (64, 64)))
+    b.output(x)
+    b.output(b.matmul(y, b.weight("w", (512, 64))))
+    workload = b.build()
+    arch = array_machine(8, 8, bandwidth="1 GB/s", capacity="32 KiB", dataflows="[os, ws]")
+    one = Network(workload, arch, "latency", Constraints())
+    further, plans = one.mapping(further=True), dict(one.plans)
+    assert one.make_way(100.0)
+    (changed,) = (place for place, plan in one.plans.items() if plan != plans[place])
+    assert one.plans[changed].working_set["sram"] < plans[changed].working_set["sram"]
+    chosen = map_workload(workload, arch)
+    cycles = [compiled.run(lower(arch, workload, m)).finish for m in (further, chosen)]
+    assert cycles[1] < 0.99 * cycles[0]
+    replay(chosen, workload, arch)
 
 
 def test_activations_come_when_they_are_made_and_only_further_ahead() -> None:

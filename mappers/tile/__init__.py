@@ -3,7 +3,7 @@
 Every Einsum gets the best tiling of its own (`search`); activations that fit stay in the buffer between Einsums
 (`residency`); the others, and all weights, live in the off-chip tiers (`tiers`). Weights are loaded while the Einsum
 before runs, where there is room; they and other operands that are ready come from further back where that is foreseen
-to save time (`ahead`) and does so in a run (`trial`).
+to save time (`ahead`) and does so in a run (`trial`), past Einsums that then get a tiling with less room.
 """
 
 from __future__ import annotations

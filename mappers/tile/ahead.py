@@ -87,6 +87,21 @@ Choice = dict[tuple[int, Way], Early]
 """By number of an Einsum and a load of it."""
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """An Einsum whose own tiles leave too little room for loads that would come from before it.
+
+    Attributes:
+        memory: of which it takes too much.
+        short: bytes that it would have to leave besides.
+        saved: cycles of the off-chip memory that could come further ahead then.
+    """
+
+    memory: str
+    short: int
+    saved: float
+
+
 def ready_behind(
     flow: Flow, path: tuple[str, ...], items: Sequence[int], tiers: Tiers, staying: Collection[str]
 ) -> dict[str, int]:
@@ -150,6 +165,8 @@ class Ahead:
         self._idle = [max(0.0, s.cycles - s.moving) if s else 0.0 for s in stretches]
         self.saved = 0.0
         """Cycles of the off-chip memory for what comes further ahead."""
+        self.obstacles: dict[int, Obstacle] = {}
+        """By the number of the Einsum that is in the way, the dearest one each."""
         self.choice: Choice = {}
         """At first, of weights alone, into the buffers that there are while the Einsum before runs."""
         for k, load in self._all():
@@ -199,9 +216,41 @@ class Ahead:
                 best = Early(j, there)
             if there == wanted or there == room // load.tile_bytes:
                 break
+        if best.buffers < wanted:
+            self._find_obstacle(k, load, wanted, best.buffers)
         self._take(k, load, best)
         self._use(k, best, load)
         self.saved += (best.buffers - load.buffers) * load.tile_bytes * load.cycles_per_byte
+
+    def _find_obstacle(self, k: int, load: Load, wanted: int, found: int) -> None:
+        """The Einsum with the least room on the way back, if more tiles could come without it."""
+        memory, tile, most, obstacle = load.way[1], load.tile_bytes, found, -1
+        others, idle = self._room[k][memory] + load.least, 0.0
+        narrow, least, short = -1, others, 0
+        for j in range(k - 1, max(load.ready, k - REACH) - 1, -1):
+            room, idle = self._room[j].get(memory, -1), idle + self._idle[j]
+            if room < 0:
+                break
+            if narrow < 0 or room < least:
+                others, narrow, least = min(others, least), j, room
+            else:  # what the narrow one has loaded ahead itself goes with its tiles
+                others = min(others, room + self._claimed(narrow, memory, j))
+            there = min(wanted, others // tile, int(idle / load.cycles_per_byte) // tile)
+            if there > most:
+                most, obstacle, short = there, narrow, there * tile - least
+        saved = (most - found) * tile * load.cycles_per_byte
+        if short > 0 and saved > self.obstacles.get(obstacle, Obstacle(memory, 0, 0.0)).saved:
+            self.obstacles[obstacle] = Obstacle(memory, short, saved)
+
+    def _claimed(self, k: int, memory: str, at: int) -> int:
+        """Bytes of a memory that loads of one Einsum take while an earlier one runs."""
+        stretch = self._stretches[k]
+        claimed = 0
+        for load in stretch.loads if stretch else ():
+            early = self.choice.get((k, load.way))
+            if early and early.since <= at and load.way[1] == memory:
+                claimed += early.buffers * load.tile_bytes
+        return claimed
 
     def _take(self, k: int, load: Load, early: Early, *, give: bool = False) -> None:
         """Take (or give back) the room of a load, from where it begins on."""

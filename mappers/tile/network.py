@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
 from ...ir import Access, Einsum, Role, Workload
 from ...mapping.constraints import Constraints
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
-from .ahead import Ahead, Choice, Stretch, ready_behind, stretch_of
+from .ahead import Ahead, Choice, Obstacle, Stretch, ready_behind, stretch_of
 from .floor import Watch
 from .nest import Way
 from .pieces import pieces_of
@@ -44,6 +44,7 @@ class Network(Plans):
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
         self.further, self.saved = False, 0.0
+        self._obstacles: list[tuple[Path, Child, Obstacle]] = []
 
     def _group(self, path: Path, item: int, at: Position) -> Node | None:
         """The node of the group that begins with an item; None for a later item of one."""
@@ -52,7 +53,7 @@ class Network(Plans):
     def mapping(self, *, further: bool = False) -> MappingValue:
         """The Mapping, without its Claim; `further` if weights are loaded further ahead where the off-chip memory is
         waited for."""
-        self.stays, self.moves, self.further, self.saved = [], [], further, 0.0
+        self.stays, self.moves, self.further, self.saved, self._obstacles = [], [], further, 0.0, []
         self._home_stays()
         root = self._seq((), (), streaming=False)
         return MappingValue(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
@@ -130,8 +131,28 @@ class Network(Plans):
         ready = self._ready(path, [child.item for child in children])
         ahead = Ahead([self._stretch(path, child, ready) for child in children])
         choice = ahead.further() if self.further else ahead.choice
-        self.saved += self.flow.scopes[path].count * ahead.saved
+        count = self.flow.scopes[path].count
+        self.saved += count * ahead.saved
+        self._obstacles += [
+            (path, children[k], replace(found, saved=count * found.saved)) for k, found in ahead.obstacles.items()
+        ]
         return choice
+
+    def make_way(self, worth: float) -> bool:
+        """Plan Einsums anew, with less room, that were in the way of loads further ahead: those past which so many
+        cycles or more could be saved, if they lose less. Whether there were any."""
+        made = False
+        for path, child, obstacle in self._obstacles:
+            einsum, old = self.flow.scopes[path].items[child.item], self.plans[path, child.item]
+            left = old.working_set.get(obstacle.memory, 0) - obstacle.short
+            if obstacle.saved < worth or left <= 0 or not isinstance(einsum, Einsum):
+                continue
+            budget = old.working_set.get(self.buffer, 0) + self._room_beside(path, child).get(self.buffer, 0)
+            here = frozenset(self.staying.get((path, child.item), []))
+            new = self._plan(einsum, budget, here, {obstacle.memory: left})
+            if isinstance(new, Plan) and self.flow.scopes[path].count * (new.cycles - old.cycles) < obstacle.saved:
+                self.plans[path, child.item], made = new, True
+        return made
 
     def _ready(self, path: Path, items: Sequence[int]) -> dict[str, int]:
         """Tensors that may be loaded ahead, to the number of the first child during which they may."""

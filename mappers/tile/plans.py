@@ -261,7 +261,10 @@ class Plans:
             chain[chain.index(self.buffer) :] if name in staying else chain,
         )
 
-    def _plan(self, einsum: Einsum, budget: int, staying: frozenset[str]) -> Plan | Shortfall:
+    def _plan(
+        self, einsum: Einsum, budget: int, staying: frozenset[str], caps: Mapping[str, int] | None = None
+    ) -> Plan | Shortfall:
+        """The plan of an Einsum with so many bytes of the buffer, and of other memories what `caps` leaves."""
         reaching = [u for u in self.units if not staying & self._past(einsum, u)]
         operands = {u.name: self._operands(einsum, u, staying) for u in reaching}
         constraint = self.constraints.for_einsum(einsum.name, einsum.kind)
@@ -269,6 +272,8 @@ class Plans:
         budgets = {m: self.arch.memories[m].capacity for m, level in self.levels.items() if level}
         if self.buffer:
             budgets[self.buffer] = budget
+        for memory, cap in (caps or {}).items():
+            budgets[memory] = min(budgets[memory], cap)
         held = [self.workload.tensors[a.tensor] for a in (*einsum.inputs, einsum.output)]
         bits, densities = [t.bits for t in held], [t.density for t in held[:-1]]
         tensors = [self.flow.storage(a.tensor) for a in (*einsum.inputs, einsum.output)]
@@ -280,6 +285,7 @@ class Plans:
             (tuple(bits), tuple(densities)),
             (self.arch.spec_hash, self.objective),
             (constraint, tuple(sorted(constraint.tiles.items())), tuple(sorted(constraint.spread.items()))),
+            tuple(sorted((caps or {}).items())),
             self.planner,
         )
         names = {u: [o.tensor for o in x] for u, x in operands.items()}
