@@ -84,7 +84,7 @@ def run_program(program: Program, *, kernel: Kernel = "compiled", record: int = 
     if kernel == "compiled":
         from .engine import compiled
 
-        return compiled.run(program, record=record)
+        return compiled.run(program, record=record) if record else compiled.trace_of(program)
     from .engine import reference
 
     return reference.run(program, record=record)

@@ -51,7 +51,7 @@ def run(arch: Architecture, workload: Workload, mapping: Mapping, most: int = MO
     """
     replayed = replay(mapping, workload, arch)
     program = lower(arch, workload, mapping)
-    trace = compiled.run(program, most=most)
+    trace = compiled.trace_of(program, most=most)
     cycles = trace.finish / float(program.tick_hz) * float(arch.clock)
     return Ran(cycles, _joules(arch, trace), {name: peak.nbytes for name, peak in replayed.peaks.items()})
 

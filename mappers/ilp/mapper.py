@@ -200,7 +200,7 @@ def cycles_of(mapping: Mapping, workload: Workload, arch: Architecture) -> float
     from ...lowering import lower
 
     program = lower(arch, workload, mapping)
-    return float(compiled.run(program).finish * Fraction(arch.clock) / program.tick_hz)
+    return float(compiled.trace_of(program).finish * Fraction(arch.clock) / program.tick_hz)
 
 
 def machine_plan(

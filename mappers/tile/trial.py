@@ -43,5 +43,5 @@ def _cycles(network: Network, mapping: Mapping) -> float:
     """Of the machine's clock, as the engine counts them."""
     from ...engine import compiled
 
-    trace = compiled.run(lower(network.arch, network.workload, mapping))
+    trace = compiled.trace_of(lower(network.arch, network.workload, mapping))
     return float(trace.finish * network.arch.clock / trace.program.tick_hz)
