@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from support.cli import accelsim
 from support.einsums import SMALL
 
+from accelsim.components import dram_trace
 from accelsim.components.dram_check import Command, violations
 from accelsim.components.dram_timing import AddressMapping, DramDevice, preset, preset_names
 from accelsim.components.dram_trace import Controller, PagePolicy, locate, run_trace
@@ -210,6 +212,19 @@ def test_mapping_and_channels() -> None:
     assert split.column.tolist() == [0, 1, 2, 3] * 4
     three = device.with_(channels=3)
     assert locate(three, "ro ba co bg ch", np.arange(6) * 64).channel.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_channels_side_by_side_are_as_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, random = preset("HBM2_2000Mbps").with_(channels=4), np.random.default_rng(1)
+    addresses = random.integers(0, device.capacity // device.burst_bytes, 3000) * device.burst_bytes
+    writes = random.random(3000) < 0.5
+    alone = run_trace(device, addresses, writes, commands=200)
+    monkeypatch.setattr(dram_trace, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    together = run_trace(device, addresses, writes, commands=200)
+    assert np.array_equal(alone.done, together.done)
+    for name in ("cycles", "reads", "writes", "row_hits", "latency_cycles", "energy_J", "commands"):
+        assert getattr(alone, name) == getattr(together, name), name
 
 
 def test_energy_is_that_of_the_currents() -> None:

@@ -10,7 +10,9 @@ What it leaves out: ranks, refresh of single banks, power-down, and answers to r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -70,6 +72,10 @@ class Controller:
         if not 0 <= self.drain_low < self.drain_high <= self.write_queue:
             raise BadInput(f"controller: 0 <= drain_low < drain_high <= write_queue, not {self.drain_low}, "
                            f"{self.drain_high}, {self.write_queue}")  # fmt: skip
+
+
+SIDE_BY_SIDE = 50_000
+"""Requests from which on channels are served by several threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,26 +183,28 @@ def run_trace(
     t, p = device.timing.words(), _policy(device, controller)
     if not controller.refresh:
         t[kernel.REFI] = 0
-    totals = np.zeros(10, np.int64)
-    cycles = 0
-    logs = []
     banks, rows, kinds, came, ends, order = _dealt(device, mapping, addresses, wanted, arrival)
     done = np.empty(n, np.int64)
-    for begin, end in pairwise((0, *ends)):
-        if begin == end:
-            logs.append(kernel.Log(*(np.zeros(0, np.int64) for _ in range(4))))
-            continue
-        out = np.zeros(10, np.int64)
-        log = kernel.Log(*(np.empty(commands, np.int64) for _ in range(4)))
-        part = slice(begin, end)
-        kernel.serve(
-            t, p, banks[part], rows[part], kinds[part], came[part], done[part], kernel.fresh(end - begin, p), out, log
-        )
+
+    def channel(part: slice) -> tuple[IntArray, kernel.Log]:
+        out, count = np.zeros(10, np.int64), part.stop - part.start
+        log = kernel.Log(*(np.empty(commands if count else 0, np.int64) for _ in range(4)))
+        if count:
+            work = kernel.fresh(count, p)
+            kernel.serve(t, p, banks[part], rows[part], kinds[part], came[part], done[part], work, out, log)
         if out[kernel.FINISH] < 0:
             raise RuntimeError("the DRAM model stopped with requests left")
-        totals += out
-        cycles = max(cycles, int(out[kernel.FINISH]))
-        logs.append(kernel.Log(*(x[: int(out[kernel.LOGGED])] for x in log)))
+        return out, kernel.Log(*(x[: int(out[kernel.LOGGED])] for x in log))
+
+    parts = [slice(begin, end) for begin, end in pairwise((0, *ends))]
+    threads = min(len(parts), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if threads > 1 and n >= SIDE_BY_SIDE:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(channel, parts))
+    else:
+        found = [channel(part) for part in parts]
+    totals = np.sum([out for out, _ in found], axis=0)
+    cycles = max(int(out[kernel.FINISH]) for out, _ in found)
     if order is not None:
         served, done = done, np.empty(n, np.int64)
         kernel.gather(order, served, done)
@@ -205,7 +213,7 @@ def run_trace(
     return TraceResult(
         device, cycles, read, written, int(totals[kernel.HITS]), acts, int(totals[kernel.PRES]), refs,
         float(totals[kernel.LATENCY]) / max(1, read), done, _energy(device, cycles, read, written, acts, refs),
-        tuple(_commands(log) for log in logs) if commands else (),
+        tuple(_commands(log) for _, log in found) if commands else (),
     )  # fmt: skip
 
 

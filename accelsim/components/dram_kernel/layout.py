@@ -124,5 +124,5 @@ def fresh(requests: int, policy: IntArray) -> Work:
 _WIDTH = 16
 """Fewer banks are not worth a loop of their own: the compiler takes so many at a time."""
 
-compiled = stamped(*sorted(Path(__file__).parent.glob("*.py")))
-"""Compiles a function of this package; its code is kept until any file here changes."""
+compiled = stamped(*sorted(Path(__file__).parent.glob("*.py")), nogil=True)
+"""Compiles a function of this package; its code is kept until any file here changes. Channels run side by side."""
