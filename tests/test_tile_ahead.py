@@ -67,6 +67,14 @@ def test_what_is_in_the_way_is_told_with_what_it_would_have_to_leave() -> None:
     assert late.further() == {(2, WAY): Early(1, 2)} and late.obstacles == {1: Obstacle("sram", 30 - 25, 10.0)}
 
 
+def test_what_the_one_in_the_way_loads_ahead_goes_with_its_tiles() -> None:
+    """Its weights fill it, and most of what is there before it, where they come while that runs."""
+    filled = Stretch((Load(WAY, 0, True, 900, 1, 1, 0.1),), {"sram": 25}, 90.0, 90.0, 0.0)
+    ahead = Ahead([stretch(1000, 200, 0), stretch(1000, 100, 50), filled, stretch(1000, 100, 100, weights(10))])
+    assert ahead.further() == {(2, WAY): Early(1, 1), (3, WAY): Early(2, 2)}
+    assert ahead.obstacles == {2: Obstacle("sram", 100 - 25, 80.0)}
+
+
 def test_an_einsum_in_the_way_is_tiled_with_less_room() -> None:
     """Products that are bound by their multiplications, before one that is bound by its weights."""
     b = WorkloadBuilder("in the way", bits=8)

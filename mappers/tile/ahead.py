@@ -231,10 +231,12 @@ class Ahead:
             room, idle = self._room[j].get(memory, -1), idle + self._idle[j]
             if room < 0:
                 break
-            if narrow < 0 or room < least:
+            # What the narrow one has loaded ahead itself goes with its tiles.
+            without = room + (self._claimed(narrow, memory, j) if narrow >= 0 else 0)
+            if narrow < 0 or without < least:
                 others, narrow, least = min(others, least), j, room
-            else:  # what the narrow one has loaded ahead itself goes with its tiles
-                others = min(others, room + self._claimed(narrow, memory, j))
+            else:
+                others = min(others, without)
             there = min(wanted, others // tile, int(idle / load.cycles_per_byte) // tile)
             if there > most:
                 most, obstacle, short = there, narrow, there * tile - least
