@@ -219,13 +219,19 @@ def warm_up() -> None:
     simulate(load_spec(HERE / "tpu_like.yaml").build(), workload)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare all that is asked for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Of the arguments that all comparisons take; the description is the first line of a docstring."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--machines", nargs="+", choices=MAPPINGS, default=list(MAPPINGS))
     parser.add_argument("--objectives", nargs="+", choices=("energy", "latency"), default=["energy", "latency"])
     parser.add_argument("--venv", type=Path, help="keep ZigZag's virtual environment here")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare all that is asked for."""
+    parser = parser_of(__doc__)
     given = parser.parse_args(arguments)
     warm_up()
     above = 0

@@ -10,7 +10,6 @@ memory), of which the best one in accelsim's simulation stands beside accelsim's
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import BITS, HERE, MAPPINGS, MODELS, layers_of, machine_for, peer_python, search, warm_up
+from compare import BITS, HERE, MAPPINGS, MODELS, layers_of, machine_for, parser_of, peer_python, search, warm_up
 from nests import Nest, mappings_of, nests_of
 
 from accelsim.arch.architecture import Architecture
@@ -155,11 +154,7 @@ def case(python: Path, keep: Path, model: str, machine: str, objective: str) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare all that is asked for, both ways."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--machines", nargs="+", choices=MAPPINGS, default=list(MAPPINGS))
-    parser.add_argument("--objectives", nargs="+", choices=("energy", "latency"), default=["energy", "latency"])
-    parser.add_argument("--venv", type=Path, help="keep ZigZag's virtual environment here")
+    parser = parser_of(__doc__)
     parser.add_argument("--keep", type=Path, help="keep what ZigZag finds here")
     given = parser.parse_args(arguments)
     warm_up()

@@ -10,7 +10,6 @@ come while a layer before runs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from compare import BITS, MAPPINGS, MODELS, layers_of, machine_for, peer_python, search, spec_of, warm_up
+from compare import BITS, layers_of, machine_for, parser_of, peer_python, search, spec_of, warm_up
 
 from accelsim.arch.architecture import Architecture
 from accelsim.ir import Einsum, Role, Tensor, View, Workload
@@ -146,11 +145,7 @@ HEADINGS = ("network", "machine", "objective", "ZigZag uJ", "accelsim", "ratio",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare all that is asked for; 1 where what the objective asks for is above ZigZag's."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--machines", nargs="+", choices=MAPPINGS, default=list(MAPPINGS))
-    parser.add_argument("--objectives", nargs="+", choices=("energy", "latency"), default=["energy", "latency"])
-    parser.add_argument("--venv", type=Path, help="keep ZigZag's virtual environment here")
+    parser = parser_of(__doc__)
     parser.add_argument("--keep", type=Path, help="keep what ZigZag finds here")
     given = parser.parse_args(arguments)
     warm_up()
