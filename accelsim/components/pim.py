@@ -94,6 +94,11 @@ class PimArray(ComputeUnit):
         Field(ge=1, le=4096, description="Channels whose pins move vectors and results at a time, a vector that all "
                                          "want to all at once; every channel's unless given."),
     ] = None  # fmt: skip
+    result_interval: Annotated[
+        int | None,
+        Field(ge=1, le=4096, description="DRAM cycles from one read of results to the next at the same pins, where "
+                                         "each is awaited; a burst's unless given, and never less."),
+    ] = None  # fmt: skip
     hop: Annotated[
         Time, Field(description="Of vectors on their way to the channels, and again of results, per product.")
     ] = 0.0
@@ -208,9 +213,19 @@ class PimArray(ComputeUnit):
 
     def pin_cycles(self, nbytes: IntArray) -> IntArray:
         """DRAM cycles to move so many bytes through the pins of the channels that move at a time, dealt out evenly."""
+        return self._moves(nbytes) * self._pin_interval
+
+    def result_cycles(self, nbytes: IntArray) -> IntArray:
+        """DRAM cycles to read so many bytes of results and partial sums through these pins."""
+        return self._moves(nbytes) * max(self._pin_interval, self.result_interval or 0)
+
+    def _moves(self, nbytes: IntArray) -> IntArray:
         d = self.device
-        at_a_time = d.burst_bytes * self.pins_at_once * d.pseudo_channels
-        return np.asarray(-(-nbytes // at_a_time) * max(d.timing.tCCD_S, d.timing.burst))
+        return np.asarray(-(-nbytes // (d.burst_bytes * self.pins_at_once * d.pseudo_channels)))
+
+    @property
+    def _pin_interval(self) -> int:
+        return max(self.device.timing.tCCD_S, self.device.timing.burst)
 
     def layout(self, k: IntArray, n: IntArray, matrices: IntArray, split: int, bits: int) -> Layout:
         """So many matrices of K by N elements of so many bits each, with K in `split` parts.
@@ -275,7 +290,7 @@ class PimArray(ComputeUnit):
         outside = bytes_of(lay.results * m, self.result_bits)
         commands = self.stream_cycles(lay.bursts, lay.rows) * m
         sent = bytes_of(lay.inputs // lay.copies * np.minimum(lay.copies, self.pins_at_once) * m, bits[1 - matrix])
-        pins = self.pin_cycles(sent) + self.pin_cycles(outside)
+        pins = self.pin_cycles(sent) + self.result_cycles(outside)
         cycles = np.maximum(commands, pins) if self.overlap else commands + pins
         macs = b * m * n * k
         busy = np.minimum(self.units, b * n * split)

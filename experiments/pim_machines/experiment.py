@@ -17,9 +17,6 @@ from .attacc import CHANNELS, attention_cycles
 
 LEVELS = {"BA": 1, "BG": 4, "BUFFER": 32}
 """Banks per unit of AttAcc's levels."""
-ALONE = ("one head to a channel: the shipped trace of the buffer level takes half as long again as its own two-head "
-         "schedule, for which its times give no reason")  # fmt: skip
-READS = "the simulator issues one RD_MAC every three ticks; the pins take two, and no time of the device says three"
 CENT_SOURCE = "CENT, ASPLOS 2025, Llama2-7B on eight devices"
 CENT_NOTE = "mean of tokens at contexts of 640 to 4096, after prompts of 512: the decoding phase of the published runs"
 CENT_CONTEXTS = range(640, 4097, 1152)
@@ -71,8 +68,8 @@ def _aim(record: Mapping[str, str], aim: PimArray) -> Row:
     if what.startswith("WR_ABK"):
         cycles = float(aim.fill_cycles(n * 4, n))
         return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", 0.1, source)
-    cycles = float(aim.pin_cycles(n * aim.device.burst_bytes * aim.device.channels))
-    return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", None, source, READS)
+    cycles = float(aim.result_cycles(n * aim.device.burst_bytes * aim.device.channels))
+    return Row("ticks", f"GDDR6-AiM, {what}", published, cycles, "ticks of 0.5 ns", 0.1, source)
 
 
 def _attacc(record: Mapping[str, str]) -> Row:
@@ -80,9 +77,7 @@ def _attacc(record: Mapping[str, str]) -> Row:
     level, heads, length = record["level"], int(record["heads"]), int(record["length"])
     cycles = attention_cycles(attacc_stack(level, limited), heads, length)
     where = f"AttAcc at {level}, {heads} heads, {length} tokens{', power limited' if limited else ''}"
-    lone = level == "BUFFER" and heads < CHANNELS
-    return Row("cycles", where, float(record["cycles"]), float(cycles), "cycles", None if lone else 0.1,
-               record["source"], ALONE if lone else "")  # fmt: skip
+    return Row("cycles", where, float(record["cycles"]), float(cycles), "cycles", 0.1, record["source"])
 
 
 @cache
@@ -130,7 +125,7 @@ def gemv_seconds(unit: PimArray, size: int, batch: int) -> float:
     best = min(
         int(unit.refreshed(
             unit.stream_cycles(lay.bursts, lay.rows) * batch + unit.pin_cycles(lay.inputs * 2 * batch)
-            + unit.pin_cycles(lay.results * 2 * batch)
+            + unit.result_cycles(lay.results * 2 * batch)
         )[0])
         for lay in (unit.layout(n, n, one, 2**i, 16) for i in range(unit.units.bit_length()))
     )  # fmt: skip
