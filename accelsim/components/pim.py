@@ -96,8 +96,8 @@ class PimArray(ComputeUnit):
     ] = None  # fmt: skip
     result_interval: Annotated[
         int | None,
-        Field(ge=1, le=4096, description="DRAM cycles from one read of results to the next at the same pins, where "
-                                         "each is awaited; a burst's unless given, and never less."),
+        Field(ge=1, le=4096, description="DRAM cycles from one read of results, a burst from every channel, to the "
+                                         "next where the answer is awaited. What the pins take unless given."),
     ] = None  # fmt: skip
     hop: Annotated[
         Time, Field(description="Of vectors on their way to the channels, and again of results, per product.")
@@ -213,19 +213,15 @@ class PimArray(ComputeUnit):
 
     def pin_cycles(self, nbytes: IntArray) -> IntArray:
         """DRAM cycles to move so many bytes through the pins of the channels that move at a time, dealt out evenly."""
-        return self._moves(nbytes) * self._pin_interval
+        d = self.device
+        at_a_time = d.burst_bytes * self.pins_at_once * d.pseudo_channels
+        return np.asarray(-(-nbytes // at_a_time) * max(d.timing.tCCD_S, d.timing.burst))
 
     def result_cycles(self, nbytes: IntArray) -> IntArray:
-        """DRAM cycles to read so many bytes of results and partial sums through these pins."""
-        return self._moves(nbytes) * max(self._pin_interval, self.result_interval or 0)
-
-    def _moves(self, nbytes: IntArray) -> IntArray:
+        """DRAM cycles to read so many bytes of results and partial sums: those of the pins, or of awaited reads."""
         d = self.device
-        return np.asarray(-(-nbytes // (d.burst_bytes * self.pins_at_once * d.pseudo_channels)))
-
-    @property
-    def _pin_interval(self) -> int:
-        return max(self.device.timing.tCCD_S, self.device.timing.burst)
+        reads = -(-nbytes // (d.burst_bytes * d.channels * d.pseudo_channels))
+        return np.maximum(self.pin_cycles(nbytes), reads * (self.result_interval or 0))
 
     def layout(self, k: IntArray, n: IntArray, matrices: IntArray, split: int, bits: int) -> Layout:
         """So many matrices of K by N elements of so many bits each, with K in `split` parts.
