@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from accelsim.experiments.loader import Row
 from accelsim.experiments.sn40l_coe import node as nodes
+from accelsim.experiments.sn40l_coe.calibration import on_latencies, on_ratios, on_ratios_alone
 from accelsim.experiments.sn40l_coe.experiment import _capacity, _switching, figure, predicted
-from accelsim.experiments.sn40l_coe.implied import implied
 from accelsim.experiments.sn40l_coe.node import (
     A100,
     H100,
-    ONE_BY_ONE,
     SN40L,
     Constants,
     Node,
-    calibrated,
     expert_bytes,
     experts_held,
     knee,
-    mean_latency,
     node,
     popular,
 )
+from accelsim.experiments.sn40l_coe.request import Setup, mean_latency, miss_share, request_s
 
 FAST = {"prefill": 20e-3, "decode": 2e-3}
 
 
 class Known(Node):
-    """A node whose passes are given, not simulated."""
+    """A node whose passes are given, not simulated: a millisecond more for every prompt beyond the first."""
 
-    def pass_s(self, phase: str) -> float:
-        return FAST[phase] + self.constants.pass_s
+    def pass_s(self, phase: str, tokens: int, batch: int = 1) -> float:
+        return FAST[phase] + (batch - 1) * 1e-3 + self.constants.pass_s
 
 
 def known(name: str, **values: str) -> Known:
@@ -88,52 +85,60 @@ def test_latency_grows_beyond_the_knee_and_less_with_popular_experts() -> None:
     assert mean_latency(known(H100), 150, 0.0, 20, 120) < many
 
 
-def test_a_request_routes_switches_and_runs() -> None:
-    at = replace(known(H100), constants=Constants(1e-3, 0.5e-3))
-    run = 1e-3 + 20.5e-3 + 19 * 2.5e-3
-    assert at.run_s(20) == pytest.approx(run)
-    assert at.request_s(4, 20) == pytest.approx(run + 4 * (at.switch_s() + run))
-    assert at.request_s(1, 200) == pytest.approx(run + at.switch_s() + run + 180 * 2.5e-3)
-    apart = replace(at, router=ONE_BY_ONE)
-    assert apart.request_s(4, 20) == pytest.approx(1e-3 + 4 * 20.5e-3 + 4 * (at.switch_s() + run))
+RUN = 1e-3 + 20.5e-3 + 19 * 2.5e-3
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
-@given(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0), st.floats(1.1, 5.0), st.floats(0.1, 2.0), st.integers(2, 32))
-def test_ratios_say_how_long_runs_and_routing_take(
-    run: float, route: float, expert: float, there: float, batch: int
-) -> None:
-    """The inverse of ratios made from known times, where switching there is slower than either."""
-    here, there = 0.013, there * 20
-    one, many = (
-        (expert * (route + n * run) + n * there) / (route + n * run + n * here) for n in (1, batch)
-    )  # fmt: skip
-    found = implied(one, many, batch, expert, there, here)
-    assert found.run_s == pytest.approx(run, rel=1e-5) and found.route_s == pytest.approx(route, rel=1e-5)
+def of_known_times() -> Node:
+    return replace(known(H100), constants=Constants(1e-3, 0.5e-3))
 
 
-def test_published_ratios_agree_on_a_router_that_runs_as_an_expert() -> None:
-    """13.48 GB over 1 TB/s here, over 32 and 64 GB/s there; ratios of both give times within 10 % of each other."""
-    found = [implied(4.8, 6.6, 8, 2.0, 13.48 / 32, 13.48e-3), implied(2.8, 3.7, 8, 1.5, 13.48 / 64, 13.48e-3)]
-    times = [t for x in found for t in (x.run_s, x.route_s)]
-    assert all(62e-3 < t < 69e-3 for t in times)
+def test_a_request_routes_a_batch_switches_and_runs_one_by_one() -> None:
+    at = of_known_times()
+    assert at.run_s(20) == pytest.approx(RUN)
+    routed = RUN + 20 * 3e-3  # four prompts together
+    assert request_s(at, 4, 20) == pytest.approx(routed + 4 * (at.switch_s() + RUN), rel=1e-6)
+    assert request_s(at, 1, 200) == pytest.approx(RUN + at.switch_s() + RUN + 180 * 2.5e-3, rel=1e-6)
 
 
-def test_a_longer_pass_is_calibrated_around() -> None:
-    """What a pass on the SN40L takes longer is not fitted, and DGX passes follow it."""
-    plain = {name: known(name) for name in (SN40L, A100, H100)}
-    ratios = {(d, n): r for d, r in ((A100, 2.0), (H100, 1.5)) for n, r in ((20, r), (200, r * 1.5))}
-    short, long = (calibrated(plain, ratios, pass_s) for pass_s in (0.0, 1e-3))
-    assert long[SN40L].constants.pass_s == 1e-3
-    assert all(long[d].constants.pass_s > short[d].constants.pass_s for d in (A100, H100))
+def test_what_another_setup_changes() -> None:
+    at = of_known_times()
+    switch, prefill = at.switch_s(), 1e-3 + 20.5e-3
+    served = 4 * (switch + RUN)
+    assert request_s(at, 4, 20, Setup(together=False)) == pytest.approx(4 * RUN + served, rel=1e-6)
+    assert request_s(at, 4, 20, Setup(router_tokens=1)) == pytest.approx(prefill + 3e-3 + served, rel=1e-6)
+    longer = request_s(at, 1, 200, Setup(router_tokens=None)) - request_s(at, 1, 200)
+    assert longer == pytest.approx(180 * 2.5e-3, rel=1e-6)
+    assert switch > RUN  # the link never waits, and the last run alone comes after it
+    ahead = RUN + 20 * 3e-3 + 4 * switch + RUN
+    assert request_s(at, 4, 20, Setup(ahead=True)) == pytest.approx(ahead, rel=1e-6)
 
 
-def test_calibration_recovers_constants_from_ratios_alone() -> None:
-    plain = {name: known(name) for name in (SN40L, A100, H100)}
-    truth = {SN40L: Constants(run_s=9e-3), A100: Constants(pass_s=4e-3), H100: Constants(pass_s=3e-3)}
-    real = {name: replace(n, constants=truth[name]) for name, n in plain.items()}
-    ratios = {(d, n): real[d].run_s(n) / real[SN40L].run_s(n) for d in (A100, H100) for n in (20, 200)}
-    found = calibrated(plain, ratios)
+def test_experts_that_are_there_are_not_switched_in() -> None:
+    at = of_known_times()
+    share = miss_share(at, 150, 0.0)
+    saved = request_s(at, 2, 20) - request_s(at, 2, 20, Setup(always=False))
+    assert 0.5 < share < 0.9 and saved == pytest.approx(2 * (1 - share) * at.switch_s(), rel=1e-6)
+
+
+def test_a_latency_gives_the_time_of_a_pass_on_a_dgx() -> None:
+    plain = {name: known(name) for name in (SN40L, A100)}
+    found = on_latencies(plain, {A100: 98e-3}, 20)
+    assert found[A100].run_s(20) == pytest.approx(98e-3) and found[SN40L] is plain[SN40L]
+    assert found[A100].constants.pass_s == pytest.approx(2e-3) and found[A100].constants.run_s == 0
+    assert on_latencies(plain, {A100: 1e-3}, 20)[A100].constants == Constants()
+
+
+def ratios_of(made: dict[str, Known]) -> dict[tuple[str, int], float]:
+    return {(d, n): made[d].run_s(n) / made[SN40L].run_s(n) for d in (A100, H100) for n in (20, 200)}
+
+
+@pytest.mark.parametrize("fit, ours", [(on_ratios, Constants(9e-3, 1e-3)), (on_ratios_alone, Constants(9e-3))])
+def test_calibration_recovers_constants_from_ratios(fit: Callable[..., dict[str, Node]], ours: Constants) -> None:
+    """One of them with the DGX known, the other without."""
+    truth = {SN40L: ours, A100: Constants(pass_s=4e-3), H100: Constants(pass_s=3e-3)}
+    real = {name: replace(known(name), constants=c) for name, c in truth.items()}
+    start = {name: known(name) if name == SN40L or fit is on_ratios_alone else real[name] for name in truth}
+    found = fit(start, ratios_of(real))
     for name, constants in truth.items():
         assert found[name].constants.run_s == pytest.approx(constants.run_s, abs=1e-5)
         assert found[name].constants.pass_s == pytest.approx(constants.pass_s, abs=1e-5)
@@ -141,7 +146,7 @@ def test_calibration_recovers_constants_from_ratios_alone() -> None:
 
 def test_hbm_bandwidth_moves_decode() -> None:
     """20 % more or less of it on the GPU, whose decode is bound by it."""
-    times = [nodes._gpu(A100, node(A100, (("memories.hbm.bandwidth", f"{b} GB/s"),)).arch, "decode")
+    times = [nodes._gpu(A100, node(A100, (("memories.hbm.bandwidth", f"{b} GB/s"),)).arch, "decode", 128, 1)
              for b in (1631, 2039, 2447)]  # fmt: skip
     assert times[0] > 1.1 * times[1] > 1.1 * 1.05 * times[2]
 

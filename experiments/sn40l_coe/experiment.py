@@ -1,32 +1,19 @@
 """Samba-CoE: a composition of 150 experts on an SN40L node, on DGX A100 and on DGX H100: switching, capacity, latency.
 
 Passes are simulated, experts are switched by an LRU Driver. Sets of overall ratios stand apart: from specifications
-alone, with three constants calibrated on published ratios of expert runs alone, and with tokens as long as measured.
+alone, calibrated on expert runs, and that with one thing of the set-up otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..loader import Row, table
-from .implied import implied
-from .node import (
-    A100,
-    H100,
-    ONE_BY_ONE,
-    SN40L,
-    Node,
-    calibrated,
-    expert_bytes,
-    experts_held,
-    fused,
-    knee,
-    mean_latency,
-    node,
-)
+from .calibration import on_latencies, on_ratios, on_ratios_alone
+from .node import A100, H100, SN40L, Node, expert_bytes, experts_held, knee, node
+from .request import PUBLISHED, VARIANTS, Setup, mean_latency, request_s
 
 if TYPE_CHECKING:
     from ...report.page import Figure
@@ -38,11 +25,9 @@ SHOWN_TOKENS = 20
 TOLERANCE = 0.05
 SOURCE = "Prabhakar et al., MICRO 2024 (arXiv:2405.07518)"
 FREE = "from specifications alone: what launches and hosts cost is not in it"
-FITTED = "three constants calibrated on the ratios of expert runs alone"
-MEASURED = f"{FITTED}, and a pass on the SN40L as much longer as measured ones of Mistral-7B are"
-APART = f"{FITTED}; the router reads prompts one by one and writes a token for each"
-MEASURED_TOKEN_S = 1.45e-3
-"""Of Mistral-7B on eight sockets, batch 1, 1024 tokens in and 1024 out (the paper)."""
+FITTED = "calibrated on NVIDIA's latency of an expert run on each DGX, and on the ratios of expert runs"
+ALONE = "three constants calibrated on the ratios of expert runs, which hold no time: expert runs are too short"
+VARIED = f"{FITTED}; shows how much this matters, judges nothing"
 
 
 @cache
@@ -51,19 +36,22 @@ def predicted() -> Mapping[str, Node]:
     return {name: node(name) for name in (SN40L, A100, H100)}
 
 
+def _ratios_published() -> dict[tuple[str, int], float]:
+    return {(DGX[d], int(r["tokens"])): float(r[d]) for r in _table("expert") for d in DGX}
+
+
 @cache
 def fitted() -> Mapping[str, Node]:
-    """Nodes with the constants that the expert-only ratios give."""
-    ratios = {(DGX[d], int(r["tokens"])): float(r[d]) for r in _table("expert") for d in DGX}
-    return calibrated(predicted(), ratios)
+    """Nodes calibrated on expert runs: the DGX on a latency of each, then the SN40L on the ratios."""
+    one = next(r for r in _table("latency ms") if r["batch"] == "1")
+    seconds = {name: float(one[d]) * 1e-3 for d, name in DGX.items()}
+    return on_ratios(on_latencies(predicted(), seconds, int(one["tokens"])), _ratios_published())
 
 
 @cache
-def measured() -> Mapping[str, Node]:
-    """Nodes with those constants, and with what a measured token of another model takes beyond a simulated one."""
-    ratios = {(DGX[d], int(r["tokens"])): float(r[d]) for r in _table("expert") for d in DGX}
-    beyond = MEASURED_TOKEN_S - fused(predicted()[SN40L].arch, "decode", "mistral-7b", 1536)
-    return calibrated(predicted(), ratios, beyond)
+def fitted_alone() -> Mapping[str, Node]:
+    """Nodes calibrated on the ratios of expert runs, without any time."""
+    return on_ratios_alone(predicted(), _ratios_published())
 
 
 def _table(quantity: str) -> list[Mapping[str, str]]:
@@ -71,15 +59,18 @@ def _table(quantity: str) -> list[Mapping[str, str]]:
 
 
 def rows() -> Iterator[Row]:
-    """Capacity and switching, ratios in both sets, constants, latency against the number of experts."""
+    """Capacity and switching, ratios in all sets, constants, latency against the number of experts."""
     yield from _capacity(predicted())
     yield from _switching(predicted())
-    yield from _ratios("from specifications", predicted(), FREE, None)
-    yield from _ratios("calibrated", fitted(), FITTED, "fitted")
-    yield from _ratios("calibrated, tokens as measured", measured(), MEASURED, "measured")
-    one_by_one = {name: replace(n, router=ONE_BY_ONE) for name, n in fitted().items()}
-    yield from _ratios("calibrated, prompts routed one by one", one_by_one, APART, None)
-    yield from _implied(fitted())
+    yield from _expert_runs(fitted())
+    yield from _expert_ratios("from specifications", predicted(), FREE)
+    yield from _expert_ratios("calibrated", fitted(), "calibrated on")
+    yield from _expert_ratios("calibrated on ratios alone", fitted_alone(), "calibrated on")
+    yield from _overall("calibrated", fitted(), FITTED, TOLERANCE)
+    yield from _overall("from specifications", predicted(), FREE)
+    yield from _overall("calibrated on ratios alone", fitted_alone(), ALONE)
+    for name, setup in VARIANTS.items():
+        yield from _overall(f"calibrated, {name}", fitted(), VARIED, setup=setup)
     yield from _constants(fitted())
     yield from _latencies(fitted())
 
@@ -103,50 +94,44 @@ def _switching(nodes: Mapping[str, Node]) -> Iterator[Row]:
             yield Row("switching over SN40L", name, float(r[d]), nodes[name].switch_s() / ours, "x", 0.05, r["source"])
 
 
-def _ratios(label: str, nodes: Mapping[str, Node], note: str, judged_as: str | None) -> Iterator[Row]:
-    """Expert runs and requests on the DGX over the SN40L.
-
-    Expert runs are what is calibrated on: they judge nothing, nor do sets that have no reasons in the table
-    (`judged_as`) for what they miss.
-    """
-    ours = nodes[SN40L]
-    for kind in ("expert", "overall"):
-        for r in _table(kind):
-            batch, tokens = int(r["batch"]), int(r["tokens"])
-            for d, name in DGX.items():
-                pair = [n.request_s(batch, tokens) if kind == "overall" else n.run_s(tokens)
-                        for n in (nodes[name], ours)]  # fmt: skip
-                reason = r[f"{judged_as}_{d}"] if judged_as and kind == "overall" else ""
-                if kind == "expert" and note != FREE:
-                    reason = "calibrated on"
-                judged = TOLERANCE if judged_as and kind == "overall" and r[d] and not reason else None
-                words = "; ".join(filter(None, (note, reason)))
-                yield Row(f"{kind} over SN40L, {label}", f"{name}, batch {batch}, {tokens} tokens",
-                          float(r[d]) if r[d] else None, pair[0] / pair[1], "x", judged, r["source"],
-                          words)  # fmt: skip
+def _expert_runs(nodes: Mapping[str, Node]) -> Iterator[Row]:
+    """Latencies of the model that experts are made of: one is calibrated on, batches beyond it are shown."""
+    for r in _table("latency ms"):
+        batch, tokens = int(r["batch"]), int(r["tokens"])
+        note = "calibrated on" if batch == 1 else "not calibrated on; only the router runs in batches"
+        for d, name in DGX.items():
+            yield Row("expert run", f"{name}, batch {batch}, {tokens} tokens", float(r[d]),
+                      nodes[name].run_s(tokens, batch) * 1e3, "ms", None, r["source"], note)  # fmt: skip
 
 
-def _implied(nodes: Mapping[str, Node]) -> Iterator[Row]:
-    """What the published ratios of short runs say of each other, beside what is simulated and calibrated."""
-    short = {int(r["batch"]): r for r in _table("overall") if int(r["tokens"]) == SHOWN_TOKENS}
-    expert = next(r for r in _table("expert") if int(r["tokens"]) == SHOWN_TOKENS)
-    ours = nodes[SN40L]
-    most = max(short)
-    for d, name in DGX.items():
-        found = implied(float(short[1][d]), float(short[most][d]), most, float(expert[d]), nodes[name].switch_s(),
-                        ours.switch_s())  # fmt: skip
-        note = f"from overall ratios of batches of 1 and {most}, if routing takes the same for both"
-        for what, there, here in ((f"expert run of {SHOWN_TOKENS} tokens", found.run_s, ours.run_s(SHOWN_TOKENS)),
-                                  ("routing", found.route_s, ours.route_s(1))):  # fmt: skip
-            yield Row(f"{what} on the SN40L, implied", f"ratios over {name}", there * 1e3, here * 1e3, "ms", None,
-                      f"solved for: {SOURCE}", note)  # fmt: skip
+def _expert_ratios(label: str, nodes: Mapping[str, Node], note: str) -> Iterator[Row]:
+    for r in _table("expert"):
+        tokens = int(r["tokens"])
+        for d, name in DGX.items():
+            yield Row(f"expert over SN40L, {label}", f"{name}, batch 1, {tokens} tokens", float(r[d]),
+                      nodes[name].run_s(tokens) / nodes[SN40L].run_s(tokens), "x", None, r["source"], note)  # fmt: skip
+
+
+def _overall(
+    label: str, nodes: Mapping[str, Node], note: str, tolerance: float | None = None, setup: Setup = PUBLISHED
+) -> Iterator[Row]:
+    """Requests on the DGX over the SN40L."""
+    for r in _table("overall"):
+        batch, tokens = int(r["batch"]), int(r["tokens"])
+        ours = request_s(nodes[SN40L], batch, tokens, setup)
+        for d, name in DGX.items():
+            yield Row(f"overall over SN40L, {label}", f"{name}, batch {batch}, {tokens} tokens", float(r[d]),
+                      request_s(nodes[name], batch, tokens, setup) / ours, "x", tolerance, r["source"],
+                      note)  # fmt: skip
 
 
 def _constants(nodes: Mapping[str, Node]) -> Iterator[Row]:
     for name, n in nodes.items():
-        what, value = ("run", n.constants.run_s) if name == SN40L else ("pass", n.constants.pass_s)
-        yield Row(f"constant of a {what}", name, None, value * 1e3, "ms", None, "calibrated", FITTED)
-        yield Row("expert run of 20 tokens", name, None, n.run_s(20) * 1e3, "ms", None, "simulated", FITTED)
+        for what, value in (("run", n.constants.run_s), ("pass", n.constants.pass_s)):
+            yield Row(f"constant of a {what}", name, None, value * 1e3, "ms", None, "calibrated", FITTED)
+        for tokens in (20, 200):
+            yield Row(f"expert run of {tokens} tokens", name, None, n.run_s(tokens) * 1e3, "ms", None, "simulated",
+                      FITTED)  # fmt: skip
 
 
 def _latencies(nodes: Mapping[str, Node]) -> Iterator[Row]:

@@ -1,12 +1,10 @@
-"""Nodes of eight sockets and what they do for one request: route, switch experts, run them."""
+"""Nodes of eight sockets: how long they run an expert, how long they switch one in, how many they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from math import log
 
 import numpy as np
 
@@ -28,8 +26,10 @@ from ..sn40l_fusion.models import language_model
 
 SOCKETS = 8
 MODEL = "llama-2-7b"
-PROMPT = 4096
-"""Tokens; not published for these runs. The paper's other runs of Llama-2-7B have so many."""
+PROMPTS = {20: 128, 200: 200}
+"""Tokens read by tokens written: a chatbot and a translation of the NeMo figures from which the paper takes the times
+of the DGX nodes (its reference 57). 128 stands on that page; 200 is what NVIDIA's earlier figures of the same use case
+read, the page's own was not at hand."""
 BITS = Bits(16, 16, 16)
 TICK_HZ = Fraction(10**9)
 SN40L, A100, H100 = "sn40l_node", "dgx_a100", "dgx_h100"
@@ -48,27 +48,12 @@ class Constants:
 
 
 @dataclass(frozen=True)
-class Router:
-    """What routing does: it writes `tokens` tokens, for a batch in one run (`together`) or prompt by prompt."""
-
-    tokens: int
-    together: bool
-
-
-AS_AN_EXPERT = Router(20, together=True)
-"""A run like an expert's of 20 tokens, once for a batch. Not published: see `implied` and the README."""
-ONE_BY_ONE = Router(1, together=False)
-"""Every prompt is read by itself, and a token written for each."""
-
-
-@dataclass(frozen=True)
 class Node:
     """Eight sockets. Times of passes are simulated, `constants` come on top."""
 
     name: str
     arch: Architecture
     constants: Constants = Constants()
-    router: Router = AS_AN_EXPERT
 
     @property
     def upper(self) -> str:
@@ -92,30 +77,28 @@ class Node:
         """Bytes per second from the lower memories to the upper ones."""
         return SOCKETS * bandwidth_of(self.arch, self.lower, self.upper)
 
-    def pass_s(self, phase: str) -> float:
-        """A prefill of `PROMPT` tokens, or one decode after them."""
-        simulated = fused(self.arch, phase) if self.name == SN40L else _gpu(self.name, self.arch, phase)
+    def pass_s(self, phase: str, tokens: int, batch: int = 1) -> float:
+        """A prefill of `batch` prompts of `tokens` tokens each, or one decode of each after so many."""
+        simulated = (fused(self.arch, phase, MODEL, tokens, batch) if self.name == SN40L
+                     else _gpu(self.name, self.arch, phase, tokens, batch))  # fmt: skip
         return simulated + self.constants.pass_s
 
-    def route_s(self, batch: int) -> float:
-        """The router, an expert in size, reads the prompts and writes its tokens."""
-        runs = 1 if self.router.together else batch
-        passes = runs * (self.pass_s("prefill") + (self.router.tokens - 1) * self.pass_s("decode"))
-        return self.constants.run_s + passes
+    @staticmethod
+    def prompt_of(tokens: int) -> int:
+        """Tokens of the prompt of the use case that writes `tokens`."""
+        return PROMPTS[tokens]
 
-    def run_s(self, tokens: int) -> float:
-        """An expert reads a prompt and writes `tokens` tokens; the first comes from the prefill."""
-        return self.constants.run_s + self.pass_s("prefill") + (tokens - 1) * self.pass_s("decode")
+    def run_s(self, tokens: int, batch: int = 1, prompt: int | None = None) -> float:
+        """An expert, or the router, reads `batch` prompts and writes `tokens` tokens for each, the first of them from
+        the prefill. Decodes are those in the middle of the run."""
+        read = self.prompt_of(tokens) if prompt is None else prompt
+        decode = self.pass_s("decode", read + tokens // 2, batch) if tokens > 1 else 0.0
+        return self.constants.run_s + self.pass_s("prefill", read, batch) + (tokens - 1) * decode
 
     def switch_s(self) -> float:
         """An expert from the lower memories to the upper ones, simulated as a miss beside a hit."""
         again, first = hit_and_miss(self.upper_bytes, self.link_bandwidth, 1)
         return first - again
-
-    def request_s(self, batch: int, tokens: int) -> float:
-        """A batch of prompts is routed, then every prompt has an expert of its own switched in and run, one after the
-        other."""
-        return self.route_s(batch) + batch * (self.switch_s() + self.run_s(tokens))
 
 
 @cache
@@ -126,12 +109,13 @@ def node(name: str, values: tuple[tuple[str, str], ...] = ()) -> Node:
 
 
 @cache
-def _gpu(name: str, arch: Architecture, phase: str) -> float:
+def _gpu(name: str, arch: Architecture, phase: str, tokens: int, batch: int) -> float:
     """Seconds of a pass, split over the GPUs, each operator a kernel but for attention of prefill, which is fused."""
-    fragments = _fragments(arch, NVLINK[name])
     if phase == "prefill":
-        return fragments.exact(Shape(0, 0, ((PROMPT, 0),), 1), Overheads()).seconds
-    return fragments.exact(Shape(1, PROMPT + 1, (), 1), Overheads()).seconds
+        shape = Shape(0, 0, ((tokens, 0),) * batch, batch)
+    else:
+        shape = Shape(batch, batch * (tokens + 1), (), batch)
+    return _fragments(arch, NVLINK[name]).exact(shape, Overheads()).seconds
 
 
 def _fragments(arch: Architecture, bandwidth: float) -> Fragments:
@@ -141,10 +125,10 @@ def _fragments(arch: Architecture, bandwidth: float) -> Fragments:
 
 
 @cache
-def fused(arch: Architecture, phase: str, model: str = MODEL, tokens: int = PROMPT) -> float:
+def fused(arch: Architecture, phase: str, model: str, tokens: int, batch: int = 1) -> float:
     """Seconds of a pass in fused kernels launched by hardware, as in the experiment sn40l_fusion."""
     on = fabric_of(arch, orchestration="hardware", sockets=SOCKETS)
-    graphs = language_model(model, on.pool, phase=phase, tokens=tokens)
+    graphs = language_model(model, on.pool, phase=phase, tokens=tokens, batch=batch)
     return sum(simulate_plan(reconfigurable(g, on, longest=40, units=operators(g), keep=False)).seconds for g in graphs)
 
 
@@ -176,7 +160,7 @@ def hit_and_miss(upper_bytes: int, link_bandwidth: float, compute_ticks: int) ->
     return hit, miss
 
 
-def _misses(at: Node, wanted: tuple[int, ...], experts: int) -> list[bool]:
+def misses(at: Node, wanted: tuple[int, ...], experts: int) -> list[bool]:
     """Of requests that come one by one, each wanting one of `experts`."""
     driver = _cache_of(at.upper_bytes, at.link_bandwidth, experts, 1)
     return [note == MISS for note in notes_one_by_one(driver, wanted)]
@@ -189,45 +173,13 @@ def popular(experts: int, count: int, skew: float, seed: int = 0) -> tuple[int, 
     return tuple(int(k) for k in drawn)
 
 
-def mean_latency(at: Node, experts: int, skew: float, tokens: int, requests: int = 200) -> float:
-    """Seconds of a request of one prompt, on average over the second half of a stream of them, all experts having been
-    wanted once before it."""
-    compute = at.route_s(1) + at.run_s(tokens)
-    wanted = (*range(experts), *popular(experts, requests, skew))
-    hit, miss = hit_and_miss(at.upper_bytes, at.link_bandwidth, round(compute * float(TICK_HZ)))
-    share = float(np.mean(_misses(at, wanted, experts)[-requests // 2:]))
-    return hit + share * (miss - hit)
-
-
 def knee(at: Node, most: int = 200) -> int:
     """The most experts of which none has to be switched in again, found by bisection over streams of requests."""
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        if not any(_misses(at, (*range(middle), *range(middle)), middle)[middle:]):
+        if not any(misses(at, (*range(middle), *range(middle)), middle)[middle:]):
             low = middle
         else:
             high = middle - 1
     return low
-
-
-def calibrated(
-    nodes: Mapping[str, Node], ratios: Mapping[tuple[str, int], float], pass_s: float = 0.0
-) -> dict[str, Node]:
-    """The nodes with three constants: of a run on the SN40L, of a pass on each DGX, by least squares of the logarithms
-    of `ratios`, by (node, tokens), of expert runs of one prompt. A pass on the SN40L takes `pass_s` longer than what is
-    simulated."""
-    from scipy.optimize import least_squares
-
-    def with_constants(x: np.ndarray) -> dict[str, Node]:
-        ours = Constants(run_s=x[0], pass_s=pass_s)
-        given = {SN40L: ours, A100: Constants(pass_s=x[1]), H100: Constants(pass_s=x[2])}
-        return {name: replace(n, constants=given[name]) for name, n in nodes.items()}
-
-    def errors(x: np.ndarray) -> list[float]:
-        found = with_constants(x)
-        return [log(found[name].run_s(tokens) / found[SN40L].run_s(tokens) / ratio)
-                for (name, tokens), ratio in ratios.items()]
-
-    fitted = least_squares(errors, [1e-3, 1e-3, 1e-3], bounds=(0, 1), x_scale=1e-3)
-    return with_constants(fitted.x)
