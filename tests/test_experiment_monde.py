@@ -6,7 +6,8 @@ import pytest
 
 from accelsim.errors import DoesNotFit
 from accelsim.experiments.monde.experiment import break_even, brute_force, machine, outcome
-from accelsim.experiments.monde.layer import GPU, SWITCH, Load, Model, problem, routed
+from accelsim.experiments.monde.layer import GPU, SWITCH, Load, Model, block, problem, routed
+from accelsim.ir import Role
 from accelsim.mappers.sites import choose, every_choice
 
 SMALL = Model("small", 256, 1024, 4, 16, 1, 2, 4)
@@ -71,3 +72,15 @@ def test_break_even_moves_with_the_machine() -> None:
 def test_experts_beyond_the_device_do_not_fit() -> None:
     with pytest.raises(DoesNotFit, match="memory `device` takes 51,539,607,552 bytes, it holds 40,000,000,000"):
         problem(machine((("memories.device.capacity", "40 GB"),)), SWITCH, Load(1, True))
+
+
+@pytest.mark.parametrize(("decoder", "cached", "projections"), [(False, 0, 8), (True, 8, 12)])
+def test_a_decoder_projects_new_keys_and_values_and_reads_two_caches(
+    decoder: bool, cached: int, projections: int
+) -> None:
+    """Of each of two layers: an encoder has four products of weights in attention, a decoder four in its own and, as
+    the encoder's keys and values are there, two in the other; it reads both caches."""
+    found = block(SMALL, Load(2, decoder, length=128), (1,))
+    weights = [n for n, t in found.tensors.items() if t.role is Role.WEIGHT and ".w" in n]
+    assert sum(t.role is Role.STATE for t in found.tensors.values()) == cached
+    assert len(weights) == projections

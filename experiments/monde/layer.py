@@ -69,9 +69,9 @@ def block(model: Model, load: Load, tokens: Sequence[int], *, dense: bool = True
     b = WorkloadBuilder(f"{model.name} block")
     x = b.input("x", (load.tokens, model.hidden))
     for i in range(model.period if dense else 0):
-        x = _attention(b, model, load, x, f"dense.attention{i}", cached=load.decoder)
+        x = _attention(b, model, load, x, f"dense.attention{i}")
         if load.decoder:
-            x = _attention(b, model, load, x, f"dense.cross{i}", cached=True)
+            x = _attention(b, model, load, x, f"dense.cross{i}", crossed=True)
         if i < model.period - 1:
             x = _feed_forward(b, model, x, f"dense.mlp{i}")
     scores = b.linear(x, b.weight("router", (model.experts, model.hidden)), name="dense.route")
@@ -81,17 +81,16 @@ def block(model: Model, load: Load, tokens: Sequence[int], *, dense: bool = True
     return b.build()
 
 
-def _attention(b: WorkloadBuilder, model: Model, load: Load, x: str, name: str, *, cached: bool) -> str:
-    """Projections, scores, softmax, weighted sum: of all tokens for each other, or for those of a cache."""
+def _attention(b: WorkloadBuilder, model: Model, load: Load, x: str, name: str, *, crossed: bool = False) -> str:
+    """Projections, scores, softmax, weighted sum: of all tokens for each other or, in a decoder, for those of a cache,
+    which is its own and gets the new keys and values, or the encoder's (`crossed`)."""
     h, batch = model.hidden, load.batch
     queries, width = load.tokens // batch, h // model.heads
-    made = [
-        b.linear(x, b.weight(f"{name}.w{p}", (h, h)), name=f"{name}.{p}") for p in ("q" if cached else "qkv")
-    ]
+    made = [b.linear(x, b.weight(f"{name}.w{p}", (h, h)), name=f"{name}.{p}") for p in ("q" if crossed else "qkv")]
     shape = (batch, queries, model.heads, width)
     q = b.view(made[0], shape)
-    if cached:
-        k, v = (b.state(f"{name}.{p}", (batch, load.length, model.heads, width)) for p in "kv")
+    if load.decoder:
+        k, v = (b.state(f"{name}.{p}_cache", (batch, load.length, model.heads, width)) for p in "kv")
     else:
         k, v = (b.view(t, shape) for t in made[1:])
     sizes = {"b": batch, "h": model.heads, "t": queries, "s": load.length, "d": width}
