@@ -69,7 +69,8 @@ def larger(node: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     )
 
 
-trees: st.SearchStrategy[Node] = st.recursive(st.builds(Op, names, names, names), larger, max_leaves=12)
+ops = st.builds(Op, names, names, names, registers=st.lists(names, max_size=2).map(tuple))
+trees: st.SearchStrategy[Node] = st.recursive(ops, larger, max_leaves=12)
 stays = st.builds(
     Stay,
     names,

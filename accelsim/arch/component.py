@@ -270,6 +270,11 @@ class UnitBase(Component):
         return tuple(self.operands.get(role, self.memory) for role in (*roles, "output"))
 
     @property
+    def register_capacity(self) -> int:
+        """Bytes of registers in which Ops may leave tiles for each other (`Op.registers` of a Mapping)."""
+        return 0
+
+    @property
     def memories(self) -> tuple[str, ...]:
         """Every memory that it works on, `memory` first."""
         return tuple(dict.fromkeys((self.memory, *(self.operands[o] for o in sorted(self.operands)))))

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from ..arch.component import Price
 from ..arch.energy import Arithmetic, Figure, operation
-from ..arch.units import ENERGY, ENERGY_PER_BYTE, Energy, EnergyPerByte, Quantity
+from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, Quantity
 from ..ir import COST_CLASSES, Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
@@ -43,6 +43,10 @@ class PeArray(ComputeUnit):
     as if there were always room: within a tile no partial sum is written or read. Operands wider than `mac_bits` are
     multiplied in slices as in a systolic array, as if K were so much longer.
 
+    What an Op of a Mapping has in `register_bytes` is neither read from nor written to the memory; element-wise
+    operators then count its bytes as ``register``, as MACs count those of their operands in any case. An array whose
+    memory is slow takes no less time for it.
+
     Other Einsums take, summed over their cost classes, ceil(operations / (rows · cols · rate)) cycles, as on so many
     lanes of a vector unit; a reduction is one operation per point. Neither is ever faster than the bandwidth of the
     array's memory allows.
@@ -66,6 +70,9 @@ class PeArray(ComputeUnit):
     mac_energy: Annotated[Energy | None, Field(description="Of one multiply-accumulate.")] = None
     register_energy: Annotated[
         EnergyPerByte | None, Field(description="Of the elements' registers, per byte of the operands of a MAC.")
+    ] = None
+    register_bytes: Annotated[
+        Bytes | None, Field(description="Registers of an element in which Ops may leave a tile for the next one.")
     ] = None
     energies: Annotated[
         Mapping[str, Energy], Field(description="Of one operation, by cost class, outside contractions.")
@@ -93,6 +100,10 @@ class PeArray(ComputeUnit):
     def elements(self) -> int:
         """Processing elements."""
         return self.rows * self.cols
+
+    @property
+    def register_capacity(self) -> int:
+        return self.elements * (self.register_bytes or 0)
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.elements), **{c: float(self.elements * r) for c, r in self.rates.items() if r}}

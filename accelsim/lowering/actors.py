@@ -112,7 +112,7 @@ class Actors:
             raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
         option: SpatialOption = option_of(unit, leaf.einsum, leaf.op, where)
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
-        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.shapes)
+        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.shapes, leaf.op.registers)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
         server = self.servers.unit(unit, self._part(unit, leaf, option, bits))
         self.of_op[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)

@@ -46,7 +46,10 @@ NOTHING = TileCost(0, {})
 
 
 class OpCosts:
-    """Costs of the tiles of one Op, whose `shapes` are extents by rank, those of the largest tile first."""
+    """Costs of the tiles of one Op, whose `shapes` are extents by rank, those of the largest tile first.
+
+    What it has in `registers` is neither read from nor written to a memory.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,11 @@ class OpCosts:
         bits: Sequence[int],
         names: Names,
         shapes: Sequence[Mapping[str, int]],
+        registers: Sequence[str] = (),
     ) -> None:
         self._unit = unit.over(einsum, [names.workload.tensors[a.tensor].density for a in einsum.inputs])
         self._einsum, self._option, self._bits, self._names = einsum, option, bits, names
+        self._registers = registers
         self._shapes = [tuple(sorted(shape.items())) for shape in shapes]
         self._known: dict[tuple[Extents, bool, bool], TileCost] = {}
         self.latency = self._find(self._shapes, False, False)
@@ -97,11 +102,15 @@ class OpCosts:
 
         for action, n in cost.actions.items():
             count(self._unit.name, action, "", _at(n, i))
-        for access, memory, n in zip(self._einsum.inputs, feeds[:-1], cost.reads, strict=True):
-            count(memory, "read", self._names.storage(access.tensor), _at(n, i))
-        out = self._names.storage(self._einsum.output.tensor)
-        count(feeds[-1], "write", out, _at(cost.writes, i))
-        count(feeds[-1], "read", out, _at(cost.partial_reads, i))
+        output = self._einsum.output.tensor
+        inputs = zip(self._einsum.inputs, feeds[:-1], cost.reads, strict=True)
+        accessed = [(access.tensor, memory, "read", n) for access, memory, n in inputs]
+        accessed += [(output, feeds[-1], "write", cost.writes), (output, feeds[-1], "read", cost.partial_reads)]
+        for tensor, memory, action, n in accessed:
+            if tensor not in self._registers:
+                count(memory, action, self._names.storage(tensor), _at(n, i))
+            elif not self._einsum.is_contraction:  # whose MACs count their registers
+                count(self._unit.name, "register", self._names.storage(tensor), _at(n, i))
         return TileCost(_at(cost.cycles, i), actions)
 
 

@@ -126,8 +126,11 @@ class Firings:
         src, dst = (move.dst, move.src) if actor.reload else (move.src, move.dst)
         actions: dict[Hashable, int] = {}
         if actor.port is None or actor.port.first:
-            actions[Action(src, "read", operator, move.tensor, dst)] = nbytes
-            actions[Action(dst, "write", operator, move.tensor, src)] = nbytes
+            for component, action, other in ((src, "read", dst), (dst, "write", src)):
+                if part.unit and component == (move.src if move.store else move.dst):
+                    actions[Action(part.unit, "register", operator, move.tensor)] = nbytes
+                else:
+                    actions[Action(component, action, operator, move.tensor, other)] = nbytes
             for link in self.actors.arch.links.values():
                 if {*link.between} == {src, dst}:
                     actions[Action(link.name, "transfer", operator, move.tensor)] = nbytes

@@ -373,6 +373,7 @@ class Part:
         users: every Op fed by a load; every Op whose results a store takes away.
         inner: loop depth down to which its pieces are cut, which is `depth` where tiles move whole.
         rest: the part of each tile that moves, where a Stay keeps the other one.
+        unit: whose registers have its tiles, and no memory; empty where one does.
     """
 
     move: Move
@@ -381,6 +382,7 @@ class Part:
     users: tuple[Leaf, ...]
     inner: int
     rest: Fraction = WHOLE
+    unit: str = ""
 
     @property
     def cut(self) -> Position:
@@ -478,7 +480,9 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
             raise MappingError(f"move of {move.tensor} at {format_position(cut)}: no Op there {verb} it")
         depth = len(levels(mapping.root, cut))
         inner = depth if move.pieces is None else len(levels(mapping.root, move.pieces))
-        parts.append(Part(move, depth, users[0], users, inner, _rest(shared, move, cut)))
+        held = any(names.storage(name) == move.tensor for name in users[0].op.registers)
+        unit = users[0].op.unit if held else ""
+        parts.append(Part(move, depth, users[0], users, inner, _rest(shared, move, cut), unit))
     return parts
 
 

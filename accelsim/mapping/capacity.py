@@ -10,6 +10,7 @@ from ..arch.architecture import Architecture
 from .counting import Tally, Use, stay_bytes, steps_kept, tile_bytes
 from .halo import overlap, window
 from .handing import passages
+from .registers import holder, users_of_stay
 from .scope import Place, Scope, within
 from .spills import keeper, kept_bytes
 from .tree import WHOLE, Move, Par, Pipe, Position, Stay, format_position
@@ -44,7 +45,7 @@ class Peak:
 
 
 def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict[str, list[Content]]:
-    """Everything that lies in each memory.
+    """Everything that lies in each memory, and in registers of units.
 
     A Stay takes its tensor's bytes, or inside Loops those of its largest tile, for every instance that it holds. A Move
     takes `buffers` times its largest tile: a load at its destination from the start of `issue` to the end of the child
@@ -54,7 +55,8 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
     """
     found: dict[str, list[Content]] = {name: [] for name in arch.memories}
     for stay in scope.mapping.stays:
-        found[stay.memory] += _held(scope, stay)
+        unit = holder(scope, users_of_stay(scope, stay), stay.tensor)
+        found.setdefault(unit or stay.memory, []).extend(_held(scope, stay))
     for move, counted in zip(scope.mapping.moves, tallies, strict=True):
         memory = move.src if move.store else move.dst
         if stays_at(scope, move.tensor, memory, move.issue if move.store else move.due):
@@ -63,7 +65,9 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         buffers = move.buffers * (2 if counted.reloads else 1)
         what = f"{buffers} buffers of {move.tensor}" if buffers > 1 else f"a buffer of {move.tensor}"
         life = scope.tree.first[begin], scope.tree.last[end]
-        found[memory].append(Content(what, counted.held, *life))
+        served = scope.served(move.tensor, move.issue if move.store else move.due, store=move.store)
+        unit = holder(scope, served, move.tensor)
+        found.setdefault(unit or memory, []).append(Content(what, counted.held, *life))
     for pipe, memory, tensor, depth, nbytes in _handed(scope, arch):
         kept = keeper(scope, tensor, memory, pipe)
         if kept is not None and scope.tree.loops[pipe] == scope.tree.loops[kept.start]:
@@ -73,7 +77,7 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         if not stays_at(scope, tensor, memory, pipe):
             what = f"{depth} results of {tensor} between stages"
             life = scope.tree.first[pipe], scope.tree.last[pipe]
-            found[memory].append(Content(what, nbytes, *life))
+            found.setdefault(memory, []).append(Content(what, nbytes, *life))
     for passage in passages(scope, arch):
         for memory in passage.way[:-1]:
             read = any(
@@ -144,8 +148,10 @@ def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, 
             pipe, stage = scope.tree.nodes[at], reader.at[len(at)]
             assert isinstance(pipe, Pipe) and isinstance(stage, int)
             feeds = arch.units[reader.op.unit].feeds(len(reader.einsum.inputs))
-            for access, memory in zip(reader.einsum.inputs, feeds, strict=False):
+            unit = holder(scope, (maker, reader), tensor)
+            for access, near in zip(reader.einsum.inputs, feeds, strict=False):
                 if tensor in scope.names.known_as(access.tensor):
+                    memory = unit or near
                     depth, makers = depths.get((at, memory, tensor), (0, []))
                     depths[at, memory, tensor] = max(depth, pipe.depths[stage - 1]), [*makers, maker]
     return [
@@ -235,14 +241,18 @@ def _folded(scope: Scope, items: list[Content], block: Position, inner: Sequence
 
 
 def overfull(arch: Architecture, found: Mapping[str, Peak]) -> list[str]:
-    """A line for each memory that holds more than it can."""
-    return [
-        f"memory {name} is overfull at position {format_position(peak.position)}: {peak.nbytes:,} bytes, "
-        f"{peak.nbytes - arch.memories[name].capacity:,} more than it has ({arch.memories[name].capacity:,}); "
-        f"it holds {peak}"
-        for name, peak in found.items()
-        if peak.nbytes > arch.memories[name].capacity
-    ]
+    """A line for each memory that holds more than it can, and for each unit whose registers do."""
+    lines = []
+    for name, peak in found.items():
+        in_memory = name in arch.memories
+        capacity = arch.memories[name].capacity if in_memory else arch.units[name].register_capacity
+        if peak.nbytes > capacity:
+            what = f"memory {name} is overfull" if in_memory else f"the register file of {name} is overfull"
+            lines.append(
+                f"{what} at position {format_position(peak.position)}: {peak.nbytes:,} bytes, "
+                f"{peak.nbytes - capacity:,} more than it has ({capacity:,}); it holds {peak}"
+            )
+    return lines
 
 
 # -- addresses -------------------------------------------------------------------------------------------------------

@@ -338,7 +338,7 @@ class _UnitPrices:
         memories = [self.memories[name] for name in unit.feeds(len(einsum.inputs))]
         actions = ("read",) * len(einsum.inputs) + ("write",)
         return _UnitEnergy(computed, tuple(
-            n * width / 8 * memory.get(action, 0.0)
+            0.0 if unit.register_capacity else n * width / 8 * memory.get(action, 0.0)  # they may be in registers
             for n, width, memory, action in zip(elements, bits, memories, actions, strict=True)
         ))  # fmt: skip
 

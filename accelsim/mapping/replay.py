@@ -15,9 +15,9 @@ from .handing import Passage, passages
 from .phases import Phases
 from .phases_replay import moved, phase_problems
 from .presence import Presence
+from .registers import holder
 from .scope import Scope
 from .tree import Mapping as MappingValue
-from .tree import Move
 from .validate import structure_problems
 
 SHOWN = 20
@@ -72,7 +72,7 @@ def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> Rep
     if full:
         raise DoesNotFit("\n".join(full))
     _raise(collisions(scope, arch))
-    return _result(arch, mapping.moves, tallies, passages(scope, arch), highest, macs_run(scope))
+    return _result(scope, arch, tallies, passages(scope, arch), highest)
 
 
 def _raise(lines: Sequence[str]) -> None:
@@ -82,12 +82,7 @@ def _raise(lines: Sequence[str]) -> None:
 
 
 def _result(
-    arch: Architecture,
-    moves: Sequence[Move],
-    tallies: Sequence[Tally],
-    passed: Sequence[Passage],
-    highest: Mapping[str, Peak],
-    macs: Mapping[str, int],
+    scope: Scope, arch: Architecture, tallies: Sequence[Tally], passed: Sequence[Passage], highest: Mapping[str, Peak]
 ) -> ReplayResult:
     by_tensor: dict[tuple[str, str, str], int] = {}
 
@@ -97,20 +92,24 @@ def _result(
 
     links = {frozenset(link.between): name for name, link in arch.links.items()}
     hops = [(p.tensor, src, dst, p.nbytes) for p in passed for src, dst in pairwise(p.way)]
-    for move, counted in zip(moves, tallies, strict=True):
-        hops.append((move.tensor, move.src, move.dst, counted.nbytes))
-        hops.append((move.tensor, move.dst, move.src, counted.reload_bytes))
+    for move, counted in zip(scope.mapping.moves, tallies, strict=True):
+        cut, near = (move.issue, move.src) if move.store else (move.due, move.dst)
+        unit = holder(scope, scope.served(move.tensor, cut, store=move.store), move.tensor)
+        src, dst = (unit if unit and m == near else m for m in (move.src, move.dst))
+        hops.append((move.tensor, src, dst, counted.nbytes))
+        hops.append((move.tensor, dst, src, counted.reload_bytes))
     for tensor, src, dst, nbytes in hops:
         if nbytes:
-            count(tensor, src, "read", nbytes)
-            count(tensor, dst, "write", nbytes)
+            for component, direction in ((src, "read"), (dst, "write")):
+                if component in arch.memories:
+                    count(tensor, component, direction, nbytes)
             link = links.get(frozenset((src, dst)))
             if link is not None:
                 count(tensor, link, "transfer", nbytes)
     traffic: dict[tuple[str, str], int] = {}
     for (_, component, direction), nbytes in by_tensor.items():
         traffic[component, direction] = traffic.get((component, direction), 0) + nbytes
-    return ReplayResult(traffic, by_tensor, highest, _transfers(tallies, passed), macs)
+    return ReplayResult(traffic, by_tensor, highest, _transfers(tallies, passed), macs_run(scope))
 
 
 def _transfers(tallies: Sequence[Tally], passed: Sequence[Passage]) -> int:

@@ -56,6 +56,8 @@ Details that follow from these:
   inside further loops; a Pipe in the loops of the Stay hands on the part that is kept.
 - Where all of a tensor stays in a memory throughout a position, a Move to or from there at that position needs no
   buffers: it fills or empties the Stay. A Stay begins and ends in the same loop bodies.
+- What an Op has in `registers` takes room there, and none in the unit's memory: tiles between stages of a Pipe, a Stay
+  of what one Op makes for another, buffers of Moves, which then leave out that memory. All Ops so joined have it there.
 - What a Pipe hands on lies in the memory of the stage that uses it. Where the stage that makes it writes to another
   memory, and no Move brings it, it goes there by itself, tile by tile, over links or by way of common parents
   (`handing.way_between`), once for all stages that read it there; `depths` tiles have room in every memory on the way.
@@ -97,13 +99,15 @@ WHOLE = Fraction(1)
 class Op:
     """Run one tile of the Einsum `einsum` on `unit`, in the way `variant` of the unit's spatial options.
 
-    `layout` says how the unit's elements share the tile, where they have loops and registers of their own.
+    `layout` says how the unit's elements share the tile, where they have loops and registers of their own. Tiles of
+    the operands in `registers`, and of the result if it is named there, are found and left in registers of the unit.
     """
 
     einsum: str
     unit: str
     variant: str
     layout: Layout | None = None
+    registers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..ir import Einsum, Role
 from ..text.names import nearest
 from .checks import Checks
+from .registers import split_places
 from .scope import Place, Scope, within
 from .tree import Iterate, Loop, Op, Par, Pipe, Position, Seq, format_position
 
@@ -72,6 +73,23 @@ class TreeChecks(Checks):
                 self.report(at, f"{op.unit} cannot run {op.einsum} as {op.variant!r}", can)
             else:
                 self._layout(at, op, cast(_Unit, unit))
+            self._registers(at, op, unit)
+
+    def _registers(self, at: Position, op: Op, unit: UnitBase) -> None:
+        """What an Op has in registers is an operand or its result, and the unit has registers for tiles."""
+        einsum = self.names.einsums[op.einsum][0]
+        used = [a.tensor for a in (*einsum.inputs, einsum.output)]
+        for name in op.registers:
+            if name not in used:
+                self.report(at, f"has {name!r} in registers, which {op.einsum} does not use", nearest(name, used))
+        if op.registers and not unit.register_capacity:
+            able = ", ".join(n for n, u in self.arch.units.items() if u.register_capacity)
+            self.report(at, f"{op.unit} has no registers for tiles", f"those with `register_bytes`: {able or 'none'}")
+
+    def registers(self) -> None:
+        """Ops that have a tensor in one place agree on where that is."""
+        for at, what in split_places(self.scope):
+            self.report(at, what, "name it in `registers` of both, on one unit, or of none")
 
     def _layout(self, at: Position, op: Op, unit: _Unit) -> None:
         try:

@@ -48,6 +48,7 @@ def structure_problems(scope: Scope, arch: Architecture) -> list[Problem]:
         tables.move(move, f"moves[{i}] ({move.tensor})")
     if not tree.problems and not tables.problems:
         tables.twice()
+        tree.registers()
     return tree.problems + tables.problems
 
 

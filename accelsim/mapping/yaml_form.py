@@ -122,7 +122,8 @@ def _write(node: Node, indent: int, lines: list[str]) -> None:
     match node:
         case Op():
             op = f"op: {quoted(node.einsum)}, unit: {quoted(node.unit)}, variant: {quoted(node.variant)}"
-            lines.append(f"{pad}{{{op}{_layout(node.layout)}}}")
+            held = f", registers: [{', '.join(map(quoted, node.registers))}]" if node.registers else ""
+            lines.append(f"{pad}{{{op}{_layout(node.layout)}{held}}}")
         case Loop():
             halo = f", halo: {node.halo}" if node.halo else ""
             lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}{halo}}}")
@@ -282,9 +283,12 @@ def _node(reader: Reader, node: YamlNode, at: Position) -> Node:
 
 def _read_op(reader: Reader, node: YamlNode, at: Position) -> Node:
     path = _path(at)
-    found = reader.table(node, path, ("op", "unit", "variant"), ("spread", "loops", "hold"), _KINDS["op"])
+    optional = ("spread", "loops", "hold", "registers")
+    found = reader.table(node, path, ("op", "unit", "variant"), optional, _KINDS["op"])
     einsum, unit, variant = (reader.text(found.get(key), f"{path}.{key}") for key in ("op", "unit", "variant"))
-    return Op(einsum, unit, variant, _read_layout(reader, found, path))
+    items = reader.items(found["registers"], f"{path}.registers") if "registers" in found else ()
+    held = tuple(reader.text(item, f"{path}.registers[{i}]") for i, item in enumerate(items))
+    return Op(einsum, unit, variant, _read_layout(reader, found, path), held)
 
 
 def _read_layout(reader: Reader, found: dict[str, YamlNode], path: str) -> Layout | None:

@@ -14,8 +14,10 @@ AHEAD = 4
 """Tiles of scores that may wait for their maxima to be taken."""
 
 
-def _op(einsum: str) -> Op:
-    return Op(einsum, "divider", "simd") if einsum == "A" else on_unit(einsum, tuple(PRODUCTS), PRODUCTS)
+def _op(einsum: str, *registers: str) -> Op:
+    if einsum == "A":
+        return Op(einsum, "divider", "simd")
+    return on_unit(einsum, tuple(PRODUCTS), PRODUCTS, registers)
 
 
 def _rows_at_once(tokens: int, side: int, capacity: int, copies: int) -> int:
@@ -27,6 +29,7 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
     """Products, softmax by rows, products: scores and weights go through DRAM between them.
 
     The queries of a head, and what becomes of them, stay while keys and values stream past, all of them if they fit.
+    Scores leave the array for DRAM, and weights come to it, past the buffer.
     """
     block = largest_divisor(tokens // side, (capacity - capacity // 8) // (side * head_size * 2)) * side
     buffers = 2 if 2 * block * head_size * 2 <= capacity // 2 else 1
@@ -39,7 +42,7 @@ def unfused(workload: str, tokens: int, head_size: int, side: int, capacity: int
         load("QK", at[1][3]), store("A", (*at[1][3], 3), (1,)),
         load("A", at[2][5]), load("V", at[2][4]), store("AV", at[2][3], (2,), buffers),
     )  # fmt: skip
-    root = Seq((nest(blocks, _op("QK")), nest([*blocks[:2], ("p", rows)], steps), nest(blocks, _op("AV"))))
+    root = Seq((nest(blocks, _op("QK", "QK")), nest([*blocks[:2], ("p", rows)], steps), nest(blocks, _op("AV", "A"))))
     return MappingValue(workload, "flat", root, homes("Q", "K", "V", "QK", "A", "AV"), moves)
 
 

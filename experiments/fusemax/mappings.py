@@ -51,15 +51,25 @@ PRODUCTS = frozenset((*FIRST, "QK", "SLNV"))
 """The same where the 2D array has products alone."""
 
 
-def on_unit(einsum: str, on_array: Collection[str], products: Mapping[str, str]) -> Op:
-    """An Einsum on the 2D array, as a product of that dataflow or element by element, or on the 1D array."""
+USERS = {"QK": {"QK", "LM", "SLN"}, "SLN": {"SLN", "SLD", "SLNV"}}
+"""Who makes and reads scores and exponentials, which stay in the registers of an array that computes all of these."""
+
+
+def on_unit(
+    einsum: str, on_array: Collection[str], products: Mapping[str, str], registers: tuple[str, ...] = ()
+) -> Op:
+    """An Einsum on the 2D array, as a product of that dataflow or element by element, or on the 1D array.
+
+    Tensors of `registers` are in those of the 2D array.
+    """
     if einsum in on_array:
-        return Op(einsum, "array2d", products.get(einsum, "elementwise"))
+        return Op(einsum, "array2d", products.get(einsum, "elementwise"), registers=registers)
     return Op(einsum, "array1d", "simd")
 
 
 def _one_pass_op(einsum: str, on_array: Collection[str]) -> Op:
-    return on_unit(einsum, on_array, {"QK": "os", "SLNV": "is"})
+    kept = tuple(t for t, users in USERS.items() if einsum in users and users <= set(on_array))
+    return on_unit(einsum, on_array, {"QK": "os", "SLNV": "is"}, kept)
 
 
 def homes(*tensors: str) -> tuple[Stay, ...]:
