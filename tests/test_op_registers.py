@@ -53,7 +53,8 @@ def pipe(*, s: tuple[str, ...] = (), e: tuple[str, ...] = (), z: tuple[str, ...]
     return Mapping("chain", "small", tree, (*homes, *kept), tuple(moves))
 
 
-ALL = {"s": ("S",), "e": ("S", "E"), "z": ("E",)}
+HELD = pipe(s=("S",), e=("S", "E"), z=("E",))
+"""Scores and exponentials in registers."""
 
 
 def counts(report: Report, component: str, action: str, tensor: str) -> float:
@@ -65,7 +66,7 @@ def counts(report: Report, component: str, action: str, tensor: str) -> float:
 
 def test_what_is_in_registers_is_neither_written_nor_read() -> None:
     """Of S and E, the memory sees nothing; the exponential counts what it finds and leaves, products do so anyhow."""
-    plain, held = (simulate(machine(6), work(), mapping=m) for m in (pipe(), pipe(**ALL)))
+    plain, held = (simulate(machine(6), work(), mapping=m) for m in (pipe(), HELD))
     for tensor in ("S", "E"):
         assert counts(plain, "sram", "write", tensor) == counts(plain, "sram", "read", tensor) == TILES * TILE
         assert counts(held, "sram", "write", tensor) == counts(held, "sram", "read", tensor) == 0
@@ -80,12 +81,12 @@ def test_what_is_in_registers_is_neither_written_nor_read() -> None:
 
 def test_room_is_taken_in_registers_instead() -> None:
     """Two tiles of S and one of E: three words per element, and in the memory none."""
-    plain, held = (replay(m, work(), machine(6)).peaks for m in (pipe(), pipe(**ALL)))
+    plain, held = (replay(m, work(), machine(6)).peaks for m in (pipe(), HELD))
     assert held["array"].nbytes == 3 * TILE
     assert plain["sram"].nbytes - held["sram"].nbytes == 3 * TILE
     with pytest.raises(DoesNotFit, match=r"register file of array .* 192 bytes, 64 more than it has \(128\)"):
-        replay(pipe(**ALL), work(), machine(4))
-    assert replay(pipe(**ALL), work(), machine(6, plain["sram"].nbytes - 3 * TILE)).peaks["array"].nbytes == 3 * TILE
+        replay(HELD, work(), machine(4))
+    assert replay(HELD, work(), machine(6, plain["sram"].nbytes - 3 * TILE)).peaks["array"].nbytes == 3 * TILE
 
 
 def test_moves_go_past_the_memory() -> None:
@@ -133,10 +134,10 @@ def test_all_that_share_a_place_must_agree(mapping: Mapping, message: str | None
 
 def test_an_array_without_such_registers_refuses() -> None:
     with pytest.raises(SpecError, match=r"array has no registers for tiles.*register_bytes.*none"):
-        simulate(machine(0), work(), mapping=pipe(**ALL))
+        simulate(machine(0), work(), mapping=HELD)
 
 
 def test_written_and_read_again() -> None:
-    text = dumps_mapping(pipe(**ALL))
+    text = dumps_mapping(HELD)
     assert "registers: [S, E]" in text
-    assert loads_mapping(text) == pipe(**ALL)
+    assert loads_mapping(text) == HELD

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
+from itertools import product
 
 from ... import simulate
 from ...arch.architecture import Architecture
@@ -17,19 +18,18 @@ from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
 from ..loader import data_path, table
 from .baselines import flat, flat_off_chip, unfused
-from .cascade import BATCH, MODELS, THREE_STAGES, Model, linear_layers, one_pass, three_passes, tokens_of
+from .cascade import BATCH, MODELS, THREE_STAGES, WORD_BITS, Model, linear_layers, one_pass, three_passes, tokens_of
 from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
 """The longest sequence of which FLAT keeps rows of scores (published)."""
-BAND = 1.05
-"""The largest blocks are replayed that take no longer than that over their bound."""
-DEARER = 2
-"""Times the traffic of the largest blocks, at most, for which others come in, unless those take FAR over the bound."""
-FAR = 1.1
-WORTH = 0.95
-"""Where none do, the largest blocks are, unless the latency of others falls below that part of theirs."""
+CLOSE = 1.02
+"""Mappings that take no longer than that times the fastest are as good as it; the one that moves the least is run."""
+STREAMED = (4, 2, 1)
+"""Buffers of keys, and of values."""
+PRODUCED = (3, 2, 1)
+"""Tiles of products that wait to be added."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -60,7 +60,7 @@ def run(
     while side:
         work = one_pass(model, tokens, batch, side)
         try:
-            return _first_in_band(arch, work, _one_pass(design, model, tokens, side, work.name, arch))
+            return _fastest(arch, work, _one_pass(design, model, tokens, side, work.name, arch))
         except DoesNotFit as error:
             full = full or error
         side = side // 2 if side % 2 == 0 and side > SMALLEST_TILE else 0  # tiles that leave a part of the array idle
@@ -68,34 +68,30 @@ def run(
     raise full
 
 
-def _first_in_band(arch: Architecture, work: Workload, choices: Iterator[Iterator[MappingValue]]) -> Report:
-    """The first Mapping that hides what its bound leaves out, or a fast one; of each choice that which fits.
+def _fastest(arch: Architecture, work: Workload, choices: Iterator[MappingValue]) -> Report:
+    """The fastest Mapping that fits, or one that is close to it and moves less.
+
+    Choices stand in the order of their traffic, and so of their bounds: none that follows can be faster than the bound
+    of the first one that fits, and the search ends when that is reached.
 
     Raises:
         DoesNotFit: none fits; as the last one has it.
     """
     full = DoesNotFit(f"{work.name} has no tiles on {arch.name}")
     found: list[Report] = []
-    for choice in choices:
-        for mapping in choice:
-            try:
-                report = simulate(arch, work, mapping=mapping)
-            except DoesNotFit as error:
-                full = error
-                continue
-            found.append(report)
-            dear = _over(found[0]) <= FAR and _moved(report) > DEARER * _moved(found[0])
-            if _over(report) <= BAND and not dear:
-                return report
+    for mapping in choices:
+        try:
+            report = simulate(arch, work, mapping=mapping)
+        except DoesNotFit as error:
+            full = error
+            continue
+        found.append(report)
+        if report.cycles <= CLOSE * found[0].bounds.program:
             break
     if not found:
         raise full
     fastest = min(report.cycles for report in found)
-    return next(report for report in found if WORTH * report.cycles <= fastest)
-
-
-def _over(report: Report) -> float:
-    return report.cycles / report.bounds.program
+    return min((r for r in found if r.cycles <= CLOSE * fastest), key=lambda r: (_moved(r), r.cycles))
 
 
 def _moved(report: Report) -> int:
@@ -156,27 +152,30 @@ def _baseline(design: str, model: Model, tokens: int, batch: int, arch: Architec
 
 def _one_pass(
     design: str, model: Model, tokens: int, side: int, name: str, arch: Architecture
-) -> Iterator[Iterator[MappingValue]]:
-    """Choices of resident blocks, the published one first; each as Mappings with less and less in the buffer beside."""
+) -> Iterator[MappingValue]:
+    """Mappings by resident blocks, the published one first, and with less and less in the buffer beside.
+
+    Smaller blocks are for FuseMax's binding alone; the steps before it run as published.
+    """
     _, capacity = side_and_capacity(arch)
     words = 2 * model.head_size + (514 if design == "cascade" else 2)  # of a resident query, as published
     published = resident_blocks(model.head_size, tokens, side, capacity, words)
+    if design == "cascade":
+        yield fused(name, side, published, on_array=PRODUCTS, depth=2)
+    elif design == "architecture":
+        yield from (serial(name, side, published, blocks=blocks) for blocks in (2, 1))
+    else:
+        yield from _bindings(model, name, side, published, _words_of_registers(arch))
+
+
+def _bindings(model: Model, name: str, side: int, published: int, words: int) -> Iterator[MappingValue]:
+    """FuseMax's binding, whose scores and exponentials take so many words of an element's registers at most."""
+    depth = min(2 + -(-side // (2 * model.head_size + 10)), words - 1)  # tiles that cover the fill of the array
     for resident in (r for r in range(published, 0, -1) if published % r == 0):
-        for blocks in (2, 1):
-            if design == "cascade":
-                yield iter([fused(name, side, resident, on_array=PRODUCTS, depth=2)])
-            elif design == "architecture":
-                yield iter([serial(name, side, resident, blocks=blocks)])
-            else:
-                depth = 2 + -(-side // (2 * model.head_size + 10))  # tiles that cover the fill of the array
-                yield _bindings(name, side, resident, blocks, depth, ((3, 4), (3, 2)))
-                yield _bindings(name, side, resident, blocks, depth, ((1, 2), (1, 1)))
+        for blocks, streamed, products in product((2, 1), STREAMED, PRODUCED):
+            yield fused(name, side, resident, depth=depth, blocks=blocks, products=products, streamed=streamed)
 
 
-def _bindings(
-    name: str, side: int, resident: int, blocks: int, depth: int, buffers: Sequence[tuple[int, int]]
-) -> Iterator[MappingValue]:
-    """FuseMax's binding with fewer and fewer tiles of scores between stages, and of products, keys and values."""
-    for fewer in range(depth, 1, -1):
-        for products, streamed in buffers:
-            yield fused(name, side, resident, depth=fewer, blocks=blocks, products=products, streamed=streamed)
+def _words_of_registers(arch: Architecture) -> int:
+    """Words of an element of the 2D array, each of one tile of scores or exponentials."""
+    return 8 * arch.units["array2d"].register_capacity // (side_and_capacity(arch)[0] ** 2 * WORD_BITS)
