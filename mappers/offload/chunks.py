@@ -75,8 +75,9 @@ def train_in_chunks(
 ) -> ChunkStep:
     """Place a step that is repeated again and again, and simulate it.
 
-    The placement takes longer with the number of chunks, by some power of it: three seconds for six, ten for eight,
-    minutes for twelve. Larger chunks, or `options` with a limit of seconds, keep it short.
+    The placement takes longer with the number of chunks, by some power of it: some ten seconds of processor time for
+    eight, half a minute and more for twelve, most of it for the fewest bytes of all plans that are as fast. Larger
+    chunks, or `options` with a limit of seconds, keep it short.
 
     Args:
         model: whose prefill is the forward pass of one sequence.
