@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from accelsim.arch.loader import load_architecture, load_spec
 from accelsim.cli.app import app
 from accelsim.errors import BadInput, SpecError
+from accelsim.experiments.loader import data_path
 from accelsim.study.calibrate import (
     NOMINAL,
     Calibration,
@@ -64,6 +65,15 @@ def test_a_roofline_gives_its_constants_back_and_is_the_closed_form() -> None:
     nbytes = 2 * (m * k + k * n + m * n)
     expected = max(m * n * k / peak / 0.7, nbytes / bandwidth / 0.8)
     assert time(OperatorShape("matmul", m, n, k), TRUE) == pytest.approx(expected)
+
+
+def test_a_machine_that_keeps_its_clock_gives_its_constants_back() -> None:
+    spec = load_spec(data_path("accelsim.experiments.llm_validation", "a100_kernels.yaml"))
+    values = variant_values(spec, TRUE)
+    assert values == {"units.sm.sustained": "0.7", "memories.hbm.bandwidth": f"{round(2039e9 * 0.8)} B/s"}
+    time = Predictor(spec)
+    assert time.keeps_clock and not Predictor(load_spec("a100_80gb")).keeps_clock
+    assert_recovered(calibrate(made(time), time, leave_out=False))
 
 
 def test_left_out_rows_tell_a_wrong_one() -> None:

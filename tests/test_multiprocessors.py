@@ -62,6 +62,37 @@ def test_narrow_blocks_wait_for_their_port() -> None:
     assert cycles(fed, 128, 128, 200) == (64 + 64) * 2 * 200 // 32
 
 
+@pytest.mark.parametrize("block, fragment, fragments, points", [
+    ((128, 128), "64x64", 4, 4 * 128 + 256),  # four warps of 64x64
+    ((64, 64), "64x64", 4, 4 * 64 + 128),  # of 32x32, so that there are four
+    ((128, 256), "64x256", 1, 2 * 320 + 384),
+    ((16, 128), "64x64", 4, 4 * 48 + 144),  # of 16x32
+])  # fmt: skip
+def test_small_fragments_wait_for_the_shared_memory(
+    block: tuple[int, int], fragment: str, fragments: int, points: int
+) -> None:
+    (rows, cols), k = block, 64
+    free = Multiprocessors(memory="sram", count=4, macs=2**20, clock=1e9, blocks=(f"{rows}x{cols}",))
+    slow = free.model_copy(update={"shared": 128, "fragment": fragment, "fragments": fragments})
+    assert cycles(free, rows, cols, k) == 1 or rows * cols > 2**14
+    assert cycles(slow, rows, cols, k) == 2 * points * k // 128
+
+
+@pytest.mark.parametrize("m, n", [(128, 128), (128, 108 * 128), (256, 81 * 128), (1024, 8192), (100, 4096)])
+def test_what_all_sustain_is_a_floor_and_idle_ones_spare(m: int, n: int) -> None:
+    """Of whole waves every one takes longer; where enough multiprocessors idle, nothing does."""
+    free = Multiprocessors(memory="sram", count=108, macs=1024, clock=1e9)
+    least = ceil(m * n * 128 / (108 * 1024 * 0.75))
+    capped = free.model_copy(update={"sustained": 0.75})
+    assert cycles(capped, m, n, 128) == max(cycles(free, m, n, 128), least)
+    assert free.model_copy(update={"sustained": 1.0}).peak_rates() == capped.peak_rates()
+
+
+def test_a_fragment_is_checked() -> None:
+    with pytest.raises(ValueError, match="rows x columns"):
+        Multiprocessors(memory="sram", count=4, macs=1024, fragment="64")
+
+
 def test_shapes_of_blocks_are_checked() -> None:
     for blocks in ((), ("128",), ("128x128", "128x128"), ("0x64",)):
         with pytest.raises(ValueError, match="rows x columns"):

@@ -41,6 +41,14 @@ class Multiprocessors(ComputeUnit):
     they have in common is read from the memory once and reaches all of them (thread block clusters with multicast;
     NVIDIA H100 architecture paper); each takes it in through its own port.
 
+    The operands of a block pass the `shared` memory of its multiprocessor, written once and read by the tensor cores:
+    once for each fragment of the results, of which registers hold one for every warp. Blocks with small fragments wait
+    for it (NVIDIA, "CUTLASS: efficient GEMM", on warp tiles).
+
+    All multiprocessors together do at most `sustained` of their peak rate in actual products, padding not counted: a
+    chip that is full slows down under its own load, one with idle multiprocessors does not. So what a last wave leaves
+    idle costs nothing as long as the others have that much to spare.
+
     Where there are fewer blocks than multiprocessors, K may be cut in parts (split-K), at most as many as give every
     block a multiprocessor. Partial sums then pass the memory, and `split_overhead` is taken besides, by the kernel that
     adds them up. Of all `blocks` and parts the unit takes what is done first, as a library that knows the machine.
@@ -58,9 +66,21 @@ class Multiprocessors(ComputeUnit):
     port: Annotated[
         int | None, Field(ge=1, le=2**20, description="Bytes per cycle that one of them reads; default: no limit.")
     ] = None  # fmt: skip
+    shared: Annotated[
+        int | None, Field(ge=1, le=2**20, description="Bytes per cycle of the shared memory of one; default: no limit.")
+    ] = None  # fmt: skip
+    fragment: Annotated[
+        str, Field(description="Most results whose operands are read from shared memory together, rows x columns.")
+    ] = "64x64"
+    fragments: Annotated[
+        int, Field(ge=1, le=64, description="Of a block at least, so that all tensor cores work.")
+    ] = 4  # fmt: skip
     cluster: Annotated[
         int, Field(ge=1, le=16, description="Neighbouring blocks that read what they have in common once.")
     ] = 1  # fmt: skip
+    sustained: Annotated[
+        float | None, Field(gt=0, le=1, description="Share of the peak rate that all of them together keep up.")
+    ] = None  # fmt: skip
     split_overhead: Annotated[Time, Field(ge=0, description="Of a kernel that adds up parts of K.")] = 0.0
     arithmetic: Annotated[Arithmetic, Field(description="`int` or `float`: for the default energy.")] = "float"
     mac_bits: Annotated[int, Field(ge=1, le=64, description="Operand width that a MAC multiplies at once.")] = 16
@@ -80,11 +100,17 @@ class Multiprocessors(ComputeUnit):
             raise ValueError(f"rows x columns, each once, such as 128x128 (not {', '.join(wrong) or 'none or twice'})")
         return value
 
+    @field_validator("fragment")
+    @classmethod
+    def _fragment(cls, value: str) -> str:
+        if not _SHAPE.fullmatch(value):
+            raise ValueError(f"rows x columns, such as 64x64 (not {value})")
+        return value
+
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(rows, columns) of every kind of block."""
-        found = (_SHAPE.fullmatch(text) for text in self.blocks)
-        return tuple((int(m[1]), int(m[2])) for m in found if m is not None)
+        return _sizes(self.blocks)
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.count * self.macs)}
@@ -163,8 +189,15 @@ class Multiprocessors(ComputeUnit):
         if self.port is not None:
             operand_bytes = bytes_of(rows * part, bits[0]) + bytes_of(cols * part, bits[1])
             block = np.maximum(block, -(-operand_bytes // self.port))
+        if self.shared is not None:
+            of_a, of_b = self._passed(rows, cols)
+            passed = bytes_of(of_a * part, bits[0]) + bytes_of(of_b * part, bits[1])
+            block = np.maximum(block, -(-passed // self.shared))
         service = np.maximum(block, -(-blocks * block // self.count))
-        tail = -(-blocks // self.count) * block - service
+        done = -(-blocks // self.count) * block
+        if self.sustained is not None:
+            macs = g * m * n * k * (a_slices * b_slices)
+            service = np.maximum(service, np.ceil(macs / (self.count * self.macs * self.sustained)).astype(np.int64))
         a = bytes_of(g * m * k * down * b_slices, bits[0])
         b = bytes_of(g * n * k * across * a_slices, bits[1])
         if self.cluster > 1:
@@ -172,7 +205,23 @@ class Multiprocessors(ComputeUnit):
             once_b = bytes_of(g * n * k * -(-across // self.cluster) * a_slices, bits[1])
             along_row = a - once_a > b - once_b
             a, b = np.where(along_row, once_a, a), np.where(along_row, b, once_b)
-        return np.maximum(service, 1), np.maximum(tail, 0), a, b, blocks, whole
+        return np.maximum(service, 1), np.maximum(done - service, 0), a, b, blocks, whole
+
+    def _passed(self, rows: int, cols: int) -> tuple[int, int]:
+        """Points of either operand that pass the shared memory for each point along K of a block.
+
+        Each is written once, and read by every fragment of the results that needs it. The longer side of a fragment
+        is halved until a block has enough of them; it may lie along rows or columns.
+        """
+        (tall, wide), = _sizes((self.fragment,))
+        found = []
+        for height, width in ((tall, wide), (wide, tall)):
+            height, width = min(rows, height), min(cols, width)
+            while -(-rows // height) * -(-cols // width) < self.fragments and max(height, width) > 1:
+                height, width = (height, -(-width // 2)) if width >= height else (-(-height // 2), width)
+            pieces = -(-rows // height) * -(-cols // width)
+            found.append((rows + pieces * height, cols + pieces * width))
+        return min(found, key=sum)
 
     @property
     def _overhead(self) -> int:
@@ -185,6 +234,12 @@ class Multiprocessors(ComputeUnit):
     def default_area(self) -> Figure | None:
         """That of the MACs; the rest is left out where the cited figure leaves it out."""
         return area_of_macs(self, self.count * self.macs)
+
+
+def _sizes(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """(rows, columns) of texts such as ``128x64``."""
+    found = (_SHAPE.fullmatch(text) for text in texts)
+    return tuple((int(m[1]), int(m[2])) for m in found if m is not None)
 
 
 def _first_done(rows: IntArray) -> IntArray:

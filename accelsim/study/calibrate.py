@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ BOUND = sqrt(2)
 _ROUNDS = 6
 _SETTLED, _NEAR = 0.01, 0.05
 """How near in log a ratio that was simulated must be to that of a fit, of all rows and of all but one."""
+_LESS = 0.93
+"""Share of an efficiency at which a slope is taken."""
 _LAUNCH_DIGITS = 10
 """Of seconds: a tenth of a nanosecond."""
 _STARTS = ((0.8, 0.8, 0.5), (0.5, 0.9, 0.1), (0.95, 0.5, 0.9))
@@ -60,16 +62,20 @@ Time = Callable[[OperatorShape, Constants], float]
 def variant_values(spec: RawSpec, constants: Constants) -> dict[str, str]:
     """What the constants change of a machine, as `RawSpec.with_values` takes it.
 
-    Compute efficiency scales the clock, clocks of units, and the ports of memories on the chip; memory efficiency the
-    bandwidth of the memories outside it. Launch overhead is no part of a machine.
+    Compute efficiency scales the clock, clocks of units, and the ports of memories on the chip; where a unit says what
+    rate it sustains, it scales that alone, and the clock stays. Memory efficiency scales the bandwidth of the memories
+    outside the chip. Launch overhead is no part of a machine.
 
     Raises:
         BadInput: there is no memory with a bandwidth outside the chip.
     """
     arch = spec.build()
-    values = {"clock": _hertz(arch.clock * constants.compute)}
-    values |= {f"units.{name}.clock": _hertz(unit.clock * constants.compute)
-               for name, unit in arch.units.items() if unit.clock is not None}  # fmt: skip
+    values = {f"units.{name}.sustained": f"{rate * constants.compute:.6g}" for name, rate in _sustained(arch).items()}
+    clocked = not values
+    if clocked:
+        values = {"clock": _hertz(arch.clock * constants.compute)}
+        values |= {f"units.{name}.clock": _hertz(unit.clock * constants.compute)
+                   for name, unit in arch.units.items() if unit.clock is not None}  # fmt: skip
     outside = 0
     for name, memory in arch.memories.items():
         written: Mapping[str, Any] = spec.document.data["memories"][name]
@@ -80,11 +86,16 @@ def variant_values(spec: RawSpec, constants: Constants) -> dict[str, str]:
             if not memory.on_chip:
                 outside += 1
                 values[f"memories.{name}.{key}"] = _rate(rate * constants.memory)
-            elif "cycle" not in text:
+            elif clocked and "cycle" not in text:
                 values[f"memories.{name}.{key}"] = _rate(rate * constants.compute)
     if not outside:
         raise BadInput(f"{spec.name}: no memory outside the chip has a bandwidth to scale (one with `bandwidth`)")
     return values
+
+
+def _sustained(arch: Architecture) -> dict[str, float]:
+    """Units that say what share of their peak rate they sustain."""
+    return {name: rate for name, unit in arch.units.items() if (rate := getattr(unit, "sustained", None)) is not None}
 
 
 def _hertz(value: float) -> str:
@@ -109,6 +120,11 @@ class Predictor:
             arch = self._machine(constants)
             self.known[key] = simulate(arch, shape.workload(), mapper=shape.mapper, tables=False).latency_s
         return self.known[key]
+
+    @property
+    def keeps_clock(self) -> bool:
+        """Whether compute efficiency is a rate that a unit sustains, at a clock that stays."""
+        return bool(_sustained(self._machine(NOMINAL)))
 
     def _machine(self, constants: Constants) -> Architecture:
         key = (constants.compute, constants.memory)
@@ -190,14 +206,17 @@ def calibrate(rows: Sequence[Measured], time: Time, *, leave_out: bool = True) -
 
     The time at (compute c, memory m) is that at (c/m, 1) over m, but for latencies of memories. So rows are simulated
     at `KNOTS`, and at the ratio of each fit in turn until it settles, and the fit takes powers of the ratio between
-    them; errors are of the constants found, simulated. Without `leave_out` no row is left out, and `left_out` is empty.
+    them. Where the clock stays that is no more than a first guess: rows are then simulated at the constants of each fit
+    and beside them, and the fit follows the slopes. Errors are of the constants found, simulated. Without `leave_out`
+    no row is left out, and `left_out` is empty.
 
     Raises:
         BadInput: there are fewer than `LEAST_ROWS` rows, or none that compute, or none that memory decides.
     """
     if len(rows) < LEAST_ROWS:
         raise BadInput(f"{len(rows)} rows to fit three constants (at least {LEAST_ROWS})")
-    curves = [_Curve(row, time) for row in rows]
+    kind = _Slopes if isinstance(time, Predictor) and time.keeps_clock else _Curve
+    curves = [kind(row, time) for row in rows]
     by_compute = tuple(c.row.shape for c in curves if c.at(0.5) > BOUND * c.at(1.0))
     by_memory = tuple(c.row.shape for c in curves if 2 * c.at(2.0) > BOUND * c.at(1.0))
     _both(rows, by_compute, by_memory)
@@ -229,40 +248,72 @@ class _Curve:
         self.row, self._time = row, time
         self._logs: dict[float, float] = {}
         for ratio in KNOTS:
-            self.add(ratio)
+            self._knot(ratio)
 
     def at(self, ratio: float) -> float:
         """Seconds at a knot, with memory at its peak."""
         return exp(self._logs[log(ratio)])
 
-    def add(self, ratio: float) -> None:
-        seconds = self._time(self.row.shape, Constants(ratio, 1.0))
+    def add(self, found: Constants) -> None:
+        """Simulate what tells more of the time near `found`."""
+        self._knot(found.compute / found.memory)
+
+    def distance(self, found: Constants) -> float:
+        """In log, to what was simulated."""
+        return float(np.abs(self._x - log(found.compute / found.memory)).min())
+
+    def residual(self, constants: Constants) -> float:
+        """Log of predicted over measured."""
+        return float(log(self._seconds(constants) + constants.launch_s) - log(self.row.seconds))
+
+    def _knot(self, ratio: float) -> None:
+        slow = min(1.0, 1 / ratio)  # neither is above its peak
+        seconds = slow * self._time(self.row.shape, Constants(min(ratio, 1.0), slow))
         self._logs[log(ratio)] = log(seconds)
         self._x = np.array(sorted(self._logs))
         self._y = np.array([self._logs[x] for x in self._x])
 
-    def distance(self, ratio: float) -> float:
-        """In log, to the nearest knot."""
-        return float(np.abs(self._x - log(ratio)).min())
-
-    def residual(self, constants: Constants) -> float:
-        """Log of predicted over measured."""
+    def _seconds(self, constants: Constants) -> float:
         x = log(constants.compute / constants.memory)
         i = min(max(int(np.searchsorted(self._x, x)) - 1, 0), len(self._x) - 2)
         share = (x - self._x[i]) / (self._x[i + 1] - self._x[i])
-        y = self._y[i] + share * (self._y[i + 1] - self._y[i])
-        return float(log(exp(y) / constants.memory + constants.launch_s) - log(self.row.seconds))
+        return float(exp(self._y[i] + share * (self._y[i + 1] - self._y[i])) / constants.memory)
+
+
+class _Slopes(_Curve):
+    """The time of a row near constants at which it was simulated, by its slopes in log along both efficiencies."""
+
+    def __init__(self, row: Measured, time: Time) -> None:
+        super().__init__(row, time)
+        self._points: list[tuple[float, float, float, float, float]] = []
+
+    def add(self, found: Constants) -> None:
+        c, m = found.compute, found.memory
+        here, less_c, less_m = (
+            log(self._time(self.row.shape, Constants(a, b))) for a, b in ((c, m), (c * _LESS, m), (c, m * _LESS))
+        )
+        self._points.append((log(c), log(m), here, (less_c - here) / log(_LESS), (less_m - here) / log(_LESS)))
+
+    def distance(self, found: Constants) -> float:
+        c, m = log(found.compute), log(found.memory)
+        return min((max(abs(p[0] - c), abs(p[1] - m)) for p in self._points), default=inf)
+
+    def _seconds(self, constants: Constants) -> float:
+        if not self._points:
+            return super()._seconds(constants)
+        c, m = log(constants.compute), log(constants.memory)
+        near = min(self._points, key=lambda p: max(abs(p[0] - c), abs(p[1] - m)))
+        return exp(near[2] + near[3] * (c - near[0]) + near[4] * (m - near[1]))
 
 
 def _settled(used: Sequence[_Curve], curves: Sequence[_Curve], near: float) -> Constants:
-    """Fit to `used` until all `curves` have a knot near the ratio of the fit."""
+    """Fit to `used` until all `curves` were simulated near the fit."""
     found = _fit(used)
     for _ in range(_ROUNDS):
-        ratio = found.compute / found.memory
-        if curves[0].distance(ratio) < near:
+        if curves[0].distance(found) < near:
             break
         for curve in curves:
-            curve.add(ratio)
+            curve.add(found)
         found = _fit(used)
     return found
 
