@@ -86,7 +86,7 @@ def compare(one: Study, other: Study) -> None:
         there = [score for score in second[model] if score is not None]
         reference = worst([*here, *there])
         volumes = hypervolume(here, reference), hypervolume(there, reference)
-        print(f"  {model}: hypervolume {volumes[0]:.6g} beside {volumes[1]:.6g}, ratio {volumes[0] / volumes[1]:.4f}")
+        print(f"  {model}: hypervolume {volumes[0]:.8g} beside {volumes[1]:.8g}, ratio {volumes[0] / volumes[1]:.6f}")
 
 
 def fidelity(sweep: Sweep, out: Path, jobs: int) -> None:

@@ -73,9 +73,10 @@ def test_a_search_on_a_cluster_is_the_search_of_one_process(address: str, tmp_pa
     assert studies[0].sweep.search == Search("nsga2", 6)
 
 
-def test_bounds_first_gives_the_same_table(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("search", [None, Search("nsga2", 12, batch=4)])
+def test_bounds_first_gives_the_same_table(search: Search | None, address: str, tmp_path: Path) -> None:
     rows = Axis.of("arch.units.array.rows", [8, 16, 32])
-    sweep = replace(SWEEP, axes=(*AXES, rows), pareto=("latency_s",), bounds_first=True)
+    sweep = replace(SWEEP, axes=(*AXES, rows), pareto=("latency_s",), bounds_first=True, search=search)
     here = run_sweep(sweep, tmp_path / "here", jobs=0)
     with cluster(address) as executor:
         there = run_sweep(sweep, tmp_path / "there", executor=executor)

@@ -3,7 +3,10 @@
 Ranks, crowding distances and tournaments are those of Deb et al., "A fast and elitist multiobjective genetic
 algorithm: NSGA-II" (IEEE Transactions on Evolutionary Computation 6(2), 2002). Simulations being dear, it differs where
 that wastes them: parents are the best of all results as soon as there are some, not of whole generations; a point that
-was tried is mutated until it is new; and where values have an order, half of the mutations go to one nearby.
+was tried is mutated until it is new; and where values have an order, half of the mutations go to one nearby. Where
+points cost little because most are never simulated, some are the neighbours of the front along one parameter (a Pareto
+local search, as of Paquete, Chiarandini and Stützle, "Pareto local optimum sets in the biobjective traveling salesman
+problem", 2004).
 """
 
 from __future__ import annotations
@@ -48,7 +51,17 @@ class _Result:
 class Breeder(BaseSampler):
     """Draws at random until there are results, and breeds from then on; the same calls give the same points."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, beside: float = 0.0) -> None:
+        """A breeder.
+
+        Args:
+            seed: of all that is drawn.
+            beside: share of the points that lie one step of one parameter beside a point of the front, as long as there
+                are such that were not tried.
+        """
+        self._beside = beside
+        self._untried: list[Params] = []
+        """What lies beside the front."""
         self._draw = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._space: dict[str, BaseDistribution] = {}
@@ -69,6 +82,12 @@ class Breeder(BaseSampler):
         if not self._parents:
             wanted = min(max(PARENTS[0], len(self._results) // SHARE), PARENTS[1])
             self._parents = best(list(self._results.values()), wanted)
+            self._untried = self._around() if self._beside else []
+        while self._untried and self._draw.random() < self._beside:
+            child = self._untried.pop()
+            if frozenset(child.items()) not in self._tried:
+                self._tried.add(frozenset(child.items()))
+                return child
         child = self._mutated(self._crossed())
         for _ in range(TRIES):
             if frozenset(child.items()) not in self._tried:
@@ -105,6 +124,19 @@ class Breeder(BaseSampler):
                 found[name] = self._moved(self._space[name], value)
         return found
 
+    def _around(self) -> list[Params]:
+        """What lies one step beside the front and was not tried, in an order drawn at random."""
+        met = [result for result in self._results.values() if not result.excess]
+        found: dict[Key, Params] = {}
+        for i in front([result.score for result in met]):
+            params = met[i].params
+            for name, value in params.items():
+                for other in steps(self._space[name], value):
+                    one = {**params, name: other}
+                    if (key := frozenset(one.items())) not in self._tried:
+                        found[key] = one
+        return [list(found.values())[i] for i in self._draw.permutation(len(found))]
+
     def _winner(self) -> _Result:
         """The better one of two."""
         one, other = (self._parents[int(i)] for i in self._draw.integers(len(self._parents), size=2))
@@ -127,6 +159,20 @@ class Breeder(BaseSampler):
             moved = self._draw.uniform(low, high)
         moved = min(max(low, float(moved)), high)
         return int(moved) if whole else moved
+
+
+def steps(of: BaseDistribution, value: Any) -> list[Any]:
+    """The values next to one: of whole numbers the two neighbours, of others a coarse and a fine step each way, and all
+    where there is no order."""
+    if isinstance(of, CategoricalDistribution):
+        return [choice for choice in of.choices if choice != value]
+    assert isinstance(of, IntDistribution | FloatDistribution)
+    if isinstance(of, IntDistribution):
+        sizes = [1.0]
+    else:
+        sizes = [SPREAD * (of.high - of.low), SPREAD**2 * (of.high - of.low)]
+    found = [value + sign * size for size in sizes for sign in (-1, 1)]
+    return [type(value)(other) for other in found if of.low <= other <= of.high]
 
 
 def best(results: Sequence[_Result], wanted: int) -> list[tuple[int, float, _Result]]:

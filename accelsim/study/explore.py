@@ -47,10 +47,11 @@ def explore(sweep: Sweep, points: Sequence[Point], batches: Batches, *, ends: bo
     end = time.monotonic() + (sweep.search.seconds or 1e9)
     batches.told.total = sweep.search.points * len(sweep.bases())
     for explorer in explorers(sweep, sweep.search):
-        while asked := explorer.ask():
+        while asked := explorer.ask(hope.floors_of if hope is not None else None):
             batches.add(asked)
             outcomes = _hopeful(asked, batches, hope) if hope is not None else batches.run(asked)
-            explorer.tell(outcomes, hope.floors if hope is not None else {})
+            # Of a point that ended later than its floors would have it, the floors say too little to count.
+            explorer.tell(outcomes, {p: hope.floors[p] for p in asked if not hope.has(p)} if hope is not None else {})
             if time.monotonic() > end:
                 break
 
@@ -70,6 +71,11 @@ class _Hope:
         new = [point for point in dict.fromkeys(points) if point not in self.floors]
         found = self._batches.floors(partial(floors_of, self._sweep), self._objectives, new)
         self.floors.update(zip(new, found, strict=True))
+
+    def floors_of(self, points: Sequence[Point]) -> list[Score]:
+        """Floors in order. Raises AccelsimError for a point that cannot be built."""
+        self.add(points)
+        return [self.floors[point] for point in points]
 
     def learn(self, point: Point, outcome: Outcome) -> None:
         """Take a result in, if it meets every constraint."""

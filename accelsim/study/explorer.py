@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .axis import Axis
+from .batches import FloorsOf
 from .dimensions import quantity
 from .outcome import Outcome, Status
 from .point import Point
+from .screen import Screen
 from .search import Search
 from .span import Scalar
 from .violation import Scored, Scores
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
     from .sweep import Sweep
 
+MADE = 4
+"""Points that are made for each one asked for, where floors say what they promise."""
+BESIDE = 0.5
+"""Share of these that lie one step beside the front."""
 TRIES = 40
 """Proposals for each point of a batch, before a search ends because it finds nothing new."""
 
@@ -41,11 +47,15 @@ class Explorer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sweep, self._search, self._base = sweep, search, base
         self._of_axes, self._of_points = sweep.conditions()
+        # Floors say nothing of constraints: a screen would ask for what promises most and is not allowed.
+        self._screens = search.method == "nsga2" and sweep.bounds_first and not sweep.constraints
         directions = [optuna.study.StudyDirection.MINIMIZE] * len(sweep.pareto)
-        self._study = optuna.create_study(directions=directions, sampler=_sampler(search))
+        self._study = optuna.create_study(directions=directions, sampler=_sampler(search, self._screens))
         self._scored = Scored(sweep)
         self._seen: dict[Point, Scores | None] = {}
+        self._waiting: dict[Point, optuna.trial.Trial] = {}
         self._asked: list[tuple[optuna.trial.Trial, Point]] = []
+        self._screen = Screen()
         self._over = False
         for settings in start:
             if (choice := _choice(sweep.axes, settings)) is not None:
@@ -53,28 +63,45 @@ class Explorer:
         for corner in _corners(sweep.axes) if search.method == "nsga2" else ():
             self._study.enqueue_trial(corner, skip_if_exists=True)
 
-    def ask(self) -> list[Point]:
-        """The next points, none of which was asked for before; empty at the end."""
+    def ask(self, floors: FloorsOf | None = None) -> list[Point]:
+        """The next points, none of which was asked for before; empty at the end.
+
+        Args:
+            floors: what the objectives of points are at least. With it, a search that breeds under no constraint makes
+                several times as many points, and asks for those that promise most.
+        """
         wanted = min(self._search.batch, self._search.points - len(self._seen))
-        points: dict[Point, None] = {}
+        screened = floors is not None and self._screens and self._screen.results > 0
+        chosen = new = self._made(MADE * wanted if screened else wanted)
+        if floors is not None and screened:
+            places = {point: _place(self._sweep.axes, self._waiting[point].params) for point in new}
+            self._screen.add(dict(zip(new, floors(new), strict=True)), places)
+            chosen = self._screen.choose(wanted)
+        self._over = len(chosen) < wanted
+        self._asked = [(self._waiting.pop(point), point) for point in chosen]
+        return chosen
+
+    def _made(self, wanted: int) -> list[Point]:
+        """So many new points, or as many as are found; they wait until they are asked for."""
+        new: list[Point] = []
         for _ in range(TRIES * wanted):
-            if len(points) == wanted or self._over:
+            if len(new) == wanted or self._over:
                 break
             trial = self._study.ask()
             point = self._point(trial)
             refused = any(holds(point.settings()) is False for holds in self._of_points)
-            if refused or point in points or (point in self._seen and self._seen[point] is None):
+            if refused or point in self._waiting or (point in self._seen and self._seen[point] is None):
                 self._study.tell(trial, state=_state("FAIL"))
             elif point in self._seen:
                 self._give(trial, self._seen[point])
             else:
-                points[point] = None
-                self._asked.append((trial, point))
-        self._over = len(points) < wanted
-        return list(points)
+                new.append(point)
+                self._waiting[point] = trial
+        return new
 
     def tell(self, outcomes: Sequence[Outcome], floors: Mapping[Point, tuple[float, ...]]) -> None:
-        """Outcomes of the points of the last batch, in their order; of dominated points the floors count.
+        """Outcomes of the points of the last batch, in their order; of dominated points the floors count, if they are
+        given.
 
         Raises:
             SpecError: an objective or constraint that fits no column of the results.
@@ -83,7 +110,9 @@ class Explorer:
             found: Scores | None = None
             if outcome.status is Status.DONE:
                 found = self._scored.of(point, outcome)
-            elif outcome.status is Status.DOMINATED:
+                if found is not None:
+                    self._screen.learn(point, *found)
+            elif outcome.status is Status.DOMINATED and point in floors:
                 found = floors[point], tuple(0.0 for _ in self._sweep.constraints)
             self._seen[point] = found
             self._give(trial, self._seen[point])
@@ -116,6 +145,19 @@ def _name(axis: Axis) -> str:
 def _corners(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Every axis at its first value, and every one at its last: often the least and the most of a machine."""
     return [{_name(a): float(last) if a.spans else last * (len(a.steps) - 1) for a in axes} for last in (0, 1)]
+
+
+def _place(axes: Sequence[Axis], params: Mapping[str, Any]) -> tuple[float, ...]:
+    """Where a point lies: on an axis with an order its share of the way, on another 0.5 at its value, else 0."""
+    found: list[float] = []
+    for axis in axes:
+        value = params.get(_name(axis))
+        if axis.spans or ordered(axis):
+            width = 1 if axis.spans else max(1, len(axis.steps) - 1)
+            found.append(0.0 if value is None else value / width)
+        else:
+            found += [0.5 * (i == value) for i in range(len(axis.steps))]
+    return tuple(found)
 
 
 def ordered(axis: Axis) -> bool:
@@ -155,13 +197,13 @@ def _choice(axes: Sequence[Axis], settings: Mapping[str, Scalar]) -> dict[str, A
     return found
 
 
-def _sampler(search: Search) -> Any:
+def _sampler(search: Search, screened: bool) -> Any:
     import optuna
 
     if search.method == "nsga2":
         from .breeding import Breeder
 
-        return Breeder(search.seed)
+        return Breeder(search.seed, BESIDE if screened else 0.0)
     if search.method == "random":
         return optuna.samplers.RandomSampler(seed=search.seed)
     with warnings.catch_warnings():

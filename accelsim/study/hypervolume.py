@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .pareto import front
@@ -40,6 +41,16 @@ def _staircase(best: Sequence[Score], reference: Score) -> float:
     """Steps by the second objective, ascending, so that the first one descends."""
     ends = [*(score[1] for score in best[1:]), reference[1]]
     return sum((reference[0] - score[0]) * (end - score[1]) for score, end in zip(best, ends, strict=True))
+
+
+def gain(score: Score, scores: Sequence[Score], reference: Score) -> float:
+    """By how much one more score would raise the hypervolume of others."""
+    if any(s >= r for s, r in zip(score, reference, strict=True)):
+        return 0.0
+    if any(all(o <= s for o, s in zip(other, score, strict=True)) for other in scores):
+        return 0.0
+    room = math.prod(r - s for s, r in zip(score, reference, strict=True))
+    return max(0.0, room - hypervolume([tuple(map(max, score, other)) for other in scores], reference))
 
 
 def worst(scores: Sequence[Score]) -> Score:
