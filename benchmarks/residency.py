@@ -8,14 +8,18 @@ addresses and with them, the gap to the bound, which holds without addresses, an
 process.
 
 Of reach 10, 1,000 operators are proven least in under 3 s at 70 % of the peak and more (fan 2) or 80 % (fan 3), and
-within 0.3 to 5 % in 8 to 21 s below; 3,000 operators at 60 to 80 % within 0 to 2.3 % in 2 to 15 s. Of reach 40
-the gap model is within 2 % without addresses, but 30 to 60 tensors lie side by side in a memory that is full at nearly
-every step. With addresses, 1,000 operators at fan 3 are within 16 to 22 % at 50 % of the peak and 30 % at 70 %, in 15
-to 25 s; 3,000 operators within 41 % at 70 %. How much of that any addresses could avoid is not known: 2 % less memory
-costs the gap model itself 5 % more bytes at 50 % of the peak, and 15 % more at 70 %. Leaving memory free for addresses
-does not close it: at 1,000 operators, fan 3 and 70 %, where 5.0 MB are least without addresses, plans of the gap
-model for 0 to 7 % less memory become 7.4 to 8.0 MB by beams of 1,024 states, and 10.6 to 11.6 MB packed window by
-window with 0 to 12 % less; windows decided anew took 0.4 % off the best of them in 120 s of a busy machine.
+within 0.3 to 5 % in 8 to 21 s below; 3,000 operators at 60 to 80 % within 0 to 2.3 % in 2 to 15 s. Of reach 40 the gap
+model is within 2 % without addresses. It keeps some 15 to 21 tensors side by side (1,000 operators at fan 3, 50 and 70
+% of the peak), which fill 87 to 88 % of the memory on average and over 98 % of it at 9 % of the steps. With addresses,
+1,000 operators at fan 3 are within 16 to 22 % at 50 % of the peak and 30 % at 70 %, in 15 to 25 s; 3,000 operators
+within 41 % at 70 %. How much of that any addresses could avoid is not known for so many operators; with 100 (fan 3, 70
+%, seed 1) memory left free where addresses are wanting brings a gap of 12.6 % to 3.4 %, in 21 s of processor time. That
+is done up to 300 operators; of 1,000, half of the windows have no addresses at first, and its first two rounds stay
+above what beams find. As to the size of the loss, 2 % less memory costs the gap model itself 5 % more bytes at 50 % of
+the peak, and 15 % more at 70 %. Leaving memory free for addresses does not close it: at 1,000 operators, fan 3 and 70
+%, where 5.0 MB are least without addresses, plans of the gap model for 0 to 7 % less memory become 7.4 to 8.0 MB by
+beams of 1,024 states, and 10.6 to 11.6 MB packed window by window with 0 to 12 % less; windows decided anew took 0.4 %
+off the best of them in 120 s of a busy machine.
 """
 
 from __future__ import annotations

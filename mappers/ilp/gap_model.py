@@ -50,16 +50,17 @@ class Model:
     """Solved parts by their shape: the places of gaps that are dropped, and what the solver said."""
 
     @classmethod
-    def of(cls, lives: Lives, capacity: int, *, spare: int = 0) -> Model:
-        """Of a whole order, which leaves `spare` bytes of each step free where it can. Raises DoesNotFit."""
+    def of(cls, lives: Lives, capacity: int, *, spare: Sequence[int] = ()) -> Model:
+        """Of a whole order, which leaves `spare` bytes, by step, free where it can. Raises DoesNotFit."""
         lives.check_fits(capacity)
         rows: list[Row] = []
-        for gaps, needed in zip(lives.rows(), lives.base(), strict=True):
+        free = spare or [0] * len(lives.operators)
+        for gaps, needed, left in zip(lives.rows(), lives.base(), free, strict=True):
             mine = sum(lives.gaps[i].nbytes for i in gaps)
-            lack = min(mine, needed + mine - capacity + spare)
+            lack = min(mine, needed + mine - capacity + left)
             if lack > 0:
                 rows.append((frozenset(gaps), lack))
-        return cls(lives, merged(rows), short=spare > 0)
+        return cls(lives, merged(rows), short=any(spare))
 
     def dropped(self, costs: Sequence[Cost], options: SolverOptions) -> tuple[set[int], list[Solution]]:
         """The gaps to drop, by one cost after the other, each held while the next is minimised.

@@ -1,10 +1,11 @@
 """For one order: what is kept, at the least cost, and addresses for it.
 
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
-addresses is made window by window (`rolling`), and, where that is far from what the gap model says, by beams over
-layouts (`layout`), also from plans for a slightly smaller memory. Windows of steps are then decided anew (`windows`),
-until they cost what the gap model said. What is left is closed by rows which say that the kept gaps around the crowded
-steps cannot all be kept, and solving again.
+addresses is made window by window (`rolling`); where that is far from what the gap model says, from residency that
+leaves memory free around the steps without addresses (`spared`), and by beams over layouts (`layout`), also from plans
+for a slightly smaller memory. Windows of steps are then decided anew (`windows`), until they cost what the gap model
+said. What is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and
+solving again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .plan import Plan, PlanClaim
 from .problem import GraphProblem
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
+from .spared import spared
 from .windows import TOLERANCE, Settings, improved
 
 __all__ = ["BYTES", "Cost", "best_residency"]
@@ -29,7 +31,7 @@ __all__ = ["BYTES", "Cost", "best_residency"]
 ROUNDS = 50
 """Programs that are solved, one after the other, until what they keep has addresses."""
 FEW = 300
-"""Steps up to which that is done; beyond, what windows have found stands."""
+"""Steps up to which that is done, and memory left free where addresses are wanting; beyond, each takes too long."""
 SHARE, SECOND = 0.5, 0.4
 """Of a limit of time that the program without addresses may take; of what is left, windows without addresses."""
 GRACE = 0.5
@@ -38,8 +40,12 @@ HASTY, AMPLE = 64, 10.0
 """States of the beam that finds them then, and where fewer seconds are left."""
 ROLLING = 0.2
 """Share of what is left of a limit of time that a plan window by window may take."""
-EASY = 1.15
+CLOSE = 1.05
 """Times the bound that a plan costs where deciding windows anew will do."""
+SPARING = 0.5
+"""Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
+EASY = 1.15
+"""Times the bound that a plan costs where there is no need of beams."""
 SPARE = (3, 1, 5)
 """Percent of the memory that plans without addresses leave free, so that there are addresses."""
 ROUGH = 0.02
@@ -156,19 +162,28 @@ class _Search:
         self._lay(dropped, HASTY)
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
         self.there.append(rolled(self.along, dropped, soon))
-        if self._left < AMPLE or any(a.value <= EASY * settings.enough for a in self.there):
+        if self._left < AMPLE or self._within(CLOSE * settings.enough):
+            return min(self.there, key=lambda a: a.value)
+        if len(self.lives.operators) <= FEW:
+            soon = replace(settings, ends=time.perf_counter() + SPARING * self._left) if self.ends != inf else settings
+            self.there.extend(spared(self.along, soon))
+        if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
         for percent in SPARE:
-            model = Model.of(self.lives, self.capacity, spare=self.capacity * percent // 100)
+            spare = [self.capacity * percent // 100] * len(self.lives.operators)
+            model = Model.of(self.lives, self.capacity, spare=spare)
             options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap))
             options = replace(options, seconds=None if self.ends == inf else self._left / 4)
-            spared, solutions = model.dropped(self.costs[:1], options)
+            gone, solutions = model.dropped(self.costs[:1], options)
             if solutions[0].interrupted:
                 raise KeyboardInterrupt
-            self._lay(spared, WIDTH)
+            self._lay(gone, WIDTH)
             if self._left < AMPLE:
                 break
         return min(self.there, key=lambda a: a.value)
+
+    def _within(self, value: float) -> bool:
+        return any(a.value <= value for a in self.there)
 
     def _lay(self, dropped: set[int], width: int) -> None:
         laid = laid_out(self.along, dropped, width=width)

@@ -24,14 +24,15 @@ def rolled(along: Along, dropped: set[int], settings: Settings) -> Arrangement:
     steps = len(along.lives.operators)
     for first in range(0, steps, AHEAD):
         end = min(steps, first + AHEAD)
-        if not settings.over and _packed(current, first, end):
+        if not settings.over and packed(current, first, end):
             continue
         if settings.over or not decided(current, max(0, first - BACK[1]), end, settings, last=True):
             current = sweep(current, first, end)
     return current
 
 
-def _packed(current: Arrangement, first: int, end: int) -> bool:
+def packed(current: Arrangement, first: int, end: int) -> bool:
+    """Find addresses for a window, behind which nothing has any; whether there were some."""
     for back in BACK:
         found = stretches(current, current.dropped, max(0, first - back), end, last=True)
         places, _ = addresses(found, current.along.capacity, nodes=NODES)

@@ -46,6 +46,11 @@ class Settings:
         """Whether it is time to stop."""
         return time.perf_counter() > self.ends
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until then; None where there is no limit."""
+        return None if self.ends == inf else max(0.1, self.ends - time.perf_counter())
+
 
 def improved(start: Arrangement, settings: Settings) -> tuple[Arrangement, bool]:
     """A plan that costs no more, with addresses if they are asked for, and whether Ctrl-C ended the search."""
@@ -95,7 +100,7 @@ def decided(current: Arrangement, first: int, end: int, settings: Settings, *, l
         return False
     paid = frozenset(along.lives.gaps[i].epoch for i in current.dropped - free)
     cuts = _apart(current, first, end) if settings.packed and not last else []
-    options = replace(settings.options, nodes=SOLVER_NODES, gap=0.0, seconds=_left(settings.ends))
+    options = replace(settings.options, nodes=SOLVER_NODES, gap=0.0, seconds=settings.left)
     outside = current.dropped - free
     for percent in (*[0] * TRIES, *MARGINS):
         model = Model(along.lives, _rows(current, free, first, end, percent), list(cuts), paid, short=True)
@@ -122,10 +127,6 @@ def decided(current: Arrangement, first: int, end: int, settings: Settings, *, l
 
 def _nodes(found: Sequence[Stretch]) -> int:
     return min(NODES, WORK // max(1, len(found)))
-
-
-def _left(ends: float) -> float | None:
-    return None if ends == inf else max(0.1, ends - time.perf_counter())
 
 
 def _free(along: Along, first: int, until: int, end: int) -> set[int]:
