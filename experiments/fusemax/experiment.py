@@ -12,18 +12,20 @@ from ...report.page import Figure
 from ..loader import Row
 from .attention import attention_rows
 from .found import found_rows
-from .machines import machine_rows
+from .machines import machine_rows, small_buffer_rows
 from .pareto import pareto_figure, pareto_rows
 from .ratios import ratio_rows
 
 
 def rows() -> Iterator[Row]:
-    """Attention by design, model and length, ratios in a layer and their means, other machines, mappings found."""
+    """Attention by design, model and length, ratios in a layer and their means, other machines, mappings found; last
+    the machines outside the band."""
     yield from attention_rows()
     yield from ratio_rows()
     yield from machine_rows()
     yield from pareto_rows()
     yield from found_rows()
+    yield from small_buffer_rows()
 
 
 def figure(rows: Sequence[Row]) -> Figure:

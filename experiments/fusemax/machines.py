@@ -14,6 +14,9 @@ from .ladder import run, side_and_capacity
 BERT = MODELS[0]
 RULE = "the published rule and cycles of a tile, with this machine's numbers"
 
+BOUND = "the bound of its own Program"
+OUTSIDE = "more than the 5 % of all other machines: the buffer has no room for tiles to come while one is used"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -39,6 +42,30 @@ def variants() -> Iterator[Variant]:
         rate = f"1/{cycles}"
         yield Variant(f"exp in {cycles} cycles", {"units.array2d.rates.exp": rate, "units.array1d.rates.exp": rate},
                       exp_cycles=cycles)  # fmt: skip
+
+
+def small_buffers() -> Iterator[Variant]:
+    """The machines out of 200 at random on which no way of replaying the mapping keeps the band: large arrays with
+    1 or 2 MiB, where keys and values have one buffer each, or the next queries none."""
+    for side, size, mebibytes, megahertz, cycles in (
+        (384, 192, 2, 1701, 3), (512, 64, 1, 1783, 3), (256, 96, 1, 1807, 5), (384, 128, 1, 1084, 7)
+    ):  # fmt: skip
+        rate = f"1/{cycles}"
+        values = {**side_values(side), "clock": f"{megahertz} MHz", "memories.buffer.capacity": f"{mebibytes} MiB",
+                  "units.array2d.rates.exp": rate, "units.array1d.rates.exp": rate}  # fmt: skip
+        name = f"{side} x {side} array, heads of {size}, {mebibytes} MiB, {megahertz} MHz, exp in {cycles} cycles"
+        yield Variant(name, values, replace(BERT, head_size=size), cycles)
+
+
+def small_buffer_rows() -> Iterator[Row]:
+    """How far above their bounds these machines are, with 4 sequences of as many blocks of keys as they were found
+    with."""
+    for variant, blocks in zip(small_buffers(), (16, 16, 8, 64), strict=True):
+        side = variant.machine["units.array2d.rows"]
+        assert isinstance(side, int)
+        report = run("binding", variant.model, side * blocks, tuple(variant.machine.items()), 4)
+        yield Row("simulated latency above its bound", f"binding, {variant.name}, {blocks} blocks of keys", None,
+                  report.cycles / report.bounds.program - 1, "", None, BOUND, OUTSIDE)  # fmt: skip
 
 
 def side_values(side: int) -> dict[str, object]:
