@@ -26,26 +26,47 @@ from ...mappers.phases import (
     simulate_plan,
 )
 from ..loader import Row, table
-from .launches import Interval, Kernels, common, launch_at, of_fusion, of_hardware
-from .models import SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
+from .launches import Interval, Kernels, common, of_fusion, of_hardware
+from .models import BLOOM, FALCON, SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
 
 if TYPE_CHECKING:
     from ...report.page import Figure
 
-FFT = "FlashFFT convolution"
 LEVELS = ("unfused", "partly fused", "fused")
-CONTEXT = {"llama-2-7b": 4096, "mistral-7b": 1536, "llama-3-8b": 1536, "llama-2-70b": 1536}
-"""Tokens before the decoded one: 4K, or the middle of 1024 in and 1024 out."""
-MODELS = (("llama-2-7b", "prefill"), ("llama-2-7b", "decode"), ("mistral-7b", "decode"), ("llama-3-8b", "decode"),
-          ("llama-2-70b", "decode"))  # fmt: skip
-DECODE = ("llama-2-7b", "decode")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pass of a language model: a prefill of so many tokens, or a token decoded after them; or a convolution."""
+
+    model: str
+    phase: str
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.phase} {self.tokens / 1024:g}K" if self.phase else self.model
+
+
+FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
+"""A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); how many channels is assumed."""
+FFT = Run("FlashFFT convolution", "", prod(FFT_FACTORS))
+PAPER = (
+    *(Run(model, "prefill", 1024 * k) for model, k in (("llama-2-7b", 4), ("mistral-7b", 2), ("mistral-7b", 4),
+                                                       (FALCON, 2), ("llama-2-70b", 4))),
+    *(Run(model, "decode", 1024 * k) for model, k in (("llama-2-7b", 4), ("mistral-7b", 2), ("mistral-7b", 4),
+                                                      (FALCON, 2), ("llama-2-70b", 4), (BLOOM, 8))),
+    FFT,
+)  # fmt: skip
+"""Table III of the paper, but for what the README names as left out."""
+MEASURED = tuple(Run(model, "decode", 1536) for model in ("mistral-7b", "llama-3-8b", "llama-2-70b"))
+"""The middle of 1024 tokens in and 1024 out."""
+PREFILL, DECODE = Run("llama-2-7b", "prefill", 4096), Run("llama-2-7b", "decode", 4096)
+LARGE = Run("llama-2-70b", "decode", 4096)
 LONGEST = 40
 """Operators in one kernel at most: more than a layer has."""
 MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
 """A shape whose three intensities are the published ones, see the README."""
-FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
-"""A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); the batch is assumed."""
-FFT_SHAPE = f"{prod(FFT_FACTORS)} points, {FFT_CHANNELS} channels"
+FFT_SHAPE = f"{FFT.tokens} points, {FFT_CHANNELS} channels"
 ASSUMED = "the costs of launches, of the mesh and of links between sockets are assumed, see the preset sn40l_kernels"
 IN_RANGE = "in the published range"
 
@@ -72,6 +93,15 @@ def machine(**values: object) -> Architecture:
     return load_spec("sn40l_kernels").with_values(values).build()
 
 
+ALONE = {"units.pool.switches": {"hardware": "1 us", "software": "3 us"}}
+"""One socket without others: the preset's microsecond for each of three commands, written to it alone."""
+
+
+def machine_of(run: Run) -> Architecture:
+    """The socket as one of eight, or alone: the paper runs the convolution on a single one."""
+    return machine(**ALONE) if run == FFT else machine()
+
+
 def fabric(arch: Architecture, orchestration: str) -> Fabric:
     return fabric_of(arch, orchestration=orchestration, sockets=SOCKETS)
 
@@ -90,59 +120,80 @@ def run_plans(made: Sequence[Plan], on: Fabric) -> Measured:
     return Measured.of([simulate_plan(replace(p, fabric=on)) for p in made])
 
 
-def graphs_of(model: str, phase: str, on: Fabric) -> tuple[TaskGraph, ...]:
-    if model == FFT:
+def graphs_of(run: Run, on: Fabric) -> tuple[TaskGraph, ...]:
+    """What one socket computes in a run."""
+    if run == FFT:
         return (flash_fft_convolution(FFT_FACTORS, FFT_CHANNELS),)
-    return language_model(model, on.pool, phase=phase, tokens=CONTEXT[model])
+    return language_model(run.model, on.pool, phase=run.phase, tokens=run.tokens)
 
 
 @cache
-def kernels(model: str, phase: str, level: str) -> tuple[Plan, ...]:
-    """The kernels of a model on the preset, made for launches by software."""
-    soft = fabric(machine(), "software")
-    return plans(graphs_of(model, phase, soft), soft, level)
+def kernels(run: Run, level: str) -> tuple[Plan, ...]:
+    """The kernels of a run on its machine, made for launches by software."""
+    soft = fabric(machine_of(run), "software")
+    return plans(graphs_of(run, soft), soft, level)
 
 
 @cache
-def measured(model: str, phase: str, level: str) -> tuple[Measured, Measured]:
+def measured(run: Run, level: str) -> tuple[Measured, Measured]:
     """Launched by software and by hardware; the kernels are those made for software."""
-    arch = machine()
-    soft, hard = fabric(arch, "software"), fabric(arch, "hardware")
-    made = kernels(model, phase, level)
-    return run_plans(made, soft), run_plans(made, hard)
+    arch = machine_of(run)
+    soft, hard = (run_plans(kernels(run, level), fabric(arch, o)) for o in ("software", "hardware"))
+    return soft, hard
 
 
 def rows() -> Iterator[Row]:
     """Speed-ups, launches and kernel calls of every model, intensities of the Monarch FFT, HBM in decode."""
-    for model, phase in MODELS:
-        yield from _model(model, phase)
-    yield from _model(FFT, "")
+    for run in PAPER:
+        yield from of_run(run)
+    yield largest()
+    for run in MEASURED:
+        yield from _time_per_token(run)
     yield from _intensities()
     yield from _assumptions()
     yield from _launches()
 
 
-def _model(model: str, phase: str) -> Iterator[Row]:
-    where = f"{model} {phase}".strip()
-    runs = {level: measured(model, phase, level) for level in LEVELS}
-    shape = FFT_SHAPE if model == FFT else f"{CONTEXT[model]} tokens"
+def references(run: Run) -> Iterator[Mapping[str, str]]:
+    """What is published of a run."""
+    yield from (r for r in table(__package__, "reference.csv") if r["workload"] == str(run))
+
+
+def of_run(run: Run) -> Iterator[Row]:
+    """Times and traffic at every level of fusion, and what follows from them beside what is published."""
+    runs = {level: measured(run, level) for level in LEVELS}
+    shape = FFT_SHAPE if run == FFT else f"{run.tokens} tokens"
     for level, (soft, hard) in runs.items():
         note = f"{shape}; {soft.calls} kernel calls; {ASSUMED}"
-        yield Row("time", f"{where}, {level}, software launch", None, soft.seconds * 1e3, "ms", None, "simulated", note)
-        yield Row("time", f"{where}, {level}, hardware launch", None, hard.seconds * 1e3, "ms", None, "simulated", note)
-        yield Row("off-chip traffic", f"{where}, {level}", None, soft.nbytes / 1e9, "GB", None, "simulated",
-                  f"{shape}; of one socket of {SOCKETS}")  # fmt: skip
-    unfused, fused = runs["unfused"][0], runs["fused"][0]
+        yield Row("time", f"{run}, {level}, software launch", None, soft.seconds * 1e3, "ms", None, "simulated", note)
+        yield Row("time", f"{run}, {level}, hardware launch", None, hard.seconds * 1e3, "ms", None, "simulated", note)
+        yield Row("off-chip traffic", f"{run}, {level}", None, soft.nbytes / 1e9, "GB", None, "simulated",
+                  f"{shape}; of one socket")  # fmt: skip
+    (unfused, _), (soft, hard) = runs["unfused"], runs["fused"]
     found = {
-        "speed-up": unfused.seconds / fused.seconds,
-        "launch": fused.seconds / runs["fused"][1].seconds,
-        "kernel calls": unfused.calls / fused.calls,
-        "HBM share": runs["fused"][1].nbytes / runs["fused"][1].seconds / fabric(machine(), "hardware").bandwidth,
-        "time per token": runs["fused"][1].seconds * 1e3,
+        "speed-up": unfused.seconds / soft.seconds,
+        "launch": soft.seconds / hard.seconds,
+        "kernel calls": unfused.calls / soft.calls,
+        "HBM share": hard.nbytes / hard.seconds / fabric(machine(), "hardware").bandwidth,
     }
-    for r in table(__package__, "reference.csv"):
-        if r["workload"] == where:
-            yield from _published(r, found[r["quantity"]])
+    for r in references(run):
+        yield from _published(r, found[r["quantity"]])
+
+
+def largest() -> Row:
+    """Whether the model that gains most by fusion in decode is the one that the paper names."""
+    decodes = [run for run in PAPER if run.phase == "decode"]
+    gains = {run: measured(run, "unfused")[0].seconds / measured(run, "fused")[0].seconds for run in decodes}
+    most = max(gains, key=lambda run: gains[run])
+    note = "; ".join(f"{run}: {gain:.2f}" for run, gain in gains.items())
+    return Row("the largest speed-up by fusion in decode is Mistral's", "all models", 1.0,
+               float(most.model == "mistral-7b"), "", 0.0, "MICRO 2024, section VI-A", note)  # fmt: skip
+
+
+def _time_per_token(run: Run) -> Iterator[Row]:
+    _, hard = measured(run, "fused")
+    for r in references(run):
+        yield from _published(r, hard.seconds * 1e3)
 
 
 WHAT = {
@@ -152,7 +203,7 @@ WHAT = {
     "HBM share": ("share of HBM bandwidth", "fraction", "fused, launched by hardware"),
     "time per token": ("time per token", "ms", "fused, launched by hardware"),
 }
-TOLERANCES = {"HBM share": 0.05, "speed-up": 0.1}
+TOLERANCES = {"HBM share": 0.05, "speed-up": 0.1, "launch": 0.05}
 
 
 def _published(r: Mapping[str, str], value: float) -> Iterator[Row]:
@@ -162,12 +213,12 @@ def _published(r: Mapping[str, str], value: float) -> Iterator[Row]:
     note = "; ".join(filter(None, (what, r["reason"], ASSUMED)))
     if low == high:
         tolerance = None if r["reason"] else TOLERANCES[r["quantity"]]
-        if where == FFT:
-            note = f"length and batch are not published: {FFT_SHAPE}; {note}"
+        if where == str(FFT):
+            note = f"channels are assumed: {FFT_SHAPE}; {note}"
         yield Row(name, where, low, value, unit, tolerance, source, note)
         return
     yield Row(name, where, None, value, unit, None, source, f"published: {low:g} to {high:g}; {note}")
-    inside = float(low <= value <= high)
+    inside = float(low <= round(value, 1) <= high)  # printed with one decimal, or none
     yield Row(f"{name}, {IN_RANGE}", where, 1.0, inside, "", None if r["reason"] else 0.0, source, note)
 
 
@@ -186,10 +237,9 @@ def intensities(arch: Architecture, shape: Mapping[str, int] = MONARCH) -> dict[
     return found
 
 
-PREFILL, LARGEST = ("llama-2-7b", "prefill"), ("llama-2-70b", "decode")
-ASSUMPTIONS: Mapping[str, tuple[str, object, object, Sequence[tuple[str, str]]]] = {
+ASSUMPTIONS: Mapping[str, tuple[str, object, object, Sequence[Run]]] = {
     "software launch": ("units.pool.switches", {"hardware": "1 us", "software": "12 us"},
-                        {"hardware": "1 us", "software": "48 us"}, (DECODE, PREFILL, LARGEST)),
+                        {"hardware": "1 us", "software": "48 us"}, (DECODE, PREFILL, LARGE)),
     "hardware launch": ("units.pool.switches", {"hardware": "0.5 us", "software": "24 us"},
                         {"hardware": "2 us", "software": "24 us"}, (DECODE,)),
     "links between sockets": ("units.pool.network_bandwidth", "100 GB/s", "400 GB/s", (DECODE, PREFILL)),
@@ -197,7 +247,7 @@ ASSUMPTIONS: Mapping[str, tuple[str, object, object, Sequence[tuple[str, str]]]]
     "latency of a hop": ("units.pool.hop_latency", 0, 2, (DECODE,)),
     "latency of HBM": ("memories.hbm.latency", "50 ns", "200 ns", (DECODE,)),
 }  # fmt: skip
-"""What is assumed of the machine: its key, half and twice its value (of a hop: none and two), and models to show."""
+"""What is assumed of the machine: its key, half and twice its value (of a hop: none and two), and runs to show."""
 
 
 def _assumptions() -> Iterator[Row]:
@@ -207,77 +257,44 @@ def _assumptions() -> Iterator[Row]:
             arch = machine(**{key: value})
             soft, hard = (fabric(arch, o) for o in ("software", "hardware"))
             shown = value[what.partition(" ")[0]] if isinstance(value, dict) else value
-            for model in models:
-                where = f"{' '.join(model)}, {what}: {shown}"
-                unfused = run_plans(kernels(*model, "unfused"), soft).seconds
-                slow, fast = (run_plans(kernels(*model, "fused"), on).seconds for on in (soft, hard))
+            for run in models:
+                where = f"{run}, {what}: {shown}"
+                unfused = run_plans(kernels(run, "unfused"), soft).seconds
+                slow, fast = (run_plans(kernels(run, "fused"), on).seconds for on in (soft, hard))
                 yield Row("fused over unfused", where, None, unfused / slow, "x", None, "simulated", ASSUMED)
                 yield Row("hardware over software launch", where, None, slow / fast, "x", None, "simulated", ASSUMED)
 
 
-LINKS = "units.pool.network_bandwidth"
-LINK_RATES = ("200 GB/s", "100 GB/s", "400 GB/s")
-"""Of the preset, half and twice."""
-CALIBRATION = ("mistral-7b decode", 13.0)
-"""The published range of speed-ups by fusion in decode ends at this model."""
-
-
 def _launches() -> Iterator[Row]:
     """What launches by software must cost for each speed-up to be in its range, and whether one cost serves all."""
-    references = [r for r in table(__package__, "reference.csv") if r["quantity"] in ("speed-up", "launch")]
-    ranges = [r for r in references if r["low"] != r["high"]]
-    for rate in LINK_RATES:
-        arch = machine(**{LINKS: rate})
-        found = {f"{r['workload']}, {WHAT[r['quantity']][0]}": _allowed(arch, r) for r in ranges}
-        note = f"links of {rate}, all else as it is; a model's time is affine in the cost of a launch"
-        for where, allowed in found.items() if rate == LINK_RATES[0] else ():
-            for which, seconds in (("least", allowed.low), ("most", allowed.high)):
-                if 0 < seconds < inf:
-                    yield Row(f"{which} launch by software for the range", where, None, seconds * 1e6, "us", None,
-                              "simulated", note)  # fmt: skip
-        every = common(found.values())
-        binding = max(found, key=lambda w: found[w].low), min(found, key=lambda w: found[w].high)
-        yield Row("one launch by software for all ranges", f"links of {rate}", None, float(not every.empty), "", None,
-                  "simulated", f"{binding[0]}: at least {every.low * 1e6:.1f} us; {binding[1]}: at most "
-                  f"{every.high * 1e6:.1f} us")  # fmt: skip
-    yield from _calibrated(ranges)
+    note = "all else as it is; a model's time is affine in the cost of a launch"
+    found = {(run, r["quantity"]): allowed(run, r) for run in PAPER if run != FFT for r in references(run)
+             if r["quantity"] in ("speed-up", "launch") and r["low"] != r["high"]}  # fmt: skip
+    for (run, quantity), interval in found.items():
+        for which, seconds in (("least", interval.low), ("most", interval.high)):
+            if 0 < seconds < inf:
+                yield Row(f"{which} launch by software for the range", f"{run}, {WHAT[quantity][0]}", None,
+                          seconds * 1e6, "us", None, "simulated", note)  # fmt: skip
+    every = common(found.values())
+    least, most = max(found, key=lambda w: found[w].low), min(found, key=lambda w: found[w].high)
+    yield Row("one launch by software for all ranges", "all models", None, float(not every.empty), "", None,
+              "simulated", f"{least[0]}, {WHAT[least[1]][0]}: at least {every.low * 1e6:.1f} us; {most[0]}, "
+              f"{WHAT[most[1]][0]}: at most {every.high * 1e6:.1f} us")  # fmt: skip
 
 
-def _without_launches(arch: Architecture, where: str, level: str) -> tuple[Kernels, float]:
-    """The kernels of a workload on a machine, and their seconds when launched by hardware."""
-    model, _, phase = where.partition(" ") if where != FFT else (FFT, "", "")
-    on = fabric(arch, "hardware")
-    run = run_plans(kernels(model, phase, level), on)
-    return Kernels(run.seconds - run.calls * on.switch_s, run.calls), run.seconds
+def without_launches(run: Run, level: str) -> tuple[Kernels, float]:
+    """The kernels of a run, and their seconds when launched by hardware."""
+    hard = measured(run, level)[1]
+    return Kernels(hard.seconds - hard.calls * fabric(machine_of(run), "hardware").switch_s, hard.calls), hard.seconds
 
 
-def _allowed(arch: Architecture, r: Mapping[str, str]) -> Interval:
+def allowed(run: Run, r: Mapping[str, str]) -> Interval:
     """Launches by software that put a published figure into its range."""
     low, high = float(r["low"]), float(r["high"])
-    fused, by_hardware_s = _without_launches(arch, r["workload"], "fused")
+    fused, by_hardware_s = without_launches(run, "fused")
     if r["quantity"] == "launch":
         return of_hardware(fused, by_hardware_s, low, high)
-    return of_fusion(_without_launches(arch, r["workload"], "unfused")[0], fused, low, high)
-
-
-def _calibrated(ranges: Sequence[Mapping[str, str]]) -> Iterator[Row]:
-    """The launch by software that gives the one speed-up in decode that is published of one model, and what follows."""
-    arch = machine()
-    where, ratio = CALIBRATION
-    unfused, fused = (_without_launches(arch, where, level)[0] for level in ("unfused", "fused"))
-    launch_s = launch_at(unfused, fused, ratio)
-    yield Row("launch by software for the published speed-up", f"{where}, {WHAT['speed-up'][0]}", None, launch_s * 1e6,
-              "us", None, "simulated", f"{ratio:g} published, the most in decode; all else as it is")  # fmt: skip
-    for r in ranges:
-        fused, by_hardware_s = _without_launches(arch, r["workload"], "fused")
-        by_software_s = fused.with_launches(launch_s)
-        if r["quantity"] == "launch":
-            value = by_software_s / by_hardware_s
-        else:
-            value = _without_launches(arch, r["workload"], "unfused")[0].with_launches(launch_s) / by_software_s
-        inside = "in" if float(r["low"]) <= value <= float(r["high"]) else "out of"
-        yield Row(f"{WHAT[r['quantity']][0]}, launches calibrated on {where}", r["workload"], None, value, "x", None,
-                  r["source"], f"{inside} the published range of {r['low']} to {r['high']}")  # fmt: skip
+    return of_fusion(without_launches(run, "unfused")[0], fused, low, high)
 
 
 def _intensities() -> Iterator[Row]:
@@ -291,7 +308,7 @@ def _intensities() -> Iterator[Row]:
 
 def figure(rows: Sequence[Row]) -> Figure:
     """Time of every workload at three levels of fusion, launched by software and by hardware, over fused hardware."""
-    names = [f"{model} {phase}" for model, phase in MODELS] + [FFT]
+    names = [str(run) for run in PAPER]
     times = {r.where: r.accelsim for r in rows if r.quantity == "time" and r.accelsim is not None}
     data: list[dict[str, Any]] = []
     for colour, level in zip(("$0", "$1", "$2"), LEVELS, strict=True):

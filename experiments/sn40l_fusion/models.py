@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from importlib import resources
 from math import prod
-from typing import Any
+from typing import Literal
 
 from ...components.core_pool import CorePool
 from ...mappers.phases import Read, Task, TaskGraph, all_reduced, joined, operators, task_graphs
-from ...workloads.huggingface import load_config
+from ...workloads.huggingface import HFModel, load_config
+from ...workloads.transformer import (
+    Attention,
+    Layer,
+    Mlp,
+    Norm,
+    TokenEmbedding,
+    Transformer,
+    VocabularyHead,
+    tensor_parallel,
+)
 
 SOCKETS = 8
-PARTIAL = ("Linear", "RMSNorm", "Attention", "AllReduce")
+PARTIAL = ("Linear", "RMSNorm", "LayerNorm", "Attention", "AllReduce")
 """Kinds that begin a kernel of the partly fused model: products with what follows element by element."""
 BF16 = 2
 
 
-def config(model: str, sockets: int = SOCKETS) -> Mapping[str, Any]:
-    """The config of one socket's share of a model of the zoo: heads, hidden channels and vocabulary split."""
-    text = resources.files("accelsim.workloads.zoo").joinpath(f"{model}.json").read_text(encoding="utf-8")
-    values: dict[str, Any] = json.loads(text)
-    heads = values["num_attention_heads"]
-    values["head_dim"] = values.get("head_dim", values["hidden_size"] // heads)
-    values["num_attention_heads"] = heads // sockets
-    values["num_key_value_heads"] = max(1, values.get("num_key_value_heads", heads) // sockets)
-    values["intermediate_size"] //= sockets
-    values["vocab_size"] //= sockets
-    return values
+def _plain(name: str, hidden: int, layers: int, attention: Attention, vocabulary: int,
+           placement: Literal["pre", "parallel"]) -> HFModel:  # fmt: skip
+    """A decoder with LayerNorm and an MLP of four times the width with GELU, as Bloom and Falcon have it."""
+    norm = Norm("layer", 1e-5)
+    layer = Layer(attention, Mlp(4 * hidden, "gelu", gated=False), norm, placement)
+    return HFModel(Transformer(name, hidden, (layer,) * layers, TokenEmbedding(vocabulary), VocabularyHead(True), norm))
+
+
+BLOOM, FALCON = "bloom-176b", "falcon-40b"
+PLAIN = {
+    BLOOM: _plain(BLOOM, 14336, 70, Attention(112, 112, 128), 250880, "pre"),
+    FALCON: _plain(FALCON, 8192, 60, Attention(128, 8, 64, rotary=64), 65024, "parallel"),
+}
+"""Models of the paper that no family of `workloads.huggingface` reads.
+
+Sizes: config.json of huggingface.co/bigscience/bloom and huggingface.co/tiiuae/falcon-40b. Left out: biases, what Bloom
+adds to scores for positions (ALiBi), its normalisation of embeddings, and the second of Falcon's two norms a layer.
+"""
 
 
 def language_model(model: str, pool: CorePool, *, phase: str, tokens: int, batch: int = 1) -> tuple[TaskGraph, ...]:
     """One socket's share of a pass: `tokens` in prefill, or one token after that many in decode, with all-reduces."""
-    read = load_config(config(model), name=model)
+    whole = PLAIN[model] if model in PLAIN else load_config(model)
+    read = replace(whole, spec=tensor_parallel(whole.spec, SOCKETS))
     workload = read.prefill(batch, tokens, head="last") if phase == "prefill" else read.decode(batch, tokens)
     return tuple(
         all_reduced(g, {t.name for t in g.tasks if t.name.endswith((".out", ".down"))}, SOCKETS)
