@@ -225,6 +225,24 @@ def test_time_is_affine_in_the_cost_of_a_launch() -> None:
     assert at_least / decode("fused").seconds == pytest.approx(1.4, rel=1e-3)
 
 
+def test_one_launch_for_all_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range that nothing reaches leaves none; the row names what binds."""
+    monkeypatch.setattr(experiment, "PAPER", (DECODE,))
+    rows = list(experiment._launches())
+    assert rows[-1].accelsim == 1.0
+    assert [r.quantity.split()[0] for r in rows] == ["most", "least", "most", "one"]
+    real = experiment.references
+
+    def raised(run: Run) -> list[dict[str, str]]:
+        return [{**r, "low": "7"} if r["quantity"] == "launch" else dict(r) for r in real(run)]
+
+    monkeypatch.setattr(experiment, "references", raised)
+    last = list(experiment._launches())[-1]
+    assert last.accelsim == 0.0
+    assert "hardware over software launch: at least" in last.note
+    assert "fused over unfused: at most" in last.note
+
+
 def test_intervals_of_launches() -> None:
     slow, fast = Kernels(10.0, 8), Kernels(4.0, 1)
     assert launch_at(slow, fast, 4.0) == 1.5  # 10 + 8 * 1.5 = 4 * (4 + 1.5)
