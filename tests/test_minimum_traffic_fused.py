@@ -75,13 +75,13 @@ def test_bounds_fall_with_the_buffer_and_stay_ordered(sizes: list[int], bits: in
 @pytest.mark.parametrize("buffer", [2, 4, 16])
 @pytest.mark.parametrize("design", ["unfused", "flat", "binding"])
 def test_no_mapping_moves_less(design: str, buffer: int) -> None:
-    model, tokens = replace(MODELS[0], heads=2), 2048
+    model, tokens = replace(MODELS[0], heads=4), 2048  # of fewer, smaller blocks are faster, which read keys twice
     machine = (("memories.buffer.capacity", f"{buffer} MiB"),)
     moved = sum(run(design, model, tokens, machine, 1).traffic_bytes["dram"].values())
     workload = one_pass(model, tokens, 1) if design == "binding" else three_passes(model, tokens, 1)
     (point,) = fused_traffic_curve(workload, [buffer << 20])
     assert point.fused_bytes <= moved
-    if design == "binding" and buffer > 2:
+    if design == "binding":
         assert moved == point.fused_bytes
 
 
