@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MADE = 4
 """Points that are made for each one asked for, where floors say what they promise."""
+LEFT = 20
+"""Batches of them that wait at most: from then on as many are made as are asked for, as every one costs its floors."""
 BESIDE = 0.5
 """Share of these that lie one step beside the front."""
 TRIES = 40
@@ -72,7 +74,8 @@ class Explorer:
         """
         wanted = min(self._search.batch, self._search.points - len(self._seen))
         screened = floors is not None and self._screens and self._screen.results > 0
-        chosen = new = self._made(MADE * wanted if screened else wanted)
+        room = LEFT * self._search.batch - len(self._waiting)
+        chosen = new = self._made(max(wanted, min(MADE * wanted, room)) if screened else wanted)
         if floors is not None and screened:
             places = {point: _place(self._sweep.axes, self._waiting[point].params) for point in new}
             self._screen.add(dict(zip(new, floors(new), strict=True)), places)
