@@ -32,7 +32,12 @@ the last transfer. A row may be opened as long before its data moves as QUEUE bu
 the PACE of late; HORIZON is the age at which times are alike. SWEEP is the number of bursts that go once round all
 bank groups, where addresses do so before they change the column, of which COLUMNS follow; else 0.
 From TABLE on: the segments of the address mapping, four words each; then the data bus, activations and row bus of
-every pseudo-channel, the bank groups; the open row and three times of every bank; the streams."""
+every pseudo-channel, the bank groups; three times and the open row of the banks; the streams."""
+ACT_AT, PRE_AT, COLUMN_AT, OPEN_ROW = range(4)
+"""Tables of the banks, one after the other: when each may be opened, closed, and read or written, and its row or -1."""
+INDEX = 2**31 - 1
+"""Mask of an index: it tells the compiler that it is not negative."""
+FAR = 2**62
 ALL_BANKS = -1
 """Argument of work of units in the memory."""
 STREAM_TABLE = 256
@@ -44,64 +49,124 @@ _jit = stamped(Path(__file__))
 
 
 @_jit
-def _shift(state: IntArray, first: int, count: int, by: int, oldest: int) -> None:
-    for i in range(first, first + count):
-        state[i] = max(state[i] - by, oldest)
+def _shift(state: IntArray, first: int, end: int, by: int, oldest: int) -> None:
+    """Let the times of words lie by so much further back, but no further than the oldest."""
+    times = state[first:end]
+    for i in range(times.shape[0]):
+        times[i] = max(times[i] - by, oldest)
 
 
 @_jit
-def _burst(state: IntArray, address: int, start: int, ahead: int, at_bus: int) -> int:
-    """Move one burst; return twice the time when the next one of its bus could follow, plus 1 where the data bus alone
-    held it up. `at_bus`: first word of the data buses."""
-    rest = address // state[BURST_BYTES]
-    channel, pseudo, group, bank, row = 0, 0, 0, 0, 0
+def _located(state: IntArray, rest: int) -> tuple[int, int, int, int, int, int, int]:
+    """Where a burst lies, counted in bursts from address 0, and the bursts after it that differ in one field alone.
+
+    Returns:
+        Channel, pseudo-channel, bank group and bank within the next larger one, row; the first segment of the address
+        with more than one value, and its value.
+    """
+    channel, pseudo, group, bank, row, lowest, digit = 0, 0, 0, 0, 0, -1, 0
     for k in range(state[SEGMENTS]):
         at = TABLE + 4 * k
-        size, weight = state[at + 1], state[at + 2]
-        bits = state[at + 3]
+        size, bits = state[at + 1], state[at + 3]
         if bits >= 0:
             part = rest & (size - 1)
             rest >>= bits
         else:
             part = rest % size
             rest //= size
+        if lowest < 0 and size > 1:
+            lowest, digit = at, part
+        part *= state[at + 2]
         which = state[at]
         if which == 0:
-            channel += part * weight
+            channel += part
         elif which == 1:
-            pseudo += part * weight
+            pseudo += part
         elif which == 2:
-            group += part * weight
+            group += part
         elif which == 3:
-            bank += part * weight
+            bank += part
         elif which == 4:
-            row += part * weight
+            row += part
+    return channel, pseudo, group, bank, row, lowest, digit
+
+
+@_jit
+def _strides(state: IntArray, segment: int) -> tuple[int, int, int, int, int]:
+    """How much further the channel, bus, bank group, bank and row are of a burst that is one further in a segment."""
+    which, weight = state[segment], state[segment + 2]
+    channel = weight if which == 0 else 0
+    bus = channel * state[PSEUDO] + (weight if which == 1 else 0)
+    group = bus * state[GROUPS] + (weight if which == 2 else 0)
+    bank = group * state[BANKS] + (weight if which == 3 else 0)
+    return channel, bus, group, bank, weight if which == 4 else 0
+
+
+@_jit
+def _open(
+    state: IntArray, row: int, earliest: int, at_act: int, at_row: int, bank: int, banks: int
+) -> None:  # fmt: skip
+    """Open a row, not before a time. `at_act`, `at_row`, `bank`: words of the activations, the row bus and the bank."""
+    pre, opened = (bank + PRE_AT * banks) & INDEX, (bank + OPEN_ROW * banks) & INDEX
+    act = max(max(state[at_act], state[at_row]), earliest)
+    state[at_act] = max(state[at_act], earliest) + state[ACT_EVERY]
+    state[at_row] = max(state[at_row], earliest) + state[ROW_BUS]
+    act = max(act, state[bank])
+    if state[opened] >= 0:
+        act = max(act, state[pre] + state[RP])
+    state[opened] = row
+    state[bank] = act + state[RC]
+    state[pre] = act + state[RAS]
+    state[(bank + COLUMN_AT * banks) & INDEX] = act + state[RCD]
+
+
+@_jit
+def _run(
+    state: IntArray, first: int, most: int, start: int, ahead: int, at_bus: int, smooth: int, smooth_end: int
+) -> tuple[int, int, int, int]:
+    """Move bursts that differ in the lowest field of the address alone.
+
+    Args:
+        first: the first one, in bursts from address 0.
+        most: bursts to move at most.
+        at_bus: first word of the data buses.
+        smooth, smooth_end: the last bursts that the data bus alone held up, and when the next ones of their buses could
+            follow.
+
+    Returns:
+        How many were moved, the last time at which the next one of a bus could follow, `smooth` and `smooth_end`.
+    """
+    channel, pseudo, group, bank, row, lowest, digit = _located(state, first)
+    count, by_channel, by_bus, by_group, by_bank, by_row = 1, 0, 0, 0, 0, 0
+    if lowest >= 0:
+        count = min(most, state[lowest + 1] - digit)
+        by_channel, by_bus, by_group, by_bank, by_row = _strides(state, lowest)
     buses = state[CHANNELS] * state[PSEUDO]
+    banks = buses * state[GROUPS] * state[BANKS]
     bus = channel * state[PSEUDO] + pseudo
     group += bus * state[GROUPS]
-    bank += group * state[BANKS]
-    at_act, at_row, at_group = at_bus + buses + bus, at_bus + 2 * buses + channel, at_bus + 3 * buses + group
-    at_bank = at_bus + (3 + state[GROUPS]) * buses + 4 * bank
-    bus += at_bus
-    if state[at_bank] != row:
-        earliest = max(start, state[bus] - ahead)
-        act = max(max(state[at_act], state[at_row]), earliest)
-        state[at_act] = max(state[at_act], earliest) + state[ACT_EVERY]
-        state[at_row] = max(state[at_row], earliest) + state[ROW_BUS]
-        act = max(act, state[at_bank + 1])
-        if state[at_bank] >= 0:
-            act = max(act, state[at_bank + 2] + state[RP])
-        state[at_bank] = row
-        state[at_bank + 1] = act + state[RC]
-        state[at_bank + 2] = act + state[RAS]
-        state[at_bank + 3] = act + state[RCD]
-    column = max(max(state[bus], state[at_group]), max(state[at_bank + 3], start))
-    by_bus = 1 if column == state[bus] else 0
-    state[bus] = max(state[bus], start) + state[CCD_S]
-    state[at_group] = max(state[at_group], start) + state[CCD_L]
-    state[at_bank + 2] = max(state[at_bank + 2], column + state[RTP])
-    state[at_bank + 3] = column + state[CCD_L]
-    return 2 * (column + state[CCD_S]) + by_bus
+    bank += group * state[BANKS] + at_bus + (3 + state[GROUPS]) * buses
+    group += at_bus + 3 * buses
+    bus, channel = bus + at_bus, channel + at_bus + 2 * buses
+    ccd_s, ccd_l, rtp = state[CCD_S], state[CCD_L], state[RTP]
+    end = 0
+    for _ in range(count):
+        b, g, w = bank & INDEX, group & INDEX, bus & INDEX
+        if state[(b + OPEN_ROW * banks) & INDEX] != row:
+            _open(state, row, max(start, state[w] - ahead), (w + buses) & INDEX, channel & INDEX, b, banks)
+        pre, column_at = (b + PRE_AT * banks) & INDEX, (b + COLUMN_AT * banks) & INDEX
+        at = state[w]
+        column = max(max(at, state[g]), max(state[column_at], start))
+        state[w] = max(at, start) + ccd_s
+        state[g] = max(state[g], start) + ccd_l
+        state[pre] = max(state[pre], column + rtp)
+        state[column_at] = column + ccd_l
+        end = max(end, column + ccd_s)
+        smooth_end = max(smooth_end, column + ccd_s) if column == at else 0
+        smooth = smooth + 1 if column == at else 0
+        channel, bus, group = channel + by_channel, bus + by_bus, group + by_group
+        bank, row = bank + by_bank, row + by_row
+    return count, end, smooth, smooth_end
 
 
 @_jit
@@ -117,7 +182,7 @@ def _sweeps(state: IntArray, row: int, times: int, at_bus: int) -> int:
     Returns:
         How much later everything is.
     """
-    buses, groups = state[CHANNELS] * state[PSEUDO], state[GROUPS]
+    buses, groups, per_group = state[CHANNELS] * state[PSEUDO], state[GROUPS], state[BANKS]
     bank = 0
     for k in range(state[SEGMENTS]):
         at = TABLE + 4 * k
@@ -126,20 +191,24 @@ def _sweeps(state: IntArray, row: int, times: int, at_bus: int) -> int:
         if state[at] == 3 or state[at] == 4:
             row //= state[at + 1]
     by = times * groups * state[CCD_S]
-    for i in range(buses):
-        state[at_bus + i] += by
+    _shift(state, at_bus, at_bus + buses, -by, -FAR)
+    _shift(state, at_bus + 3 * buses, at_bus + (3 + groups) * buses, -times * state[CCD_L], -FAR)
+    at_bank, banks, answered = at_bus + (3 + groups) * buses, buses * groups * per_group, state[RTP] - state[CCD_L]
     for i in range(buses * groups):
-        state[at_bus + 3 * buses + i] += times * state[CCD_L]
-        at_bank = at_bus + (3 + groups) * buses + 4 * (i * state[BANKS] + bank)
-        state[at_bank + 3] += by
-        state[at_bank + 2] = max(state[at_bank + 2], state[at_bank + 3] - state[CCD_L] + state[RTP])
+        at_pre = (at_bank + PRE_AT * banks + i * per_group + bank) & INDEX
+        at_column = (at_bank + COLUMN_AT * banks + i * per_group + bank) & INDEX
+        column = state[at_column] + by
+        state[at_column] = column
+        state[at_pre] = max(state[at_pre], column + answered)
     return by
 
 
 @_jit
-def _close(state: IntArray, first: int, banks: int) -> None:
-    for i in range(banks):
-        state[first + 4 * i] = -1
+def _close(state: IntArray, at_banks: int, banks: int) -> None:
+    """Close all rows."""
+    rows = state[at_banks + OPEN_ROW * banks : at_banks + (OPEN_ROW + 1) * banks]
+    for i in range(rows.shape[0]):
+        rows[i] = -1
 
 
 @_jit
@@ -157,9 +226,7 @@ def _place(state: IntArray, work: int, arg: int, at_streams: int) -> int:
 @_jit
 def _age(state: IntArray, by: int, at_bus: int, at_banks: int, banks: int) -> None:
     """Let all times of buses, bank groups and banks lie by so much further back."""
-    _shift(state, at_bus, at_banks - at_bus, by, -state[HORIZON])
-    for i in range(banks):
-        _shift(state, at_banks + 4 * i + 1, 3, by, -state[HORIZON])
+    _shift(state, at_bus, at_banks + OPEN_ROW * banks, by, -state[HORIZON])
 
 
 @_jit
@@ -191,13 +258,17 @@ def _interrupted(state: IntArray, end: int, at_bus: int, at_banks: int, banks: i
 
 
 @_jit
-def _rounds(state: IntArray, at: int, i: int, count: int) -> int:
-    """Whole rounds over all bank groups that follow burst `i` of `count`, `at` bursts from 0, within the open rows."""
-    block = state[SWEEP] * state[COLUMNS]
-    times = min(count - i, block - at % block)
+def _rounds(state: IntArray, at: int, i: int, count: int) -> tuple[int, int]:
+    """Whole rounds over all bank groups that follow burst `i` of `count`, `at` bursts from 0, within the open rows; and
+    where there is none, for how many bursts there will be none."""
+    block, sweep = state[SWEEP] * state[COLUMNS], state[SWEEP]
+    within = at % block
+    if within < sweep:
+        return 0, sweep - within
+    bursts = min(count - i, block - within)
     if i < 2 * state[PERIOD]:
-        times = min(times, state[PERIOD] - i % state[PERIOD])
-    return times // state[SWEEP] if at % block >= state[SWEEP] else 0
+        bursts = min(bursts, state[PERIOD] - i % state[PERIOD])
+    return bursts // sweep, bursts
 
 
 @_jit
@@ -208,7 +279,8 @@ def _bursts(
 
     Sweeps over all columns repeat in time: after two of them the others are jumped over.
     """
-    size, period, sweep = state[BURST_BYTES], state[PERIOD], state[SWEEP]
+    period, sweep, capacity = state[PERIOD], state[SWEEP], state[CAPACITY] // state[BURST_BYTES]
+    first = begin // state[BURST_BYTES]
     end, mark, i, smooth, smooth_end = 0, 0, 0, 0, 0
     while i < count:
         if i == period:
@@ -220,22 +292,25 @@ def _bursts(
             end -= by
             i += times * period
             smooth, smooth_end = 0, 0
-        address = (begin + i * size) % state[CAPACITY]
+        at = (first + i) % capacity
+        most = count - i
+        if i < 2 * period:
+            most = min(most, (period if i < period else 2 * period) - i)
         if sweep > 0 and smooth >= sweep:
-            times = _rounds(state, address // size, i, count)
+            times, none = _rounds(state, at, i, count)
             if times > 0:
-                smooth_end += _sweeps(state, address // size // (sweep * state[COLUMNS]), times, at_bus)
+                smooth_end += _sweeps(state, at // (sweep * state[COLUMNS]), times, at_bus)
                 end = max(end, smooth_end)
                 i += times * sweep
                 continue
-        moved = _burst(state, address, start - ahead, ahead, at_bus)
-        if moved & 1:
-            smooth += 1
-            smooth_end = max(smooth_end, moved >> 1)
-        else:
-            smooth, smooth_end = 0, 0
-        end = max(end, moved >> 1)
-        i += 1
+            most = min(most, none)
+        elif sweep > 0:
+            most = min(most, sweep - smooth)
+        moved, last, smooth, smooth_end = _run(
+            state, at, most, start - ahead, ahead, at_bus, smooth, smooth_end
+        )  # fmt: skip
+        end = max(end, last)
+        i += moved
     return end
 
 
@@ -255,14 +330,12 @@ def _transfer(state: IntArray, work: int, arg: int, now: int) -> int:
     if queued:
         ahead = max(state[QUEUE] * state[CCD_S], state[PACE])
     else:
-        _shift(state, at_bus, at_banks - at_bus, 0, start)
+        _shift(state, at_bus, at_banks, 0, start)
     begin = address // state[BURST_BYTES] * state[BURST_BYTES]
     count = (address + work - begin + state[BURST_BYTES] - 1) // state[BURST_BYTES]
     end = _bursts(state, begin, count, start, ahead, at_bus, at_banks, banks)
     if queued:  # what still waits for its bank, or on a bus that is busier than the others, is left to the queue
-        total = 0
-        for k in range(at_bus, at_bus + buses):
-            total += state[k]
+        total = state[at_bus : at_bus + buses].sum()
         end = max(end - ahead, -(-total // buses))
     window = buses * state[QUEUE]
     state[PACE] += min(count, window) * (max(0, end) * window // count - state[PACE]) // window
@@ -281,14 +354,13 @@ def _hold(state: IntArray, work: int, now: int) -> int:
     by = (now - state[BASE]) * state[UNITS]
     _age(state, by, at_bus, at_banks, banks)
     begin = 0
-    for i in range(banks):
-        at = at_banks + 4 * i
-        if state[at] >= 0:
-            begin = max(begin, max(0, state[at + 2]) + state[RP])
+    for bank in range(at_banks, at_banks + banks):
+        if state[bank + OPEN_ROW * banks] >= 0:
+            begin = max(begin, max(0, state[bank + PRE_AT * banks]) + state[RP])
     end = begin - (-work * state[CCD_S] // (state[BURST_BYTES] * buses))
     _close(state, at_banks, banks)
-    for i in range(banks):
-        state[at_banks + 4 * i + 1] = end + state[RP]
+    for bank in range(at_banks, at_banks + banks):
+        state[bank] = end + state[RP]
     state[BASE] = now
     if state[REFRESH_EVERY] > 0:
         state[REFRESH_NEXT] -= by
@@ -369,7 +441,7 @@ def server(
     segments = [word for segment in parsed.segments for word in _segment(*segment)]
     buses = device.channels * device.pseudo_channels
     shared = [0] * ((3 + device.bank_groups) * buses)
-    banks = [-1, 0, 0, 0] * (device.channels * device.banks)
+    banks = [0] * (OPEN_ROW * device.channels * device.banks) + [-1] * (device.channels * device.banks)
     table = [-1, 0] * STREAM_TABLE if streams else []
     rate = rate_fraction(Fraction(f"{device.peak_bandwidth:.12g}") / tick_hz, 2**20)
     state = (*head, *segments, *shared, *banks, *table)
