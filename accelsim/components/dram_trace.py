@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .dram_check import Command
 
 IntArray = NDArray[np.int64]
+ShortArray = NDArray[np.int32]
 PagePolicy = Literal["open", "closed", "adaptive"]
 PAGE_POLICIES: tuple[PagePolicy, ...] = ("open", "closed", "adaptive")
 
@@ -122,10 +123,10 @@ class TraceResult:
 class Located:
     """Requests by where they go: channel, bank within it, row and column."""
 
-    channel: IntArray
-    bank: IntArray
-    row: IntArray
-    column: IntArray
+    channel: ShortArray
+    bank: ShortArray
+    row: ShortArray
+    column: ShortArray
 
 
 def locate(device: DramDevice, mapping: str, addresses: IntArray) -> Located:
@@ -142,7 +143,7 @@ def locate(device: DramDevice, mapping: str, addresses: IntArray) -> Located:
         raise AddressBeyondCapacity(f"request {i}: address {int(addresses[i]):#x} is outside of the {where}")
     words = AddressMapping(mapping, device).words()
     shape = np.array([device.bank_groups, device.banks_per_group], np.int64)
-    found = Located(*(np.empty(len(addresses), np.int64) for _ in range(4)))
+    found = Located(*(np.empty(len(addresses), np.int32) for _ in range(4)))
     burst_bits = device.burst_bytes.bit_length() - 1
     decode(addresses, words, burst_bits, shape, found.channel, found.bank, found.row, found.column)
     return found
@@ -174,10 +175,10 @@ def run_trace(
 
     controller = controller or Controller()
     n = len(addresses)
-    wanted = np.zeros(n, np.uint8) if writes is None else np.asarray(writes, np.uint8)
-    arrival = np.zeros(n, np.int64) if times is None else np.asarray(times, np.int64)
-    if len(wanted) != n or len(arrival) != n:
-        raise BadInput(f"trace: {n} addresses, {len(wanted)} kinds, {len(arrival)} times")
+    wanted = np.zeros(n, np.uint8) if writes is None else np.ascontiguousarray(writes, np.bool_).view(np.uint8)
+    arrival = np.empty(0, np.int64) if times is None else np.asarray(times, np.int64)
+    if len(wanted) != n or len(arrival) != (0 if times is None else n):
+        raise BadInput(f"trace: {n} addresses, {len(wanted)} kinds, {n if times is None else len(arrival)} times")
     if times is not None and n and (arrival[0] < 0 or np.any(arrival[1:] < arrival[:-1])):
         raise BadInput("trace: times must not be negative nor fall")
     t, p = device.timing.words(), _policy(device, controller)
@@ -219,7 +220,7 @@ def run_trace(
 
 def _dealt(
     device: DramDevice, mapping: str, addresses: IntArray, kinds: NDArray[np.uint8], arrival: IntArray
-) -> tuple[IntArray, IntArray, NDArray[np.uint8], IntArray, list[int], NDArray[np.int32] | None]:
+) -> tuple[ShortArray, ShortArray, NDArray[np.uint8], IntArray, list[int], ShortArray | None]:
     """Banks, rows, kinds and times of the requests, channel by channel; where each channel's end; and which request of
     the trace each is, None where there is one channel."""
     from .dram_kernel import deal
@@ -229,8 +230,8 @@ def _dealt(
     if device.channels == 1:
         return at.bank, at.row, kinds, arrival, [n], None
     ends, order = np.zeros(device.channels, np.int64), np.empty(n, np.int32)
-    banks, rows, came = (np.empty(n, np.int64) for _ in range(3))
-    dealt = np.empty(n, np.uint8)
+    banks, rows, dealt = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
+    came = np.empty(len(arrival), np.int64)
     deal(at.channel, at.bank, at.row, kinds, arrival, ends, order, banks, rows, dealt, came)
     return banks, rows, dealt, came, ends.tolist(), order
 

@@ -51,6 +51,7 @@ from .layout import (
     WRITES,
     IntArray,
     Log,
+    ShortArray,
     Work,
     compiled,
 )
@@ -102,7 +103,7 @@ def _moved(
 
 @inlined
 def _open(
-    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], per_pseudo: int, b: int, at: int,
+    w: Work, t: IntArray, p: IntArray, row: ShortArray, write: NDArray[np.uint8], per_pseudo: int, b: int, at: int,
     log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Activate the row of the first request of a bank's queue."""
@@ -127,8 +128,8 @@ def _shut(s: IntArray, t: IntArray, b: int, at: int, log: Log, out: IntArray) ->
 
 @inlined
 def _move(
-    w: Work, t: IntArray, p: IntArray, row: IntArray, write: NDArray[np.uint8], done: IntArray, per_pseudo: int, b: int,
-    kind: int, at: int, log: Log, out: IntArray,
+    w: Work, t: IntArray, p: IntArray, row: ShortArray, write: NDArray[np.uint8], done: IntArray, per_pseudo: int,
+    b: int, kind: int, at: int, log: Log, out: IntArray,
 ) -> None:  # fmt: skip
     """Read or write for a request of a bank's queue, and close the row behind it if that is the policy."""
     s, q = w.bank, w.queue
@@ -154,30 +155,33 @@ def _move(
 
 @compiled
 def serve(
-    t: IntArray, p: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray,
+    t: IntArray, p: IntArray, bank: ShortArray, row: ShortArray, write: NDArray[np.uint8], arrival: IntArray,
     done: IntArray, w: Work, out: IntArray, log: Log,
 ) -> None:  # fmt: skip
     """Serve all requests of one channel, in time from 0 on; `done` gets when the data of each was moved.
 
+    Without times, an empty `arrival`, all come at 0.
+
     Where no refresh is due and yet nothing can go, which no channel comes to, FINISH is -1.
     """
-    total = bank.shape[0]
+    total, timed = bank.shape[0], arrival.shape[0] > 0
     s, drain = w.bank, w.drain
     banks, per_pseudo = p[PSEUDO] * p[GROUPS] * p[BANKS], w.ready.shape[1] // p[PSEUDO]
     row_bus, column_bus = 0, 0
     entered, entered_writes = 0, 0
     now, due = 0, t[REFI] if t[REFI] > 0 else NEVER_YET
-    first, of, known, draining = 0, 0, False, False
+    first, of, more, known, draining = 0, 0, False, False, False
     while out[READS] + out[WRITES] < total:
         comes = NEVER
         if entered < total:
             comes = _entry_time(
-                entered, write[entered], arrival[entered], now, entered_writes, p, drain, w.returned, out[READS]
-            )
+                entered, write[entered], arrival[entered] if timed else 0, now, entered_writes, p, drain, w.returned,
+                out[READS],
+            )  # fmt: skip
         at = comes
         if comes > now:  # else no command can go sooner
             if not known:
-                first, of = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
+                first, of, more = soonest_turn(w, per_pseudo, max(now, row_bus), max(now, column_bus))
                 known = True
             at = (first + 3) >> 2
         if min(comes, at) >= due:
@@ -193,12 +197,12 @@ def serve(
             continue
         if comes <= at:
             now, b = comes, bank[entered] & INDEX
-            done[entered] = -max(arrival[entered], now if p[WINDOW] > 0 else 0)
+            done[entered] = -max(arrival[entered] if timed else 0, now if p[WINDOW] > 0 else 0)
             changed = enter(w, row, p[BANK_QUEUE], p[APART], entered, write[entered], b)
             entered_writes += write[entered]
             entered += 1
         else:
-            kind, found = best(w, bank, per_pseudo, first, of)
+            kind, found = best(w, per_pseudo, first, of, more)
             now, b, changed = at, found & INDEX, True
             if kind == CMD_ACT:
                 _open(w, t, p, row, write, per_pseudo, b, at, log, out)

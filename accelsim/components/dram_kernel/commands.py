@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...engine._jit import inlined
-from .choice import look
+from .choice import forget, look
 from .layout import (
     ACT_AT,
     ACT_OK,
@@ -161,6 +161,7 @@ def refresh(w: Work, t: IntArray, p: IntArray, banks: int, now: int, log: Log, o
         out[PRES] += 1
         record(log, out, at, CMD_PREA, -1, -1)
         ready = max(ready, at + t[RP])
+    forget(w)
     for b in range(banks):
         s[b << 5 | ACT_OK] = max(s[b << 5 | ACT_OK], ready + t[RFC])
         look(w, p[HIT_CAP], w.ready.shape[1] // p[PSEUDO], b)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import IntArray, compiled
+from .layout import INDEX, IntArray, ShortArray, compiled
 
 
 @compiled
 def decode(
     address: IntArray, segments: IntArray, burst_bits: int, shape: IntArray,
-    channel: IntArray, bank: IntArray, row: IntArray, column: IntArray,
+    channel: ShortArray, bank: ShortArray, row: ShortArray, column: ShortArray,
 ) -> None:  # fmt: skip
     """Channel, bank within the channel, row and column of byte addresses.
 
@@ -52,35 +52,38 @@ def decode(
 
 @compiled
 def deal(
-    channel: IntArray, bank: IntArray, row: IntArray, write: NDArray[np.uint8], arrival: IntArray, ends: IntArray,
-    order: NDArray[np.int32], banks: IntArray, rows: IntArray, writes: NDArray[np.uint8], arrivals: IntArray,
+    channel: ShortArray, bank: ShortArray, row: ShortArray, write: NDArray[np.uint8], arrival: IntArray, ends: IntArray,
+    order: ShortArray, banks: ShortArray, rows: ShortArray, writes: NDArray[np.uint8], arrivals: IntArray,
 ) -> None:  # fmt: skip
     """Deal requests out over the channels, in their order.
 
     Args:
         ends: [channel] gets how many requests it and those before it have.
         order: [request] gets which request of the trace it is; those of a channel lie side by side.
-        banks, rows, writes, arrivals: get what the requests have, in that order.
+        banks, rows, writes, arrivals: get what the requests have, in that order. Times may be left out: empty arrays.
     """
+    timed = arrival.shape[0] > 0
     for i in range(channel.shape[0]):
-        ends[channel[i]] += 1
+        ends[channel[i] & INDEX] += 1
     begin = 0
     for c in range(ends.shape[0]):
         count = ends[c]
         ends[c] = begin
         begin += count
     for i in range(channel.shape[0]):
-        at = ends[channel[i]]
-        ends[channel[i]] = at + 1
+        c = channel[i] & INDEX
+        at = ends[c] & INDEX
+        ends[c] = at + 1
         order[at] = i
         banks[at] = bank[i]
         rows[at] = row[i]
         writes[at] = write[i]
-        arrivals[at] = arrival[i]
+        if timed:
+            arrivals[at] = arrival[i]
 
 
 @compiled
-def gather(order: NDArray[np.int32], done: IntArray, found: IntArray) -> None:
+def gather(order: ShortArray, done: IntArray, found: IntArray) -> None:
     """Put what is known of requests, dealt out over the channels, back into the order of the trace."""
     for i in range(order.shape[0]):
-        found[order[i]] = done[i]
+        found[order[i] & INDEX] = done[i]

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..nest_kernel import stamped
 
 IntArray = NDArray[np.int64]
+ShortArray = NDArray[np.int32]
+"""What there is of every request of a trace takes room: whatever is no time is kept short."""
 
 (
     CL, CWL, BURST, RCD_RD, RCD_WR, RP, RAS, RC, CCD_S, CCD_L, RRD_S, RRD_L, FAW, WR, WTR_S, WTR_L, RTP, RFC, REFI,
@@ -48,9 +50,10 @@ _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_T
 RD_AT, WR_AT, ACT_AT, FAW_0, FAW_1, FAW_2, FAW_3, FAW_TURN = range(8)
 """Words of a bank group (the first three) and of a pseudo-channel: when the next command may go; the last four
 activations, and which of them is the oldest."""
-TURN_OF, AGE_OF, KIND_OF, BANK_OF, BANKS_OF = range(5)
+TURN_OF, AGE_OF, KIND_OF, BANKS_OF = range(4)
 """Words of the banks of a pseudo-channel with reads and writes that hit: the command that goes next of them, and how
 many there are."""
+BANK_BITS = 16
 INDEX = 2**31 - 1
 """Mask of an index: it tells the compiler that it is not negative, and so counts from the beginning."""
 
@@ -65,7 +68,7 @@ class Work(NamedTuple):
         either: words of the banks of a pseudo-channel that may read or write, from pc << 3 on.
         queue: [ring, entry] requests in the order in which they came, round from the queue's head; two of each bank.
         ready: [command, bank] when it may go, but for the buses and the window; NEVER_YET where it is not the next.
-        age: [bank] the request that its next command is for.
+        age: [bank] the request that its next command is for, and in the lowest BANK_BITS the bank.
         soonest: least of `ready` by pseudo-channel and command, at pc << 2 | command.
         turns: when and in what rank these can go.
         link: [request] the next one of its kind and bank that waits for the bank's queue; empty where kinds are apart.

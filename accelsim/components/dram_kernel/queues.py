@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine._jit import inlined
-from .choice import look
+from .choice import forget, look
 from .layout import (
     APART,
     ASIDE_HEAD,
@@ -31,6 +31,7 @@ from .layout import (
     WR_HEAD,
     WR_TAIL,
     IntArray,
+    ShortArray,
     Work,
     compiled,
 )
@@ -41,7 +42,7 @@ NEVER_LEFT = 2**62
 
 
 @inlined
-def enter(w: Work, row: IntArray, most: int, apart: int, request: int, is_write: int, b: int) -> bool:
+def enter(w: Work, row: ShortArray, most: int, apart: int, request: int, is_write: int, b: int) -> bool:
     """Let a request into its queue. Returns whether the next command of its bank may be another one now."""
     s, q, drain = w.bank, w.queue, w.drain
     if apart:
@@ -65,7 +66,7 @@ def enter(w: Work, row: IntArray, most: int, apart: int, request: int, is_write:
 
 
 @inlined
-def _append(s: IntArray, q: NDArray[np.int32], row: IntArray, request: int, is_write: int, b: int) -> bool:
+def _append(s: IntArray, q: ShortArray, row: ShortArray, request: int, is_write: int, b: int) -> bool:
     """Put a request at the end of a bank's queue. Returns whether the bank's next command may be another one now."""
     n, ring, first = s[b << 5 | QUEUED], s[b << 5 | RING] & INDEX, FIRST_WR if is_write else FIRST_RD
     q[ring, (s[b << 5 | HEAD] + n) & (q.shape[1] - 1)] = request
@@ -77,7 +78,7 @@ def _append(s: IntArray, q: NDArray[np.int32], row: IntArray, request: int, is_w
 
 
 @inlined
-def refill(w: Work, row: IntArray, most: int, b: int) -> bool:
+def refill(w: Work, row: ShortArray, most: int, b: int) -> bool:
     """Move waiting requests of the kind that is served into the bank's queue, up to so many in it.
 
     Returns whether the next command of the bank may be another one now.
@@ -99,7 +100,7 @@ def refill(w: Work, row: IntArray, most: int, b: int) -> bool:
 
 @inlined
 def find_hits(
-    s: IntArray, q: NDArray[np.int32], row: IntArray, write: NDArray[np.uint8], b: int, kind: int, begin: int
+    s: IntArray, q: ShortArray, row: ShortArray, write: NDArray[np.uint8], b: int, kind: int, begin: int
 ) -> None:
     """Find the first read, or write, in the bank's queue that hits its open row, from a place on."""
     wanted, first = s[b << 5 | OPEN_ROW], FIRST_WR if kind else FIRST_RD
@@ -113,7 +114,7 @@ def find_hits(
 
 
 @inlined
-def take_out(s: IntArray, q: NDArray[np.int32], b: int, place: int) -> int:
+def take_out(s: IntArray, q: ShortArray, b: int, place: int) -> int:
     """Take an entry out of a bank's queue."""
     head, ring, mask = s[b << 5 | HEAD] & INDEX, s[b << 5 | RING] & INDEX, q.shape[1] - 1
     request = q[ring, (head + place) & mask]
@@ -155,7 +156,7 @@ def due_to_turn(p: IntArray, drain: IntArray, draining: bool, last: bool) -> int
 
 
 @compiled
-def turn(w: Work, row: IntArray, write: NDArray[np.uint8], p: IntArray, banks: int, what: int) -> None:
+def turn(w: Work, row: ShortArray, write: NDArray[np.uint8], p: IntArray, banks: int, what: int) -> None:
     """Begin or end draining writes, and fill the banks' queues with what is served now."""
     s, drain, apart = w.bank, w.drain, p[APART]
     if what != LOOK and apart:
@@ -164,7 +165,10 @@ def turn(w: Work, row: IntArray, write: NDArray[np.uint8], p: IntArray, banks: i
             drain[1 + kind], drain[3 + kind] = drain[3 + kind], drain[1 + kind]
     elif what == BEGIN:
         drain[0] = max(1, drain[2] - (0 if drain[1] + drain[3] == 0 else p[DRAIN_LOW]))
-    for b in range(banks):
+    if apart:
+        forget(w)
+    for number in range(banks):
+        b = number & INDEX
         if apart:
             if s[b << 5 | QUEUED] == 0 and s[b << 5 | ASIDE_QUEUED] == 0:
                 continue
