@@ -37,7 +37,7 @@ def point(i: int) -> Point:
 def screen(results: Sequence[tuple[float, ...]], floors: Sequence[tuple[float, ...]]) -> Screen:
     found = Screen()
     for i, score in enumerate(results):
-        found.learn(point(-1 - i), score, ())
+        found.learn(point(-1 - i), score)
     points = [point(i) for i in range(len(floors))]
     found.add(dict(zip(points, floors, strict=True)), dict.fromkeys(points, (0.5,)))
     return found
@@ -64,14 +64,14 @@ def test_an_objective_that_nothing_is_known_of_is_hoped_to_be_the_best_so_far() 
 def test_a_guess_goes_by_the_results_nearby() -> None:
     """Two floors alike, one beside a result at twice its floor, the other beside a result at its floor."""
     waits = Screen()
-    waits.learn(point(9), (10.0,), ())
+    waits.learn(point(9), (10.0,))
     near, far = (point(0), point(1)), (point(2), point(3))
     waits.add({near[0]: (4.0,), far[0]: (8.0,)}, {near[0]: (0.0,), far[0]: (1.0,)})
     assert set(waits.choose(2)) == {near[0], far[0]}
     for _ in range(3):
-        waits.learn(near[0], (8.0,), ())
+        waits.learn(near[0], (8.0,))
     for _ in range(3):
-        waits.learn(far[0], (8.0,), ())
+        waits.learn(far[0], (8.0,))
     waits.add({near[1]: (5.0,), far[1]: (5.0,)}, {near[1]: (0.1,), far[1]: (0.9,)})
     assert waits.choose(2) == [far[1], near[1]]
 

@@ -15,7 +15,7 @@ def holds(scope: Scope, place: Place, tensor: str) -> bool:
 
 def holder(scope: Scope, places: Iterable[Place], tensor: str) -> str:
     """The unit in whose registers all of some Ops have a stored tensor; empty where they have it in a memory."""
-    units = {place.op.unit if holds(scope, place, tensor) else "" for place in places}
+    units = _units(scope, places, tensor)
     return units.pop() if len(units) == 1 else ""
 
 
@@ -32,8 +32,7 @@ def split_places(scope: Scope) -> Iterator[tuple[Position, str]]:
     Those must agree that a Pipe joins, that one Move serves, or that find and leave the tensor in one Stay.
     """
     for tensor, places in _together(scope):
-        units = {p.op.unit if holds(scope, p, tensor) else "" for p in places}
-        if len(units) > 1:
+        if len(_units(scope, places, tensor)) > 1:
             held = next(p for p in places if holds(scope, p, tensor))
             other = next(p for p in places if p.op.unit != held.op.unit or not holds(scope, p, tensor))
             yield held.at, f"has {tensor} in registers of {held.op.unit}, where {_label(other)} does not have it"
@@ -51,6 +50,11 @@ def _together(scope: Scope) -> Iterator[tuple[str, Sequence[Place]]]:
         for move in scope.mapping.moves:
             if move.tensor == tensor:
                 yield tensor, scope.served(tensor, move.issue if move.store else move.due, store=move.store)
+
+
+def _units(scope: Scope, places: Iterable[Place], tensor: str) -> set[str]:
+    """The units in whose registers Ops have a tensor; an empty name stands for any memory."""
+    return {place.op.unit if holds(scope, place, tensor) else "" for place in places}
 
 
 def _label(place: Place) -> str:

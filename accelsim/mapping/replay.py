@@ -91,17 +91,17 @@ def _result(
         by_tensor[key] = by_tensor.get(key, 0) + nbytes
 
     links = {frozenset(link.between): name for name, link in arch.links.items()}
-    hops = [(p.tensor, src, dst, p.nbytes) for p in passed for src, dst in pairwise(p.way)]
+    hops = [(p.tensor, src, dst, p.nbytes, "") for p in passed for src, dst in pairwise(p.way)]
     for move, counted in zip(scope.mapping.moves, tallies, strict=True):
         cut, near = (move.issue, move.src) if move.store else (move.due, move.dst)
         unit = holder(scope, scope.served(move.tensor, cut, store=move.store), move.tensor)
-        src, dst = (unit if unit and m == near else m for m in (move.src, move.dst))
-        hops.append((move.tensor, src, dst, counted.nbytes))
-        hops.append((move.tensor, dst, src, counted.reload_bytes))
-    for tensor, src, dst, nbytes in hops:
+        past = near if unit else ""
+        hops.append((move.tensor, move.src, move.dst, counted.nbytes, past))
+        hops.append((move.tensor, move.dst, move.src, counted.reload_bytes, past))
+    for tensor, src, dst, nbytes, past in hops:
         if nbytes:
             for component, direction in ((src, "read"), (dst, "write")):
-                if component in arch.memories:
+                if component != past:
                     count(tensor, component, direction, nbytes)
             link = links.get(frozenset((src, dst)))
             if link is not None:

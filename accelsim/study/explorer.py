@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 MADE = 4
 """Points that are made for each one asked for, where floors say what they promise."""
-LEFT = 20
-"""Batches of them that wait at most: from then on as many are made as are asked for, as every one costs its floors."""
 BESIDE = 0.5
 """Share of these that lie one step beside the front."""
+LEFT = 20
+"""Batches that wait at most: from then on as many are made as are asked for, as every point costs its floors."""
 TRIES = 40
 """Proposals for each point of a batch, before a search ends because it finds nothing new."""
 
@@ -73,7 +73,7 @@ class Explorer:
                 several times as many points, and asks for those that promise most.
         """
         wanted = min(self._search.batch, self._search.points - len(self._seen))
-        screened = floors is not None and self._screens and self._screen.results > 0
+        screened = floors is not None and self._screen.results > 0
         room = LEFT * self._search.batch - len(self._waiting)
         chosen = new = self._made(max(wanted, min(MADE * wanted, room)) if screened else wanted)
         if floors is not None and screened:
@@ -113,8 +113,8 @@ class Explorer:
             found: Scores | None = None
             if outcome.status is Status.DONE:
                 found = self._scored.of(point, outcome)
-                if found is not None:
-                    self._screen.learn(point, *found)
+                if found is not None and self._screens:
+                    self._screen.learn(point, found[0])
             elif outcome.status is Status.DOMINATED and point in floors:
                 found = floors[point], tuple(0.0 for _ in self._sweep.constraints)
             self._seen[point] = found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from .pareto import front
 
-Score = tuple[float, ...]
+Score: TypeAlias = tuple[float, ...]
 
 
 def hypervolume(scores: Sequence[Score], reference: Score) -> float:

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from .hypervolume import gain, worst
+from .hypervolume import Score, gain, worst
 from .pareto import front
 from .point import Point
 
-Score: TypeAlias = tuple[float, ...]
 Place: TypeAlias = tuple[float, ...]
 """Where a point lies among all, in coordinates from 0 to 1."""
 
@@ -33,12 +32,15 @@ NEAREST = 3
 class _Waiting:
     """Points that wait with what is hoped of them, in the order in which they came."""
 
-    hopes: dict[Point, Score]
-    most: dict[Point, float]
+    hopes: dict[Point, Score] = field(default_factory=dict)
+    most: dict[Point, float] = field(default_factory=dict)
     """What a point would have gained at some time: no less than now, as gains only fall while the front grows."""
 
     def best(self, wanted: int, scores: list[Score], taken: list[Score], reference: Score) -> dict[Point, Score]:
-        """So many points, or all, each adding most to the hypervolume of the scores and of what is taken before it."""
+        """So many points, or all, each adding most to the hypervolume of the scores and of what is taken before it.
+
+        A gain is only worked out anew for the point whose last known one is the largest (lazy greedy selection).
+        """
         chosen, points = dict[Point, Score](), list(self.hopes)
         heap = [(-self.most.get(point, math.inf), i, -1) for i, point in enumerate(points)]
         heapq.heapify(heap)
@@ -71,7 +73,7 @@ class Screen:
         self._known: dict[Point, tuple[Score, Place]] = {}
         self._places: list[Place] = []
         self._ratios: list[Score] = []
-        self._floors, self._guesses = _Waiting({}, {}), _Waiting({}, {})
+        self._floors, self._guesses = _Waiting(), _Waiting()
 
     def add(self, floors: Mapping[Point, Score], places: Mapping[Point, Place]) -> None:
         """Let points wait that have these floors."""
@@ -82,8 +84,8 @@ class Screen:
             self._floors.hopes[point] = hope
             self._guesses.hopes[point] = self._guess(hope, places[point])
 
-    def learn(self, point: Point, score: Score, excesses: Sequence[float]) -> None:
-        """Take a result in: the scores of its objectives, and by how much it misses each constraint."""
+    def learn(self, point: Point, score: Score) -> None:
+        """Take a result in: the scores of its objectives."""
         self.results += 1
         reference = worst([self._reference or score, score])
         if reference != self._reference:
@@ -96,9 +98,8 @@ class Screen:
             # Floor and result of one sign: of what is to be large, both are negative.
             pairs = zip(score, floor, strict=True)
             self._ratios.append(tuple(s / f if 0 < s * f < math.inf else 1.0 for s, f in pairs))
-        if not any(excesses):
-            self._best.append(score)
-            self._best = [self._best[i] for i in front(self._best)]
+        self._best.append(score)
+        self._best = [self._best[i] for i in front(self._best)]
 
     def choose(self, wanted: int) -> list[Point]:
         """So many of the points that wait, or all, those that promise most beside one another; they wait no longer."""
