@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import options
+from . import options, options_of_sweep
 from .cells import console, table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def elasticity(
     step: Annotated[float, typer.Option(help="Share by which a parameter is moved down and up.")] = 0.25,
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
-    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 runs in this one.")] = 2,
+    jobs: options_of_sweep.Jobs = 2,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print d ln(result) / d ln(parameter) of the simulation and of the machine bound: -1 halves what is doubled."""

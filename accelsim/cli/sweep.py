@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..errors import BadInput, DoesNotFit
 from . import options, options_of_study
+from . import options_of_sweep as of_sweep
 from .cells import console, table
 from .errors import INTERRUPTED, fail
 from .live import live
@@ -34,16 +35,9 @@ FOR_FILES = ("targets", "out", "resume", "retry_failed", "jobs", "cluster", "jso
 
 def sweep(
     ctx: typer.Context,
-    targets: Annotated[
-        list[str], typer.Argument(metavar="ARCH MODEL... | FILE.yaml", help="A machine and models, or a sweep file.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results and the report page go.")],
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=V1,V2", help="Vary arch.<path>, model.<option>, mapper ...; A..B step S; a+b=... ties two."
-        ),
-    ] = None,
+    targets: of_sweep.Targets,
+    out: of_sweep.Out,
+    axis: of_sweep.Axis = None,
     phase: options.Phase = None,
     batch: options.Batch = None,
     seq: options.Seq = None,
@@ -57,66 +51,61 @@ def sweep(
     mapper: options.Mapper = "auto",
     objective: options.Objective = "latency",
     seed: options.Seed = 0,
-    pareto: Annotated[
-        str, typer.Option(metavar="COLUMNS", help="Objectives of the Pareto front; -name: larger is better.")
-    ] = "latency_s,energy_J",
-    constraint: Annotated[
-        list[str] | None, typer.Option(metavar="CONDITION", help="Such as 'energy <= 3 mJ': points must meet it.")
-    ] = None,
-    derive: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=EXPRESSION", help="A column, such as edp='latency * energy'.")
-    ] = None,
-    when: Annotated[
-        list[str] | None, typer.Option(metavar="CONDITION", help="Take only points such as 'rows * cols <= 1024'.")
-    ] = None,
-    sample: Annotated[
-        str | None,
-        typer.Option(metavar="METHOD:N[:SEED]", help="Draw N points: random, latin_hypercube or sobol."),
-    ] = None,
-    search: Annotated[
-        str | None,
-        typer.Option(metavar="METHOD:N[:SEED]", help="Choose N points from results so far: nsga2, tpe or random."),
-    ] = None,
-    bounds_first: Annotated[
-        bool, typer.Option("--bounds-first", help="Simulate only points whose bounds no result betters.")
-    ] = False,
-    resume: Annotated[bool, typer.Option(help="Take up the study in DIR: only what it does not hold is run.")] = False,
-    retry_failed: Annotated[bool, typer.Option(help="Like --resume, and run failed points again.")] = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 runs in this one.")] = 2,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Run on a Dask cluster: its scheduler, as tcp://HOST:8786.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    pareto: of_sweep.Pareto = "latency_s,energy_J",
+    constraint: of_sweep.Constraint = None,
+    derive: of_sweep.Derive = None,
+    when: of_sweep.When = None,
+    sample: of_sweep.Sample = None,
+    search: of_sweep.Search = None,
+    bounds_first: of_sweep.BoundsFirst = False,
+    resume: of_sweep.Resume = False,
+    retry_failed: of_sweep.RetryFailed = False,
+    jobs: of_sweep.Jobs = 2,
+    cluster: of_sweep.Cluster = None,
+    json_: options_of_study.Json = False,
 ) -> None:
     """Simulate every point of a grid; keep the results, their Pareto front and a report page in a folder."""
-    from ..study import run_sweep
-    from ..study.sweep_file import load_sweep
-
-    if len(targets) == 1 and targets[0].endswith((".yaml", ".yml")):
-        _refuse_options(ctx)
-        planned = load_sweep(targets[0])
-    elif len(targets) > 1:
-        loaded_with = options.model_options(
+    if len(targets) == 1:
+        planned = _of_file(ctx, targets[0])
+    else:
+        wanted = options.model_options(
             phase, batch, seq, context, bits, bind, precision, allow_unknown, option, density
         )
         planned = _planned(
-            targets, loaded_with, axis, pareto=options_of_study.objectives(pareto), sample=sample, search=search,
+            targets, wanted, axis, pareto=options_of_study.objectives(pareto), sample=sample, search=search,
             mapper=mapper, objective=objective, seed=seed, when=tuple(when or ()), bounds_first=bounds_first,
             constraints=tuple(constraint or ()), derived=options_of_study.derived(derive),
         )  # fmt: skip
-    else:
-        raise BadInput(f"{targets[0]}: give a machine and at least one model, or a sweep file ending in .yaml")
+    study = _run(planned, out, cluster, jobs=jobs, resume=resume, retry_failed=retry_failed, shown=not json_)
+    _write(study, out)
+    _tell_json(study, out) if json_ else _tell(study, planned, out)
+    _leave(study)
+
+
+def _of_file(ctx: typer.Context, target: str) -> Sweep:
+    """The sweep of a file, with which no other option says what is swept. Raises BadInput."""
+    from ..study.sweep_file import load_sweep
+
+    if not target.endswith((".yaml", ".yml")):
+        raise BadInput(f"{target}: give a machine and at least one model, or a sweep file ending in .yaml")
+    _refuse_options(ctx)
+    return load_sweep(target)
+
+
+def _run(
+    planned: Sweep, out: Path, cluster: str | None, *, jobs: int, resume: bool, retry_failed: bool, shown: bool
+) -> Study:
+    """Run what is not in `out` yet; Ctrl-C leaves with what is kept."""
+    from ..study import run_sweep
+
     try:
-        with _executor(cluster) as executor, live(planned, shown=not json_) as steps:
-            study = run_sweep(
+        with _executor(cluster) as executor, live(planned, shown=shown) as steps:
+            return run_sweep(
                 planned, out, jobs=jobs, resume=resume or retry_failed, retry_failed=retry_failed,
                 progress=steps.progress, watch=steps.watch, executor=executor,
             )  # fmt: skip
     except KeyboardInterrupt:
         fail(_kept(out), INTERRUPTED)
-    _write(study, out)
-    _tell_json(study, out) if json_ else _tell(study, planned, out)
-    _leave(study)
 
 
 def _planned(

@@ -19,7 +19,8 @@ from ...mapping.constraints import Constraints
 from ...mapping.tree import Mapping
 from ..ilp.choices import Candidate, Choice, ChoiceProblem, Decision, Interval, decision_of
 from ..ilp.machine import ResidentNetwork
-from ..ilp.mapper import Built, MachinePlan, cycles_of, machine_plan
+from ..ilp.mapper import Built, MachinePlan, machine_plan
+from ..tile.trial import cycles_of
 from .memory import Memory
 
 POLICIES = {

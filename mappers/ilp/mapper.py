@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from math import inf
 
@@ -20,7 +19,7 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..tile.network import Network
-from ..tile.trial import faster
+from ..tile.trial import cycles_of, faster
 from .choices import ChoiceProblem, Decision, decide
 from .machine import Decider, OutOfTime, ResidentNetwork
 from .reorder import reordered
@@ -192,15 +191,6 @@ def rates_about(simple: Network, objective: str) -> tuple[float, float]:
         return 0.0, 1.0
     cycles, joules = simple.expected(())
     return joules, cycles
-
-
-def cycles_of(mapping: Mapping, workload: Workload, arch: Architecture) -> float:
-    """Cycles of the machine's clock that the Program of a Mapping takes."""
-    from ...engine import compiled
-    from ...lowering import lower
-
-    program = lower(arch, workload, mapping)
-    return float(compiled.trace_of(program).finish * Fraction(arch.clock) / program.tick_hz)
 
 
 def machine_plan(

@@ -5,6 +5,11 @@ For the least energy, which they do not change, what is foreseen is believed; ot
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import partial
+
+from ...arch.architecture import Architecture
+from ...ir import Workload
 from ...lowering import lower
 from ...mapping.tree import Mapping
 from .network import Network
@@ -19,6 +24,7 @@ def faster(network: Network) -> tuple[Mapping, float | None]:
     For the least latency, Einsums that are in the way of loads are also planned with less room, where that promises
     more. The network is left with the plans of the Mapping.
     """
+    cycles = partial(cycles_of, workload=network.workload, arch=network.arch)
     plain = network.mapping()
     expected, _ = network.expected(())
     further = network.mapping(further=True)
@@ -27,21 +33,21 @@ def faster(network: Network) -> tuple[Mapping, float | None]:
     if saved > worth and further.moves != plain.moves:
         if network.objective == "energy":
             return further, None
-        first, second = _cycles(network, plain), _cycles(network, further)
+        first, second = cycles(plain), cycles(further)
         best = (further, second) if second < first else (plain, first)
     if network.objective == "latency" and network.make_way(worth):
         third = network.mapping(further=True)
-        before = _cycles(network, plain) if best[1] is None else best[1]
-        cycles = _cycles(network, third)
-        if cycles < before:
-            return third, cycles
+        before = cycles(plain) if best[1] is None else best[1]
+        after = cycles(third)
+        if after < before:
+            return third, after
         network.plans, best = plans, (best[0], before)
     return best
 
 
-def _cycles(network: Network, mapping: Mapping) -> float:
-    """Of the machine's clock, as the engine counts them."""
+def cycles_of(mapping: Mapping, workload: Workload, arch: Architecture) -> float:
+    """Cycles of the machine's clock that the Program of a Mapping takes."""
     from ...engine import compiled
 
-    trace = compiled.trace_of(lower(network.arch, network.workload, mapping))
-    return float(trace.finish * network.arch.clock / trace.program.tick_hz)
+    program = lower(arch, workload, mapping)
+    return float(compiled.trace_of(program).finish * Fraction(arch.clock) / program.tick_hz)
