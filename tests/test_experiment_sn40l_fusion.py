@@ -40,7 +40,15 @@ from accelsim.experiments.sn40l_fusion.launches import (
     of_fusion,
     of_hardware,
 )
-from accelsim.experiments.sn40l_fusion.models import flash_fft_convolution, flops, language_model, monarch, partial
+from accelsim.experiments.sn40l_fusion.models import (
+    BLOOM,
+    FALCON,
+    flash_fft_convolution,
+    flops,
+    language_model,
+    monarch,
+    partial,
+)
 from accelsim.mappers.phases import operators
 
 MODEL = "llama-2-7b"
@@ -135,20 +143,20 @@ def test_shards_hold_an_eighth_of_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "layers", "weights"),
+    ("model", "layers", "weights", "exchanges"),
     [
-        ("bloom-176b", 70, 4 * 14336**2 + 2 * 14336 * 57344),
-        ("falcon-40b", 60, 2 * 8192**2 + 2 * 8192 * 512 + 2 * 8192 * 32768),
+        (BLOOM, 70, 4 * 14336**2 + 2 * 14336 * 57344, 2),
+        (FALCON, 60, 2 * 8192**2 + 2 * 8192 * 512 + 2 * 8192 * 32768, 1),  # attention and MLP side by side: one sum
     ],
 )
-def test_shards_of_models_that_no_family_reads(model: str, layers: int, weights: int) -> None:
+def test_shards_of_models_that_no_family_reads(model: str, layers: int, weights: int, exchanges: int) -> None:
     graphs = graphs_of(Run(model, "decode", 1024), fabric(machine(), "software"))
     layer = next(g for g in graphs if g.repeat == layers)
     held = {
         r.tensor: r.nbytes for t in layer.tasks for r in t.reads if r.tensor.endswith(".weight") and len(r.dims) == 2
     }
     assert sum(held.values()) == 2 * weights // 8
-    assert len([t for t in layer.tasks if t.message]) == 2
+    assert len([t for t in layer.tasks if t.message]) == exchanges
 
 
 def test_operators_and_partial_kernels() -> None:

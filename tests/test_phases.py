@@ -15,6 +15,7 @@ from accelsim.arch import loads_architecture
 from accelsim.engine.compiled import run
 from accelsim.engine.reference import run as reference_run
 from accelsim.errors import BadInput, DoesNotFit
+from accelsim.ir import parse_cascade
 from accelsim.lowering.phases import lower_plan
 from accelsim.mappers.phases import (
     STYLES,
@@ -31,6 +32,7 @@ from accelsim.mappers.phases import (
     plan_style,
     run_style,
     simulate_plan,
+    task_graphs,
     with_residents,
 )
 from accelsim.mappers.phases.arrange import allot, estimate
@@ -290,3 +292,22 @@ def test_messages_share_the_network_and_cost_their_latency() -> None:
     piped = run_style(graph, on, "dataflow")
     assert piped.cycles >= wires
     assert all_reduced(one, {"T0"}, 1) == one
+
+
+@pytest.mark.parametrize(
+    ("sums", "reduced"),
+    [
+        ("S[m,n] = P[m,n] + Q[m,n]\nZ[m,n] = X[m,n] + S[m,n]", ["S"]),
+        ("S[m,n] = P[m,n] + Q[m,n]\nT[m,n] = S[m,n] + R[m,n]\nZ[m,n] = exp(T[m,n])", ["T"]),
+        ("S[m,n] = X[m,n] + P[m,n]\nZ[m,n] = S[m,n] + Q[m,n]", ["P", "Q"]),  # X is not to be added by all of them
+        ("S[m,n] = P[m,n] + Q[m,n]\nZ[m,n] = S[m,n] * P[m,n]", ["P", "Q"]),  # P is wanted by itself
+        ("S[m,n] = P[m,n] * Q[m,n]\nZ[m,n] = X[m,n] + S[m,n]", ["P", "Q"]),
+    ],
+)
+def test_sums_of_partial_sums_are_exchanged_once(sums: str, reduced: list[str]) -> None:
+    made = "P[m,n] = A[m,k] * B[k,n]\nQ[m,n] = A[m,k] * C[k,n]\nR[m,n] = A[m,k] * D[k,n]\n"
+    work = parse_cascade(made + sums, {"m": 4, "n": 8, "k": 16}, bits=16)
+    (graph,) = task_graphs(work, fabric().pool)
+    found = all_reduced(graph, {"P", "Q", "R"} if "R[" in sums else {"P", "Q"}, 4)
+    assert [t.name.removesuffix(".reduce") for t in found.tasks if t.message] == reduced
+    assert all(t.message == 2 * 3 * 4 * 8 * 2 // 4 for t in found.tasks if t.message)

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from ...ir import Apply
+from ...ir.einsum import Read as Value
 from ...lowering.phases import Read, Task, TaskGraph
 
 
@@ -34,17 +36,19 @@ def all_reduced(graph: TaskGraph, makers: Collection[str], sockets: int) -> Task
 
     Args:
         graph: of one socket's share of the work.
-        makers: tasks whose results are partial sums.
+        makers: tasks whose results are partial sums. So is what adds up two of them that nothing else reads, as the
+            results of attention and MLP side by side; sockets then exchange that sum alone.
         sockets: that add them up: each sends 2 (sockets - 1) / sockets of the bytes (reduce-scatter and all-gather).
     """
     if sockets == 1:
         return graph
+    reduced = _reduced(graph, makers)
     tasks: list[Task] = []
     renamed: dict[str, str] = {}
     for task in graph.tasks:
         reads = tuple(replace(r, tensor=renamed.get(r.tensor, r.tensor)) for r in task.reads)
         tasks.append(replace(task, reads=reads))
-        if task.name not in makers:
+        if task.name not in reduced:
             continue
         renamed[task.output] = f"{task.output} reduced"
         sizes = {r: task.sizes[r] for r in task.output_dims if r}
@@ -53,6 +57,23 @@ def all_reduced(graph: TaskGraph, makers: Collection[str], sockets: int) -> Task
         tasks.append(Task(f"{task.name}.reduce", sizes, (read,), renamed[task.output], task.output_dims,
                           task.output_bytes, Fraction(1), message=message, kind="AllReduce"))  # fmt: skip
     return replace(graph, tasks=tuple(tasks))
+
+
+def _reduced(graph: TaskGraph, makers: Collection[str]) -> set[str]:
+    """The tasks behind whose results all-reduces stand."""
+    found: set[str] = set()
+    for task in graph.tasks:
+        before = [graph.makers[r.tensor].name if r.tensor in graph.makers else "" for r in task.reads]
+        if task.name in makers:
+            found.add(task.name)
+        elif _is_sum(task) and found.issuperset(before) and all(len(graph.readers[r.tensor]) == 1 for r in task.reads):
+            found = found.difference(before) | {task.name}
+    return found
+
+
+def _is_sum(task: Task) -> bool:
+    """Whether it adds two tensors, element by element."""
+    return [(e.expr, e.reduce) for e in task.einsums] == [(Apply("add", (Value(0), Value(1))), "")]
 
 
 def joined(units: Sequence[Sequence[str]], starts: Collection[str]) -> tuple[tuple[str, ...], ...]:

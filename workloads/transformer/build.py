@@ -129,7 +129,8 @@ def layer_of(site: Site, x: str, layer: Layer, hidden: int, attend: Callable[[st
 
     if layer.placement == "parallel":
         y = site.norm(x, layer.norm, "norm")
-        return add(add(x, attend(y), "attention"), feed(y), "mlp")
+        both = b.elementwise("add", attend(y), feed(y), kind="Residual", name=site.name("parallel_sum"))
+        return add(x, both, "parallel")  # last, so that sockets that share a layer add up one sum
     for part, function in (("attention", attend), ("mlp", feed)):
         if layer.placement == "post":
             x = site.norm(add(x, function(x), part), layer.norm, f"{part}_norm")
