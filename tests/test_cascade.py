@@ -287,6 +287,8 @@ def test_views_have_no_notation() -> None:
         ("E: Z[m] = A[m]; E: Y[m] = A[m]", "^t:1:20: two Einsums are called 'E'"),
         ("Z[m] = A[m] where k=3", "^t:1:1: 'where' sizes rank 'k', which is not here"),
         ("input A[q]\nZ[m] = A[m]", "^t:1:7: rank 'q' has no size"),
+        ("input A[8] 65 bits\nZ[m] = A[m]", r"^t:1:12: A has 65 bits .from 1 to 64"),
+        ("input A[8] 0 bits\nZ[m] = A[m]", r"^t:1:12: A has 0 bits .from 1 to 64"),
         ("input A\ninput A\nZ[m] = A[m]", "^t:2:7: tensor 'A' is declared twice"),
         ("input B\nZ[m] = A[m]", "^t:1:7: the shape of tensor 'B' is not given, and nothing uses it"),
     ],

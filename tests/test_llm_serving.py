@@ -245,6 +245,14 @@ def test_all_that_is_wrong_in_a_scenario_file_is_told_with_its_line() -> None:
         assert words in told
 
 
+def test_widths_that_no_unit_has_are_refused() -> None:
+    assert scenario_of(TEXT.replace("block: 8", "bits: 64") + "bits: 1\n").cache.bits == 64
+    with pytest.raises(SpecError) as caught:
+        scenario_of(TEXT.replace("block: 8", "bits: 65") + "bits: 1000\n", "bad.yaml")
+    assert "bad.yaml:7: kv.bits: `65` is not a whole number from 1 to 64" in str(caught.value)
+    assert "bad.yaml:10: bits: `1000` is not a whole number from 1 to 64" in str(caught.value)
+
+
 def test_spreads() -> None:
     assert spread(np.arange(101.0)) == {"mean": 50, "p50": 50, "p95": 95, "p99": 99, "max": 100}
 

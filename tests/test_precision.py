@@ -61,6 +61,7 @@ def test_names_win_over_roles_and_later_over_earlier() -> None:
         ({"weight": 0}, ["'weight' is 0", "from 1"]),
         ({"weight": 2.5}, ["'weight' is 2.5"]),
         ({"weight": True}, ["'weight' is True"]),
+        ({"weight": 65}, ["'weight' is 65", "from 1 to 64"]),
     ],
 )
 def test_mistakes_are_named(given: dict[str, int], said: list[str]) -> None:
@@ -87,6 +88,9 @@ def test_text() -> None:
     assert parse_precision("weight=4+a=b=8") == {"weight": 4, "a=b": 8}
     for text in ("", "weight", "weight=", "=4", "weight=0", "weight=4.5", "weight=4,weight=8"):
         with pytest.raises(BadInput, match="precision '"):
+            parse_precision(text)
+    for text in ("weight=65:8/128", "weight=4:9000/128"):
+        with pytest.raises(BadInput, match="up to 64 bits, and as many of metadata"):
             parse_precision(text)
 
 

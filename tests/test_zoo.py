@@ -265,6 +265,7 @@ def test_patch_merging_joins_as_the_reference_does() -> None:
     ("input: [3, 8, 8]\nlayer:\n- relu\n", "my.yaml:2: .*unknown key 'layer' .did you mean 'layers'"),
     ("input: [3, 8]\nlayers:\n- relu\nlayers: []\n", "my.yaml:4: layers: duplicate key"),
     ("input: [3, 8\nlayers: [relu]\n", "my.yaml:[12]: not valid YAML"),
+    ("input: [3, 8, 8]\nbits: 65\nlayers:\n- relu\n", "my.yaml:2: bits: is 65 .bits per element, from 1 to 64"),
     ("input: [3, 8, 8]\nlayers:\n- adaptive_pool: 3\n", r"my.yaml:3: .*do not take \(8, 8\) to \(3, 3\)"),
 ])
 def test_a_wrong_layer_list_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -281,6 +282,7 @@ def test_a_wrong_layer_list_is_refused_with_its_line(tmp_path: Path, text: str, 
     ({"batch": 0}, "resnet18: batch=0 .a whole number from 1"),
     ({"resolution": 0}, "resnet18: resolution 0"),
     ({"bits": 0}, "bits=0"),
+    ({"bits": 65}, "bits=65 .a whole number from 1 to 64"),
 ])
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):

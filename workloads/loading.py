@@ -124,10 +124,13 @@ def load_model(
 
 def _check_values(ref: object, options: Mapping[str, Any]) -> None:
     """Raise BadInput for a number that no model has, and for what is neither true nor false."""
+    from ..ir import MOST_BITS
+
     name = ref if isinstance(ref, str | Path) else "program"
     for option in ("batch", "seq", "context", "bits", "weight_bits", "state_bits"):
-        if option in options and not 1 <= options[option] <= LARGEST:
-            raise BadInput(f"{name}: {option}={options[option]} (a whole number from 1 to {LARGEST})")
+        most = MOST_BITS if option.endswith("bits") else LARGEST
+        if option in options and not 1 <= options[option] <= most:
+            raise BadInput(f"{name}: {option}={options[option]} (a whole number from 1 to {most})")
     for option in ("causal", "sliding_window"):
         if option in options and options[option] not in (True, False):
             raise BadInput(f"{name}: {option}={options[option]} (true or false)")

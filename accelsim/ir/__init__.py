@@ -19,13 +19,14 @@ from .rearrangement import read_in_place
 from .sparsity import group_rank, parse_density, with_density
 from .standalone import standalone
 from .validate import validate
-from .workload import Item, Repeat, Role, Tensor, View, Workload, contraction_of
+from .workload import MOST_BITS, Item, Repeat, Role, Tensor, View, Workload, contraction_of
 
 __all__ = [
     "ACTIVATIONS",
     "COST_CLASSES",
     "FORMATS",
     "FULL",
+    "MOST_BITS",
     "OPERATORS",
     "Access",
     "Affine",

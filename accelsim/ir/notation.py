@@ -11,7 +11,7 @@ from ..errors import Problem
 from ..text.names import nearest
 from .einsum import Apply, Const, Definition, Expr, Read
 from .operators import OPERATORS, definition_problems
-from .workload import Role
+from .workload import MOST_BITS, Role
 
 T = TypeVar("T")
 
@@ -272,9 +272,11 @@ class _Reader:
         dims: list[int | str] | None = None
         if self.accept("["):
             dims = self.listed("]", lambda: self.next().text if self.peek().kind == "name" else self.integer())
-        bits = self.integer() if self.peek().kind == "number" else None
+        bits = self.integer() if (width := self.peek()).kind == "number" else None
         if bits is not None:
             self.expect("bits")
+            if not 1 <= bits <= MOST_BITS:
+                raise _NotationError(width.place, f"{tensor.text} has {bits} bits (from 1 to {MOST_BITS})")
         return Declaration(role, tensor.text, None if dims is None else tuple(dims), bits, tensor.place)
 
     def statement(self) -> Statement:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..errors import BadInput
 from .by_name import ROLES, by_name, carried_pairs
-from .workload import Tensor, Workload
+from .workload import MOST_BITS, Tensor, Workload
 
 _WIDTH = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9})/([0-9]{1,9}))?")
 
@@ -22,7 +22,7 @@ class GroupBits:
     Bytes follow both; units compute with `bits`. A group that a tile cuts counts by its share.
 
     Raises:
-        BadInput: a number is below 1, or there is more metadata than 64 bits per element.
+        BadInput: a number is below 1, or there are more than 64 bits, or 64 of metadata, per element.
 
     Example:
         >>> GroupBits(4, 8, 128).metadata_bits  # 4 bits and a scale of 8 bits per 128 elements: 4.0625 bits
@@ -34,9 +34,10 @@ class GroupBits:
     group: int
 
     def __post_init__(self) -> None:
-        if min(self.bits, self.metadata, self.group) < 1 or self.metadata > 64 * self.group or self.group > 2**20:
+        least, most = min(self.bits, self.metadata, self.group), max(self.bits, -(-self.metadata // self.group))
+        if least < 1 or most > MOST_BITS or self.group > 2**20:
             raise BadInput(f"{self}: bits, metadata and group are whole numbers from 1, groups of up to 2**20 elements "
-                           "with up to 64 bits of metadata for each")
+                           f"with up to {MOST_BITS} bits, and as many of metadata, for each")
 
     @property
     def metadata_bits(self) -> Fraction:
@@ -61,8 +62,8 @@ def with_precision(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     Bytes follow the bits; how fast a unit computes with narrower operands is for the unit to say.
 
     Raises:
-        BadInput: bits below 1, a name that fits no tensor (with the nearest), or two tensors that a Repeat hands from
-            one to the other and that would differ.
+        BadInput: bits below 1 or above 64, a name that fits no tensor (with the nearest), or two tensors that a Repeat
+            hands from one to the other and that would differ.
 
     Example:
         >>> narrow = with_precision(workload, {"weight": 4, "activation": 8, "*.bias": 32})  # doctest: +SKIP
@@ -71,8 +72,9 @@ def with_precision(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     for key, width in bits.items():
         if isinstance(width, GroupBits):
             continue
-        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-            raise BadInput(f"{workload.name}: precision of '{key}' is {width!r} (a whole number of bits from 1)")
+        if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= MOST_BITS:
+            raise BadInput(f"{workload.name}: precision of '{key}' is {width!r} (a whole number of bits from 1 to "
+                           f"{MOST_BITS})")
     given = by_name(workload, bits, "precision")
     tensors = {name: _of_width(tensor, given.get(name)) for name, tensor in workload.tensors.items()}
     changed = replace(workload, tensors=tensors)

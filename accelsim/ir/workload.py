@@ -26,6 +26,10 @@ class Role(StrEnum):
     """Lives from one run to the next, such as a KV cache; it is off chip before and after."""
 
 
+MOST_BITS = 64
+"""Of an element where the user says how many it has; no unit multiplies wider operands."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A named array of `shape` elements of `bits` bits each.

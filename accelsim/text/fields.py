@@ -10,6 +10,9 @@ from .names import nearest, short
 from .nodes import Items, Node, Plain, Scalar, Table
 from .yaml import parse
 
+LARGEST = 10**18
+"""Of a whole number of which nothing else is said."""
+
 
 class Reader:
     """Turns nodes into values; what is wrong is collected, and a value of the right type takes its place."""
@@ -67,14 +70,17 @@ class Reader:
             return ""
         return node.text
 
-    def integer(self, node: Node | None, path: str, *, least: int, default: int = 0) -> int:
+    def integer(
+        self, node: Node | None, path: str, *, least: int, default: int = 0, most: int | None = None
+    ) -> int:
         if node is None:
             return default
         value = _value(node)
-        if type(value) is int and least <= value < 10**18:
+        if type(value) is int and least <= value <= (LARGEST if most is None else most):
             return value
         shown = f"`{short(node.text)}` is not" if isinstance(node, Scalar) else "must be"
-        self.problem(node.line, path, f"{shown} a whole number of at least {least}")
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        self.problem(node.line, path, f"{shown} a whole number {wanted}")
         return max(least, default)
 
     def number(self, node: Node | None, path: str, default: float = 0.0) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import BadInput, SpecError
 from ...files import read_text
-from ...ir import Workload, WorkloadBuilder
+from ...ir import MOST_BITS, Workload, WorkloadBuilder
 from ...text.document import Document, Steps, parse_document
 from ...text.names import nearest, short
 from . import blocks, kinds, tokens  # noqa: F401  (they register the kinds of layers)
@@ -63,8 +63,8 @@ def loads_layers(
     if batch < 1:
         raise BadInput(f"{name}: batch is {batch} (at least 1)")
     width = top.get("bits", 16) if bits is None else bits
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise document.error(("bits",), f"is {width!r}", "bits per element, at least 1")
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MOST_BITS:
+        raise document.error(("bits",), f"is {width!r}", f"bits per element, from 1 to {MOST_BITS}")
     b = WorkloadBuilder(name, bits=width)
     reader = _Reader(document, b, _blocks(document))
     layers = top["layers"]

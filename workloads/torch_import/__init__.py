@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadInput
+from ...ir import MOST_BITS
 from ..onnx_import import ImportedModel
 from ..onnx_import.assembly import Graph, assemble
 from ..onnx_import.loading import Value
@@ -62,8 +63,8 @@ def import_program(
 
 def import_recording(recording: Recording, *, bits: int | None = None, allow_unknown: bool = False) -> ImportedModel:
     """The Workload of a Recording, with what became of its nodes. Needs no torch. Raises BadInput."""
-    if bits is not None and bits < 1:
-        raise BadInput(f"{recording.name}: bits={bits} (bits of a floating element, at least 1)")
+    if bits is not None and not 1 <= bits <= MOST_BITS:
+        raise BadInput(f"{recording.name}: bits={bits} (bits of a floating element, from 1 to {MOST_BITS})")
     t = translate(recording)
     values = {
         name: Value(name, recording.metas[name].shape, t.elem_type(name), constant=True, data=data)

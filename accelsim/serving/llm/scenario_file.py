@@ -9,6 +9,7 @@ from ...arch.network import TOPOLOGIES
 from ...arch.units import BANDWIDTH, BYTES, TIME, Quantity, QuantityError
 from ...errors import BadInput, SpecError
 from ...files import read_text
+from ...ir import MOST_BITS
 from ...lowering.collectives import COLLECTIVES
 from ...simulation import mapper_names
 from ...text.fields import Reader
@@ -44,7 +45,7 @@ def scenario_of(text: str, file: str = "scenario", folder: Path | None = None) -
         arrivals or PoissonRequests(1, 1.0, Lengths(1), Lengths(1)),
         r.values(top.get("set")), r.parallel(top.get("parallel")), r.policy(top.get("policy")), r.cache(top.get("kv")),
         r.swap(top.get("swap")), r.objectives(top.get("slo")), r.mappers(top.get("mappers")),
-        r.integer(top.get("bits"), "bits", least=1, default=16), r.overheads(top.get("overheads")),
+        r.integer(top.get("bits"), "bits", least=1, default=16, most=MOST_BITS), r.overheads(top.get("overheads")),
         r.speculative(top.get("speculative")),
         r.integer(top.get("checks"), "checks", least=0, default=LlmScenario.checks),
         r.integer(top.get("seed"), "seed", least=0), Path(file).stem,
@@ -159,7 +160,7 @@ class _Fields(Reader):
             self.problem(found["memory_share"].line, "kv.memory_share", f"{share:g}", "above 0, at most 1")
             share = 0.9
         return Cache(self.integer(found.get("block"), "kv.block", least=1, default=16),
-                     self.integer(found.get("bits"), "kv.bits", least=1, default=16), share,
+                     self.integer(found.get("bits"), "kv.bits", least=1, default=16, most=MOST_BITS), share,
                      None if nbytes is None else int(nbytes))  # fmt: skip
 
     def swap(self, node: Node | None) -> str | Lower | None:
