@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.einsums import SMALL, at, conv, gemm, machine, run
 
-from accelsim.arch import LinkBase, Memory, component_kinds, load_architecture, preset_names
+from accelsim import simulate
+from accelsim.arch import (
+    LinkBase,
+    Memory,
+    component_kinds,
+    load_architecture,
+    loads_architecture,
+    preset_names,
+)
 from accelsim.components import ComputeUnit, compute_units
 from accelsim.components.base import bytes_of
 from accelsim.components.buffer import Buffer
@@ -20,7 +28,7 @@ from accelsim.components.link import Link
 from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.errors import BadInput
-from accelsim.ir import OPERATORS, Access, Apply, Einsum, Expr, Read, count_operations
+from accelsim.ir import OPERATORS, Access, Apply, Einsum, Expr, Read, count_operations, parse_cascade
 
 
 def test_the_memory_that_feeds_a_unit_limits_it() -> None:
@@ -161,17 +169,20 @@ def test_servers_carry_rates_as_fractions() -> None:
     assert apart.server("read", tick) is not None
     assert apart.server("read", tick).rate == 1  # type: ignore[union-attr]
     assert apart.server("write", tick) is None
-    assert Link(between=("a", "b"), bandwidth="unlimited").server(tick) is None
-    link = Link(between=("a", "b"), bandwidth=470e6, name="l").server(tick)
-    assert link is not None
-    assert (link.name, link.rate) == ("l", Fraction(1, 2))
+    assert Link(between=("a", "b"), bandwidth="unlimited").server("a", tick) is None
+    for duplex, names in ((False, ("l", "l")), (True, ("l.a", "l.b"))):
+        link = Link(between=("a", "b"), bandwidth=470e6, duplex=duplex, name="l")
+        found = [server for to in "ab" if (server := link.server(to, tick)) is not None]
+        assert [(server.name, server.rate) for server in found] == [(name, Fraction(1, 2)) for name in names]
     for preset in preset_names():
         arch = load_architecture(preset)
         clock = Fraction(arch.clock)
         for component in arch.components():
             if isinstance(component, Memory):
                 servers = [component.server("read", clock), component.server("write", clock)]
-            elif isinstance(component, (ComputeUnit, LinkBase)):
+            elif isinstance(component, LinkBase):
+                servers = [component.server(memory, clock) for memory in component.between]
+            elif isinstance(component, ComputeUnit):
                 servers = [component.server(clock)]
             for server in filter(None, servers):
                 assert server.name.split(".")[0] == component.name
@@ -190,6 +201,32 @@ def test_every_kind_can_be_described() -> None:
     for name, kind in component_kinds().items():
         undocumented = [k for k, text in field_docs(kind).items() if not text and k not in ("kind", "latency")]
         assert not undocumented, (name, undocumented)
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+def test_a_duplex_link_takes_both_directions_at_once(objective: str) -> None:
+    """What comes in and what goes out are 64 KiB each, at 8 bytes a cycle."""
+    times, work = {}, parse_cascade("Z[m] = exp(A[m])", {"m": 2**15}, bits=16)
+    for duplex in ("false", "true"):
+        report = simulate(loads_architecture(LINKED.format(duplex=duplex)), work, objective=objective)
+        times[duplex] = report.cycles
+        assert report.bounds.machine <= report.bounds.program <= report.cycles
+        assert {c.name: c.transfer_bytes for c in report.components}["bus"] == 2 * 2**16
+    assert times["false"] >= 2 * 2**13
+    assert times["true"] < 1.2 * 2**13
+
+
+LINKED = """
+name: linked
+clock: 1 GHz
+memories:
+  dram: {{kind: dram, capacity: 1 MiB, bandwidth: 64 B/cycle}}
+  sram: {{kind: buffer, parent: dram, capacity: 8 KiB, bandwidth: unlimited}}
+units:
+  vector: {{kind: vector, memory: sram, lanes: 64}}
+links:
+  bus: {{kind: link, between: [dram, sram], bandwidth: 8 B/cycle, duplex: {duplex}}}
+"""
 
 
 def test_rates_out_of_range_name_the_component() -> None:

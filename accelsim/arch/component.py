@@ -238,12 +238,19 @@ class LinkBase(Component):
     category = "link"
 
     between: Annotated[tuple[str, str], Field(description="The two memories that it joins.")]
-    bandwidth: Annotated[Bandwidth | None, Field(description="Bytes per second, shared by both directions.")] = None
+    bandwidth: Annotated[
+        Bandwidth | None, Field(description="Bytes per second, shared by both directions unless it is `duplex`.")
+    ] = None
+    duplex: Annotated[bool, Field(description="Whether each direction has the bandwidth to itself.")] = False
     latency: Annotated[Time, Field(description="Of the first byte, beside the time that the bytes take.")] = 0.0
 
+    def port(self, dst: str) -> str:
+        """The name of its server for transfers to a memory."""
+        return f"{self.name}.{dst}" if self.duplex else self.name
+
     @abstractmethod
-    def server(self, tick_hz: Fraction) -> Any:
-        """The engine's Server of this link, in bytes of work; None when it takes no time."""
+    def server(self, dst: str, tick_hz: Fraction) -> Any:
+        """The engine's Server for transfers to a memory, in bytes of work; None when it takes no time."""
 
 
 class UnitBase(Component):

@@ -18,7 +18,7 @@ from .base import server_rate
 
 
 class Link(LinkBase):
-    """A bus or cable of constant bandwidth, shared by both directions.
+    """A bus or cable of constant bandwidth, shared by both directions or, where it is `duplex`, of each of them.
 
     Its energy defaults to that of its `standard`, or of on-chip wires of its `length`; without either it is zero, which
     reports list among the defaults.
@@ -53,7 +53,7 @@ class Link(LinkBase):
             figure = Figure(0.0, "no energy, no standard and no length given")
         return {"transfer": Price("energy", self.energy, figure)}
 
-    def server(self, tick_hz: Fraction) -> Server | None:
+    def server(self, dst: str, tick_hz: Fraction) -> Server | None:
         if self.bandwidth is None or math.isinf(self.bandwidth):
             return None
-        return Server(self.name, server_rate(self.name, self.bandwidth, tick_hz))
+        return Server(self.port(dst), server_rate(self.name, self.bandwidth, tick_hz))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 
 from ..arch.architecture import Architecture
+from ..arch.component import LinkBase
 from ..components.base import ComputeUnit
 from ..engine.builder import ProgramBuilder
 from ..engine.program import Server
@@ -25,6 +26,11 @@ class Port:
     first: bool
 
 
+def links_between(arch: Architecture, src: str, dst: str) -> list[LinkBase]:
+    """The links that join two memories."""
+    return [link for link in arch.links.values() if {*link.between} == {src, dst}]
+
+
 def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
     """The servers that a transfer from one memory to another occupies one after the other, tile by tile.
 
@@ -39,7 +45,7 @@ def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
     found: list[tuple[str, Server, bool]] = []
     for component, server, hides in (
         (src, source.server("read", tick_hz, streams=True), source.on_chip),
-        *((link.name, link.server(tick_hz), False) for link in arch.links.values() if {*link.between} == {src, dst}),
+        *((link.name, link.server(dst, tick_hz), False) for link in links_between(arch, src, dst)),
         (dst, target.server("write", tick_hz, streams=True), target.on_chip),
     ):
         if server is not None:
@@ -81,7 +87,7 @@ def route(arch: Architecture, src: str, dst: str) -> Route:
 def _route(on: Same[Architecture], src: str, dst: str) -> Route:
     arch = on.value
     ports = ports_between(arch, src, dst)
-    links = [link for link in arch.links.values() if {*link.between} == {src, dst}]
+    links = links_between(arch, src, dst)
     energy = arch.memories[src].action_energy()["read"] + arch.memories[dst].action_energy()["write"]
     energy += sum(link.action_energy()["transfer"] for link in links)
     return Route(ports, arch.memories[src].latency + sum(link.latency for link in links), energy)

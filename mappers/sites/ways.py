@@ -133,12 +133,13 @@ class Sites:
         for unit in compute_units(self.arch).values():
             found[unit.name] = unit.server(Fraction(tick_hz))
         for link in self.arch.links.values():
-            server = link.server(Fraction(tick_hz))
-            if server is not None:
-                found[link.name] = server
-        for memory in self.arch.off_chip:
+            for memory in link.between:
+                server = link.server(memory, Fraction(tick_hz))
+                if server is not None:
+                    found[server.name] = server
+        for tier in self.arch.off_chip:
             for direction in ("read", "write"):
-                server = memory.server(direction, Fraction(tick_hz), streams=True)
+                server = tier.server(direction, Fraction(tick_hz), streams=True)
                 if server is not None:
                     found[server.name] = server
         return found
@@ -305,9 +306,9 @@ class _Writer:
         first, last = leg[0], leg[-1]
         assert isinstance(first, Memory) and isinstance(last, Memory)
         parts: list[tuple[str, str, float, int]] = []
-        for part in leg:
+        for i, part in enumerate(leg):
             if isinstance(part, LinkBase):
-                parts.append((part.name, part.name, part.latency, nbytes))
+                parts.append((part.port(leg[i + 1].name), part.name, part.latency, nbytes))
             elif not part.on_chip and part is first and (port := part.port("read")) is not None:
                 parts.append((port[0], f"read {part.name}", part.latency, self._read(part, tensor, nbytes)))
             elif not part.on_chip and part is last and (port := part.port("write")) is not None:
