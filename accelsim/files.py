@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
@@ -54,7 +54,8 @@ def is_file(*parts: str | Path) -> bool:
 
 def _beside(file: Path, suffixes: tuple[str, ...]) -> str:
     try:
-        names = sorted(p.name for p in file.parent.iterdir() if p.suffix.lower() in suffixes)
+        others = (p for p in file.parent.iterdir() if p.suffix.lower() in suffixes and p.name != file.name)
+        names = sorted(p.name for p in others if p.is_file())
     except (OSError, ValueError):
         return ""
     return nearest_key(file.name, names) if names else ""
@@ -73,22 +74,32 @@ def writable_folder(folder: str | Path) -> Path:
     return where
 
 
-def writable_file(path: str | Path) -> Path:
-    """The path of a file that can be written, its folder made if need be. Raises BadInput if it cannot."""
+def writable_file(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> Path:
+    """The path of a file that can be written, its folder made if need be.
+
+    Args:
+        path: of the file.
+        inputs: what is read, which may be files or not.
+
+    Raises:
+        BadInput: it cannot be written, or is a file that is read.
+    """
     file = Path(path)
     if file.is_dir():
         raise BadInput(f"{file}: is a folder; give the name of a file")
+    if any(given is not None and is_file(given) and Path(given).samefile(file) for given in inputs if is_file(file)):
+        raise BadInput(f"{file}: is read here and would be overwritten; give the output another name")
     writable_folder(file.parent)
     return file
 
 
-def writable_files(*paths: str | Path | None) -> None:
-    """Check those files that are wanted. Raises BadInput if one cannot be written, or is named twice."""
+def writable_files(*paths: str | Path | None, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Check those files that are wanted. Raises BadInput if one cannot be written, is named twice, or is read."""
     seen: set[Path] = set()
     for path in paths:
         if path is None:
             continue
-        file = writable_file(path).resolve()
+        file = writable_file(path, inputs).resolve()
         if file in seen:
             raise BadInput(f"{path}: two outputs would be written to this file; give each a name of its own")
         seen.add(file)

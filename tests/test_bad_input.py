@@ -152,9 +152,16 @@ def test_faults_beside_machines_are_not_those_of_a_machine(content: str, message
 
 
 def test_a_folder_is_no_machine(tmp_path: Path) -> None:
-    folder = tmp_path / "folder.yaml"
+    folder, other = tmp_path / "folder.yaml", tmp_path / "folder2.yaml"
     folder.mkdir()
-    refused(accelsim("validate", folder), 2, "folder.yaml")
+    other.mkdir()
+    for command in (("validate", folder), ("run", folder, "gpt2"), ("run", "edge_npu", "gpt2", "--mapping", folder)):
+        ran = accelsim(*command)
+        refused(ran, 2, f"cannot read {folder}: Is a directory")
+        assert "did you mean" not in ran.output  # neither itself nor another folder
+    other.rmdir()
+    other.write_text(MACHINE)
+    refused(accelsim("validate", folder), 2, "did you mean `folder2.yaml`?")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +247,22 @@ def test_outputs_that_cannot_be_written_are_told_before_any_work(option: str, tm
     ran = accelsim("run", "no_such_machine", "gpt2", option, tmp_path / "file" / "out")
     refused(ran, 2, "cannot write here", str(tmp_path / "file"))
     refused(accelsim("run", "no_such_machine", "gpt2", option, tmp_path), 2, "is a folder")
+
+
+@pytest.mark.parametrize("option", ["--html", "--perfetto", "--save-mapping"])
+def test_an_output_does_not_overwrite_what_is_read(
+    option: str, machine: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, other = machine(), tmp_path / "link.yaml"
+    other.symlink_to(file)
+    message = "is read here and would be overwritten; give the output another name"
+    refused(accelsim("run", file, "gpt2", option, other), 2, f"{other}: {message}")
+    refused(accelsim("run", "no_such_machine", file, option, file), 2, f"{file}: {message}")
+    refused(accelsim("run", "edge_npu", "gpt2", "--constraints", file, option, file), 2, f"{file}: {message}")
+    refused(accelsim("phases", file, "gpt2", "--html", file), 2, f"{file}: {message}")
+    refused(accelsim("serve", file, "--html", file), 2, f"{file}: {message}")
+    refused(accelsim("calibrate", file, tmp_path / "t.csv", "--out", file), 2, f"{file}: {message}")
+    assert file.read_text() == MACHINE
 
 
 def test_two_outputs_in_one_file(tmp_path: Path) -> None:

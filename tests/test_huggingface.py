@@ -261,7 +261,8 @@ def write(path: Path, content: Any) -> str:
         ({**GPT2, "activation_function": "quick_gelu"}, "key 'activation_function' is 'quick_gelu' .one of gelu,"),
         ({**LLAMA, "num_key_value_heads": 3}, "'num_attention_heads' is 4, no multiple of 'num_key_value_heads' = 3"),
         ({**LLAMA, "mlp_bias": 1}, "key 'mlp_bias' is 1 .true or false"),
-        ("{\n \"a\": }", r"my\.json:2: not JSON"),
+        ("{\n \"a\": }", r"my\.json:2: is not JSON"),
+        ('{"model_type": "gpt2", "a": [{"b": 1, "b": 1}]}', r"my\.json: key 'b' is given twice; remove one$"),
         ("[1]", "a config is a JSON object, not list"),
     ],
 )

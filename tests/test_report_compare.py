@@ -151,6 +151,7 @@ def without(key: str) -> dict[str, Any]:
         ("\udcff", "is not text"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "object is wanted, not list"),
+        ('{"cycles": 1, "cycles": 1}', "key 'cycles' is given twice; remove one; give a file that"),
         (json.dumps(without("cycles")), "`cycles` is missing"),
         (json.dumps(without("operators")), "`operators` is missing"),
         (json.dumps({**A, "operators": [1]}), r"`operators\[0\]` is no object"),

@@ -118,3 +118,50 @@ def test_the_collector_is_as_it_was_before() -> None:
     with pytest.raises(ValueError, match="x"), uncollected():
         raise ValueError("x")
     assert gc.isenabled()
+
+
+SWEEP = Sweep(("m",), (Model("w"),), (Axis.of("seed", [0, 1]),), pareto=("latency_s",))
+
+
+def opened(folder: Path) -> Store:
+    return Store(folder, SWEEP, SWEEP.points(), ["0", "1"])
+
+
+def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path: Path) -> None:
+    """SQLite refuses to grow beyond a number of pages as it refuses to on a full disk."""
+    store = opened(tmp_path)
+    store.write([("0", Outcome(Status.DONE, {"latency_s": 1.0}))])
+    store._db.execute("PRAGMA max_page_count = 1")
+    long = [("1", Outcome(Status.DONE, {"latency_s": 2.0, "why": "x" * 10**6}))]
+    message = r"study\.sqlite: cannot write \(.*full\); what was kept .* --resume"
+    with pytest.raises(BadInput, match=message):
+        store.write(long)
+    with pytest.raises(BadInput, match=message):
+        store.write_floors("y" * 10**6, [("1", (1.0,))])
+    store.close()
+    again = opened(tmp_path)
+    assert {key: dict(outcome.values) for key, outcome in again.results().items()} == {"0": {"latency_s": 1.0}}
+    again.write(long)
+    assert set(again.results()) == {"0", "1"}
+    again.close()
+
+
+def test_a_store_that_was_not_finished_being_made_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweep, "to_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path)
+    assert (tmp_path / "study.sqlite").exists()
+    opened(tmp_path).close()
+    assert [row.outcome for row in Study.load(tmp_path).rows] == [None, None]
+
+
+def interrupted(_: Sweep) -> str:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["study.sqlite", ".lock"])
+def test_a_folder_in_the_place_of_a_file_of_a_study(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(BadInput, match=rf"{name}: (cannot write|not a study)"):
+        opened(tmp_path)

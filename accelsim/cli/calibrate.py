@@ -34,7 +34,7 @@ def calibrate(
     from ..study.operator_shapes import read_measured
 
     if out is not None:
-        writable_file(out)
+        writable_file(out, (arch, measured))
     rows = read_measured(measured)
     spec = load_spec(arch)
     name = f"{spec.build().name}_calibrated"

@@ -54,7 +54,7 @@ def phases(
     from ..study.evaluation import model as workload_of
 
     options.check_phase(phase, seq, context)
-    writable_files(save_plan, html)
+    writable_files(save_plan, html, inputs=(arch, model, plan))
     wanted = options.model_options(phase, batch, seq, context, bits, bind, precision)
     built = machine(arch, options.machine_values(set_))
     workload = workload_of(model, wanted)

@@ -100,7 +100,7 @@ def run(
 
     _check_search(mapper, time_limit, mapping, constraints, rewrite, save_cascade)
     options.check_phase(phase, seq, context)
-    writable_files(save_mapping, save_cascade, html, perfetto)
+    writable_files(save_mapping, save_cascade, html, perfetto, inputs=(arch, model, mapping, constraints))
     built, workload = _loaded(
         (arch, options.machine_values(set_)),
         (model, options.model_options(

@@ -26,7 +26,7 @@ def serve(
     from ..serving.llm.scenario_file import load_scenario
 
     if html is not None:
-        writable_file(html)
+        writable_file(html, (scenario,))
     wanted = load_scenario(scenario)
     result = simulate_serving(wanted if seed is None else replace(wanted, seed=seed))
     if html is not None:

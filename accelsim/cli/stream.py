@@ -28,7 +28,7 @@ def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifo
 
     if not is_file(file):
         raise BadInput(f"MODEL is missing, and '{file}' is no file of a stream graph (run ARCH MODEL, or GRAPH)")
-    writable_files(html, perfetto)
+    writable_files(html, perfetto, inputs=(file,))
     graph = load_graph(file)
     sizing = curve = None
     if size_fifos:

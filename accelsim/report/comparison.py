@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+from ..text.json_text import parse_json
 
 if TYPE_CHECKING:
     from .report import Report
@@ -151,15 +151,12 @@ def compare_files(a: str | Path, b: str | Path) -> Comparison:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot read ({error.strerror}); {_WANTED}") from None
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not text; {_WANTED}") from None
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}:{error.lineno}: is not JSON ({error.msg}); {_WANTED}") from None
-    except RecursionError:
-        raise BadInput(f"{path}: is nested too deeply; {_WANTED}") from None
+    return parse_json(text, str(path), _WANTED)
 
 
 def _checked(report: Any, where: str) -> Mapping[str, Any]:

@@ -24,19 +24,26 @@ from .span import Scalar
 from .sweep import Sweep
 
 FILE = "study.sqlite"
+LOCK = ".lock"
 
 
 class Store:
     """The writer's side. One writer at a time: a second one is refused."""
 
     def __init__(self, folder: Path, sweep: Sweep, points: Sequence[Point], keys: Sequence[str]) -> None:
-        """Open or make the store in `folder` for a sweep. Raises BadInput if another process writes there."""
-        self._lock = _lock(folder)
+        """Open or make the store in `folder` for a sweep.
+
+        Raises:
+            BadInput: another process writes there, or nobody can.
+        """
         self._layouts: dict[tuple[str, ...], int] = {}
         self._rows = 0
         self._file = folder / FILE
         try:
-            self._db = sqlite3.connect(self._file)
+            self._lock = _lock(folder)
+        except OSError as error:
+            raise _unwritable(folder / LOCK, error.strerror or str(error)) from error
+        try:
             self._open(self._file, sweep, points, keys)
         except BaseException:
             self.close()
@@ -44,13 +51,15 @@ class Store:
 
     def _open(self, file: Path, sweep: Sweep, points: Sequence[Point], keys: Sequence[str]) -> None:
         try:
+            self._db = sqlite3.connect(file)
             self._db.execute("PRAGMA synchronous = NORMAL")
             there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
             if there and (found := version(self._db, file)) != FORMAT:
                 migrate(self._db, found, file)
         except sqlite3.DatabaseError as error:
             raise BadInput(f"{file}: not a study ({error})") from error
-        with self._db:
+        with self._writing():
+            self._db.execute("BEGIN IMMEDIATE")  # tables too are made with all that stands in them, or not at all
             create(self._db)
             self._db.execute("DELETE FROM points")
             self._insert(points, keys)
@@ -59,7 +68,7 @@ class Store:
 
     def add(self, points: Sequence[Point], keys: Sequence[str]) -> None:
         """Put points after those that are there."""
-        with self._db:
+        with self._writing():
             self._insert(points, keys)
 
     def _insert(self, points: Sequence[Point], keys: Sequence[str]) -> None:
@@ -74,8 +83,8 @@ class Store:
             return _outcomes(self._db)
 
     def write(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
-        """Keep outcomes under their keys, all or none."""
-        with self._db:
+        """Keep outcomes under their keys, all or none. Raises BadInput if they cannot be written."""
+        with self._writing():
             rows = [(k, o.status, *self._list(o.values), o.error, o.message) for k, o in outcomes]
             self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", rows)
 
@@ -87,10 +96,19 @@ class Store:
         return {key: tuple(floor) for (key, _), floor in zip(rows, floors, strict=True)}
 
     def write_floors(self, objectives: str, floors: Iterable[tuple[str, tuple[float, ...]]]) -> None:
-        """Keep floors under the keys of their points, all or none."""
-        with self._db:
+        """Keep floors under the keys of their points, all or none. Raises BadInput if they cannot be written."""
+        with self._writing():
             rows = [(key, objectives, json.dumps(floor)) for key, floor in floors]
             self._db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction."""
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            raise _unwritable(self._file, str(error)) from error
 
     def _list(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
         names = tuple(values)
@@ -105,13 +123,17 @@ class Store:
             self._lock.close()
 
 
+def _unwritable(file: Path, why: str) -> BadInput:
+    return BadInput(f"{file}: cannot write ({why}); what was kept before is still there: --resume goes on from it")
+
+
 def _lock(folder: Path) -> IO[str] | None:
     """Hold the folder for this process, until it ends in whatever way."""
     try:
         import fcntl
     except ImportError:  # no such locks on Windows
         return None
-    handle = (folder / ".lock").open("w")
+    handle = (folder / LOCK).open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

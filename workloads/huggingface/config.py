@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ...files import read_text
+from ...text.json_text import parse_json
 from ...text.names import nearest
 from .. import zoo
 from .model import HFModel
@@ -48,14 +48,7 @@ def load_config(config: str | PathLike[str] | Mapping[str, Any], *, name: str | 
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(read_text(path, suffixes=(".json",)))
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except RecursionError:
-        raise BadInput(f"{path}: not JSON: nested too deep") from None
-    except ValueError:
-        raise BadInput(f"{path}: holds a number of too many digits") from None
+    content = parse_json(read_text(path, suffixes=(".json",)), str(path))
     if not isinstance(content, Mapping):
         raise BadInput(f"{path}: a config is a JSON object, not {type(content).__name__}")
     return content
