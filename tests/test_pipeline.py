@@ -31,7 +31,7 @@ from accelsim.mappers.pipeline import (
     trade_off,
 )
 from accelsim.mappers.pipeline.allot import cycles_with, units_per_lane
-from accelsim.mappers.pipeline.plan import _stretch
+from accelsim.mappers.pipeline.plan import _best_cuts, _kernel, _stretch
 from accelsim.workloads import zoo
 from accelsim.workloads.text.cascade_file import loads_cascade
 
@@ -238,7 +238,7 @@ def test_lanes_do_not_reach() -> None:
 
 
 def test_cuts_against_brute_force() -> None:
-    """Of all ways to cut the stages into stretches, none has a lower estimate."""
+    """Of all ways to cut the stages into so many stretches, none has a lower estimate; of these, none is faster."""
     workload = small("attention_3pass")
     stages = build_stages(workload)
     depths = full_rate_depths(stream_graph(stages)).depths
@@ -249,13 +249,29 @@ def test_cuts_against_brute_force() -> None:
         assert max(len(k.stages) for k in plan.kernels) <= most
         costs = {(a, b): _stretch(stages, budget, Timing(), depths, a, b).cycles
                  for a, b in combinations(range(n + 1), 2) if b - a <= most}
-        estimates = []
+        estimates: dict[int, int] = {}
         for count in range(n):
             for marks in combinations(range(1, n), count):
                 sizes = [b - a for a, b in zip((0, *marks), (*marks, n), strict=True)]
                 if max(sizes) <= most:
-                    estimates.append(sum(launch + costs[pair] for pair in pairwise((0, *marks, n))))
-        assert plan.estimate_cycles == min(estimates)
+                    found = sum(launch + costs[pair] for pair in pairwise((0, *marks, n)))
+                    estimates[count + 1] = min(found, estimates.get(count + 1, found))
+        cuts = _best_cuts(stages, budget, Timing(), depths, None)
+        assert {len(stretches): estimate for estimate, stretches in cuts} == estimates
+        assert plan.estimate_cycles == estimates[len(plan.kernels)] <= plan.cycles
+        times = [
+            sum(launch + _kernel(stages, stretch, budget, Timing()).cycles for stretch in stretches)
+            for _, stretches in cuts
+        ]
+        assert plan.cycles == min(times)
+
+
+def test_a_plan_of_more_kernels_is_no_slower() -> None:
+    workload = small("attention_3pass")
+    for launch in (0, 100):
+        budget = Budget((Lanes("mac", 12, ("mac",)),), launch_cycles=launch)
+        times = [plan_pipeline(workload, budget, most_kernels=most).cycles for most in (1, 2, 4, None)]
+        assert times == sorted(times, reverse=True)
 
 
 def test_one_kernel_where_it_fits_and_several_where_it_does_not() -> None:

@@ -2,9 +2,10 @@
 
 Stages come in an order in which they can run, and a kernel is a stretch of it. A kernel takes its launch, and the
 longer of its slowest stage, with all of the budget allotted to its stages, and of its bytes at the memory's bandwidth;
-what crosses a cut is written and read. Of all ways to cut, dynamic programming takes the fastest. FIFO depths are those
-that the whole pipeline needs for full rate while cuts are compared, and each kernel's own in the end; times that are
-reported are simulated.
+what crosses a cut is written and read. Of all ways to cut into so many kernels, dynamic programming takes the fastest
+by that estimate, with the FIFO depths that the whole pipeline needs for full rate. It leaves out how long a kernel
+takes to fill and to drain. So what is fastest for each number of kernels is simulated, with each kernel's own depths,
+as long as its estimate, which is a lower bound of its time, is below the best time so far.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class PipelinePlan:
         stages: of the whole cascade.
         kernels: in order.
         launch_cycles: before each of them.
-        estimate_cycles: by which the cuts were chosen.
+        estimate_cycles: by which the cuts were chosen among those of as many kernels; at most `cycles`.
     """
 
     stages: Stages
@@ -84,15 +85,28 @@ def plan_pipeline(
     timing = timing or Timing()
     stages = build_stages(workload, order=order, inside=inside, split=split)
     depths = full_rate_depths(stream_graph(stages, timing=timing)).depths
-    cuts, estimate = _best_cuts(stages, budget, timing, depths, most_kernels)
-    kernels = tuple(_kernel(stages, stretch, budget, timing) for stretch in cuts)
-    return PipelinePlan(stages, kernels, budget.launch_cycles, estimate)
+    simulated: dict[tuple[str, ...], Kernel] = {}
+    best: PipelinePlan | None = None
+    for estimate, cuts in _best_cuts(stages, budget, timing, depths, most_kernels):
+        if best is not None and best.cycles <= estimate:
+            break
+        for stretch in cuts:
+            if stretch.names not in simulated:
+                simulated[stretch.names] = _kernel(stages, stretch, budget, timing)
+        plan = PipelinePlan(stages, tuple(simulated[s.names] for s in cuts), budget.launch_cycles, estimate)
+        if best is None or plan.cycles < best.cycles:
+            best = plan
+    assert best is not None
+    return best
 
 
 def _best_cuts(
     stages: Stages, budget: Budget, timing: Timing, depths: dict[str, int], most: int | None
-) -> tuple[list[_Stretch], int]:
-    """Dynamic programming over the last stage of each kernel, and over how many kernels there are."""
+) -> list[tuple[int, list[_Stretch]]]:
+    """For each number of kernels the cuts of the lowest estimate, and that estimate, lowest and fewest first.
+
+    Dynamic programming over the last stage of each kernel, and over how many kernels there are. Raises DoesNotFit.
+    """
     n = len(stages.stages)
     limit = n if most is None else min(most, n)
     options: dict[tuple[int, int], _Stretch] = {}
@@ -120,8 +134,8 @@ def _best_cuts(
         alone = min(((b - a, a, b) for a, b in reasons), default=(0, 0, n))[1:]
         why = reasons.get((0, n) if limit == 1 else alone, "use more kernels")
         raise DoesNotFit(f"{stages.workload.name}: {n} stages do not fit in {count}: {why}")
-    cycles, marks = min(ends)
-    return [options[a, b] for a, b in pairwise(marks)], cycles
+    ends.sort(key=lambda end: (end[0], len(end[1])))
+    return [(cycles, [options[a, b] for a, b in pairwise(marks)]) for cycles, marks in ends]
 
 
 def _stretch(
