@@ -89,6 +89,7 @@ def test_cycles_need_a_clock() -> None:
         (BYTES, "lots", "is not a size in bytes"),
         (BYTES, "1e400 B", "is out of range"),
         (BYTES, "1e30 EB", "is too large"),
+        (BYTES, f"{2**50 + 1} KiB", "is too large"),
         (TIME, "1e30 s", "is too large"),
         (FREQUENCY, "1e20 GHz", "is too large"),
         (LENGTH, "1e-9 nm", "`1e-9 nm` is too small"),

@@ -172,7 +172,7 @@ def _rates(units: Mapping[str, Fraction], per: str) -> dict[str, Fraction]:
     return {f"{u}/{per}": f for u, f in units.items()}
 
 
-BYTES = Quantity("size in bytes", _BYTES, ("16 MiB", "64 GB"), integer=True,
+BYTES = Quantity("size in bytes", _BYTES, ("16 MiB", "64 GB"), integer=True, most=Fraction(2**60),
                  display=("TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "kB", "B"))  # fmt: skip
 BANDWIDTH = Quantity("bandwidth", _rates(_BYTES, "s"), ("1.8 TB/s", "256 B/cycle"), unlimited=True,
                      per_cycle=_rates(_BYTES, "cycle"),

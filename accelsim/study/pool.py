@@ -14,10 +14,21 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from ..errors import BadInput
 from . import worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+MOST_JOBS = 1024
+"""Worker processes of one pool."""
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise BadInput for a number of worker processes that no computer takes."""
+    if not 0 <= jobs <= MOST_JOBS:
+        raise BadInput(f"{jobs} worker processes (from 0, which is this process, to {MOST_JOBS})")
 
 
 class WorkerDied(Exception):
@@ -80,6 +91,8 @@ class WorkerPool(Executor):
     """
 
     def __init__(self, jobs: int) -> None:
+        """Raises BadInput for more than `MOST_JOBS`."""
+        check_jobs(jobs)
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
         self._workers: set[_Worker] = set()
         self._lock = threading.Lock()

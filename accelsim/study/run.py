@@ -13,6 +13,7 @@ from .batches import Batches, Progress, Told, Watch, workers
 from .explore import explore, simulate_all
 from .outcome import Evaluate, Status
 from .point import Point
+from .pool import check_jobs
 from .store import FILE, Store
 from .study import Study
 from .sweep import Sweep
@@ -52,6 +53,7 @@ def run_sweep(
             All this is found before the first simulation.
         KeyboardInterrupt: after the workers have been ended; finished points are in the store.
     """
+    check_jobs(jobs)
     simulates = evaluate is None
     if evaluate is None:
         from .foreseen import check_names
