@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, he
 from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, SEQUENCES, SOCKETS, decode_operators
 from accelsim.experiments.llm_validation.serving import DEVICES, Served, scenario_of, served
 from accelsim.experiments.llm_validation.serving_rows import Flat
-from accelsim.experiments.loader import data_path
+from accelsim.experiments.loader import data_path, table
 from accelsim.serving.llm.costs import Overheads
 from accelsim.serving.llm.run import simulate_serving
 from accelsim.serving.llm.state import Tokens
@@ -44,6 +45,26 @@ def test_both_regimes_are_fitted_and_split_as_the_readme_says(name: str) -> None
     assert len(found.compute_bound) >= 4
     assert len(found.memory_bound) >= 2
     assert {r.operator for r in rows if r.measured.fit} == {"matmul"}
+
+
+def test_h100_is_fitted_to_other_models_or_degrees_and_to_other_shapes() -> None:
+    read = table("accelsim.experiments.llm_validation", "measured.csv")
+    rows = [r for r in read if r["set"] == "h100_vidur" and r["operator"] == "matmul"]
+    fitted, others = ([r for r in rows if r["use"] == use] for use in ("fit", "held"))
+    assert (len(fitted), len(others)) == (57, 59)
+    for keys in (("model", "tensor_parallel"), ("n", "k")):
+        assert {tuple(r[k] for k in keys) for r in fitted}.isdisjoint(tuple(r[k] for k in keys) for r in others)
+    added = [r for r in fitted if r["model"] == "internlm-20b"]
+    assert {int(r["m"]) for r in added} == {2**i for i in range(3, 12, 2)}
+    assert {r["tensor_parallel"] for r in added} == {"1", "4"}
+    sizes = {(15360, 5120), (5120, 5120), (27648, 5120), (5120, 13824)}  # of the model's four products
+    assert {_whole(r) for r in added} == sizes
+
+
+def _whole(row: Mapping[str, str]) -> tuple[int, int]:
+    """Columns and reduced size of the product that a row is a share of: columns of the model's width stay whole."""
+    n, k, degree = (int(row[key]) for key in ("n", "k", "tensor_parallel"))
+    return (n, k * degree) if n == 5120 else (n * degree, k)
 
 
 def test_every_third_product_by_intensity_is_fitted() -> None:
