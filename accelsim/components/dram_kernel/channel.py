@@ -47,7 +47,6 @@ from .layout import (
     SHUT,
     SPLIT,
     WINDOW,
-    WRITE_QUEUE,
     WRITES,
     IntArray,
     Log,
@@ -64,11 +63,7 @@ def _entry_time(
     returned: IntArray, reads: int,
 ) -> int:  # fmt: skip
     """When a request can enter: once it has come, there is room in its queue and, of so many on their way, one less."""
-    if is_write:
-        room = drain[2] + (drain[4] if p[APART] else 0) < p[WRITE_QUEUE]
-    else:
-        room = drain[1] + (drain[3] if p[APART] else 0) < p[READ_QUEUE]
-    if not room:
+    if drain[1 + is_write] + (drain[3 + is_write] if p[APART] else 0) >= p[READ_QUEUE + is_write]:
         return NEVER
     at = max(now, arrival)
     if p[WINDOW] > 0:

@@ -12,7 +12,7 @@ from ..nest_kernel import stamped
 
 IntArray = NDArray[np.int64]
 ShortArray = NDArray[np.int32]
-"""What there is of every request of a trace takes room: whatever is no time is kept short."""
+"""Banks, rows and numbers of requests: there are as many as requests in a trace, and moving them costs time."""
 
 (
     CL, CWL, BURST, RCD_RD, RCD_WR, RP, RAS, RC, CCD_S, CCD_L, RRD_S, RRD_L, FAW, WR, WTR_S, WTR_L, RTP, RFC, REFI,
@@ -42,9 +42,9 @@ NEVER_YET = 2**60
     ASIDE_RING, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT, GROUP_OF, PSEUDO_OF,
 ) = range(23)  # fmt: skip
 """Words of a bank. Times are the first allowed. RING is the row of the bank's queue, HEAD where it begins there, QUEUED
-how long it is; ASIDE_ are those of the queue of what is not served now, where reads and writes are apart. FIRST_RD and
-FIRST_WR are the first that hit the open row, from the head. NEXT is its next command by itself. GROUP_OF is where the
-words of its group begin, PSEUDO_OF the number of its pseudo-channel."""
+how long it is; ASIDE_ are those of the queue of what is not served now, where reads and writes are apart, in the same
+order. FIRST_RD and FIRST_WR are the first that hit the open row, from the head. NEXT is its next command by itself.
+GROUP_OF is where the words of its group begin, PSEUDO_OF the number of its pseudo-channel."""
 _NONE = (OPEN_ROW, LAST_ROW, FIRST_RD, FIRST_WR, RD_HEAD, RD_TAIL, WR_HEAD, WR_TAIL, NEXT)
 """Words that begin as -1: none."""
 RD_AT, WR_AT, ACT_AT, FAW_0, FAW_1, FAW_2, FAW_3, FAW_TURN = range(8)
@@ -54,6 +54,7 @@ TURN_OF, AGE_OF, KIND_OF, BANKS_OF = range(4)
 """Words of the banks of a pseudo-channel with reads and writes that hit: the command that goes next of them, and how
 many there are."""
 BANK_BITS = 16
+"""Bits of a word of `Work.age` that hold the bank."""
 INDEX = 2**31 - 1
 """Mask of an index: it tells the compiler that it is not negative, and so counts from the beginning."""
 

@@ -45,15 +45,17 @@ NEVER_LEFT = 2**62
 def enter(w: Work, row: ShortArray, most: int, apart: int, request: int, is_write: int, b: int) -> bool:
     """Let a request into its queue. Returns whether the next command of its bank may be another one now."""
     s, q, drain = w.bank, w.queue, w.drain
-    if apart:
-        if is_write == (drain[0] > 0):
-            drain[3 + is_write] += 1
-            return _append(s, q, row, request, is_write, b)
-        drain[1 + is_write] += 1
-        n, ring = s[b << 5 | ASIDE_QUEUED], s[b << 5 | ASIDE_RING] & INDEX
-        q[ring, (s[b << 5 | ASIDE_HEAD] + n) & (q.shape[1] - 1)] = request
-        s[b << 5 | ASIDE_QUEUED] = n + 1
-        return False
+    if apart:  # no branch on whether it is served now: with reads and writes mixed, that is a toss of a coin
+        aside = is_write ^ (1 if drain[0] > 0 else 0)
+        queue = (b << 5) + aside * (ASIDE_HEAD - HEAD) & INDEX
+        drain[3 - 2 * aside + is_write] += 1
+        n, ring = s[queue + QUEUED], s[queue + RING] & INDEX
+        q[ring, (s[queue + HEAD] + n) & (q.shape[1] - 1)] = request
+        s[queue + QUEUED] = n + 1
+        first = b << 5 | (FIRST_WR if is_write else FIRST_RD)
+        hit = (aside == 0) & (s[first] < 0) & (row[request] == s[b << 5 | OPEN_ROW])
+        s[first] = n if hit else s[first]
+        return hit | ((aside == 0) & (n == 0))
     head, tail = (WR_HEAD, WR_TAIL) if is_write else (RD_HEAD, RD_TAIL)
     w.link[request] = -1
     if s[b << 5 | head] < 0:
@@ -165,6 +167,7 @@ def turn(w: Work, row: ShortArray, write: NDArray[np.uint8], p: IntArray, banks:
             drain[1 + kind], drain[3 + kind] = drain[3 + kind], drain[1 + kind]
     elif what == BEGIN:
         drain[0] = max(1, drain[2] - (0 if drain[1] + drain[3] == 0 else p[DRAIN_LOW]))
+    per_pseudo = w.ready.shape[1] // p[PSEUDO]
     if apart:
         forget(w)
     for number in range(banks):
@@ -179,4 +182,4 @@ def turn(w: Work, row: ShortArray, write: NDArray[np.uint8], p: IntArray, banks:
             if s[b << 5 | NEXT] < 0 and s[b << 5 | RD_HEAD] < 0 and s[b << 5 | WR_HEAD] < 0:
                 continue
             refill(w, row, p[BANK_QUEUE], b)
-        look(w, p[HIT_CAP], w.ready.shape[1] // p[PSEUDO], b)
+        look(w, p[HIT_CAP], per_pseudo, b)
