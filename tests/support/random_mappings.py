@@ -274,93 +274,107 @@ def cases(draw: DrawFn) -> Case:
     root: Node = Seq(tuple(nodes))
     if chain.repeat:
         root = Iterate("layer", chain.repeat, root)
-    stays, moves = _tables(draw, layout, arch, root, top)
-    order = draw(st.permutations(moves))
-    mapping = Mapping("chain", "machine", root, tuple(stays), tuple(order))
+    tables = _Tables(draw, layout, arch, root, top)
+    order = draw(st.permutations(tables.moves))
+    mapping = Mapping("chain", "machine", root, tuple(tables.stays), tuple(order))
     return Case(arch, chain.workload, mapping, layout.cuts)
 
 
-def _tables(
-    draw: DrawFn, layout: _Layout, arch: Architecture, root: Node, body: Position
-) -> tuple[list[Stay], list[Move]]:
-    stays: list[Stay] = []
-    moves: list[Move] = []
-    steps = layout.chain.steps
-    readers: dict[str, list[str]] = {}
-    for step in steps:
-        for tensor in (step.source, step.other):
-            if tensor:
-                readers.setdefault(tensor, []).append(step.name)
-    if layout.chain.beside:
-        readers["Z"] = ["Y"]
-    made = {s.name for s in steps} | {"Y"}
-    outer = "far" if "far" in arch.memories else "dram"
+class _Tables:
+    """Stays and Moves that fit a tree, drawn at random."""
 
-    def buffers() -> int:
-        return draw(st.integers(1, 3))
+    def __init__(self, draw: DrawFn, layout: _Layout, arch: Architecture, root: Node, body: Position) -> None:
+        self._draw, self._layout, self._root, self._body = draw, layout, root, body
+        self.stays: list[Stay] = []
+        self.moves: list[Move] = []
+        steps = layout.chain.steps
+        self._readers: dict[str, list[str]] = {}
+        for step in steps:
+            for tensor in (step.source, step.other):
+                if tensor:
+                    self._readers.setdefault(tensor, []).append(step.name)
+        if layout.chain.beside:
+            self._readers["Z"] = ["Y"]
+        self._made = {s.name for s in steps} | {"Y"}
+        self._outer = "far" if "far" in arch.memories else "dram"
+        for tensor, users in self._readers.items():
+            if tensor not in self._made:
+                self._given(tensor, users)
+        for step in [*steps, *([Step("Y", "Z", "", False, "i", "i", "")] if layout.chain.beside else [])]:
+            if step.name in layout.handed:
+                continue
+            if step.name in self._readers:
+                self._passed(step.name, readers_of(steps, step.name))
+            else:
+                self._result(step.name)
 
-    def between(low: Position, high: Position) -> Position:
+    def _buffers(self) -> int:
+        return self._draw(st.integers(1, 3))
+
+    def _between(self, low: Position, high: Position) -> Position:
         """A position from `low` down to `high`, which comes up most."""
-        return high if draw(st.booleans()) else high[: draw(st.integers(len(low), len(high)))]
+        return high if self._draw(st.booleans()) else high[: self._draw(st.integers(len(low), len(high)))]
 
-    def loads(tensor: str, due: Position, earliest: Position | None, top: Position = ()) -> None:
+    def _loads(self, tensor: str, due: Position, earliest: Position | None, top: Position = ()) -> None:
         """From the home of a tensor, cut at `top` or below; issued in `earliest`, or at any time when that is None."""
-        issue = between(earliest if earliest is not None else (), due)
-        seqs = [due[:n] for n in range(len(due)) if isinstance(find(root, due[:n]), Seq)]
+        draw = self._draw
+        issue = self._between(earliest if earliest is not None else (), due)
+        seqs = [due[:n] for n in range(len(due)) if isinstance(find(self._root, due[:n]), Seq)]
         if earliest is None and seqs and draw(st.booleans()):
             seq = draw(st.sampled_from(seqs))  # while an earlier child of it runs
             issue = (*seq, draw(st.integers(0, int(due[len(seq)]))))
-        moves.append(Move(tensor, "dram", "sram", issue, due, buffers()))
-        if outer == "far" and tensor not in made:
-            cut = between(top, due)
-            moves.append(Move(tensor, "far", "dram", between((), cut), cut, buffers()))
+        self.moves.append(Move(tensor, "dram", "sram", issue, due, self._buffers()))
+        if self._outer == "far" and tensor not in self._made:
+            cut = self._between(top, due)
+            self.moves.append(Move(tensor, "far", "dram", self._between((), cut), cut, self._buffers()))
 
-    for tensor, users in readers.items():
-        if tensor in made:
-            continue
-        stays.append(Stay(tensor, outer, (), ()))
+    def _given(self, tensor: str, users: list[str]) -> None:
+        """What is there before: loaded for all its users in a group at once, or for each by itself."""
+        layout = self._layout
+        self.stays.append(Stay(tensor, self._outer, (), ()))
         lonely = len(users) == 1
         while users:
             here = [u for u in users if layout.group[u] == layout.group[users[0]]]
             users = [u for u in users if u not in here]
             common = _common([layout.at[u] for u in here])
-            if len(here) > 1 and draw(st.booleans()):
-                loads(tensor, between(layout.group[here[0]], common), None, layout.group[here[0]])
+            if len(here) > 1 and self._draw(st.booleans()):
+                self._loads(tensor, self._between(layout.group[here[0]], common), None, layout.group[here[0]])
                 continue
             for user in here:  # each on its own, below where it parts from the others
                 shared = [len(_common([layout.at[user], layout.at[other]])) for other in here if other != user]
                 low = layout.at[user][: max(shared) + 1] if shared else layout.group[user]
-                loads(tensor, between(low, layout.at[user]), None, () if lonely else low)
-    for step in [*steps, *([Step("Y", "Z", "", False, "i", "i", "")] if layout.chain.beside else [])]:
-        tensor, at = step.name, layout.at[step.name]
-        if tensor in layout.handed:
-            continue
-        if tensor in readers:
-            reader = readers_of(steps, tensor)
-            if draw(st.booleans()):
-                stays.append(Stay(tensor, "sram", (), ()))
-                continue
-            stays.append(Stay(tensor, "dram", (), ()))
-            inside = layout.local.get(tensor)
-            low = at[: len(inside) + 1] if inside is not None else layout.group[tensor]
-            issue = between(low, at)
-            moves.append(Move(tensor, "sram", "dram", issue, between(low, issue), buffers(), store=True))
-            to = layout.at[reader]
-            low = to[: len(inside) + 1] if inside is not None else layout.group[reader]
-            due = between(low, to)
-            loads(tensor, due, low)
-            continue
-        stays.append(Stay(tensor, outer, (), ()))
-        issue = between(layout.group[tensor], at)
-        due = between((), issue)
-        if outer == "dram" and draw(st.booleans()):  # while a later child runs
-            last = len(find(root, body).children) - 1  # type: ignore[union-attr]
+                self._loads(tensor, self._between(low, layout.at[user]), None, () if lonely else low)
+
+    def _passed(self, tensor: str, reader: str) -> None:
+        """What one step makes for another: it stays, or goes to the memory behind and comes back."""
+        layout, at = self._layout, self._layout.at[tensor]
+        if self._draw(st.booleans()):
+            self.stays.append(Stay(tensor, "sram", (), ()))
+            return
+        self.stays.append(Stay(tensor, "dram", (), ()))
+        inside = layout.local.get(tensor)
+        low = at[: len(inside) + 1] if inside is not None else layout.group[tensor]
+        issue = self._between(low, at)
+        due = self._between(low, issue)
+        self.moves.append(Move(tensor, "sram", "dram", issue, due, self._buffers(), store=True))
+        to = layout.at[reader]
+        low = to[: len(inside) + 1] if inside is not None else layout.group[reader]
+        self._loads(tensor, self._between(low, to), low)
+
+    def _result(self, tensor: str) -> None:
+        """What nothing reads goes home."""
+        draw, body, at = self._draw, self._body, self._layout.at[tensor]
+        self.stays.append(Stay(tensor, self._outer, (), ()))
+        issue = self._between(self._layout.group[tensor], at)
+        due = self._between((), issue)
+        if self._outer == "dram" and draw(st.booleans()):  # while a later child runs
+            last = len(find(self._root, body).children) - 1  # type: ignore[union-attr]
             due = (*body, draw(st.integers(int(issue[len(body)]), last))) if len(issue) > len(body) else due
-        moves.append(Move(tensor, "sram", "dram", issue, due, buffers(), store=True))
-        if outer == "far":
-            cut = between(layout.group[tensor], issue)
-            moves.append(Move(tensor, "dram", "far", cut, between((), cut), buffers(), store=True))
-    return stays, moves
+        self.moves.append(Move(tensor, "sram", "dram", issue, due, self._buffers(), store=True))
+        if self._outer == "far":
+            cut = self._between(self._layout.group[tensor], issue)
+            due = self._between((), cut)
+            self.moves.append(Move(tensor, "dram", "far", cut, due, self._buffers(), store=True))
 
 
 def _common(positions: list[Position]) -> Position:
