@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import product
+from math import inf
 
 from ... import simulate
 from ...arch.architecture import Architecture
@@ -19,7 +20,7 @@ from ...report import Report
 from ..loader import data_path, table
 from .baselines import flat, flat_off_chip, unfused
 from .cascade import BATCH, MODELS, THREE_STAGES, WORD_BITS, Model, linear_layers, one_pass, three_passes, tokens_of
-from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
+from .mappings import PRODUCTS, fused, largest_divisor, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
@@ -30,6 +31,10 @@ STREAMED = (4, 2, 1)
 """Buffers of keys, and of values."""
 PRODUCED = (3, 2, 1)
 """Tiles of products that wait to be added."""
+PARTS = 8
+"""Of a tile of products, or a block of results, where whole ones leave too little room for keys and values."""
+WAITING = (16, 8, 2)
+"""Parts of results that wait for DRAM, where they are not all of a resident block."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -72,7 +77,7 @@ def _fastest(arch: Architecture, work: Workload, choices: Iterator[MappingValue]
     """The fastest Mapping that fits, or one that is close to it and moves less.
 
     Choices stand in the order of their traffic, and so of their bounds: none that follows can be faster than the bound
-    of the first one that fits, and the search ends when that is reached.
+    of the first one that fits, or than its own, and the search ends when one of these is reached.
 
     Raises:
         DoesNotFit: none fits; as the last one has it.
@@ -85,6 +90,8 @@ def _fastest(arch: Architecture, work: Workload, choices: Iterator[MappingValue]
         except DoesNotFit as error:
             full = error
             continue
+        if report.bounds.program >= min((r.cycles for r in found), default=inf):
+            break
         found.append(report)
         if report.cycles <= CLOSE * found[0].bounds.program:
             break
@@ -172,8 +179,12 @@ def _bindings(model: Model, name: str, side: int, published: int, words: int) ->
     """FuseMax's binding, whose scores and exponentials take so many words of an element's registers at most."""
     depth = min(2 + -(-side // (2 * model.head_size + 10)), words - 1)  # tiles that cover the fill of the array
     for resident in (r for r in range(published, 0, -1) if published % r == 0):
-        for blocks, streamed, products in product((2, 1), STREAMED, PRODUCED):
-            yield fused(name, side, resident, depth=depth, blocks=blocks, products=products, streamed=streamed)
+        make = partial(fused, name, side, resident, depth=depth)
+        for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
+            yield make(blocks=blocks, streamed=streamed, products=products, results=results)
+        part = largest_divisor(model.head_size, max(1, model.head_size // PARTS))
+        for blocks, streamed, results in product((2, 1), STREAMED, (PARTS * resident, *WAITING)):
+            yield make(blocks=blocks, streamed=streamed, products=PARTS, results=results, channels=part)
 
 
 def _words_of_registers(arch: Architecture) -> int:

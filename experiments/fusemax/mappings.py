@@ -87,6 +87,8 @@ def fused(
     blocks: int = 1,
     products: int = 3,
     streamed: int = 2,
+    results: int = 2,
+    channels: int = 0,
 ) -> MappingValue:
     """FuseMax's binding: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
 
@@ -99,17 +101,25 @@ def fused(
         blocks: buffers for resident blocks; with two the next one begins before this one has been divided.
         products: tiles of products with values that wait to be added.
         streamed: buffers of keys, and of values.
+        results: buffers of results on their way to DRAM.
+        channels: of a head in a tile of products and in a buffer of results; 0 for all.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
     depths = (depth, 2, depth, 1, 1, 2, 2, products)  # QK stands before LM and SLN; exponentials are used at once
-    tiles = Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), depths)
+    ops = {s: _one_pass_op(s, on_array) for s in STAGES}
+    tiles = Pipe(tuple(ops.values()), depths)
+    written = [("p", side)]
+    if channels:
+        added = Loop("f", channels, Pipe((ops.pop("SLNV"), ops.pop("RNV")), (products,)))
+        tiles = Pipe((*ops.values(), added), (depth, 2, depth, 1, 2, 2, 1))
+        written.append(("f", channels))
     first = tuple(_one_pass_op(s, on_array) for s in FIRST)
-    divide = nest([("p", side)], _one_pass_op("AV", on_array))
+    divide = nest(written, _one_pass_op("AV", on_array))
     block = Pipe((*first, nest([("i", 1), ("p", side)], tiles), divide), (blocks,) * 4)
     at = inside(outer)
     keys = (*at, 3, BODY)
     stream = load("K", keys, streamed), load("V", keys, streamed)
-    moves = (load("Q", at, blocks), *stream, store("AV", (*at, 4, BODY)))
+    moves = (load("Q", at, blocks), *stream, store("AV", (*at, 4, *inside(written)), buffers=results))
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
