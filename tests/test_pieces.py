@@ -190,3 +190,57 @@ def test_partial_results_move_whole() -> None:
     moves = tuple(replace(m, issue=(0, BODY), pieces=LOOPS) if m.store else m for m in value.moves)
     problems = validate(replace(value, moves=moves), convolution(4, 4, 1, 1, 4, 4), MACHINE)
     assert any("partial results move whole" in str(p) for p in problems)
+
+
+def ringed(loops: list[tuple[str, int]], ring: bool, buffers: int = 1) -> Mapping:
+    """Filters come in pieces, a tile of them in every outermost loop; inputs are there, results leave at the end."""
+    inner: Position = (0, *(BODY,) * len(loops))
+    weights = Move("W", "dram", "sram", (0, BODY), (0, BODY), buffers, pieces=inner, ring=ring)
+    value = mapping(loops, {}, frozenset("I"))
+    return replace(value, moves=(weights, next(m for m in value.moves if m.store)))
+
+
+def test_a_piece_takes_the_place_of_one_that_has_been_used() -> None:
+    """Three tiles of filters, one after the other in one buffer: in a ring the first piece of the next one comes while
+    the last pass over the one before goes on, and otherwise after it."""
+    workload, loops = convolution(48, 64, 1, 1, 64, 64), [("m", 16), ("p", 32), ("m", 4)]
+    piece = 4 * 64 // 2
+    whole, ring = (cycles(workload, ringed(loops, ring)) for ring in (False, True))
+    assert whole - ring == 2 * piece
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)), st.tuples(*[st.integers(1, 3)] * 3),
+    st.permutations(["m", "p"]), st.integers(1, 2),
+)  # fmt: skip
+def test_a_ring_moves_the_same_and_holds_no_more(
+    numbers: tuple[int, int, int], tiles: tuple[int, int, int], order: list[str], buffers: int
+) -> None:
+    """Both kernels and the checker agree, and the bytes are those of whole tiles."""
+    (channels, rows, filters), (c, p, m) = numbers, tiles
+    workload = convolution(filters * m, rows * p, 1, 1, channels * c, rows * p)
+    size = {"m": m, "p": p}
+    value = ringed([("c", c), *((rank, size[rank]) for rank in order)], True, buffers)
+    plain = replace(value, moves=tuple(replace(x, pieces=None, ring=False) for x in value.moves))
+    assert loads(dumps(value)) == value
+    assert cycles(workload, value) > 0
+    ours, theirs = replay(value, workload, MACHINE), replay(plain, workload, MACHINE)
+    assert ours.traffic_bytes == theirs.traffic_bytes
+    assert ours.peaks["sram"].nbytes == theirs.peaks["sram"].nbytes
+
+
+@pytest.mark.parametrize(
+    ("tensor", "loops", "pieces", "told"),
+    [
+        ("W", [("p", 2), ("m", 3)], LOOPS, "pieces along m are not equal"),
+        ("I", [("m", 2), ("p", 2)], LOOPS, "pieces along p may overlap"),
+        ("O", [("p", 2), ("m", 2)], LOOPS, "it is a store"),
+        ("W", [("p", 2), ("m", 2)], None, "it does not move in pieces"),
+    ],
+)
+def test_what_cannot_be_a_ring(tensor: str, loops: list[tuple[str, int]], pieces: Position | None, told: str) -> None:
+    value = mapping(loops, {tensor: pieces} if pieces else {})
+    moves = tuple(replace(m, ring=True) if m.tensor == tensor else m for m in value.moves)
+    problems = validate(replace(value, moves=moves), convolution(4, 4, 1, 1, 4, 4), MACHINE)
+    assert any(told in str(p) for p in problems)

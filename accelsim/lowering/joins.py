@@ -9,7 +9,7 @@ from math import ceil
 
 from ..engine.program import UNBOUNDED
 from ..errors import MappingError
-from ..mapping.tree import Move, Position, format_position, levels
+from ..mapping.tree import Loop, Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
 from .order import within
@@ -143,6 +143,9 @@ class Joins:
         slots, at = move.buffers, part.depth
         if part.in_pieces:
             self._in_pieces(chain[-1], taker, part, latency, name)
+            if move.ring:
+                self._ring(chain[0], taker, part, name)
+                return
             fifo = self.builder.fifo(chain[0].index, taker.index, depth=slots, latency=0, name=f"slots of {name}")
             chain[0].outputs.append(Wait(fifo, at))
             taker.inputs.append(Wait(fifo, at, late=True))
@@ -159,11 +162,31 @@ class Joins:
             slowest = min(port.server.rate for port in self.actors.route(part.move.src, part.move.dst).ports)
             depth = number + ceil(latency * slowest / max(1, nbytes))
         fifo = self.builder.fifo(src.index, dst.index, depth=depth, latency=latency, name=f"pieces of {name}")
-        cutting = part.cutting(self.names)
-        once = sum(1 << d for d in range(part.depth, part.inner) if d not in cutting)
+        once = self._other_loops(part)
         whole, cut = Wait(fifo, part.depth + 1), Wait(fifo, part.inner, gate=True, once=once)
         src.outputs.append(cut if part.move.store else whole)
         dst.inputs.append(whole if part.move.store else cut)
+
+    def _ring(self, src: Actor, dst: Actor, part: Part, name: str) -> None:
+        """Places of pieces, each taken from its transfer's start to its end in the last pass over the loops inside."""
+        slots = part.move.buffers * self._number_of_pieces(part)
+        fifo = self.builder.fifo(src.index, dst.index, depth=slots, latency=0, name=f"places in the ring of {name}")
+        src.outputs.append(Wait(fifo, part.depth + 1))
+        dst.inputs.append(Wait(fifo, part.inner, late=True, once=self._other_loops(part)))
+
+    def _other_loops(self, part: Part) -> int:
+        """Depths (bits) of the loops between a tile and its pieces that do not cut it."""
+        cutting = part.cutting(self.names)
+        return sum(1 << d for d in range(part.depth, part.inner) if d not in cutting)
+
+    def _number_of_pieces(self, part: Part) -> int:
+        """Pieces of the largest tile of a load."""
+        cutting, extents, number = part.cutting(self.names), dict(part.leaf.einsum.sizes), 1
+        for depth, (rank, level) in enumerate(zip(part.leaf.cuts, part.leaf.levels[: part.inner], strict=False)):
+            if rank and isinstance(level, Loop):
+                number *= -(-extents[rank] // level.tile) if depth in cutting else 1
+                extents[rank] = min(extents[rank], level.tile)
+        return number
 
     def _stages(self) -> None:
         """Buffers between the stages of every Pipe; what crosses memories is moved once for all that read it there."""

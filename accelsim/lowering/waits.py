@@ -12,11 +12,12 @@ class Wait:
     """An input or output of an actor and when its phases use it.
 
     A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`; a `late`
-    one is needed only then. A gate moves its token, and is needed, only at the first (waiting side) or last (ending
-    side) firing there; a back gate only where that body is not also the first (last) one of the loop around, a gate
-    with `once` only in the first (last) pass over the loops at these depths (bits). `partial` restricts an input to
-    firings that resume a partial result because of a loop outside of that depth. `by` restricts a port to firings whose
-    tile the loop at that depth has come back to (inputs) or is the next to come back to (outputs).
+    one is needed only then, and with `once` only in the last pass over the loops at these depths (bits). A gate moves
+    its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate only
+    where that body is not also the first (last) one of the loop around, a gate with `once` only in the first (last)
+    pass over the loops at these depths (bits). `partial` restricts an input to firings that resume a partial result
+    because of a loop outside of that depth. `by` restricts a port to firings whose tile the loop at that depth has come
+    back to (inputs) or is the next to come back to (outputs).
     """
 
     fifo: int
@@ -42,7 +43,7 @@ def in_tokens(wait: Wait, place: Place) -> int | None:
     if wait.gate:
         here = place.first == wait.depth if wait.back else place.first <= wait.depth
         return 1 if here and not place.past & wait.once else None
-    here = place.last <= wait.depth
+    here = place.last <= wait.depth and not (wait.late and place.ahead & wait.once)
     return int(here) if here or not wait.late else None
 
 

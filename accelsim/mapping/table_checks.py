@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 
 from ..arch.architecture import Architecture
@@ -179,6 +179,10 @@ class TableChecks(Checks):
             why = self._whole(move, cut, move.pieces)
             if why:
                 self.report(where, f"cannot move in pieces: {why}")
+            elif move.ring and (why := self._uneven(move, cut, move.pieces)):
+                self.report(where, f"cannot come into a ring: {why}")
+        elif move.ring:
+            self.report(where, "cannot come into a ring: it does not move in pieces")
 
     def _whole(self, move: Move, cut: Position, pieces: Position) -> str:
         """Why a tile cannot be moved in pieces, or nothing."""
@@ -205,6 +209,23 @@ class TableChecks(Checks):
             on = (other.tensor, other.store, near) == (move.tensor, move.store, far)
             if on and within(at, cut) and not within(at, pieces):
                 return f"the Move from {other.src} to {other.dst} has larger tiles"
+        return ""
+
+    def _uneven(self, move: Move, cut: Position, pieces: Position) -> str:
+        """Why pieces cannot take the places of those before, or nothing."""
+        if move.store:
+            return "it is a store"
+        place = self.scope.served(move.tensor, cut, store=False)[0]
+        access = self.scope.accesses(place, move.tensor, store=False)[0]
+        depth, inner = len(self.tree.loops[cut]), len(self.tree.loops[pieces])
+        for level in place.levels[depth:inner]:
+            if any(level.rank in index.ranks and len(index.ranks) > 1 for index in access.indices):
+                return f"pieces along {level.rank} may overlap"
+        for rank in {level.rank for level in place.levels[depth:inner]} & access.ranks:
+            tiles = [node.tile for x in place.levels[:inner] if x.rank == rank and isinstance(node := x.node, Loop)]
+            sizes = [place.einsum.sizes[rank], *tiles]
+            if any(size % tile for size, tile in pairwise(sizes)):
+                return f"pieces along {rank} are not equal"
         return ""
 
     def _slides(self, move: Move, where: str) -> None:

@@ -72,6 +72,8 @@ Details that follow from these:
   load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results. Pieces
   of a load with one buffer come ahead of their use by two iterations of the Loops down to the first one between that
   does not change the tensor, and by what the latency on the way takes.
+- The buffers of a load in pieces are a `ring` if pieces come into the places of those before, each free after its last
+  use, and not the places of whole tiles. All its pieces are equal, and none of them overlap.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -188,6 +190,7 @@ class Move:
     store: bool = False
     sliding: bool = False
     pieces: Position | None = None
+    ring: bool = False
 
 
 @dataclass(frozen=True)

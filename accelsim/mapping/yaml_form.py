@@ -211,6 +211,8 @@ def _move(move: Move) -> str:
         parts.append("sliding: true")
     if move.pieces is not None:
         parts.append(f"pieces: {_at(move.pieces)}")
+    if move.ring:
+        parts.append("ring: true")
     return ", ".join(parts)
 
 
@@ -438,7 +440,7 @@ def _share(reader: Reader, node: YamlNode, path: str) -> Fraction:
 
 
 def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
-    required, optional = ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding", "pieces")
+    required, optional = ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding", "pieces", "ring")
     found = reader.table(node, path, required, optional, _MOVE)
     return Move(
         reader.text(found.get("tensor"), f"{path}.tensor"),
@@ -450,6 +452,7 @@ def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
         reader.boolean(found.get("store"), f"{path}.store", False),
         reader.boolean(found.get("sliding"), f"{path}.sliding", False),
         _position(reader, found["pieces"], f"{path}.pieces") if "pieces" in found else None,
+        reader.boolean(found.get("ring"), f"{path}.ring", False),
     )
 
 

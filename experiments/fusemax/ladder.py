@@ -183,8 +183,8 @@ def _bindings(model: Model, name: str, side: int, published: int, words: int) ->
         for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
             yield make(blocks=blocks, streamed=streamed, products=products, results=results)
         part = largest_divisor(model.head_size, max(1, model.head_size // PARTS))
-        for blocks, streamed, results in product((2, 1), STREAMED, (PARTS * resident, *WAITING)):
-            yield make(blocks=blocks, streamed=streamed, products=PARTS, results=results, channels=part)
+        for ring, blocks, streamed, results in product((False, True), (2, 1), STREAMED, (PARTS * resident, *WAITING)):
+            yield make(blocks=blocks, streamed=streamed, products=PARTS, results=results, channels=part, ring=ring)
 
 
 def _words_of_registers(arch: Architecture) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from ...ir import Workload
 from ...mapping.tree import BODY, Loop, Move, Node, Op, Par, Pipe, Position, Seq, Stay
@@ -89,6 +90,7 @@ def fused(
     streamed: int = 2,
     results: int = 2,
     channels: int = 0,
+    ring: bool = False,
 ) -> MappingValue:
     """FuseMax's binding: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
 
@@ -103,6 +105,7 @@ def fused(
         streamed: buffers of keys, and of values.
         results: buffers of results on their way to DRAM.
         channels: of a head in a tile of products and in a buffer of results; 0 for all.
+        ring: whether a block of queries takes the place of one that has been used for the last time.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
     depths = (depth, 2, depth, 1, 1, 2, 2, products)  # QK stands before LM and SLN; exponentials are used at once
@@ -119,7 +122,10 @@ def fused(
     at = inside(outer)
     keys = (*at, 3, BODY)
     stream = load("K", keys, streamed), load("V", keys, streamed)
-    moves = (load("Q", at, blocks), *stream, store("AV", (*at, 4, *inside(written)), buffers=results))
+    queries = load("Q", at, blocks)
+    if ring:
+        queries = replace(queries, issue=(*at, 3), due=(*at, 3), pieces=(*keys, BODY), ring=True)
+    moves = (queries, *stream, store("AV", (*at, 4, *inside(written)), buffers=results))
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
