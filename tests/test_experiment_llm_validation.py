@@ -11,7 +11,7 @@ from accelsim.arch.loader import RawSpec, load_spec
 from accelsim.experiments.llm_validation import serving
 from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
-from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, SEQUENCES, SOCKETS, decode_operators
+from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, PROMPT, SEQUENCES, SOCKETS, layer_parts
 from accelsim.experiments.llm_validation.serving import DEVICES, Served, scenario_of, served
 from accelsim.experiments.llm_validation.serving_rows import Flat
 from accelsim.experiments.loader import data_path, table
@@ -93,12 +93,17 @@ def test_large_all_reduces_take_their_bytes_at_the_port(name: str) -> None:
     assert row.at_peak < row.seconds
 
 
-def test_a_decode_step_reads_the_weights_and_the_cache_of_a_layer() -> None:
-    products = [s for s in decode_operators() if s.operator == "matmul"]
-    weights = sum(s.n * s.k for s in products if s.batch == 1)
-    cache = sum(s.batch * s.n * s.k for s in products if s.batch > 1)
-    assert weights == 12 * HIDDEN**2 // SOCKETS
-    assert cache == 2 * SEQUENCES * CONTEXT * HIDDEN // SOCKETS
+def test_a_layer_reads_its_weights_and_the_cache_in_decode() -> None:
+    for phase, keys in (("prefill", PROMPT), ("decode", CONTEXT)):
+        parts = [p for p in layer_parts() if p.phase == phase]
+        products = [(p.shape, p.count) for p in parts if p.shape is not None and p.shape.operator == "matmul"]
+        assert sum(s.n * s.k * count for s, count in products if s.batch == 1) == 12 * HIDDEN**2 // SOCKETS
+        cache = sum(s.batch * s.n * s.k * count for s, count in products if s.batch > 1)
+        assert cache == 2 * SEQUENCES * keys * HIDDEN // SOCKETS
+        tokens = SEQUENCES * (PROMPT if phase == "prefill" else 1)
+        assert {s.m for s, _ in products if s.batch == 1} == {tokens}
+        assert [(p.nbytes, p.count) for p in parts if p.shape is None] == [(tokens * HIDDEN * 2, 2)]
+    assert sum(p.latency_ms for p in layer_parts() if p.phase == "decode") == pytest.approx(1.110897, abs=1e-5)
 
 
 def test_one_model_on_one_and_two_sockets_is_fitted() -> None:

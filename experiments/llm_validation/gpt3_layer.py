@@ -1,87 +1,79 @@
-"""A layer of GPT-3 on four A100, tensor parallel: parts of prefill, and one decode step as the sum of its operators."""
+"""A layer of GPT-3 on four A100, tensor parallel: its parts in prefill and in a decode step, and their sums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from ...study.calibrate import NOMINAL, Calibration, Constants, Predictor
-from ...study.operator_shapes import OperatorShape, measured_of
+from ...study.operator_shapes import OperatorShape
 from ..loader import Row, table
 from .all_reduces import all_reduces, constants, seconds_at_peak
 
-HIDDEN, HEADS, SOCKETS, SEQUENCES, CONTEXT = 12288, 96, 4, 8, 3072
-"""GPT-3 175B (arXiv:2005.14165); 8 sequences of 2048 tokens of prompt, at the 1024th token after."""
-LAYER_MS, SOURCE = 1.110897, "LLMCompass ISCA 2024 repository (BSD-3), sum of measured operators"
+HIDDEN, SOCKETS, SEQUENCES, PROMPT, CONTEXT = 12288, 4, 8, 2048, 3072
+"""GPT-3 175B (arXiv:2005.14165); prefill of 8 sequences, and their step at the 1024th token after."""
+SOURCE = "LLMCompass ISCA 2024 repository (BSD-3), ae/figure5/ijkl/real_hardware"
 ALL_REDUCES = "4 A100, all to all"
 TOLERANCE = 0.05
+NOTE = "constants of other shapes"
 REASON = "row-wise operators have a launch of their own, from the smallest measurement of each"
 PRODUCTS = "queries, keys and values are three products, as where they were measured"
-PREFILL = "missed: queries times keys, a kernel far from its bandwidth; a prefill in full is not in the table"
 
 
-def decode_operators() -> tuple[OperatorShape, ...]:
-    """One socket's operators of a decode step, in order."""
-    share, head = HIDDEN // SOCKETS, HIDDEN // HEADS
-    groups = SEQUENCES * HEADS // SOCKETS
-    b, matmul = SEQUENCES, "matmul"
-    return (
-        OperatorShape("layernorm", b, HIDDEN),
-        *(OperatorShape(matmul, b, share, HIDDEN),) * 3,  # measured as one product of the three, three times
-        OperatorShape(matmul, 1, CONTEXT, head, batch=groups),
-        OperatorShape("softmax", groups, CONTEXT),
-        OperatorShape(matmul, 1, head, CONTEXT, batch=groups),
-        OperatorShape(matmul, b, HIDDEN, share),
-        OperatorShape("layernorm", b, HIDDEN),
-        OperatorShape(matmul, b, 4 * share, HIDDEN),
-        OperatorShape("gelu_tanh", b, 4 * share),
-        OperatorShape(matmul, b, HIDDEN, 4 * share),
-    )
+@dataclass(frozen=True)
+class Part:
+    """What one socket does `count` times in a layer, and its measured milliseconds together.
 
-
-def decode_seconds(
-    time: Predictor, fitted: Constants, efficiency: float, launch_s: float, launches: Mapping[str, float]
-) -> float:
-    """A decode step: operators one after the other, and an all-reduce after attention and after the MLP.
-
-    `launches` are those of row-wise operators; others have that of products.
+    An all-reduce has no shape; `nbytes` are those of its tensor, 0 for the others.
     """
-    peak = seconds_at_peak(ALL_REDUCES, SOCKETS, SEQUENCES * HIDDEN * 2)
-    alone = sum(time(s, fitted) + launches.get(s.operator, fitted.launch_s) for s in decode_operators())
-    return alone + 2 * (peak / efficiency + launch_s)
+
+    phase: str
+    name: str
+    shape: OperatorShape | None
+    nbytes: int
+    count: int
+    latency_ms: float
+
+
+def layer_parts() -> tuple[Part, ...]:
+    """Rows of the table, in order."""
+    found = []
+    for r in table(__package__, "gpt3_layer.csv"):
+        m, n, k, batch = (int(r[key] or default) for key, default in (("m", 0), ("n", 0), ("k", 0), ("batch", 1)))
+        exchanged = r["operator"] == "all_reduce"
+        shape = None if exchanged else OperatorShape(r["operator"], m, n, k, batch=batch)
+        nbytes = m * n * 2 if exchanged else 0
+        found.append(Part(r["phase"], r["part"], shape, nbytes, int(r["count"]), float(r["latency_ms"])))
+    return tuple(found)
 
 
 def layer_rows(time: Predictor, found: Calibration, launches: Mapping[str, float]) -> Iterator[Row]:
-    """Parts of a layer and a decode step, with constants that were fitted to other shapes."""
+    """Parts of a layer and their sums, one after the other, with constants that were fitted to other shapes.
+
+    `launches` are those of row-wise operators; others have that of products.
+    """
     fit = constants([r for r in all_reduces(ALL_REDUCES) if r.fit])
     nominal = dict.fromkeys(launches, 0.0)
-    for kind, c, exchange, by_operator in (("uncalibrated", NOMINAL, (1.0, 0.0), nominal),
-                                           ("calibrated", found.constants, fit, launches)):  # fmt: skip
-        yield from _parts(kind, time, c, exchange, by_operator)
-        value = decode_seconds(time, c, *exchange, by_operator) * 1e3
-        yield Row("latency", f"GPT-3 layer, decode, all, {kind}", LAYER_MS, value, "ms",
-                  TOLERANCE if kind == "calibrated" else None, SOURCE, f"{PRODUCTS}; {REASON}")  # fmt: skip
+    parts = layer_parts()
+    for kind, c, exchange, own in (("uncalibrated", NOMINAL, (1.0, 0.0), nominal),
+                                   ("calibrated", found.constants, fit, launches)):  # fmt: skip
+        values = [p.count * _seconds(p, time, c, exchange, own) * 1e3 for p in parts]
+        for phase in dict.fromkeys(p.phase for p in parts):
+            here = [(p, value) for p, value in zip(parts, values, strict=True) if p.phase == phase]
+            for p, value in here:
+                row_wise = p.shape is not None and p.shape.operator != "matmul"
+                yield Row("latency", f"GPT-3 layer, {phase}, {p.name}, {kind}", p.latency_ms, value, "ms", None, SOURCE,
+                          REASON if row_wise else NOTE)  # fmt: skip
+            yield Row("latency", f"GPT-3 layer, {phase}, all, {kind}", sum(p.latency_ms for p, _ in here),
+                      sum(value for _, value in here), "ms", TOLERANCE if kind == "calibrated" else None, SOURCE,
+                      f"{PRODUCTS}; {REASON}")  # fmt: skip
 
 
-def _parts(
-    kind: str, time: Predictor, c: Constants, exchange: tuple[float, float], launches: Mapping[str, float]
-) -> Iterator[Row]:
-    """Each part of the table, then those of prefill together."""
-    read = table(__package__, "gpt3_layer.csv")
-    products = [r for r in read if r["operator"] != "all_reduce"]
-    measured = iter(measured_of((("gpt3_layer.csv", r) for r in products), "gpt3_layer.csv"))
-    total, wanted = 0.0, 0.0
-    for r in read:
-        published, note = float(r["latency_ms"]), "constants of other shapes"
-        if r["operator"] == "all_reduce":
-            efficiency, launch_s = exchange
-            nbytes = int(r["m"]) * int(r["n"]) * 2
-            value = (seconds_at_peak(ALL_REDUCES, SOCKETS, nbytes) / efficiency + launch_s) * 1e3
-        else:
-            own = launches.get(r["operator"], c.launch_s)
-            value = (time(next(measured).shape, c) + own) * 1e3
-            note = note if r["operator"] == "matmul" else REASON
-        if r["phase"] == "prefill":
-            total, wanted = total + value, wanted + published
-        where = f"GPT-3 layer, {r['phase']}, {r['part']}, {kind}"
-        yield Row("latency", where, published, value, "ms", None, r["source"], note)
-    yield Row("latency", f"GPT-3 layer, prefill, parts together, {kind}", wanted, total, "ms", None, SOURCE, PREFILL)
+def _seconds(
+    part: Part, time: Predictor, c: Constants, exchange: tuple[float, float], launches: Mapping[str, float]
+) -> float:
+    """One of a part's count."""
+    if part.shape is None:
+        efficiency, launch_s = exchange
+        return seconds_at_peak(ALL_REDUCES, SOCKETS, part.nbytes) / efficiency + launch_s
+    return time(part.shape, c) + launches.get(part.shape.operator, c.launch_s)
