@@ -3,9 +3,9 @@
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
 addresses is made window by window (`rolling`); where that is far from what the gap model says, from residency that
 leaves memory free around the steps without addresses (`spared`), and by beams over layouts (`layout`), also from plans
-for a slightly smaller memory. Windows of steps are then decided anew (`windows`), until they cost what the gap model
-said. What is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and
-solving again.
+for a slightly smaller memory. Where it still is, dropped gaps are kept again and what is in their way moves
+(`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is
+left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .layout import WIDTH, laid_out
 from .lives import Lives
 from .plan import Plan, PlanClaim
 from .problem import GraphProblem
+from .reinsertion import reinserted
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .spared import spared
@@ -137,7 +138,11 @@ class _Search:
             best = self._first(dropped, settings)
         except KeyboardInterrupt:
             return self._hasty(dropped, bound, solver, loose=loose)
-        best, stopped = improved(best, settings)
+        stopped = False
+        if best.value > CLOSE * bound:
+            best, stopped = reinserted(best, settings)
+        if not stopped:
+            best, stopped = improved(best, settings)
         if not stopped and proven and len(self.lives.operators) <= FEW:
             try:
                 best, bound, loose = self._with_cuts(model, dropped, final, best, bound)

@@ -1,0 +1,97 @@
+"""Dropped gaps that are kept again: replayed, never worse, all of them where there is room."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from accelsim.mappers.ilp.arrangement import Along, Arrangement
+from accelsim.mappers.ilp.check import check_plan
+from accelsim.mappers.ilp.gap_model import BYTES, Model
+from accelsim.mappers.ilp.layout import laid_out
+from accelsim.mappers.ilp.lives import Lives
+from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.reinsertion import reinserted
+from accelsim.mappers.ilp.solver import SolverOptions
+from accelsim.mappers.ilp.windows import Settings
+
+COUNT = 80
+SETTINGS = Settings(True, SolverOptions())
+
+
+def graph(seed: int) -> GraphProblem:
+    """Operators over results of many steps ago; some write a tensor again."""
+    rng = random.Random(seed)
+    tensors = {"in": Tensor("in", 40, source=True)}
+    names, operators = ["in"], []
+    for i in range(COUNT):
+        reads = tuple(dict.fromkeys(rng.choice(names[-20:]) for _ in range(rng.randint(1, 3))))
+        again = (rng.choice(reads),) if rng.random() < 0.1 else ()
+        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64), result=i == COUNT - 1 or rng.random() < 0.1)
+        operators.append(Operator(f"o{i}", reads, (f"t{i}", *(name for name in again if name != "in"))))
+        names.append(f"t{i}")
+    return GraphProblem("random", tensors, tuple(operators))
+
+
+def nothing_kept(along: Along) -> Arrangement:
+    """Every operator's tensors come for it, and lie one after the other."""
+    address = {}
+    for step, op in enumerate(along.lives.operators):
+        end = 0
+        for name in op.touches:
+            address[name, step] = end
+            end += along.nbytes(name)
+    return Arrangement(along, set(range(len(along.lives.gaps))), address)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_plans_replay_and_are_better_but_never_than_the_bound(seed: int) -> None:
+    problem = graph(seed)
+    lives = Lives(problem, range(COUNT))
+    along = Along(lives, peak_bytes(problem, range(COUNT)) * 65 // 100, BYTES)
+    dropped, solutions = Model.of(lives, along.capacity).dropped([BYTES], SolverOptions())
+    start = laid_out(along, dropped, width=8)
+    assert start is not None
+    before = set(start.dropped), dict(start.address)
+    found, stopped = reinserted(start, SETTINGS)
+    assert not stopped and (start.dropped, start.address) == before
+    assert check_plan(problem, found.plan()).spilled == found.value <= start.value
+    assert found.value >= solutions[0].bound - 1e-6
+    again, _ = reinserted(start, SETTINGS)
+    assert (again.dropped, again.address) == (found.dropped, found.address)
+    worst, _ = reinserted(nothing_kept(along), SETTINGS)
+    assert check_plan(problem, worst.plan()).spilled == worst.value < nothing_kept(along).value / 2
+
+
+def test_roomy_memory_keeps_everything_again() -> None:
+    problem = graph(0)
+    along = Along(Lives(problem, range(COUNT)), 2 * peak_bytes(problem, range(COUNT)), BYTES)
+    found, _ = reinserted(nothing_kept(along), SETTINGS)
+    assert found.value == 0 and not found.dropped
+    check_plan(problem, found.plan())
+
+
+def test_what_is_in_the_way_gives_way() -> None:
+    """Of 13 bytes, `a`, `b` and `c` take 12 as they lie; `d` needs the last of them while `c` is away, or the hole."""
+    tensors = {n: Tensor(n, z, source=True) for n, z in {"a": 4, "b": 4, "c": 4, "d": 1}.items()}
+    reads = ("a", "b", "c", "d", "c", "b", "a")
+    problem = GraphProblem("four", tensors, tuple(Operator(f"o{i}", (name,), ()) for i, name in enumerate(reads)))
+    along = Along(Lives(problem, range(len(reads))), 13, BYTES)
+    place = {"a": 0, "b": 5, "c": 9, "d": 12}
+    start = Arrangement(along, {along.begins["c", 2]}, {(name, step): place[name] for step, name in enumerate(reads)})
+    assert check_plan(problem, start.plan()).spilled == start.value == 4
+    found, _ = reinserted(start, SETTINGS)
+    assert found.value == 0 and found.address["d", 3] != 12
+    check_plan(problem, found.plan())
+
+
+def test_nothing_to_do_and_no_time() -> None:
+    problem = graph(1)
+    along = Along(Lives(problem, range(COUNT)), 2 * peak_bytes(problem, range(COUNT)), BYTES)
+    start = nothing_kept(along)
+    assert reinserted(start, replace(SETTINGS, ends=0.0)) == (start, False)
+    assert reinserted(start, replace(SETTINGS, enough=start.value)) == (start, False)
+    best, _ = reinserted(start, SETTINGS)
+    assert reinserted(best, SETTINGS) == (best, False)
