@@ -55,20 +55,20 @@ def test_plans_replay_and_are_better_but_never_than_the_bound(seed: int) -> None
     start = laid_out(along, dropped, width=8)
     assert start is not None
     before = set(start.dropped), dict(start.address)
-    found, stopped = reinserted(start, SETTINGS)
+    found, stopped = reinserted(start, SETTINGS, rounds=4)
     assert not stopped and (start.dropped, start.address) == before
     assert check_plan(problem, found.plan()).spilled == found.value <= start.value
     assert found.value >= solutions[0].bound - 1e-6
-    again, _ = reinserted(start, SETTINGS)
+    again, _ = reinserted(start, SETTINGS, rounds=4)
     assert (again.dropped, again.address) == (found.dropped, found.address)
-    worst, _ = reinserted(nothing_kept(along), SETTINGS)
+    worst, _ = reinserted(nothing_kept(along), SETTINGS, rounds=4)
     assert check_plan(problem, worst.plan()).spilled == worst.value < nothing_kept(along).value / 2
 
 
 def test_roomy_memory_keeps_everything_again() -> None:
     problem = graph(0)
     along = Along(Lives(problem, range(COUNT)), 2 * peak_bytes(problem, range(COUNT)), BYTES)
-    found, _ = reinserted(nothing_kept(along), SETTINGS)
+    found, _ = reinserted(nothing_kept(along), SETTINGS, rounds=4)
     assert found.value == 0 and not found.dropped
     check_plan(problem, found.plan())
 
@@ -82,7 +82,7 @@ def test_what_is_in_the_way_gives_way() -> None:
     place = {"a": 0, "b": 5, "c": 9, "d": 12}
     start = Arrangement(along, {along.begins["c", 2]}, {(name, step): place[name] for step, name in enumerate(reads)})
     assert check_plan(problem, start.plan()).spilled == start.value == 4
-    found, _ = reinserted(start, SETTINGS)
+    found, _ = reinserted(start, SETTINGS, rounds=4)
     assert found.value == 0 and found.address["d", 3] != 12
     check_plan(problem, found.plan())
 
@@ -93,5 +93,5 @@ def test_nothing_to_do_and_no_time() -> None:
     start = nothing_kept(along)
     assert reinserted(start, replace(SETTINGS, ends=0.0)) == (start, False)
     assert reinserted(start, replace(SETTINGS, enough=start.value)) == (start, False)
-    best, _ = reinserted(start, SETTINGS)
+    best, _ = reinserted(start, SETTINGS, rounds=4)
     assert reinserted(best, SETTINGS) == (best, False)

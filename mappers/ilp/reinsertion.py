@@ -15,7 +15,7 @@ import numpy as np
 from .arrangement import Along, Arrangement
 from .windows import TOLERANCE, Settings
 
-ROUNDS = 20
+ROUNDS = 15
 """Times, per gap, that a dropped gap is kept again."""
 BATCHES = 100
 """Parts of the search, between which it may end."""
