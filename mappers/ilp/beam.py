@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .orders import Order
 from .problem import GraphProblem
+
+if TYPE_CHECKING:
+    from .beam_kernel import States, Tables
 
 WIDTH = 48
 """States of a beam."""
@@ -79,7 +83,7 @@ def _order(trace: Sequence[np.ndarray], row: int) -> Order:
     return tuple(reversed(found))
 
 
-def _tables(problem: GraphProblem, capacity: int, reference: Sequence[int]):  # type: ignore[no-untyped-def]
+def _tables(problem: GraphProblem, capacity: int, reference: Sequence[int]) -> Tables:
     from .beam_kernel import Tables
 
     names = {name: i for i, name in enumerate(problem.tensors)}
@@ -109,7 +113,7 @@ def _flat(lists: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     return ends, np.array([i for x in kept for i in x], np.int64)
 
 
-def _states(problem: GraphProblem, width: int):  # type: ignore[no-untyped-def]
+def _states(problem: GraphProblem, width: int) -> States:
     from .beam_kernel import States
 
     n, m = len(problem.operators), len(problem.tensors)

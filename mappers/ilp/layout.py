@@ -7,10 +7,14 @@ leaves. Many plans may be tried, also such as leave room for addresses.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arrangement import Along, Arrangement
+
+if TYPE_CHECKING:
+    from .layout_kernel import Branches, Record, States, Tables
 
 WIDTH = 1024
 """States of the beam."""
@@ -67,7 +71,7 @@ def laid_out(along: Along, dropped: Collection[int], *, width: int = WIDTH) -> A
     return _traced(along, record, int(np.argmin(states.paid[:left])))
 
 
-def _traced(along: Along, record, row: int) -> Arrangement:  # type: ignore[no-untyped-def]
+def _traced(along: Along, record: Record, row: int) -> Arrangement:
     """The plan that ends in a state."""
     from .layout_kernel import FRESH, OVER
 
@@ -83,7 +87,7 @@ def _traced(along: Along, record, row: int) -> Arrangement:  # type: ignore[no-u
     return Arrangement(along, dropped, address)
 
 
-def _tables(along: Along, dropped: Collection[int]):  # type: ignore[no-untyped-def]
+def _tables(along: Along, dropped: Collection[int]) -> Tables:
     from .layout_kernel import Tables
 
     lives, cost = along.lives, along.cost
@@ -141,7 +145,7 @@ def _ints(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.int64)
 
 
-def _states(rows: int, most: int, tensors: int):  # type: ignore[no-untyped-def]
+def _states(rows: int, most: int, tensors: int) -> States:
     from .layout_kernel import States
 
     blocks = [_ints(rows, most) for _ in range(3)]
@@ -149,7 +153,7 @@ def _states(rows: int, most: int, tensors: int):  # type: ignore[no-untyped-def]
     return States(_ints(rows), blocks[0], blocks[1], blocks[2], np.zeros(rows), stored)
 
 
-def _branches(rows: int, most: int, touches: int):  # type: ignore[no-untyped-def]
+def _branches(rows: int, most: int, touches: int) -> Branches:
     from .layout_kernel import Branches
 
     return Branches(

@@ -9,11 +9,15 @@ Zachariasen, INFORMS Journal on Computing 15, 2003). A plan that costs more is t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arrangement import Along, Arrangement
 from .windows import TOLERANCE, Settings
+
+if TYPE_CHECKING:
+    from .reinsertion_kernel import State, Tables
 
 ROUNDS = 15
 """Times, per gap, that a dropped gap is kept again."""
@@ -52,7 +56,7 @@ def reinserted(start: Arrangement, settings: Settings, *, rounds: int = ROUNDS) 
     return (found if found.value < start.value else start), stopped
 
 
-def _tables(along: Along, uses: Sequence[tuple[str, int]]):  # type: ignore[no-untyped-def]
+def _tables(along: Along, uses: Sequence[tuple[str, int]]) -> Tables:
     from .reinsertion_kernel import Tables
 
     lives, cost = along.lives, along.cost
@@ -86,7 +90,7 @@ def _neighbours(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.nda
     return _ints(np.cumsum([0, *(len(f) for f in found)])), near, back
 
 
-def _state(start: Arrangement, uses: Sequence[tuple[str, int]], tables, seed: int):  # type: ignore[no-untyped-def]
+def _state(start: Arrangement, uses: Sequence[tuple[str, int]], tables: Tables, seed: int) -> State:
     from .reinsertion_kernel import WEIGHT, State
 
     along, count = start.along, len(uses)
