@@ -34,8 +34,8 @@ class GroupBits:
     group: int
 
     def __post_init__(self) -> None:
-        least, most = min(self.bits, self.metadata, self.group), max(self.bits, -(-self.metadata // self.group))
-        if least < 1 or most > MOST_BITS or self.group > 2**20:
+        too_much = self.bits > MOST_BITS or self.metadata > MOST_BITS * self.group or self.group > 2**20
+        if min(self.bits, self.metadata, self.group) < 1 or too_much:
             raise BadInput(f"{self}: bits, metadata and group are whole numbers from 1, groups of up to 2**20 elements "
                            f"with up to {MOST_BITS} bits, and as many of metadata, for each")
 

@@ -12,7 +12,6 @@ from .all_reduces import all_reduces, constants, seconds_at_peak
 
 HIDDEN, SOCKETS, SEQUENCES, PROMPT, CONTEXT = 12288, 4, 8, 2048, 3072
 """GPT-3 175B (arXiv:2005.14165); prefill of 8 sequences, and their step at the 1024th token after."""
-SOURCE = "LLMCompass ISCA 2024 repository (BSD-3), ae/figure5/ijkl/real_hardware"
 ALL_REDUCES = "4 A100, all to all"
 TOLERANCE = 0.05
 NOTE = "constants of other shapes"
@@ -33,6 +32,7 @@ class Part:
     nbytes: int
     count: int
     latency_ms: float
+    source: str
 
 
 def layer_parts() -> tuple[Part, ...]:
@@ -43,7 +43,7 @@ def layer_parts() -> tuple[Part, ...]:
         exchanged = r["operator"] == "all_reduce"
         shape = None if exchanged else OperatorShape(r["operator"], m, n, k, batch=batch)
         nbytes = m * n * 2 if exchanged else 0
-        found.append(Part(r["phase"], r["part"], shape, nbytes, int(r["count"]), float(r["latency_ms"])))
+        found.append(Part(r["phase"], r["part"], shape, nbytes, int(r["count"]), float(r["latency_ms"]), r["source"]))
     return tuple(found)
 
 
@@ -62,11 +62,11 @@ def layer_rows(time: Predictor, found: Calibration, launches: Mapping[str, float
             here = [(p, value) for p, value in zip(parts, values, strict=True) if p.phase == phase]
             for p, value in here:
                 row_wise = p.shape is not None and p.shape.operator != "matmul"
-                yield Row("latency", f"GPT-3 layer, {phase}, {p.name}, {kind}", p.latency_ms, value, "ms", None, SOURCE,
-                          REASON if row_wise else NOTE)  # fmt: skip
+                yield Row("latency", f"GPT-3 layer, {phase}, {p.name}, {kind}", p.latency_ms, value, "ms", None,
+                          p.source, REASON if row_wise else NOTE)  # fmt: skip
             yield Row("latency", f"GPT-3 layer, {phase}, all, {kind}", sum(p.latency_ms for p, _ in here),
-                      sum(value for _, value in here), "ms", TOLERANCE if kind == "calibrated" else None, SOURCE,
-                      f"{PRODUCTS}; {REASON}")  # fmt: skip
+                      sum(value for _, value in here), "ms", TOLERANCE if kind == "calibrated" else None,
+                      here[0][0].source, f"{PRODUCTS}; {REASON}")  # fmt: skip
 
 
 def _seconds(
