@@ -1,4 +1,4 @@
-"""Rows of a store that are decoded when they are looked at, and lines of CSV made from their text."""
+"""Rows of a store that are decoded when they are looked at, and CSV and JSON made from their text."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from accelsim.study.collector import uncollected
 from accelsim.study.record import Layout, Record, all_names, picker, plain
 from accelsim.study.row import Row
 from accelsim.study.store import Store
+from accelsim.study.table_text import json_text
 
 TEXT = st.text(alphabet='ab ,"\\\n\ré[]true', max_size=8)
 SCALAR = st.one_of(TEXT, st.integers(-(10**20), 10**20), st.booleans(), st.floats(), st.just("true"))
@@ -52,7 +53,7 @@ def test_a_record_is_the_dict_it_was_made_from(values: dict[str, Scalar], count:
         min_size=1, max_size=5,
     )
 )  # fmt: skip
-def test_lines_from_stored_text_are_those_of_the_csv_writer(rows: list[tuple[dict[str, Scalar], str, bool]]) -> None:
+def test_tables_from_stored_text_are_those_of_the_writers(rows: list[tuple[dict[str, Scalar], str, bool]]) -> None:
     """Whatever texts, numbers and truth values there are, in whatever layouts."""
     made, study = [], None
     for i, (values, message, stored) in enumerate(rows):
@@ -64,10 +65,14 @@ def test_lines_from_stored_text_are_those_of_the_csv_writer(rows: list[tuple[dic
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "message"])
+    objects: list[dict[str, Scalar]] = []
     for (values, message, _), row in zip(rows, made, strict=True):
         whole = {**row.settings, "status": row.status, **values}
         writer.writerow([*(whole.get(name, "") for name in names), message])
+        told = {name: value for name, value in whole.items() if name in names}
+        objects.append({**told, "message": message} if message else told)
     assert study.to_csv() == text.getvalue()
+    assert json_text(study, range(len(rows))) == json.dumps(objects)
 
 
 @pytest.mark.parametrize("text", ['["gpt2", 1', "{}", "[1, 2, 3]", "nothing"])
@@ -81,6 +86,8 @@ def test_a_damaged_row_is_told(tmp_path: Path, text: str) -> None:
     study = Study.load(tmp_path)
     with pytest.raises(BadInput, match="a row that is none of its layout"):
         study.table()
+    with pytest.raises(BadInput, match="a row that is none of its layout"):
+        json_text(Study.load(tmp_path), [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import BadInput
 from ..files import replacing
 from .study import Study
-from .table_text import csv_lines
+from .table_text import csv_lines, json_text
 
 FORMATS = (".csv", ".json", ".parquet")
 
@@ -44,6 +44,9 @@ def export_rows(study: Study, file: Path, positions: Iterable[int], columns: Seq
         if file.suffix == ".csv" and columns is None:
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 text.writelines(csv_lines(study, chosen))
+            return
+        if file.suffix == ".json" and columns is None:
+            temporary.write_text(json_text(study, chosen), encoding="utf-8")
             return
         records = study.table(chosen)
         for i, record in zip(chosen, records, strict=True):
