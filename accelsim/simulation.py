@@ -9,6 +9,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from .arch.architecture import Architecture
+from .collector import uncollected
 from .errors import AccelsimError, BadInput, SpecError
 from .ir import Workload
 from .mapping.constraints import Constraints
@@ -109,6 +110,7 @@ def _takes(mapper: str, option: str) -> bool:
     return option in signature(load_mapper(mapper)).parameters
 
 
+@uncollected()
 def simulate(
     arch: Architecture,
     workload: Workload,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accelsim.collector import uncollected
 from accelsim.errors import BadInput
 from accelsim.study import Axis, Model, Outcome, Scalar, Status, Study, Sweep
-from accelsim.study.collector import uncollected
 from accelsim.study.record import Layout, Record, all_names, picker, plain
 from accelsim.study.row import Row
 from accelsim.study.store import Store

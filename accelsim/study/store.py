@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
+from ..collector import uncollected
 from ..errors import BadInput
-from .collector import uncollected
 from .migrations import FORMAT, create, layout, migrate, version
 from .outcome import Outcome, Status
 from .point import Point

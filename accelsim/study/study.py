@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..collector import uncollected
 from ..errors import BadInput
 from . import store
 from .analysis import Analysis, Objective, scores
 from .anomalies import anomalies
-from .collector import uncollected
 from .conditions import shown
 from .dimensions import quantity
 from .expression import Expression

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from .collector import uncollected
+from ..collector import uncollected
 from .record import Layout, Record, plain
 from .span import Scalar
 
