@@ -3,7 +3,8 @@
     python benchmarks/killed_search.py [--kills 10] [--points 60] [--seed 0]
 
 The driver gets SIGKILL at moments drawn from the time that the uninterrupted search took. After each the processes of
-its session are looked for, then it goes on with --resume. Exits with 1 if the tables differ or a process is left.
+its session are looked for, then it goes on with --resume; when a search is at its end, the next kill meets a new one.
+Exits with 1 if a table differs or a process is left.
 """
 
 from __future__ import annotations
@@ -53,24 +54,21 @@ def start(folder: Path, points: int) -> subprocess.Popen[bytes]:
                             start_new_session=True)  # fmt: skip
 
 
-def killed(folder: Path, points: int, moments: list[float]) -> int:
-    """Run with a kill after each of these seconds; how many drivers were still running then."""
-    kills = 0
-    for after in moments:
-        driver = start(folder, points)
-        try:
-            driver.wait(after)
-            continue  # it had ended by itself
-        except subprocess.TimeoutExpired:
-            os.kill(driver.pid, signal.SIGKILL)
-            driver.wait()
-            kills += 1
-        end = time.monotonic() + ORPHANS_GONE_S
-        while (left := of_session(driver.pid)) and time.monotonic() < end:
-            time.sleep(0.1)
-        if left:
-            sys.exit(f"processes {left} are left of a driver killed after {after:.1f} s")
-    return kills
+def killed(driver: subprocess.Popen[bytes], after: float) -> bool:
+    """Kill a driver after these seconds, and see that all of its session ends; False if it had ended by itself."""
+    try:
+        if driver.wait(after):
+            sys.exit("a search that nobody killed failed")
+        return False
+    except subprocess.TimeoutExpired:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    end = time.monotonic() + ORPHANS_GONE_S
+    while (left := of_session(driver.pid)) and time.monotonic() < end:
+        time.sleep(0.1)
+    if left:
+        sys.exit(f"processes {left} are left of a driver killed after {after:.1f} s")
+    return True
 
 
 def main() -> None:
@@ -79,21 +77,23 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    draw, kills, tables = random.Random(given.seed), 0, list[str]()
     with tempfile.TemporaryDirectory() as temporary:
-        whole, broken = Path(temporary, "whole"), Path(temporary, "broken")
         began = time.monotonic()
-        if start(whole, given.points).wait():
+        if start(Path(temporary, "whole"), given.points).wait():
             sys.exit("the uninterrupted search failed")
         seconds = time.monotonic() - began
-        draw = random.Random(given.seed)
-        # Each within what is left to do: later drivers find more and more points done.
-        moments = [draw.uniform(0.1, 0.25) * seconds for _ in range(given.kills)]
-        kills = killed(broken, given.points, moments)
-        if start(broken, given.points).wait():
-            sys.exit("the resumed search failed")
-        print(f"{given.points} points in {seconds:.1f} s; {kills} drivers killed, no process left; tables "
-              f"{table(whole)} and {table(broken)}")  # fmt: skip
-        sys.exit(table(whole) != table(broken))
+        right = table(Path(temporary, "whole"))
+        while kills < given.kills:
+            folder = Path(temporary, f"broken{len(tables)}")
+            while kills < given.kills and killed(start(folder, given.points), draw.uniform(0, seconds)):
+                kills += 1
+            if start(folder, given.points).wait():
+                sys.exit("the resumed search failed")
+            tables.append(table(folder))
+    print(f"{given.points} points in {seconds:.1f} s; {kills} drivers killed in {len(tables)} searches, no process "
+          f"left; tables {right} and {', '.join(tables)}")  # fmt: skip
+    sys.exit(set(tables) != {right})
 
 
 if __name__ == "__main__":
