@@ -17,9 +17,10 @@ from .queues import finish_actor, next_instruction, notify, record
 # columns of the scratch tables: one row per slot read or written in a firing
 R_BASE, R_MASK, R_AT, R_MOVE, R_SPACE, R_FIFO, R_STALL = 0, 1, 2, 3, 4, 5, 6
 W_BASE, W_MASK, W_AT, W_MOVE, W_AT_START, W_DELAY = 0, 1, 2, 3, 4, 5
+STEADY_SLOTS = 3  # most reads, and writes, of the firings that take the short way
 
 
-@jit
+@inlined
 def possible(fifos: IntArray, ports: IntArray, actors: IntArray, first: int, outputs: int, end: int, most: int) -> int:
     """How often a phase can fire with the tokens and spaces there are, at most `most`.
 
@@ -60,7 +61,7 @@ def possible(fifos: IntArray, ports: IntArray, actors: IntArray, first: int, out
     return m if short < 0 else -1 - short
 
 
-@jit
+@inlined
 def list_slots(
     fifos: IntArray,
     ports: IntArray,
@@ -119,60 +120,72 @@ def list_slots(
     return nr, nw, single
 
 
-@jit
+@inlined
 def pad_slots(reads: IntArray, writes: IntArray, nr: int, nw: int) -> None:
-    """Fill up to two reads and two writes with the slots that mean nothing."""
-    for j in range(nr, 2):
-        for column in range(reads.shape[1]):
-            reads[j, column] = 0
-    for j in range(nw, 2):
-        for column in range(writes.shape[1]):
-            writes[j, column] = 0
+    """Fill up to three reads and three writes with the slots that mean nothing."""
+    for j in range(nr, STEADY_SLOTS):
+        reads[j, R_BASE] = 0
+        reads[j, R_MASK] = 0
+        reads[j, R_AT] = 0
+        reads[j, R_MOVE] = 0
+    for j in range(nw, STEADY_SLOTS):
         writes[j, W_BASE] = 1
+        writes[j, W_MASK] = 0
+        writes[j, W_AT] = 0
+        writes[j, W_AT_START] = 0
+        writes[j, W_DELAY] = 0
 
 
-@jit
-def fire_steady(slots: IntArray, reads: IntArray, writes: IntArray, prev: int, m: int, ticks: int) -> int:
+@inlined
+def fire_steady(slots: IntArray, reads: IntArray, writes: IntArray, prev: int, m: int, ticks: int, third: bool) -> int:
     """Fire m times with up to two reads, two single writes and a constant service time; return the last end.
 
+    `third`, a constant where this is called, says whether there may be three of each: most runs do without their cost.
     Stops early, with an end beyond TIME_LIMIT, when the time leaves its range.
     """
     b0, m0, i0, d0 = reads[0, R_BASE], reads[0, R_MASK], reads[0, R_AT], reads[0, R_MOVE]
     b1, m1, i1, d1 = reads[1, R_BASE], reads[1, R_MASK], reads[1, R_AT], reads[1, R_MOVE]
-    wb0, wm0, w0, early0, delay0 = (
-        writes[0, W_BASE], writes[0, W_MASK], writes[0, W_AT], writes[0, W_AT_START], writes[0, W_DELAY],
-    )  # fmt: skip
-    wb1, wm1, w1, early1, delay1 = (
-        writes[1, W_BASE], writes[1, W_MASK], writes[1, W_AT], writes[1, W_AT_START], writes[1, W_DELAY],
-    )  # fmt: skip
+    b2, m2, i2, d2 = reads[2, R_BASE], reads[2, R_MASK], reads[2, R_AT], reads[2, R_MOVE]
+    wb0, wm0, w0 = writes[0, W_BASE], writes[0, W_MASK], writes[0, W_AT]
+    wb1, wm1, w1 = writes[1, W_BASE], writes[1, W_MASK], writes[1, W_AT]
+    wb2, wm2, w2 = writes[2, W_BASE], writes[2, W_MASK], writes[2, W_AT]
     # a write at the start is one at the end that comes the service time earlier
-    late0 = delay0 - ticks if early0 != 0 else delay0
-    late1 = delay1 - ticks if early1 != 0 else delay1
+    late0 = writes[0, W_DELAY] - ticks * writes[0, W_AT_START]
+    late1 = writes[1, W_DELAY] - ticks * writes[1, W_AT_START]
+    late2 = writes[2, W_DELAY] - ticks * writes[2, W_AT_START]
     latest = c.TIME_LIMIT - ticks
     s0 = 0
     s1 = 0
+    s2 = 0
     for _ in range(m):
         t0 = slots[b0 + (i0 & m0)]
         t1 = slots[b1 + (i1 & m1)]
+        t2 = slots[b2 + (i2 & m2)] if third else t1
         i0 += d0
         i1 += d1
-        ready = prev
-        if t1 > t0:
-            if t1 > prev:
-                s1 += t1 - prev
-                ready = t1
-        elif t0 > prev:
-            s0 += t0 - prev
-            ready = t0
+        i2 += d2
+        ready = max(prev, t0, t1, t2)
         if ready > latest:
             return c.TIME_LIMIT + 1
+        # the first of those that come last is waited for
+        wait = ready - prev
+        if t0 == ready:
+            s0 += wait
+        elif t1 == ready:
+            s1 += wait
+        else:
+            s2 += wait
         prev = ready + ticks
         slots[wb0 + (w0 & wm0)] = prev + late0
         slots[wb1 + (w1 & wm1)] = prev + late1
+        if third:
+            slots[wb2 + (w2 & wm2)] = prev + late2
         w0 += 1
         w1 += 1
+        w2 += 1
     reads[0, R_STALL] = s0
     reads[1, R_STALL] = s1
+    reads[2, R_STALL] = s2
     return prev
 
 
@@ -295,11 +308,15 @@ def visit(n: c.Net, fns: tuple[Any, ...], a: int) -> int:
             return 0
         nr, nw, single = list_slots(fifos, ports, actors, reads, writes, first, outputs, end)
         s = actors[a, c.A_SERVER]
-        plain = s < 0 or (servers_steady(n.servers, s))
-        if plain and single and nr <= 2 and nw <= 2 and actors[a, c.A_FIRST] >= 0 and g[c.G_RECORD] == 0:
+        steady = single and nr <= STEADY_SLOTS and nw <= STEADY_SLOTS and (s < 0 or servers_steady(n.servers, s))
+        if steady and actors[a, c.A_FIRST] >= 0 and g[c.G_RECORD] == 0:
             pad_slots(reads, writes, nr, nw)
             ticks = phases[p, c.P_TICKS]
-            prev = fire_steady(n.slots, reads, writes, actors[a, c.A_PREV], m, ticks)
+            prev = actors[a, c.A_PREV]
+            if nr <= 2 and nw <= 2:
+                prev = fire_steady(n.slots, reads, writes, prev, m, ticks, False)
+            else:
+                prev = fire_steady(n.slots, reads, writes, prev, m, ticks, True)
             actors[a, c.A_BUSY] += m * ticks
         else:
             prev = fire_any(n, fns, a, p, m, nr, nw)
@@ -346,7 +363,7 @@ def visit(n: c.Net, fns: tuple[Any, ...], a: int) -> int:
     return 0
 
 
-@jit
+@inlined
 def servers_steady(servers: IntArray, s: int) -> bool:
     """Whether a server's time is its work times a whole number, so that it keeps no credit and needs no pieces."""
     return servers[s, c.V_STEP] < 0 and servers[s, c.V_NUM] == 1

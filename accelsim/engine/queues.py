@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from . import columns as c
-from ._jit import jit
+from ._jit import inlined, jit
 from .program import IntArray
 
 
@@ -49,7 +49,7 @@ def heap_pop(times: IntArray, codes: IntArray, g: IntArray) -> int:
     return first
 
 
-@jit
+@inlined
 def notify(actors: IntArray, g: IntArray, work: IntArray, timed: IntArray, a: int) -> None:
     """List an actor whose FIFOs changed for a visit."""
     if actors[a, c.A_QUEUED] != 0:
@@ -65,7 +65,7 @@ def notify(actors: IntArray, g: IntArray, work: IntArray, timed: IntArray, a: in
         g[c.G_WORK] += 1
 
 
-@jit
+@inlined
 def next_instruction(actors: IntArray, code: IntArray, a: int) -> int:
     """Step behind a run that is over; return the loop that begins its next round, or -1."""
     i = actors[a, c.A_PC]

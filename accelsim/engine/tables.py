@@ -203,7 +203,7 @@ class Tables:
         g[[c.G_HEAP, c.G_WORK_HEAD, c.G_WORK, c.G_TIMED, c.G_SOFT, c.G_GROW]] = len(heap), 0, 0, 0, 0, 0
         of_phase = np.where(self.owner == NONE, NONE, np.append(scope[0], NONE)[self.owner])
         scopes, members = list_scopes([scope[0], scope[0][fifos[:, c.F_SRC]], of_phase, *scope[1:]], self.n_scopes)
-        most_ports = int((phases[:, c.P_END] - phases[:, c.P_IN]).max(initial=0)) + 2
+        most_ports = int((phases[:, c.P_END] - phases[:, c.P_IN]).max(initial=0)) + 3
 
         def room(*shape: int) -> IntArray:
             return np.empty((c.LEVELS, *shape) if self.jump else (1,) * (len(shape) + 1), np.int64)
