@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from accelsim.mappers.ilp import reinsertion_kernel as kernel
 from accelsim.mappers.ilp.arrangement import Along, Arrangement
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Model
 from accelsim.mappers.ilp.layout import laid_out
 from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
-from accelsim.mappers.ilp.reinsertion import reinserted
+from accelsim.mappers.ilp.reinsertion import _state, _tables, reinserted
 from accelsim.mappers.ilp.solver import SolverOptions
 from accelsim.mappers.ilp.windows import Settings
 
@@ -95,3 +96,28 @@ def test_nothing_to_do_and_no_time() -> None:
     assert reinserted(start, replace(SETTINGS, enough=start.value)) == (start, False)
     best, _ = reinserted(start, SETTINGS, rounds=4)
     assert reinserted(best, SETTINGS) == (best, False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_place_of_least_overlap_is_that_of_trying_all(seed: int) -> None:
+    rng = random.Random(seed)
+    problem = graph(0)
+    along = Along(Lives(problem, range(COUNT)), 60, BYTES)
+    uses = [(name, step) for name, steps in along.lives.touches.items() for step in steps]
+    start = Arrangement(along, set(range(len(along.lives.gaps))), dict.fromkeys(uses, 0))
+    tables = _tables(along, uses)
+    state = _state(start, uses, tables, seed)
+    for _ in range(60):
+        count, size = rng.randint(0, 8), rng.randint(1, 30)
+        blocks = [(rng.randint(0, 50), rng.randint(1, 20), float(rng.randint(1, 4))) for _ in range(count)]
+        for k, (at, nbytes, weight) in enumerate(blocks):
+            state.at[k], state.bytes[k], state.heavy[k] = at, nbytes, weight
+        overlap = [
+            sum(w * max(0, min(place + size, at + nbytes) - max(place, at)) for at, nbytes, w in blocks)
+            for place in range(along.capacity - size + 1)
+        ]
+        least, place = kernel._place(tables, state, count, size, -1, kernel.NEVER)
+        assert least == min(overlap) == overlap[place]
+        assert kernel._place(tables, state, count, size, -1, least)[0] == least
+        assert kernel._place(tables, state, count, size, -1, least - 0.5) == (kernel.NEVER, -1)
+        assert kernel._place(tables, state, count, size, place, kernel.NEVER)[1] != place

@@ -19,7 +19,7 @@ from .windows import TOLERANCE, Settings
 if TYPE_CHECKING:
     from .reinsertion_kernel import State, Tables
 
-ROUNDS = 15
+ROUNDS = 40
 """Times, per gap, that a dropped gap is kept again."""
 BATCHES = 100
 """Parts of the search, between which it may end."""

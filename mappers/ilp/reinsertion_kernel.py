@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 WEIGHT = 3.0
 """What a byte of overlap costs at first, and by how much more each time that it could not be avoided."""
 MOST = 300
-"""Moves until nothing overlaps; then all is taken back."""
+"""Moves until nothing overlaps, at most; then all is taken back."""
 NEAR = 40
 """Steps between gaps that are kept again together."""
 TOGETHER = 3
@@ -153,6 +153,8 @@ def _gather(t: Tables, s: State, first: int, last: int) -> int:
     start, stop, n = t.step[first], t.step[last], 0
     for k in range(t.end[t.tensor[first]], t.end[t.tensor[first] + 1]):
         other = t.near[k]
+        if t.step[t.begin[other + 1] - 1] < start:
+            continue
         u = t.begin[other]
         while u < t.begin[other + 1] and t.step[u] <= stop:
             v = u
@@ -179,9 +181,12 @@ def _overlap(s: State, n: int, place: int, size: int, enough: float) -> float:
 
 
 @_jit
-def _place(t: Tables, s: State, n: int, size: int, but: int) -> tuple[float, int]:
-    """Least overlap with the runs gathered, and where: at an end of one of them or of the memory, not at `but`."""
-    best, found, ties = NEVER, -1, 0
+def _place(t: Tables, s: State, n: int, size: int, but: int, most: float) -> tuple[float, int]:
+    """Least overlap with the runs gathered, and where: at an end of one of them or of the memory, not at `but`.
+
+    NEVER and -1 where it is more than `most` everywhere.
+    """
+    best, found, ties = most, -1, 0
     for c in range(2 * n + 2):
         if c < n:
             place = s.at[c] + s.bytes[c]
@@ -192,13 +197,13 @@ def _place(t: Tables, s: State, n: int, size: int, but: int) -> tuple[float, int
         if place < 0 or place + size > t.capacity[0] or place == but:
             continue
         total = _overlap(s, n, place, size, best)
-        if total < best:
+        if total < best or (total == best and found < 0):
             best, found, ties = total, place, 1
         elif total == best and place != found:
             ties += 1
             if _below(s, ties) == 0:
                 found = place
-    return best, found
+    return (best if found >= 0 else NEVER), found
 
 
 @_jit
@@ -208,7 +213,7 @@ def _part(t: Tables, s: State, first: int, last: int) -> tuple[float, int]:
     n = _gather(t, s, first, last)
     now = _overlap(s, n, here, size, NEVER)
     if now > 0:
-        best, place = _place(t, s, n, size, here)
+        best, place = _place(t, s, n, size, here, now)
         if best < now:
             return best, place
     return now, here
@@ -263,7 +268,7 @@ def _move(t: Tables, s: State, use: int) -> bool:
     now = _overlap(s, n, here, size, NEVER)
     if now <= 0:
         return False
-    best, place = _place(t, s, n, size, here)
+    best, place = _place(t, s, n, size, here, now)
     least, gap, left, right = NEVER, -1, 0, 0
     for g in range(first, last):
         price = _price(t, s, g)
@@ -294,8 +299,9 @@ def _keep(t: Tables, s: State, use: int, force: bool) -> None:
     """Keep a dropped gap, where there is room for what it joins or, with `force`, where that overlaps least."""
     first, _ = _run(t, s, use)
     _, last = _run(t, s, use + 1)
-    best, place = _place(t, s, _gather(t, s, first, last), t.size[t.tensor[use]], -1)
-    if best > 0 and not force:
+    most = NEVER if force else 0.0
+    _, place = _place(t, s, _gather(t, s, first, last), t.size[t.tensor[use]], -1, most)
+    if place < 0:
         return
     s.kept[use] = 1
     s.drops[t.epoch[use]] -= 1
@@ -318,10 +324,13 @@ def _disturb(t: Tables, s: State) -> int:
 
 
 @_jit
-def _settle(t: Tables, s: State) -> bool:
-    """Move what overlaps until nothing does; whether it came to that. The queue and the weights are as before."""
+def _settle(t: Tables, s: State, most: float) -> bool:
+    """Move what overlaps until nothing does; whether it came to that before the plan cost more than `most`.
+
+    The queue and the weights are as before.
+    """
     moves = 0
-    while s.amount[0] and moves < MOST:
+    while s.amount[0] and moves < MOST and s.cost[0] <= most:
         moves += int(_move(t, s, _pull(s)))
     settled = s.amount[0] == 0
     while s.amount[0]:
@@ -361,13 +370,19 @@ def _restore(s: State, saved: Saved) -> None:
 
 @_jit
 def search(t: Tables, s: State, best: Saved, rounds: int) -> None:
-    """Keep dropped gaps again, so many times; what then costs more than before is taken back."""
+    """Keep dropped gaps again, so many times; what then costs more than before is taken back.
+
+    A plan that costs more by the dearest load while it settles seldom becomes better, so that no more time goes there.
+    """
+    dearest = 0.0
+    for use in range(len(t.load)):
+        dearest = max(dearest, t.load[use])
     for _ in range(rounds):
         _list_gone(t, s)
         if s.amount[1] == 0:
             return
         step = _disturb(t, s)
-        settled = _settle(t, s)
+        settled = _settle(t, s, best.cost[0] + dearest)
         if settled:
             _list_gone(t, s)
             for k in range(s.amount[1]):

@@ -49,8 +49,10 @@ EASY = 1.15
 """Times the bound that a plan costs where there is no need of beams."""
 SPARE = (3, 1, 5)
 """Percent of the memory that plans without addresses leave free, so that there are addresses."""
+FIRST = 0.5
+"""Share of what is left of a limit of time after which no more of them are tried; the rest is for making one better."""
 ROUGH = 0.02
-"""Gap that is good enough for those."""
+"""Gap that is good enough for them."""
 
 
 def best_residency(
@@ -174,6 +176,7 @@ class _Search:
             self.there.extend(spared(self.along, soon))
         if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
+        late = time.perf_counter() + FIRST * self._left
         for percent in SPARE:
             spare = [self.capacity * percent // 100] * len(self.lives.operators)
             model = Model.of(self.lives, self.capacity, spare=spare)
@@ -183,7 +186,7 @@ class _Search:
             if solutions[0].interrupted:
                 raise KeyboardInterrupt
             self._lay(gone, WIDTH)
-            if self._left < AMPLE:
+            if self._left < AMPLE or time.perf_counter() > late:
                 break
         return min(self.there, key=lambda a: a.value)
 
