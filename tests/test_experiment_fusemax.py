@@ -21,7 +21,7 @@ from accelsim.experiments.fusemax.closed_forms import (
 )
 from accelsim.experiments.fusemax.ladder import machine_of, run, side_and_capacity
 from accelsim.experiments.fusemax.machines import SMALL_BUFFERS, Small, side_values
-from accelsim.experiments.fusemax.mappings import fused
+from accelsim.experiments.fusemax.mappings import Pieces, fused, fused_in_pieces
 from accelsim.experiments.fusemax.pareto import pareto_figure, pareto_rows
 from accelsim.experiments.loader import data_path, load_experiment, table
 from accelsim.mapping.replay import replay
@@ -102,14 +102,13 @@ def test_keys_come_in_time_and_tiles_that_are_too_large_are_halved(
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "mhz", "mebibytes", "blocks", "resident", "depth", "traffic"),
-    [(512, 80, 699, 3, 64, 16, 6, 1), (192, 128, 1921, 1, 16, 8, 3, 1.5)],
+    ("side", "size", "mhz", "mebibytes", "blocks", "resident", "depth"),
+    [(512, 80, 699, 3, 64, 16, 6), (192, 128, 1921, 1, 16, 8, 3)],
 )
 def test_the_fastest_is_taken(
-    side: int, size: int, mhz: int, mebibytes: int, blocks: int, resident: int, depth: int, traffic: float
+    side: int, size: int, mhz: int, mebibytes: int, blocks: int, resident: int, depth: int
 ) -> None:
-    """Where the published block leaves one buffer of keys and values, it is faster with products in parts, or else a
-    smaller one is, which reads them again."""
+    """Where the published block leaves one buffer of keys and values, it is faster in pieces, and moves the same."""
     values = {**side_values(side), "clock": f"{mhz} MHz", "memories.buffer.capacity": f"{mebibytes} MiB"}
     model, tokens = replace(BERT, head_size=size), side * blocks
     report = run("binding", model, tokens, tuple(values.items()), 4)
@@ -119,30 +118,30 @@ def test_the_fastest_is_taken(
     assert report.cycles < 0.8 * published.cycles
     assert report.cycles / report.bounds.program < 1.02
     moved = [sum(r.traffic_bytes["dram"].values()) for r in (report, published)]
-    assert moved[0] == moved[1] if traffic == 1 else moved[0] > traffic * moved[1]
+    assert moved[0] == moved[1]
 
 
 @pytest.mark.parametrize("small", SMALL_BUFFERS, ids=lambda small: f"{small.side}-{small.head_size}")
-def test_products_and_results_make_room_for_keys_and_values(small: Small) -> None:
-    """With whole tiles of products, and two blocks of results, the best mappings were 6 to 44 % above their bounds."""
+def test_pieces_make_room_for_keys_and_values(small: Small) -> None:
+    """With whole tiles, the best mappings were 6 to 44 % above their bounds."""
     report = small.run()
     assert 1 <= report.cycles / report.bounds.program <= 1.05
     assert report.mapping is not None
-    buffers = {move.tensor: move.buffers for move in report.mapping.moves}
-    assert buffers["K"] >= 2
-    assert buffers["AV"] != 2
+    moves = {move.tensor: move for move in report.mapping.moves}
+    assert all(moves[tensor].ring for tensor in "QKV") or moves["AV"].buffers != 2
 
 
-def test_parts_take_less_room_and_move_the_same() -> None:
-    """Products in eighths of a tile and sixteen eighths of results, beside three tiles and two blocks."""
+def test_pieces_take_less_room_and_move_the_same() -> None:
+    """Two eighths of products beside three tiles, nine of keys and of values beside two tiles of each, and sixteen
+    eighths of results beside two blocks."""
     arch, work = machine_of("binding"), one_pass(BERT, 1024, 4, 256)
     whole = fused(work.name, 256, 4)
-    parts = fused(work.name, 256, 4, products=8, results=16, channels=8)
+    parts = fused_in_pieces(work.name, 256, 4, Pieces(8, 4, 8, 64, 9, products=2, results=16))
     before, after = replay(whole, work, arch), replay(parts, work, arch)
     tile = 256 * 64 * 2
     assert before.traffic_bytes == after.traffic_bytes
     spared = before.peaks["buffer"].nbytes - after.peaks["buffer"].nbytes
-    assert spared == 2 * tile + 2 * 256  # of three tiles of factors, two are left
+    assert spared == (3 * 8 - 2) * tile // 8 + 2 * 7 * tile // 8 + 2 * 256  # of three tiles of factors, two are left
     runs = [simulate(arch, work, mapping=mapping) for mapping in (whole, parts)]
     assert runs[0].bounds.program == runs[1].bounds.program
     assert all(r.cycles <= 1.05 * r.bounds.program for r in runs)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from accelsim.arch.loader import loads_architecture
 from accelsim.engine import compiled, reference
 from accelsim.engine.checker import check
-from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, Workload
+from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, Workload, parse_cascade
 from accelsim.lowering import lower
 from accelsim.lowering.pieces import pieces_of
 from accelsim.mapping.replay import replay
-from accelsim.mapping.tree import BODY, Loop, Mapping, Move, Op, Position, Seq, Stay
+from accelsim.mapping.tree import BODY, Loop, Mapping, Move, Op, Pipe, Position, Seq, Stay
 from accelsim.mapping.validate import validate
 from accelsim.mapping.yaml_form import dumps, loads
 from accelsim.report.cautions import moved_bytes
@@ -31,6 +31,15 @@ memories:
 units:
   array: {kind: systolic, memory: sram, rows: 4, cols: 4}
 """)
+VECTOR = """
+name: vector
+clock: 1 GHz
+memories:
+  dram: {kind: dram, capacity: 1 GiB, bandwidth: 2 B/cycle}
+  sram: {kind: buffer, capacity: 1 MiB, bandwidth: 64 B/cycle, parent: dram}
+units:
+  v: {kind: vector, memory: sram, lanes: 1}
+"""
 TOP, LOOPS = (0,), (0, BODY, BODY)
 
 
@@ -172,7 +181,7 @@ def test_a_piece_is_what_those_before_do_not_hold(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"pieces": (0,)}, "there must be Loops alone"),
+        ({"pieces": (0,)}, "there must be Loops and Pipes alone"),
         ({"pieces": (0, BODY)}, "no loop there cuts it"),
         ({"pieces": (0, BODY, BODY, BODY)}, "is no position"),
         ({"pieces": LOOPS, "due": (0, BODY), "sliding": True}, "it slides"),
@@ -185,6 +194,22 @@ def test_what_cannot_be(change: dict[str, object], told: str) -> None:
     assert any(told in str(p) for p in validate(replace(value, moves=moves), workload, MACHINE))
 
 
+def test_pieces_are_those_of_the_op_that_uses_them() -> None:
+    """Below a Pipe, in the stage of another Op, there are none."""
+    workload = parse_cascade("C[m] = A[m]; D[m] = exp(C[m])", {"m": 4}, bits=8)
+    root = Loop("m", 4, Pipe((Loop("m", 2, Op("C", "v", "simd")), Loop("m", 2, Op("D", "v", "simd"))), (1,)))
+    stays = tuple(Stay(t, "dram", (), ()) for t in "AD")
+    arch = loads_architecture(VECTOR)
+    for stage, told in ((0, []), (1, ["C at body.0.body is not at or below body.1.body"])):
+        at: Position = (BODY,)
+        moves = (
+            Move("A", "dram", "sram", at, at, 2, pieces=(BODY, stage, BODY)),
+            Move("D", "sram", "dram", at, at, store=True),
+        )
+        problems = [str(p) for p in validate(Mapping("c", "a", root, stays, moves), workload, arch)]
+        assert len(problems) == len(told) and all(t in p for t, p in zip(told, problems, strict=True))
+
+
 def test_partial_results_move_whole() -> None:
     value = mapping([("c", 2), ("m", 2)], {})
     moves = tuple(replace(m, issue=(0, BODY), pieces=LOOPS) if m.store else m for m in value.moves)
@@ -193,7 +218,10 @@ def test_partial_results_move_whole() -> None:
 
 
 def ringed(loops: list[tuple[str, int]], ring: bool, buffers: int = 1) -> Mapping:
-    """Filters come in pieces, a tile of them in every outermost loop; inputs are there, results leave at the end."""
+    """Filters come in pieces, a tile of them in every outermost loop; inputs are there, results leave at the end.
+
+    `buffers` are places of pieces in a ring.
+    """
     inner: Position = (0, *(BODY,) * len(loops))
     weights = Move("W", "dram", "sram", (0, BODY), (0, BODY), buffers, pieces=inner, ring=ring)
     value = mapping(loops, {}, frozenset("I"))
@@ -205,8 +233,16 @@ def test_a_piece_takes_the_place_of_one_that_has_been_used() -> None:
     the last pass over the one before goes on, and otherwise after it."""
     workload, loops = convolution(48, 64, 1, 1, 64, 64), [("m", 16), ("p", 32), ("m", 4)]
     piece = 4 * 64 // 2
-    whole, ring = (cycles(workload, ringed(loops, ring)) for ring in (False, True))
+    whole, ring = cycles(workload, ringed(loops, False)), cycles(workload, ringed(loops, True, 4))
     assert whole - ring == 2 * piece
+
+
+def test_a_ring_has_room_for_its_pieces() -> None:
+    workload, loops = convolution(48, 64, 1, 1, 64, 64), [("m", 16), ("p", 32), ("m", 4)]
+    held = [replay(ringed(loops, True, n), workload, MACHINE).peaks["sram"].nbytes for n in (4, 5, 9)]
+    assert [n - held[0] for n in held] == [0, 4 * 64, 5 * 4 * 64]
+    problems = validate(ringed(loops, True, 3), workload, MACHINE)
+    assert [p for p in problems if "it has 3 places, and a tile 4 pieces" in str(p)] == problems != []
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -221,8 +257,9 @@ def test_a_ring_moves_the_same_and_holds_no_more(
     (channels, rows, filters), (c, p, m) = numbers, tiles
     workload = convolution(filters * m, rows * p, 1, 1, channels * c, rows * p)
     size = {"m": m, "p": p}
-    value = ringed([("c", c), *((rank, size[rank]) for rank in order)], True, buffers)
-    plain = replace(value, moves=tuple(replace(x, pieces=None, ring=False) for x in value.moves))
+    value = ringed([("c", c), *((rank, size[rank]) for rank in order)], True, buffers * numbers[2])
+    whole = tuple(replace(x, buffers=buffers if x.ring else 1, pieces=None, ring=False) for x in value.moves)
+    plain = replace(value, moves=whole)
     assert loads(dumps(value)) == value
     assert cycles(workload, value) > 0
     ours, theirs = replay(value, workload, MACHINE), replay(plain, workload, MACHINE)

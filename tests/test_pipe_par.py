@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.by_hand import ALL_FOUR, FOUR, TWO, UNLIMITED, array, cascade, load, machine, mapped, run, store, vector
 
 from accelsim.ir import Workload, WorkloadBuilder
@@ -14,6 +18,8 @@ from accelsim.mapping.tree import (
     Pipe,
     Seq,
 )
+from accelsim.mapping.validate import validate
+from accelsim.mapping.yaml_form import dumps, loads
 
 # -- Seq -------------------------------------------------------------------------------------------------------------
 
@@ -152,6 +158,81 @@ def test_a_stage_with_loops_of_its_own_hands_on_whole_tiles() -> None:
     assert ran.spans("D")[:4] == [(16, 18), (18, 20), (36, 38), (38, 40)]
     assert ran.finish == 4 * 20
     assert ran.moved("dram", "read", "B") == 4 * 16
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        # Rows of 4 ticks in 4 passes: a row is there after the last one, and its place is free when D has read it.
+        ("max(C[m,n], 0)", [0, 4, 8, 12, 16, 20, 24, 28, 32, 36], [28, 32, 60, 64]),
+        # D takes 8 ticks for a row: the first pass over the next rows waits for their places, the others do not.
+        ("exp(C[m,n]) + 1", [0, 4, 8, 12, 16, 20, 24, 28, 36, 44, 48], [28, 36, 68, 76]),
+    ],
+)
+def test_a_stage_takes_over_piece_by_piece(text: str, first: list[int], second: list[int]) -> None:
+    workload = cascade(f"C[m,n] = A[m,k] * B[k,n]; D[m,n] = {text}", **FOUR)
+    stages = Loop("k", 1, Loop("m", 1, array("C"))), Loop("m", 1, vector("D"))
+    moves = [load("A", "body"), load("B", "."), store("D", "body.1.body", ".")]
+    ran = run(
+        machine(UNLIMITED), workload, mapped(Loop("m", 2, Pipe(stages, (1,), (1,))), moves, "A B D")
+    )
+    assert [start for start, _ in ran.spans("C")][: len(first)] == first
+    assert [start for start, _ in ran.spans("D")] == second
+    whole = run(machine(UNLIMITED), workload, mapped(Loop("m", 2, Pipe(stages, (1,))), moves, "A B D"))
+    assert whole.spans("D")[0][0] == 32
+    assert whole.spans("C")[8][0] == whole.spans("D")[1][1]
+
+
+def test_a_piece_that_is_read_again_keeps_its_place() -> None:
+    # C's rows take 4 ticks; E reads both of them for each of its columns, 4 ticks each time.
+    workload = cascade("C[m,n] = max(A[m,n], 0); E[m,p] = C[m,n] * W[n,p]", m=4, n=4, p=2)
+    stages = Loop("m", 1, vector("C")), Loop("p", 1, Loop("m", 1, array("E")))
+    moves = [load("A", "body"), load("W", "."), store("E", "body.1.body.body", ".")]
+    root = Loop("m", 2, Pipe(stages, (1,), (1,)))
+    ran = run(machine(UNLIMITED), workload, mapped(root, moves, "A W E"))
+    assert ran.spans("C") == [(0, 4), (4, 8), (16, 20), (20, 24)]
+    assert [start for start, _ in ran.spans("E")] == [4, 8, 12, 16, 20, 24, 28, 32]
+
+
+def test_what_two_stages_cut_otherwise_is_taken_over_whole() -> None:
+    workload = cascade(TWO, **FOUR)
+    moves = [load("A", "."), load("B", "."), store("D", "1.body", ".")]
+    stages = Loop("m", 1, array("C")), Loop("n", 2, vector("D"))
+    whole, pieces = (
+        run(machine(UNLIMITED), workload, mapped(Pipe(stages, (1,), takes), moves, "A B D")) for takes in ((), (1,))
+    )
+    assert whole.spans("D") == pieces.spans("D") == [(64, 72), (72, 80)]
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 5), st.permutations(["m", "k"]), st.integers(1, 3))
+def test_pieces_are_never_later_than_the_whole(
+    tiles: tuple[int, int, int, int], rows: int, order: list[str], depth: int
+) -> None:
+    """Ragged tiles, loops in either order, those of the two stages alike or not: both kernels and the checker agree."""
+    outer, made, read, summed = tiles
+    workload = cascade("C[m,n] = A[m,k] * B[k,n]; D[m,n] = exp(C[m,n]) + 1", m=rows, n=2, k=5)
+    size = {"m": made, "k": summed}
+    maker: Node = array("C")
+    for rank in reversed(order):
+        maker = Loop(rank, size[rank], maker)
+    moves = [load("A", "body"), load("B", "."), store("D", "body.1.body", ".")]
+    stages = maker, Loop("m", read, vector("D"))
+    finish = {}
+    for pieces in ((), (1,)):
+        mapping = mapped(Loop("m", outer, Pipe(stages, (depth,), pieces)), moves, "A B D")
+        assert loads(dumps(mapping)) == mapping
+        assert validate(mapping, workload, machine(UNLIMITED)) == []
+        finish[pieces] = run(machine(UNLIMITED), workload, mapping).finish
+    assert finish[(1,)] <= finish[()]
+
+
+def test_only_stages_take_over_pieces() -> None:
+    root = rows(array("C"), vector("D"), depths=(1,))
+    assert isinstance(root, Loop) and isinstance(root.body, Pipe)
+    wrong = mapped(replace(root, body=replace(root.body, pieces=(2,))), [], "A B D")
+    problems = [str(p) for p in validate(wrong, cascade(TWO, **FOUR), machine())]
+    assert any("stage 2 takes over pieces" in p and "a stage from 1 to 1" in p for p in problems)
 
 
 def test_loops_follow_a_tensor_through_a_pipe_under_other_names() -> None:

@@ -9,13 +9,13 @@ from math import ceil
 
 from ..engine.program import UNBOUNDED
 from ..errors import MappingError
-from ..mapping.tree import Loop, Move, Position, format_position, levels
+from ..mapping.tree import Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
 from .order import within
 from .parts import Part
 from .rooms import Room, rooms, shared_loops
-from .stages import Handing, handings, spilled_between
+from .stages import HandedPieces, Handing, handings, pieces_handed, spilled_between
 from .waits import Wait
 
 
@@ -157,7 +157,8 @@ class Joins:
     def _in_pieces(self, src: Actor, dst: Actor, part: Part, latency: int, name: str) -> None:
         """Hand over a tile piece by piece, in the first (a load) or last pass (a store) over the loops inside."""
         depth = UNBOUNDED
-        if not part.move.store and part.move.buffers == 1:  # otherwise tiles come ahead as far as buffers allow
+        one = part.move.buffers == 1 and not part.move.ring  # otherwise tiles come ahead as far as buffers allow
+        if one and not part.move.store:
             nbytes, number = part.largest_piece(self.names), part.ahead(self.names)
             slowest = min(port.server.rate for port in self.actors.route(part.move.src, part.move.dst).ports)
             depth = number + ceil(latency * slowest / max(1, nbytes))
@@ -169,7 +170,7 @@ class Joins:
 
     def _ring(self, src: Actor, dst: Actor, part: Part, name: str) -> None:
         """Places of pieces, each taken from its transfer's start to its end in the last pass over the loops inside."""
-        slots = part.move.buffers * self._number_of_pieces(part)
+        slots = part.move.buffers
         fifo = self.builder.fifo(src.index, dst.index, depth=slots, latency=0, name=f"places in the ring of {name}")
         src.outputs.append(Wait(fifo, part.depth + 1))
         dst.inputs.append(Wait(fifo, part.inner, late=True, once=self._other_loops(part)))
@@ -178,15 +179,6 @@ class Joins:
         """Depths (bits) of the loops between a tile and its pieces that do not cut it."""
         cutting = part.cutting(self.names)
         return sum(1 << d for d in range(part.depth, part.inner) if d not in cutting)
-
-    def _number_of_pieces(self, part: Part) -> int:
-        """Pieces of the largest tile of a load."""
-        cutting, extents, number = part.cutting(self.names), dict(part.leaf.einsum.sizes), 1
-        for depth, (rank, level) in enumerate(zip(part.leaf.cuts, part.leaf.levels[: part.inner], strict=False)):
-            if rank and isinstance(level, Loop):
-                number *= -(-extents[rank] // level.tile) if depth in cutting else 1
-                extents[rank] = min(extents[rank], level.tile)
-        return number
 
     def _stages(self) -> None:
         """Buffers between the stages of every Pipe; what crosses memories is moved once for all that read it there."""
@@ -200,9 +192,23 @@ class Joins:
             if any(room.pipe == handing.stage[:-1] and handing.tensor in room.tensors for room in self.rooms):
                 self._wait(producer, consumer, handing.loops, latency, name)
                 continue
+            cut = pieces_handed(handing, self.names) if handing.in_pieces else None
+            if cut is not None:
+                self._hand_pieces(producer, consumer, cut, handing.slots, latency, name)
+                continue
             self.actors.join(producer, consumer, depth=handing.slots, at=handing.loops, latency=latency, name=name)
         for same in crossing.values():
             self._cross(same)
+
+    def _hand_pieces(self, src: Actor, dst: Actor, cut: HandedPieces, slots: int, latency: int, name: str) -> None:
+        """Hand a result over piece by piece: made in the last pass over the loops inside, its place taken in the first
+        one there and free after the last one that reads it."""
+        data = self.builder.fifo(src.index, dst.index, depth=UNBOUNDED, latency=latency, name=f"pieces of {name}")
+        src.outputs.append(Wait(data, cut.made_at, gate=True, once=cut.made_in))
+        dst.inputs.append(Wait(data, cut.read_at, gate=True, once=cut.read_in))
+        places = self.builder.fifo(src.index, dst.index, depth=slots * cut.number, latency=0, name=f"places of {name}")
+        src.outputs.append(Wait(places, cut.made_at, early=True, once=cut.made_in))
+        dst.inputs.append(Wait(places, cut.read_at, late=True, once=cut.read_in))
 
     def _wait(self, src: Actor, dst: Actor, at: int, latency: int, name: str) -> None:
         """Have one actor wait for what another has done in a loop body, through as many slots as there may be."""

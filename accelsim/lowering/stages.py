@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ..arch.architecture import Architecture
+from ..ir import Access, Affine
 from ..mapping.handing import way_between
-from ..mapping.tree import WHOLE, Mapping, Move, Pipe, Position, find, levels
+from ..mapping.tree import WHOLE, Loop, Mapping, Move, Pipe, Position, find, levels
 from .order import within
 from .parts import Leaf, Names, Part, pipes_around
 
@@ -22,6 +24,7 @@ class Handing:
         stage: position of the stage in which it is made.
         loops: around the Pipe.
         slots: tiles for which there is room.
+        in_pieces: whether the later stage takes it over piece by piece.
         way: the memories that it passes; one where both Ops work on the same, or where Moves take it along.
     """
 
@@ -31,6 +34,7 @@ class Handing:
     stage: Position
     loops: int
     slots: int
+    in_pieces: bool
     way: tuple[str, ...]
 
     @property
@@ -53,7 +57,67 @@ def handings(arch: Architecture, mapping: Mapping, leaves: Sequence[Leaf], names
                 if isinstance(earlier, int) and earlier < stage:
                     for way in _ways(arch, mapping.moves, producer, consumer, handed, names):
                         at = producer.at[: i + 1]
-                        yield Handing(producer, consumer, handed, at, loops, pipe.depths[stage - 1], way)
+                        slots, in_pieces = pipe.depths[stage - 1], stage in pipe.pieces
+                        yield Handing(producer, consumer, handed, at, loops, slots, in_pieces, way)
+
+
+@dataclass(frozen=True)
+class HandedPieces:
+    """How loops inside both stages cut what one hands to the other.
+
+    Attributes:
+        number: of pieces of the largest result.
+        made_at, read_at: loop depths at which a piece is made, and read.
+        made_in, read_in: depths (bits) of the loops in between that make, or read, every piece again.
+    """
+
+    number: int
+    made_at: int
+    read_at: int
+    made_in: int
+    read_in: int
+
+
+def pieces_handed(handing: Handing, names: Names) -> HandedPieces | None:
+    """The pieces in which a result is handed on: as far as both stages' loops, outermost first, cut it alike.
+
+    Returns:
+        None where they do not, or the later stage has several accesses to it: it is then handed on whole.
+    """
+    maker, reader = handing.producer, handing.consumer
+    read = names.accesses(reader.einsum, handing.tensor, store=False)
+    if len(read) != 1:
+        return None
+    cuts = [_cutting(leaf, indices, read[0], handing.loops)
+            for leaf, indices in ((maker, maker.einsum.output.indices), (reader, read[0].indices))]  # fmt: skip
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0][1:] == pair[1][1:], zip(*cuts, strict=False)))
+    if not alike:
+        return None
+    depths = [[depth for depth, *_ in cut[:alike]] for cut in cuts]
+    others = [sum(1 << d for d in range(handing.loops, cut[-1]) if d not in cut) for cut in depths]
+    return HandedPieces(_tiles(reader, depths[1]), depths[0][-1] + 1, depths[1][-1] + 1, others[0], others[1])
+
+
+def _cutting(leaf: Leaf, indices: Sequence[Affine], read: Access, loops: int) -> list[tuple[int, int, int]]:
+    """(depth, dimension, tile) of the Loops inside a stage that cut dimensions along which its result is read."""
+    found: list[tuple[int, int, int]] = []
+    for depth in range(loops, len(leaf.levels)):
+        level, rank = leaf.levels[depth], leaf.cuts[depth]
+        dims = [n for n, index in enumerate(indices) if rank in index.ranks and read.indices[n].ranks]
+        if not isinstance(level, Loop) or level.halo or len(dims) > 1:
+            break
+        found += [(depth, dim, level.tile) for dim in dims]
+    return found
+
+
+def _tiles(leaf: Leaf, depths: Sequence[int]) -> int:
+    """Tiles that the Loops at some depths make of the largest result."""
+    extents, number = dict(leaf.einsum.sizes), 1
+    for depth, (rank, level) in enumerate(zip(leaf.cuts[: depths[-1] + 1], leaf.levels, strict=False)):
+        if rank and isinstance(level, Loop):
+            number *= -(-extents[rank] // level.tile) if depth in depths else 1
+            extents[rank] = min(extents[rank], level.tile)
+    return number
 
 
 def spilled_between(mapping: Mapping, parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:

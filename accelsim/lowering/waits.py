@@ -12,7 +12,8 @@ class Wait:
     """An input or output of an actor and when its phases use it.
 
     A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`; a `late`
-    one is needed only then, and with `once` only in the last pass over the loops at these depths (bits). A gate moves
+    one is needed only then, and with `once` only in the last pass over the loops at these depths (bits); an `early` one
+    only in the first pass over them. A gate moves
     its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate only
     where that body is not also the first (last) one of the loop around, a gate with `once` only in the first (last)
     pass over the loops at these depths (bits). `partial` restricts an input to firings that resume a partial result
@@ -28,6 +29,7 @@ class Wait:
     by: int | None = None
     late: bool = False
     once: int = 0
+    early: bool = False
 
     def concerns(self, loops: int) -> bool:
         """Whether a firing uses it that resumes, or leaves unfinished, a result because of these loops (bits)."""
@@ -49,7 +51,7 @@ def in_tokens(wait: Wait, place: Place) -> int | None:
 
 def out_tokens(wait: Wait, place: Place) -> int | None:
     """Tokens that a firing gives to an output of which it needs a slot; None where it does not."""
-    if not wait.concerns(place.unfinished):
+    if not wait.concerns(place.unfinished) or (wait.early and place.past & wait.once):
         return None
     if wait.gate:
         here = place.last == wait.depth if wait.back else place.last <= wait.depth

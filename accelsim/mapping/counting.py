@@ -76,12 +76,19 @@ def tally(scope: Scope, move: Move) -> Tally:
         tiles += count
         nbytes += count * size
         largest = max(largest, size)
+    if move.ring and move.pieces is not None:
+        return Tally(tiles, nbytes, largest, move.buffers * _piece(scope, uses[0], move.pieces))
     if not move.store:
         return Tally(tiles, nbytes, largest, move.buffers * largest)
     visits = max(_visits(use) for use in uses)
     once = visits - 1
     held = move.buffers * (2 if once else 1) * largest  # partial results come back through as many again
     return Tally(tiles, nbytes, largest, held, tiles // visits * once, nbytes // visits * once)
+
+
+def _piece(scope: Scope, use: Use, pieces: Position) -> int:
+    """Bytes of the largest piece of a tile, as the loops around the position `pieces` cut it."""
+    return tile_bytes(scope, [use], [use.place.extents(len(scope.tree.loops[pieces]))])
 
 
 def stay_bytes(scope: Scope, stay: Stay) -> int:

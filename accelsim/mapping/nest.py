@@ -139,7 +139,8 @@ def _line(node: Node) -> str:
             return "one after the other"
         case Pipe():
             depths = ", ".join(map(str, node.depths))
-            return "overlapping stages" + (f", with {depths} buffers between them" if depths else "")
+            pieces = f", pieces into {', '.join(map(str, node.pieces))}" if node.pieces else ""
+            return "overlapping stages" + (f", with {depths} buffers between them{pieces}" if depths else "")
         case Par():
             return "at once"
 
@@ -158,6 +159,8 @@ def _stay(stay: Stay, nbytes: int | None = None) -> str:
 def _move(move: Move, nbytes: int | None = None) -> str:
     """What is moved; with the bytes of a tile (the largest)."""
     buffers = f"{move.buffers} buffer{'s' if move.buffers != 1 else ''}"
+    if move.ring:
+        buffers = f"{move.buffers} places of pieces"
     of = "" if nbytes is None else f" of {nbytes:,} bytes"
     when = ""
     if move.issue != move.due:

@@ -187,16 +187,19 @@ class TableChecks(Checks):
     def _whole(self, move: Move, cut: Position, pieces: Position) -> str:
         """Why a tile cannot be moved in pieces, or nothing."""
         between = [self.tree.nodes[pieces[:n]] for n in range(len(cut), len(pieces))]
-        plain = all(isinstance(node, Loop) and not node.halo for node in between)
+        plain = all(isinstance(node, Pipe) or (isinstance(node, Loop) and not node.halo) for node in between)
         if not between or not plain or pieces[: len(cut)] != cut:
-            return f"from {format_position(cut)} to {format_position(pieces)} there must be Loops alone, without a halo"
+            where = f"from {format_position(cut)} to {format_position(pieces)}"
+            return f"{where} there must be Loops and Pipes alone, without a halo"
         places = self.scope.served(move.tensor, cut, store=move.store)
         accesses = [a for place in places for a in self.scope.accesses(place, move.tensor, store=move.store)]
         if move.sliding or len(accesses) != 1:
             return "it slides" if move.sliding else f"there are {len(accesses)} accesses to the tile"
-        depth = len(self.tree.loops[cut])
+        if not within(places[0].at, pieces):
+            return f"{places[0].label} is not at or below {format_position(pieces)}"
+        depth, inner = len(self.tree.loops[cut]), len(self.tree.loops[pieces])
         levels, indices = places[0].levels, accesses[0].indices
-        ranks = {level.rank for level in levels[depth : depth + len(between)]} & accesses[0].ranks
+        ranks = {level.rank for level in levels[depth:inner]} & accesses[0].ranks
         if not ranks or any(sum(r in i.ranks for i in indices) > 1 for r in ranks):
             return "no loop there cuts it" if not ranks else "a loop there shifts two of its indices"
         if any(len(ranks.intersection(i.ranks)) > 1 for i in indices):
@@ -221,11 +224,15 @@ class TableChecks(Checks):
         for level in place.levels[depth:inner]:
             if any(level.rank in index.ranks and len(index.ranks) > 1 for index in access.indices):
                 return f"pieces along {level.rank} may overlap"
+        pieces_of_tile = 1
         for rank in {level.rank for level in place.levels[depth:inner]} & access.ranks:
             tiles = [node.tile for x in place.levels[:inner] if x.rank == rank and isinstance(node := x.node, Loop)]
             sizes = [place.einsum.sizes[rank], *tiles]
             if any(size % tile for size, tile in pairwise(sizes)):
                 return f"pieces along {rank} are not equal"
+            pieces_of_tile *= place.extents(depth)[rank] // sizes[-1]
+        if move.buffers < pieces_of_tile:
+            return f"it has {move.buffers} places, and a tile {pieces_of_tile} pieces"
         return ""
 
     def _slides(self, move: Move, where: str) -> None:

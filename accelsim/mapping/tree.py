@@ -19,6 +19,8 @@ How a tree runs:
   has ended, except Moves issued earlier or due later. A loop whose body is a Seq runs its iterations so, too.
 - **Pipe** runs its children as stages that overlap: each time the Pipe is entered, a stage hands its result to the next
   through a buffer of `depths[i]` such results.
+  What a stage among `pieces` takes over, it takes piece by piece, as far as Loops in both stages cut it alike: a piece
+  is there when the last pass over it in the earlier stage has ended, and its place is free after its last use.
 - **Par** runs its children at once.
 
 Tables:
@@ -67,13 +69,14 @@ Details that follow from these:
   not hold: the rows of a window that two tiles share stay. It serves one access of one Op, and that Loop cuts a rank of
   one index of it. In a Loop with a halo it serves all accesses at once, if they are cut along the same dimension: what
   moves is what lies beyond all that was touched before, clipped to the tensor.
-- A Move with `pieces`, a position below its cut with Loops alone in between, moves its tile in pieces, as those of the
-  Loops that change the tensor cut it: what is at `pieces` waits, in the first pass over them, for its piece alone (a
-  load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole results. Pieces
-  of a load with one buffer come ahead of their use by two iterations of the Loops down to the first one between that
-  does not change the tensor, and by what the latency on the way takes.
+- A Move with `pieces`, a position below its cut with Loops and Pipes alone in between, moves its tile in pieces, as
+  those of the Loops that change the tensor cut it: what is at `pieces` waits, in the first pass over them, for its
+  piece alone (a load), or lets it leave in the last pass (a store). It serves one access of one Op, and moves whole
+  results. Pieces of a load with one buffer come ahead of their use by two iterations of the Loops down to the first one
+  between that does not change the tensor, and by what the latency on the way takes.
 - The buffers of a load in pieces are a `ring` if pieces come into the places of those before, each free after its last
-  use, and not the places of whole tiles. All its pieces are equal, and none of them overlap.
+  use, and not the places of whole tiles. They are then places of pieces, and as many as a tile has at least. All its
+  pieces are equal, and none of them overlap.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -141,10 +144,14 @@ class Seq:
 
 @dataclass(frozen=True)
 class Pipe:
-    """Children as overlapping stages; `depths[i]` buffers stand between stage i and i+1."""
+    """Children as overlapping stages; `depths[i]` buffers stand between stage i and i+1.
+
+    The stages of `pieces` take over piece by piece what earlier ones hand to them.
+    """
 
     children: tuple[Node, ...]
     depths: tuple[int, ...]
+    pieces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,9 @@ class TreeChecks(Checks):
             self.report(at, what, "one for each stage but the first")
         if any(depth < 1 for depth in pipe.depths):
             self.report(at, f"depth {min(pipe.depths)} between stages", "at least 1")
+        for stage in pipe.pieces:
+            if not 0 < stage < len(pipe.children):
+                self.report(at, f"stage {stage} takes over pieces", f"a stage from 1 to {len(pipe.children) - 1}")
 
     def _iterate(self, at: Position, node: Iterate) -> None:
         if node.repeat not in self.names.repeats:

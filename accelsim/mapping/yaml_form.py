@@ -138,6 +138,8 @@ def _write(node: Node, indent: int, lines: list[str]) -> None:
             lines.append(f"{pad}pipe:")
             if node.depths:
                 lines.append(f"{pad}  depths: [{', '.join(map(str, node.depths))}]")
+            if node.pieces:
+                lines.append(f"{pad}  pieces: [{', '.join(map(str, node.pieces))}]")
             _write_list("stages", node.children, indent + 2, lines)
 
 
@@ -373,7 +375,7 @@ def _read_pipe(reader: Reader, node: YamlNode, at: Position) -> Node:
     found = reader.table(node, _path(at), ("pipe",), (), _KINDS["pipe"])
     if "pipe" not in found:
         return Seq(())
-    head = reader.table(found["pipe"], path, ("stages",), ("depths",), "{depths: [2], stages: [...]}")
+    head = reader.table(found["pipe"], path, ("stages",), ("depths", "pieces"), "{depths: [2], stages: [...]}")
     stages = _children(reader, head.get("stages"), f"{path}.stages", at)
     items = reader.items(head.get("depths"), f"{path}.depths")
     depths = tuple(reader.integer(n, f"{path}.depths[{i}]", least=1) for i, n in enumerate(items))
@@ -381,7 +383,9 @@ def _read_pipe(reader: Reader, node: YamlNode, at: Position) -> Node:
         line = head["depths"].line if "depths" in head else found["pipe"].line
         reader.problem(line, f"{path}.depths", f"{len(depths)} depths between {len(stages)} stages",
                        "one for each stage but the first")  # fmt: skip
-    return Pipe(stages, depths)
+    items = reader.items(head.get("pieces"), f"{path}.pieces")
+    pieces = tuple(reader.integer(n, f"{path}.pieces[{i}]", least=1) for i, n in enumerate(items))
+    return Pipe(stages, depths, pieces)
 
 
 _READERS: dict[str, Callable[[Reader, YamlNode, Position], Node]] = {

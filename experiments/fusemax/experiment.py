@@ -19,7 +19,7 @@ from .ratios import ratio_rows
 
 def rows() -> Iterator[Row]:
     """Attention by design, model and length, ratios in a layer and their means, other machines, mappings found; last
-    machines with small buffers, of which two are outside the band."""
+    machines with small buffers, of which one is outside the band."""
     yield from attention_rows()
     yield from ratio_rows()
     yield from machine_rows()

@@ -15,12 +15,13 @@ from ...components.buffer import Buffer
 from ...components.pe_array import PeArray
 from ...errors import DoesNotFit
 from ...ir import Workload
+from ...mapping.replay import replay
 from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
 from ..loader import data_path, table
 from .baselines import flat, flat_off_chip, unfused
 from .cascade import BATCH, MODELS, THREE_STAGES, WORD_BITS, Model, linear_layers, one_pass, three_passes, tokens_of
-from .mappings import PRODUCTS, fused, largest_divisor, linear, resident_blocks, serial
+from .mappings import PRODUCTS, Pieces, fused, fused_in_pieces, largest_divisor, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
@@ -32,9 +33,13 @@ STREAMED = (4, 2, 1)
 PRODUCED = (3, 2, 1)
 """Tiles of products that wait to be added."""
 PARTS = 8
-"""Of a tile of products, or a block of results, where whole ones leave too little room for keys and values."""
-WAITING = (16, 8, 2)
-"""Parts of results that wait for DRAM, where they are not all of a resident block."""
+"""Pieces of a tile, where whole ones leave too little room."""
+AHEAD = (4, 2, 0)
+"""Pieces of keys, and of values, that come ahead of their use beside a whole tile of each."""
+FINER = ((1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (8, 2))
+"""Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
+WAITING = (Fraction(1, 2), Fraction(3, 4), Fraction(5, 6), Fraction(9, 10), Fraction(1))
+"""The part of the room left that results have; queries that come next have the rest."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -65,7 +70,7 @@ def run(
     while side:
         work = one_pass(model, tokens, batch, side)
         try:
-            return _fastest(arch, work, _one_pass(design, model, tokens, side, work.name, arch))
+            return _fastest(arch, work, _one_pass(design, model, tokens, side, work, arch))
         except DoesNotFit as error:
             full = full or error
         side = side // 2 if side % 2 == 0 and side > SMALLEST_TILE else 0  # tiles that leave a part of the array idle
@@ -74,7 +79,7 @@ def run(
 
 
 def _fastest(arch: Architecture, work: Workload, choices: Iterator[MappingValue]) -> Report:
-    """The fastest Mapping that fits, or one that is close to it and moves less.
+    """The fastest Mapping that fits, or one with whole tiles that is close to it and moves less.
 
     Choices stand in the order of their traffic, and so of their bounds: none that follows can be faster than the bound
     of the first one that fits, or than its own, and the search ends when one of these is reached.
@@ -97,8 +102,15 @@ def _fastest(arch: Architecture, work: Workload, choices: Iterator[MappingValue]
             break
     if not found:
         raise full
-    fastest = min(report.cycles for report in found)
-    return min((r for r in found if r.cycles <= CLOSE * fastest), key=lambda r: (_moved(r), r.cycles))
+    fastest = min(found, key=lambda r: r.cycles)
+    close = (r for r in found if r.cycles <= CLOSE * fastest.cycles and not _rings(r))
+    return min((fastest, *close), key=lambda r: (_moved(r), r.cycles))
+
+
+def _rings(report: Report) -> bool:
+    """Whether its tiles come in pieces: such mappings are for where they are the fastest."""
+    assert report.mapping is not None
+    return any(move.ring for move in report.mapping.moves)
 
 
 def _moved(report: Report) -> int:
@@ -158,7 +170,7 @@ def _baseline(design: str, model: Model, tokens: int, batch: int, arch: Architec
 
 
 def _one_pass(
-    design: str, model: Model, tokens: int, side: int, name: str, arch: Architecture
+    design: str, model: Model, tokens: int, side: int, work: Workload, arch: Architecture
 ) -> Iterator[MappingValue]:
     """Mappings by resident blocks, the published one first, and with less and less in the buffer beside.
 
@@ -168,23 +180,46 @@ def _one_pass(
     words = 2 * model.head_size + (514 if design == "cascade" else 2)  # of a resident query, as published
     published = resident_blocks(model.head_size, tokens, side, capacity, words)
     if design == "cascade":
-        yield fused(name, side, published, on_array=PRODUCTS, depth=2)
+        yield fused(work.name, side, published, on_array=PRODUCTS, depth=2)
     elif design == "architecture":
-        yield from (serial(name, side, published, blocks=blocks) for blocks in (2, 1))
+        yield from (serial(work.name, side, published, blocks=blocks) for blocks in (2, 1))
     else:
-        yield from _bindings(model, name, side, published, _words_of_registers(arch))
+        yield from _bindings(model, work, side, published, arch)
 
 
-def _bindings(model: Model, name: str, side: int, published: int, words: int) -> Iterator[MappingValue]:
-    """FuseMax's binding, whose scores and exponentials take so many words of an element's registers at most."""
-    depth = min(2 + -(-side // (2 * model.head_size + 10)), words - 1)  # tiles that cover the fill of the array
+def _bindings(model: Model, work: Workload, side: int, published: int, arch: Architecture) -> Iterator[MappingValue]:
+    """FuseMax's binding, whose scores and exponentials take no more than the words of an element's registers."""
+    tiles = 2 + -(-side // (2 * model.head_size + 10))  # that cover the fill of the array
+    depth = min(tiles, _words_of_registers(arch) - 1)
     for resident in (r for r in range(published, 0, -1) if published % r == 0):
-        make = partial(fused, name, side, resident, depth=depth)
+        make = partial(fused, work.name, side, resident, depth=depth)
         for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
             yield make(blocks=blocks, streamed=streamed, products=products, results=results)
-        part = largest_divisor(model.head_size, max(1, model.head_size // PARTS))
-        for ring, blocks, streamed, results in product((False, True), (2, 1), STREAMED, (PARTS * resident, *WAITING)):
-            yield make(blocks=blocks, streamed=streamed, products=PARTS, results=results, channels=part, ring=ring)
+        yield from _in_pieces(model, work, side, resident, depth, arch)
+
+
+def _in_pieces(
+    model: Model, work: Workload, side: int, resident: int, depth: int, arch: Architecture
+) -> Iterator[MappingValue]:
+    """The same in pieces, with the room that they leave shared by keys and values, results, and the next queries."""
+    channels = largest_divisor(model.head_size, max(1, model.head_size // PARTS))
+    number = model.head_size // channels
+    make = partial(fused_in_pieces, work.name, side, resident, depth=depth)
+    try:
+        least = replay(make(Pieces(channels, channels, channels, number * resident, number)), work, arch)
+    except DoesNotFit:
+        return
+    room = side_and_capacity(arch)[1] - least.peaks["buffer"].nbytes
+    room = room // (side * channels * WORD_BITS // 8) + 1  # pieces of keys; one of results is there
+    for ahead, finer, part in product(AHEAD, FINER, WAITING):
+        left = room - 2 * ahead
+        if left < 1:
+            continue
+        coming, leaving = (largest_divisor(channels, n) for n in finer)
+        results = min(max(1, round(left * part)), number * resident)
+        queries = min(number * resident + left - results, 2 * number * resident)
+        yield make(Pieces(channels, channels // coming, channels // leaving, queries * coming, number + ahead,
+                          results=results * leaving))  # fmt: skip
 
 
 def _words_of_registers(arch: Architecture) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...ir import Workload
 from ...mapping.tree import BODY, Loop, Move, Node, Op, Par, Pipe, Position, Seq, Stay
@@ -89,8 +89,6 @@ def fused(
     products: int = 3,
     streamed: int = 2,
     results: int = 2,
-    channels: int = 0,
-    ring: bool = False,
 ) -> MappingValue:
     """FuseMax's binding: blocks of queries stay, keys and values stream past them, and units overlap through buffers.
 
@@ -104,28 +102,75 @@ def fused(
         products: tiles of products with values that wait to be added.
         streamed: buffers of keys, and of values.
         results: buffers of results on their way to DRAM.
-        channels: of a head in a tile of products and in a buffer of results; 0 for all.
-        ring: whether a block of queries takes the place of one that has been used for the last time.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
     depths = (depth, 2, depth, 1, 1, 2, 2, products)  # QK stands before LM and SLN; exponentials are used at once
-    ops = {s: _one_pass_op(s, on_array) for s in STAGES}
-    tiles = Pipe(tuple(ops.values()), depths)
-    written = [("p", side)]
-    if channels:
-        added = Loop("f", channels, Pipe((ops.pop("SLNV"), ops.pop("RNV")), (products,)))
-        tiles = Pipe((*ops.values(), added), (depth, 2, depth, 1, 2, 2, 1))
-        written.append(("f", channels))
+    tiles = nest([("i", 1), ("p", side)], Pipe(tuple(_one_pass_op(s, on_array) for s in STAGES), depths))
     first = tuple(_one_pass_op(s, on_array) for s in FIRST)
-    divide = nest(written, _one_pass_op("AV", on_array))
-    block = Pipe((*first, nest([("i", 1), ("p", side)], tiles), divide), (blocks,) * 4)
+    divide = nest([("p", side)], _one_pass_op("AV", on_array))
+    block = Pipe((*first, tiles, divide), (blocks,) * 4)
     at = inside(outer)
     keys = (*at, 3, BODY)
     stream = load("K", keys, streamed), load("V", keys, streamed)
-    queries = load("Q", at, blocks)
-    if ring:
-        queries = replace(queries, issue=(*at, 3), due=(*at, 3), pieces=(*keys, BODY), ring=True)
-    moves = (queries, *stream, store("AV", (*at, 4, *inside(written)), buffers=results))
+    moves = (load("Q", at, blocks), *stream, store("AV", (*at, 4, BODY), buffers=results))
+    return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a small buffer has room for, where everything comes and goes in pieces.
+
+    Attributes:
+        channels: of a head in a piece of keys, values and products.
+        coming: of a head in a piece of queries.
+        leaving: of a head in a piece of results.
+        queries: pieces of resident queries and of those that come next.
+        streamed: pieces of keys, and of values.
+        products: pieces of products with values that wait to be added.
+        results: pieces of results on their way to DRAM.
+    """
+
+    channels: int
+    coming: int
+    leaving: int
+    queries: int
+    streamed: int
+    products: int = 2
+    results: int = 1
+
+
+def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, depth: int = 4) -> MappingValue:
+    """The same binding for a buffer of few tiles: pieces come into the places of those used for the last time.
+
+    Queries, keys and values come into rings. Sums of a block of queries are divided when its last keys are done, and
+    the next one takes their place, while the other resident blocks go on.
+
+    Args:
+        workload, side, resident, depth: as for `fused`.
+        pieces: what there is room for.
+    """
+    outer = [("b", 1), ("h", 1), ("p", resident * side)]
+    written = [("p", side), ("f", pieces.leaving)]
+    ops = {s: _one_pass_op(s, ON_ARRAY) for s in STAGES}
+    added = Pipe((ops.pop("SLNV"), ops.pop("RNV")), (pieces.products,))
+    scores = nest([("e", pieces.channels), ("e", pieces.coming)], ops.pop("QK"))
+    stages = (scores, *ops.values(), Loop("f", pieces.channels, added))
+    tiles = nest([("i", 1), ("p", side)], Pipe(stages, (depth, 2, depth, 1, 2, 2, 1)))
+    first = tuple(_one_pass_op(s, ON_ARRAY) for s in FIRST)
+    divide = nest(written, _one_pass_op("AV", ON_ARRAY))
+    block = Pipe((*first, tiles, divide), (1,) * 4, pieces=(4,))
+    at = inside(outer)
+    keys = (*at, 3, BODY)
+    step = (*keys, BODY)
+    rings = (
+        replace(load(tensor, due, places), pieces=(*step, *used), ring=True)
+        for tensor, due, places, used in (
+            ("Q", (*at, 3), pieces.queries, (0, BODY, BODY)),
+            ("K", keys, pieces.streamed, (0, BODY)),
+            ("V", keys, pieces.streamed, (len(stages) - 1, BODY)),
+        )
+    )
+    moves = (*rings, store("AV", (*at, 4, *inside(written)), buffers=pieces.results))
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
