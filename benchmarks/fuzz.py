@@ -7,7 +7,8 @@ the first one of each, so that a piece of N cases over F families is followed by
 
 Every case is made from its family and its number alone, so that a fault can be repeated by its name, such as
 ``onnx:1234``. Exits with 1 if there is a fault: an exception that is no AccelsimError, a result that is no number, more
-than 3 GiB, or more than the limit of 10 seconds.
+than 3 GiB, or more than the limit of 10 seconds. Compiling counts: where nothing is compiled yet, a first run may take
+cases for faults that a second one does not.
 """
 
 from __future__ import annotations
