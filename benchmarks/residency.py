@@ -23,9 +23,10 @@ off the best of them in 120 s of a busy machine.
 
 Dropped gaps that are kept again (`reinsertion`) bring such a plan at 70 % of the peak from a gap of 33.6 to 27.8 % in
 8.6 s and 26.9 % in 22.5 s of processor time (fan 3), from 26.3 to 22.5 % in 4.4 s and 21.3 % in 11.3 s (fan 2), on a
-busy machine; another course of random numbers gave 25.5 % in 12 s at fan 3. From nothing, within a limit of 240 s, the
-gap at fan 3 is 26.4 % in 74 s of processor time; at 50 % of the peak a gap of 16 % becomes 14 %. The figures with
-addresses above are from before that step.
+busy machine; another course of random numbers gave 25.5 % in 12 s at fan 3. From nothing, within a limit of 100 s on
+that machine, the gap at fan 2 is 15.4 % at 50 % of the peak and 22.1 % at 70 %, in 26 s of processor time each; 18.9
+and 30.1 % where residency without addresses may take 70 in place of 40 % of the limit. The figures with addresses in
+the paragraph above are from before that step.
 
 Beams of 4,096 states in place of 1,024 cost 1.31 times the bound in place of 1.42 (fan 2) and 1.48 in place of 1.63
 (fan 3), in 21 and 26 s: more than this. Taking a few neighbours out and putting them back in other orders and places,

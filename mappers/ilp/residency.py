@@ -33,8 +33,10 @@ ROUNDS = 50
 """Programs that are solved, one after the other, until what they keep has addresses."""
 FEW = 300
 """Steps up to which that is done, and memory left free where addresses are wanting; beyond, each takes too long."""
-SHARE, SECOND = 0.5, 0.4
-"""Of a limit of time that the program without addresses may take; of what is left, windows without addresses."""
+SHARE, BARE = 0.3, 0.5
+"""Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
+SECOND = 0.15
+"""Of what is left, windows without addresses, where addresses are to be found."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 HASTY, AMPLE = 64, 10.0
@@ -119,7 +121,7 @@ class _Search:
     def run(self) -> _Found:
         model = Model.of(self.lives, self.capacity)
         try:
-            dropped, solutions = self._solved(model, SHARE)
+            dropped, solutions = self._solved(model, SHARE if self.packed else BARE)
         except KeyboardInterrupt:  # between programs
             return self._hasty(model.one_by_one(), 0.0, NO_SOLVER, loose=len(self.costs) > 1)
         bound, solver = solutions[0].bound, solutions[0].solver
