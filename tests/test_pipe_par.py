@@ -204,6 +204,42 @@ def test_what_two_stages_cut_otherwise_is_taken_over_whole() -> None:
     assert whole.spans("D") == pieces.spans("D") == [(64, 72), (72, 80)]
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("max(C[p+2], 0)", {"m": 6, "p": 4}),  # shifted
+        ("max(C[2*p], 0)", {"m": 8, "p": 4}),  # strided
+        ("C[p+r] * W[r]", {"m": 6, "p": 4, "r": 3}),  # in windows
+    ],
+)
+def test_tiles_that_are_other_points_for_two_stages_are_taken_over_whole(text: str, sizes: dict[str, int]) -> None:
+    """Both stages cut tiles of two, and those of the later one reach beyond the ones that the earlier one has made."""
+    workload = cascade(f"C[m] = max(A[m], 0); D[p] = {text}", **sizes)
+    later = array("D") if "W" in text else vector("D")
+    moves = [load("A", "."), *([load("W", ".")] if "W" in text else []), store("D", "1.body", ".")]
+    stages = Loop("m", 2, vector("C")), Loop("p", 2, later)
+    whole, pieces = (
+        run(machine(UNLIMITED), workload, mapped(Pipe(stages, (1,), takes), moves, "A D" + " W" * ("W" in text)))
+        for takes in ((), (1,))
+    )
+    assert whole.spans("D") == pieces.spans("D")
+    assert whole.spans("D")[0][0] == sizes["m"]
+
+
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_what_is_read_under_another_shape_is_taken_over_whole(dimension: int) -> None:
+    b = WorkloadBuilder("layers", bits=8)
+    made = b.relu(b.input("x", (4, 4)), out="C", name="C")
+    b.output(b.relu(b.view(made, (16,)), out="D", name="D"))
+    workload = b.build()
+    outputs = [einsum.output for einsum, _ in workload.einsums()]
+    ranks = outputs[0].indices[dimension].ranks[0], outputs[1].indices[0].ranks[0]
+    stages = Loop(ranks[0], 1, vector("C")), Loop(ranks[1], 1, vector("D"))
+    moves = [load("x", "."), store("D", "1.body", ".")]
+    ran = run(machine(UNLIMITED), workload, mapped(Pipe(stages, (1,), (1,)), moves, "x D"))
+    assert ran.spans("D")[0] == (16, 17)
+
+
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 5), st.permutations(["m", "k"]), st.integers(1, 3))
 def test_pieces_are_never_later_than_the_whole(

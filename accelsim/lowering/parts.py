@@ -302,11 +302,11 @@ def _handed(
                 continue
             theirs = _cuts(other, makers, mapping, known)[depth]
             for written, read in zip(other.einsum.output.indices, access.indices, strict=True):
-                if theirs and _moving(other.einsum, written) == [theirs] and len(_moving(leaf.einsum, read)) == 1:
-                    yield _moving(leaf.einsum, read)[0]
+                if theirs and moving(other.einsum, written) == [theirs] and len(moving(leaf.einsum, read)) == 1:
+                    yield moving(leaf.einsum, read)[0]
 
 
-def _moving(einsum: Einsum, index: Affine) -> list[str]:
+def moving(einsum: Einsum, index: Affine) -> list[str]:
     """The ranks of an index, without those of one point beside others."""
     ranks = list(index.ranks)
     return ranks if len(ranks) == 1 else [rank for rank in ranks if einsum.sizes[rank] > 1]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from ..arch.architecture import Architecture
-from ..ir import Access, Affine
+from ..ir import Affine
 from ..mapping.handing import way_between
 from ..mapping.tree import WHOLE, Loop, Mapping, Move, Pipe, Position, find, levels
 from .order import within
-from .parts import Leaf, Names, Part, pipes_around
+from .parts import Leaf, Names, Part, moving, pipes_around
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,16 @@ def pieces_handed(handing: Handing, names: Names) -> HandedPieces | None:
     """The pieces in which a result is handed on: as far as both stages' loops, outermost first, cut it alike.
 
     Returns:
-        None where they do not, or the later stage has several accesses to it: it is then handed on whole.
+        None where they do not, or the later stage has several accesses to it, or one to a View: it is then handed on
+        whole.
     """
     maker, reader = handing.producer, handing.consumer
-    read = names.accesses(reader.einsum, handing.tensor, store=False)
-    if len(read) != 1:
+    made, read = maker.einsum.output, names.accesses(reader.einsum, handing.tensor, store=False)
+    if len(read) != 1 or read[0].tensor != made.tensor:
         return None
-    cuts = [_cutting(leaf, indices, read[0], handing.loops)
-            for leaf, indices in ((maker, maker.einsum.output.indices), (reader, read[0].indices))]  # fmt: skip
+    ranks = [_same_points(maker, written, reader, index, handing.loops)
+             for written, index in zip(made.indices, read[0].indices, strict=True)]  # fmt: skip
+    cuts = [_cutting(leaf, [pair[side] for pair in ranks], handing.loops) for side, leaf in enumerate((maker, reader))]
     alike = sum(1 for _ in takewhile(lambda pair: pair[0][1:] == pair[1][1:], zip(*cuts, strict=False)))
     if not alike:
         return None
@@ -98,12 +100,28 @@ def pieces_handed(handing: Handing, names: Names) -> HandedPieces | None:
     return HandedPieces(_tiles(reader, depths[1]), depths[0][-1] + 1, depths[1][-1] + 1, others[0], others[1])
 
 
-def _cutting(leaf: Leaf, indices: Sequence[Affine], read: Access, loops: int) -> list[tuple[int, int, int]]:
-    """(depth, dimension, tile) of the Loops inside a stage that cut dimensions along which its result is read."""
+def _same_points(maker: Leaf, written: Affine, reader: Leaf, read: Affine, loops: int) -> tuple[str, str]:
+    """The ranks by which two Ops go through a dimension, if tiles of one size are the same points for both; else none.
+
+    They are where each index has one rank that moves it, by as much, and the outer `loops` leave the same of both.
+    """
+    found = []
+    for leaf, index in ((maker, written), (reader, read)):
+        ranks = moving(leaf.einsum, index)
+        if len(ranks) != 1:
+            return "", ""
+        outside = [(d, leaf.points.get(d)) for d in range(loops) if leaf.cuts[d] == ranks[0]]
+        found.append((ranks[0], (dict(index.terms)[ranks[0]], index.offset, leaf.einsum.sizes[ranks[0]], outside)))
+    (made, there), (used, here) = found
+    return (made, used) if there == here else ("", "")
+
+
+def _cutting(leaf: Leaf, ranks: Sequence[str], loops: int) -> list[tuple[int, int, int]]:
+    """(depth, dimension, tile) of the Loops inside a stage that cut a result along the ranks of its dimensions."""
     found: list[tuple[int, int, int]] = []
     for depth in range(loops, len(leaf.levels)):
         level, rank = leaf.levels[depth], leaf.cuts[depth]
-        dims = [n for n, index in enumerate(indices) if rank in index.ranks and read.indices[n].ranks]
+        dims = [n for n, own in enumerate(ranks) if rank and own == rank]
         if not isinstance(level, Loop) or level.halo or len(dims) > 1:
             break
         found += [(depth, dim, level.tile) for dim in dims]
