@@ -128,7 +128,7 @@ def test_pieces_make_room_for_keys_and_values(small: Small) -> None:
     assert 1 <= report.cycles / report.bounds.program <= 1.05
     assert report.mapping is not None
     moves = {move.tensor: move for move in report.mapping.moves}
-    assert all(moves[tensor].ring for tensor in "QKV") or moves["AV"].buffers != 2
+    assert all(moves[tensor].ring for tensor in "QKV")
 
 
 def test_pieces_take_less_room_and_move_the_same() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from accelsim.arch.architecture import Architecture
@@ -99,6 +101,8 @@ def test_stages_say_how_many_buffers_stand_around_them() -> None:
     found = operator_nests(Scope(Mapping("product", "two tiers", pipe), workload()), [])
     assert found["mm"].splitlines()[0] == "stage 1 of 2, overlapping, 3 buffers after it"
     assert found["act"].splitlines()[0] == "stage 2 of 2, overlapping, 3 buffers before it"
+    found = operator_nests(Scope(Mapping("product", "two tiers", replace(pipe, pieces=(1,))), workload()), [])
+    assert found["act"].splitlines()[0] == "stage 2 of 2, overlapping, 3 buffers before it, taken over in pieces"
 
 
 def test_whole_tree() -> None:

@@ -13,12 +13,11 @@ class Wait:
 
     A tile port is needed at every firing and moves its token at the last firing inside the body at `depth`; a `late`
     one is needed only then, and with `once` only in the last pass over the loops at these depths (bits); an `early` one
-    only in the first pass over them. A gate moves
-    its token, and is needed, only at the first (waiting side) or last (ending side) firing there; a back gate only
-    where that body is not also the first (last) one of the loop around, a gate with `once` only in the first (last)
-    pass over the loops at these depths (bits). `partial` restricts an input to firings that resume a partial result
-    because of a loop outside of that depth. `by` restricts a port to firings whose tile the loop at that depth has come
-    back to (inputs) or is the next to come back to (outputs).
+    is needed only in the first pass over them. A gate moves its token, and is needed, only at the first (waiting side)
+    or last (ending side) firing there; a back gate only where that body is not also the first (last) one of the loop
+    around, a gate with `once` only in the first (last) pass over the loops at these depths (bits). `partial` restricts
+    an input to firings that resume a partial result because of a loop outside of that depth. `by` restricts a port to
+    firings whose tile the loop at that depth has come back to (inputs) or is the next to come back to (outputs).
     """
 
     fifo: int

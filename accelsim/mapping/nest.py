@@ -104,7 +104,8 @@ def _which(node: Seq | Pipe | Par, step: int) -> str:
         return f"branch {of}, at once"
     parts = [f"stage {of}, overlapping"]
     if step:
-        parts.append(f"{node.depths[step - 1]} buffers before it")
+        taken = ", taken over in pieces" if step in node.pieces else ""
+        parts.append(f"{node.depths[step - 1]} buffers before it{taken}")
     if step < len(node.depths):
         parts.append(f"{node.depths[step]} buffers after it")
     return ", ".join(parts)

@@ -20,7 +20,8 @@ How a tree runs:
 - **Pipe** runs its children as stages that overlap: each time the Pipe is entered, a stage hands its result to the next
   through a buffer of `depths[i]` such results.
   What a stage among `pieces` takes over, it takes piece by piece, as far as Loops in both stages cut it alike: a piece
-  is there when the last pass over it in the earlier stage has ended, and its place is free after its last use.
+  is there when the last pass over it in the earlier stage has ended, and its place is free after its last use. It takes
+  over whole what it reads by several accesses, under another shape, from another memory, or in the place of a tensor.
 - **Par** runs its children at once.
 
 Tables:
