@@ -184,6 +184,7 @@ def test_a_piece_is_what_those_before_do_not_hold(
         ({"pieces": (0,)}, "there must be Loops and Pipes alone"),
         ({"pieces": (0, BODY)}, "no loop there cuts it"),
         ({"pieces": (0, BODY, BODY, BODY)}, "is no position"),
+        ({"pieces": (0, BODY, BODY, BODY), "ring": True}, "is no position"),
         ({"pieces": LOOPS, "due": (0, BODY), "sliding": True}, "it slides"),
     ],
 )
@@ -191,7 +192,9 @@ def test_what_cannot_be(change: dict[str, object], told: str) -> None:
     workload = convolution(4, 4, 1, 1, 4, 4)
     value = mapping([("p", 2), ("m", 2)], {})
     moves = tuple(replace(m, **change) if m.tensor == "W" else m for m in value.moves)  # type: ignore[arg-type]
-    assert any(told in str(p) for p in validate(replace(value, moves=moves), workload, MACHINE))
+    problems = validate(replace(value, moves=moves), workload, MACHINE)
+    assert any(told in str(p) for p in problems)
+    assert not any("does not move in pieces" in str(p) for p in problems)
 
 
 def test_pieces_are_those_of_the_op_that_uses_them() -> None:

@@ -175,14 +175,15 @@ class TableChecks(Checks):
             self._slides(move, where)
         if (move.sliding or move.pieces is not None) and moved_part(self.scope, move) != WHOLE:
             self.report(where, "carries what does not stay", "that neither slides nor moves in pieces")
-        if move.pieces is not None and self._position(where, "pieces", move.pieces):
+        if move.pieces is None:
+            if move.ring:
+                self.report(where, "cannot come into a ring: it does not move in pieces")
+        elif self._position(where, "pieces", move.pieces):
             why = self._whole(move, cut, move.pieces)
             if why:
                 self.report(where, f"cannot move in pieces: {why}")
             elif move.ring and (why := self._uneven(move, cut, move.pieces)):
                 self.report(where, f"cannot come into a ring: {why}")
-        elif move.ring:
-            self.report(where, "cannot come into a ring: it does not move in pieces")
 
     def _whole(self, move: Move, cut: Position, pieces: Position) -> str:
         """Why a tile cannot be moved in pieces, or nothing."""

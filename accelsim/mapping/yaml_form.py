@@ -39,6 +39,11 @@ A Stay of a part of each tile says which::
 
     - {tensor: scores, memory: sram, from: "0.body", to: "0.body", share: 3/4}
 
+A Move in pieces says where these are used, and a Pipe which of its stages, counted from 0, take over pieces::
+
+    - {tensor: w2, from: dram, to: sram, issue: "1", due: "1", buffers: 9, pieces: 1.body, ring: true}
+    pipe: {depths: [2], pieces: [1], stages: [...]}
+
 A Mapping onto a pool of cores has ``phases`` (module `phases`) in place of the tree and the tables.
 
 Positions are those of `tree`; a Stay without `from` and `to` lasts for the whole run. Defaults are not written.
