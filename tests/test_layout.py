@@ -22,6 +22,7 @@ BASE = {"errors", "text", "files"}
 BELOW_LOWERING = BASE | {"ir", "arch", "engine", "components", "mapping"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "collector": set(),
     "text": {"errors"},
     "files": {"errors", "text"},
     "ir": BASE,
