@@ -7,8 +7,8 @@ the first one of each, so that a piece of N cases over F families is followed by
 
 Every case is made from its family and its number alone, so that a fault can be repeated by its name, such as
 ``onnx:1234``. Exits with 1 if there is a fault: an exception that is no AccelsimError, a result that is no number, more
-than 3 GiB, or more than the limit of 10 seconds. A case that takes longer is run a second time, and this one counts:
-the first case that needs a kernel compiles it.
+than 3 GiB, or more than the limit of 10 seconds. A case that takes longer is named, and run a second time, which
+counts: the first case that needs a kernel compiles it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def timed(made: Case, folder: Path, limit_s: int) -> Outcome:
     # Compiled code does not see the alarm of `attempt`; this ends the process, and says where it was.
     faulthandler.dump_traceback_later(COMPILED_S + limit_s + 60, exit=True)
     outcome = attempt(made, folder, limit_s=COMPILED_S)
-    return attempt(made, folder, limit_s=limit_s) if outcome.seconds > limit_s else outcome
+    if outcome.seconds > limit_s:
+        print(f"{made}: {outcome.seconds:.1f} s when first run")
+        return attempt(made, folder, limit_s=limit_s)
+    return outcome
 
 
 def wanted(texts: list[str], cases: int, first: int) -> list[tuple[str, int]]:
