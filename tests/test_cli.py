@@ -244,6 +244,23 @@ def test_every_preset_is_valid(name: str) -> None:
     assert accelsim("validate", name).code == 0
 
 
+def test_every_model_of_the_zoo_in_yaml_is_valid() -> None:
+    """Cascades with tensors or operators of their own among them, which are keys of constraints too."""
+    files = sorted((Path(package.__file__).parent / "workloads" / "zoo").glob("*/*.yaml"))
+    assert any("\ntensors:" in file.read_text("utf-8") for file in files)
+    ran = accelsim("validate", *files)
+    assert ran.code == 0
+    assert [line.split(": model '")[0] for line in ran.output.splitlines()] == [str(file) for file in files]
+
+
+@pytest.mark.parametrize("more", ["", "bits: 8\n", "einsums: ['Y[t,n] = E[t,n] * S[t]']\n"])
+def test_a_cascade_that_extends_another_is_a_model(more: str, tmp_path: Path) -> None:
+    file = tmp_path / "variant.yaml"
+    file.write_text(f"extends: softmax\n{more}", "utf-8")
+    assert accelsim("validate", file).output == f"{file}: model 'variant' of 4 Einsums\n"
+    assert parsed(accelsim("model", file, "--json"))["model"] == "variant"
+
+
 def test_version_and_help() -> None:
     assert accelsim("--version").output == f"accelsim {package.__version__}\n"
     told = accelsim("--help").output

@@ -262,12 +262,19 @@ def _kind(document: Document) -> Route:
     if isinstance(data, dict):
         if "layers" in data or "input" in data:
             return LAYERS
-        if "einsums" in data or "ranks" in data or "without" in data:
+        if "einsums" in data or "ranks" in data or "without" in data or extends_cascade(data):
             return CASCADE
         if "memories" in data or "units" in data or "extends" in data:
             raise document.error((), "this is a machine, not a model", "the machine comes first, then the model")
     raise document.error((), "is no model", "a layer list has the key layers, a cascade the key einsums, a ZigZag "
                                             "workload is a list of layers")
+
+
+def extends_cascade(data: Mapping[str, Any]) -> bool:
+    """Whether a file extends a cascade of the zoo; machines extend presets, which have other names."""
+    from . import zoo
+
+    return data.get("extends") in zoo.cascade_names()
 
 
 def _exists(ref: str) -> bool:

@@ -14,6 +14,8 @@ _MAPPING = re.compile(r"^(root|phases)\s*:", re.MULTILINE)
 _GRAPH = re.compile(r"^streams\s*:", re.MULTILINE)
 _SCENARIO = {"arrivals", "policy"}
 _MACHINE = {"memories", "units", "clock", "extends"}
+_VARIANT = {"extends"}
+"""Of machines and cascades."""
 _CONSTRAINTS = {"operators", "tensors"}
 _MODEL = {"layers", "input", "einsums", "ranks", "without"}
 
@@ -64,7 +66,7 @@ def _check(file: str) -> str:
         from ..study.sweep_file import load_sweep
 
         return f"a sweep of {len(load_sweep(file).points())} points"
-    if not foreign and not keys & _MACHINE and (told := _beside(file, data)) is not None:
+    if not foreign and not keys & (_MACHINE - _VARIANT) and (told := _beside(file, data)) is not None:
         return told
     arch = load_architecture(file)
     parts = (("memories", arch.memories), ("units", arch.units), ("links", arch.links))
@@ -75,7 +77,14 @@ def _check(file: str) -> str:
 
 def _beside(file: str, data: Any) -> str | None:
     """What a file holds that goes with a machine; None where it may be one. Raises BadInput."""
+    from ..workloads.loading import extends_cascade, load_model
+
     keys = set(data) if isinstance(data, dict) else set()
+    # First: a cascade may have tensors and operators of its own, which are keys of constraints too.
+    variant = isinstance(data, dict) and extends_cascade(data)
+    if keys & _MODEL or variant or (isinstance(data, list) and data and all(isinstance(item, dict) for item in data)):
+        workload = load_model(file)
+        return f"model '{workload.name}' of {sum(1 for _ in workload.einsums())} Einsums"
     if keys & _SCENARIO:
         from ..serving.llm.scenario_file import load_scenario
 
@@ -86,11 +95,6 @@ def _beside(file: str, data: Any) -> str | None:
 
         found = load_constraints(Path(file))
         return f"constraints on {len(found.operators)} operators and {len(found.tensors)} tensors by name or pattern"
-    if keys & _MODEL or (isinstance(data, list) and data and all(isinstance(item, dict) for item in data)):
-        from ..workloads import load_model
-
-        workload = load_model(file)
-        return f"model '{workload.name}' of {sum(1 for _ in workload.einsums())} Einsums"
     return None
 
 
