@@ -98,6 +98,12 @@ def test_a_table_names_phases_and_limits() -> None:
     assert "QK |" in text
 
 
+def test_a_phase_shorter_than_its_switch_says_so() -> None:
+    code, text = phases("sn40l_kernels", "softmax", "--bind", "t=8", "--bind", "n=8", "--style", "dataflow")
+    assert code == 0
+    assert text.rstrip().endswith("limited by the switch to it")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

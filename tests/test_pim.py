@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from support.einsums import SMALL
 from support.machines import gemm
 
@@ -23,6 +25,7 @@ from accelsim.experiments.pim_machines.attacc import CHANNELS, attention_cycles,
 from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, rows
 from accelsim.lowering import lower
 from accelsim.mappers.pim import in_memory
+from accelsim.report import Report, print_report
 from accelsim.study.evaluation import machine
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
@@ -33,6 +36,12 @@ def unit(name: str, **changes: object) -> PimArray:
     found = load_spec(name).with_values(values).build().units["pim"]
     assert isinstance(found, PimArray)
     return found
+
+
+def printed(report: Report) -> str:
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=200))
+    return " ".join(out.getvalue().split())
 
 
 def walk(array: PimArray, bursts: int, rows: int) -> int:
@@ -111,6 +120,17 @@ def test_whole_models_on_both_kernels_and_what_they_move() -> None:
     assert report.latency_s > model.macs * 2 / unit("pim_gpt").internal_bandwidth
     longer = simulate(arch, load_model("gpt2", phase="decode", context=1024), mapper="pim")
     assert longer.latency_s > report.latency_s
+
+
+def test_traffic_below_the_compulsory_one_names_the_units_that_read_in_memory() -> None:
+    """The matrix stays where it is; all of it is compulsory for a machine that computes on its chip alone."""
+    model = gemm(1, 512, 512)
+    inside = simulate(load_architecture("pim_gpt"), model, mapper="pim")
+    text = printed(inside)
+    assert sum(inside.traffic_bytes["dram"].values()) < sum(inside.bounds.traffic.reads.values())
+    assert "in part inside the memory of pim" in text
+    outside = simulate(load_architecture("edge_npu"), model)
+    assert "in part inside the memory" not in printed(outside)
 
 
 @pytest.mark.parametrize(

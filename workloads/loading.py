@@ -76,8 +76,8 @@ def load_model(
         batch: sequences of a transformer, inputs of a layer list; default: 1.
         seq: tokens per sequence in prefill.
         context: tokens that a decoded token attends to, itself included.
-        bits: per element of every tensor; default: what the file says, else 16. In a cascade, of tensors that say
-            nothing.
+        bits: per element of every tensor; default: what the file says, 8 for a SCALE-Sim topology, else 16. In a
+            cascade, of tensors that say nothing.
         bindings: sizes of the symbolic dimensions of an ONNX file or an exported program, or of ranks of a cascade.
         resolution: height and width of the images of a layer list, or one number for both.
         head: of a transformer: logits for ``all`` tokens, for the ``last``, or ``none``; see `HFModel.prefill`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import figures
 from .mapped import mapped
+from .off_chip import off_chip_words
 from .page import Cell, Column, Page, number, si
 from .residency import MOST_TENSORS, Box, memory_map, residency_timeline
 from .study_page import study_html
@@ -36,8 +37,6 @@ def report_html(report: Report) -> str:
 
 def _summary(page: Page, report: Report) -> None:
     bounds, latency = report.bounds, report.latency_s
-    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
-    compulsory = bounds.traffic.read_bytes + bounds.traffic.write_bytes
     page.section("Summary")
     page.text(report.bottleneck, strong=True)
     page.tiles(
@@ -45,7 +44,7 @@ def _summary(page: Page, report: Report) -> None:
             ("latency", si(latency, "s"), f"{number(report.cycles)} cycles"),
             ("energy", si(report.energy_J, "J"), f"at least {si(bounds.energy_J, 'J')} in any mapping"),
             ("MACs", si(report.macs, "MAC"), si(report.macs / latency, "MAC/s") if latency else ""),
-            ("off-chip traffic", si(traffic, "B"), f"compulsory {si(compulsory, 'B')}"),
+            ("off-chip traffic", *off_chip_words(report)),
             ("program bound", _share(bounds.program, report.cycles), f"{number(bounds.program)} cycles, this mapping"),
             ("machine bound", _share(bounds.machine, report.cycles),
              f"{number(bounds.machine)} cycles, any mapping; {bounds.machine_limit}"),

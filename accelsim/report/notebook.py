@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .off_chip import off_chip_words
 from .page import number, si
 
 if TYPE_CHECKING:
@@ -17,13 +18,11 @@ TOP = 10
 
 def summary_html(report: Report) -> str:
     """Totals, the bottleneck and the longest operators, as HTML."""
-    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
-    compulsory = report.bounds.traffic.read_bytes + report.bounds.traffic.write_bytes
     totals = [
         ("latency", si(report.latency_s, "s"), f"{number(report.cycles)} cycles"),
         ("energy", si(report.energy_J, "J"), f"at least {si(report.bounds.energy_J, 'J')} in any mapping"),
         ("MACs", number(report.macs), si(report.macs / report.latency_s, "MAC/s") if report.latency_s else ""),
-        ("off-chip traffic", si(traffic, "B"), f"compulsory {si(compulsory, 'B')}"),
+        ("off-chip traffic", *off_chip_words(report)),
         ("program bound", f"{number(report.bounds.program)} cycles", "this mapping"),
         ("machine bound", f"{number(report.bounds.machine)} cycles", "any mapping"),
     ]

@@ -154,7 +154,8 @@ class TierRow:
 
 @dataclass(frozen=True)
 class TensorRow:
-    """A stored tensor, all its instances together. `compulsory_bytes` cross the chip's edge in every Mapping.
+    """A stored tensor, all its instances together. `compulsory_bytes` cross the chip's edge in every Mapping, but for
+    what a unit inside an off-chip memory reads or writes there.
 
     `energy_J` is the dynamic energy of the memories and links that moved it.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .off_chip import off_chip_words
 from .page import number, si
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def _totals(report: Report) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
-    traffic = sum(o.off_chip_read_bytes + o.off_chip_write_bytes for o in report.operators)
     bounds = report.bounds
     lines = [
         ("latency", f"{number(report.cycles)} cycles", si(report.latency_s, "s")),
@@ -62,8 +62,7 @@ def _totals(report: Report) -> Table:
         ("energy", si(report.energy_J, "J"), f"at least {si(bounds.energy_J, 'J')} in any mapping"),
         ("leakage in it", *_leakage(report)),
         ("MACs", number(report.macs), si(report.macs / report.latency_s, "MAC/s") if report.latency_s else ""),
-        ("off-chip traffic", si(traffic, "B"),
-         f"compulsory {si(bounds.traffic.read_bytes + bounds.traffic.write_bytes, 'B')}"),
+        ("off-chip traffic", *off_chip_words(report)),
     ]  # fmt: skip
     if unknown := report.provenance.get("actions_without_energy"):
         lines.insert(4, ("not in it", ", ".join(unknown), "whose energy the machine does not give"))

@@ -101,7 +101,7 @@ def simulate_plan(plan: Plan) -> Result:
     limits = {b.segment: b for b in binding(program)}
     once = trace if plan.graph.repeat == 1 else run(lower_plan(replace(plan, graph=replace(plan.graph, repeat=1))))
     phases = tuple(
-        _phase(once, k, phase, layout.nbytes, _limit(limits[k].name, layout, plan.fabric))
+        _phase(once, k, phase, layout.nbytes, _limit(limits[k].name, k, layout, plan.fabric))
         for k, (phase, layout) in enumerate(zip(plan.phases, details, strict=True))
     )
     repeat, fabric = plan.graph.repeat, plan.fabric
@@ -120,8 +120,10 @@ def simulate_plan(plan: Plan) -> Result:
     )
 
 
-def _limit(server: str, layout: Layout, fabric: Fabric) -> str:
-    """What bounds a phase: a task by its name, else the port, channel or network."""
+def _limit(server: str, k: int, layout: Layout, fabric: Fabric) -> str:
+    """What bounds phase `k`: a task by its name, the switch to it, else the port, channel or network."""
+    if server == f"switch {k}":
+        return "the switch to it"
     part = server.removeprefix(f"{fabric.pool.name}/")
     return server if part == server else longest_first(layout)[int(part)]
 
