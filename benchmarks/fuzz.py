@@ -7,8 +7,7 @@ the first one of each, so that a piece of N cases over F families is followed by
 
 Every case is made from its family and its number alone, so that a fault can be repeated by its name, such as
 ``onnx:1234``. Exits with 1 if there is a fault: an exception that is no AccelsimError, a result that is no number, more
-than 3 GiB, or more than the limit of 10 seconds. A case that takes longer is named, and run a second time, which
-counts: the first case that needs a kernel compiles it.
+than 3 GiB, or more than the limit of 10 seconds. The kernels of the engine and of the layouts are compiled before.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support.fuzz import FAMILIES, Case, Outcome, attempt, case
+from support.kernels_ahead import compile_ahead
 
-COMPILED_S = 120
-"""Seconds in which a case surely compiles what it needs."""
 ROW = "{:<12} {:>7} {:>7} {:>8} {:>7} {:>9} {:>9}   {}"
 
 
@@ -36,17 +34,6 @@ def place(trace: str) -> str:
     places = re.findall(r'File ".*?((?:accelsim|workloads|mappers)/\S+)", line (\d+)', trace)
     where = ":".join(places[-1]) if places else "?"
     return f"{where} {trace.strip().splitlines()[-1][:110]}"
-
-
-def timed(made: Case, folder: Path, limit_s: int) -> Outcome:
-    """What becomes of a case; of one that takes longer than the limit, what does when its kernels are compiled."""
-    # Compiled code does not see the alarm of `attempt`; this ends the process, and says where it was.
-    faulthandler.dump_traceback_later(COMPILED_S + limit_s + 60, exit=True)
-    outcome = attempt(made, folder, limit_s=COMPILED_S)
-    if outcome.seconds > limit_s:
-        print(f"{made}: {outcome.seconds:.1f} s when first run")
-        return attempt(made, folder, limit_s=limit_s)
-    return outcome
 
 
 def wanted(texts: list[str], cases: int, first: int) -> list[tuple[str, int]]:
@@ -66,10 +53,15 @@ def main() -> int:
     given = parser.parse_args()
     found: dict[str, list[tuple[Case, Outcome]]] = defaultdict(list)
     start = time.perf_counter()
+    compile_ahead(0, workers=1)
+    print(f"kernels compiled in {time.perf_counter() - start:.1f} s")
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for family, number in wanted(given.which, given.cases, given.start):
             made = case(family, number)
-            found[family].append((made, timed(made, Path(folder), given.limit)))
+            # Compiled code does not see the alarm of `attempt`; this ends the process, and says where it was.
+            faulthandler.dump_traceback_later(given.limit + 60, exit=True)
+            found[family].append((made, attempt(made, Path(folder), limit_s=given.limit)))
     faulthandler.cancel_dump_traceback_later()
     print(ROW.format("family", "cases", "done", "refused", "faults", "median ms", "max ms", "slowest"))
     for family, rows in found.items():

@@ -19,16 +19,17 @@ PACKAGE = ROOT / "accelsim"
 LINKED = ("mappers", "workloads", "arch_specs", "experiments")
 
 BASE = {"errors", "text", "files"}
-BELOW_LOWERING = BASE | {"ir", "arch", "engine", "components", "mapping"}
+BELOW_LOWERING = BASE | {"jit", "ir", "arch", "engine", "components", "mapping"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "collector": set(),
+    "jit": set(),
     "text": {"errors"},
     "files": {"errors", "text"},
     "ir": BASE,
     "arch": BASE,
-    "engine": {"errors"},
-    "components": BASE | {"ir", "arch", "engine"},
+    "engine": {"errors", "jit"},
+    "components": BASE | {"jit", "ir", "arch", "engine"},
     "mapping": BASE | {"ir", "arch"},
     "lowering": BELOW_LOWERING,
     "mappers": BELOW_LOWERING | {"lowering"},

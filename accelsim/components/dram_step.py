@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ..arch.units import rate_fraction
 from ..engine.program import Server
+from ..jit import stamped
 from .dram_timing import FIELDS, AddressMapping, DramDevice
-from .nest_kernel import stamped
 
 IntArray = NDArray[np.int64]
 (

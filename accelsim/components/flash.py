@@ -26,8 +26,8 @@ from ..arch.component import Direction, Memory, Price
 from ..arch.units import ENERGY_PER_BYTE, Bandwidth, Bytes, EnergyPerByte, Quantity, Time, rate_fraction
 from ..engine.program import Server
 from ..errors import BadInput
+from ..jit import stamped
 from .base import port_server
-from .nest_kernel import stamped
 
 IntArray = NDArray[np.int64]
 BASE, END, PAGE, CHANNELS, DIES, READ, MOVE, STREAM, CURSOR, FOLLOWS, TABLE = range(11)

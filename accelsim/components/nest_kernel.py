@@ -6,38 +6,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from ..jit import stamped
+
 IntArray = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
-_njit: Any = nb.njit
-
-
-def stamped(*files: Path, nogil: bool = False) -> Callable[[F], F]:
-    """Compile functions when they are first called, and keep the code on disk until any of the files changes.
-
-    `nogil` if other threads may run meanwhile.
-    """
-    stamp = hashlib.sha1(b"".join(f.read_bytes() for f in files), usedforsecurity=False).hexdigest()
-
-    def compiled(function: F) -> F:
-        try:
-            found = _njit(cache=True, nogil=nogil, _nrt=False, error_model="numpy")(function)
-            found._cache._cache_file._source_stamp = stamp
-        except RuntimeError:  # no folder that can be written to
-            found = _njit(nogil=nogil, _nrt=False, error_model="numpy")(function)
-        return cast(F, found)
-
-    return compiled
-
-
 _jit = stamped(Path(__file__))
 
 

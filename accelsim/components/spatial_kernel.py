@@ -11,6 +11,7 @@ import numpy as np
 from ..arch.component import OPERANDS, Operand
 from ..arch.layout import Layout
 from ..ir import Access, Einsum
+from ..jit import stamped
 from .nest import slides
 from .nest_kernel import (
     Body,
@@ -21,7 +22,6 @@ from .nest_kernel import (
     moved_always,
     over_visits,
     room_for,
-    stamped,
     steps_of,
     sweeps,
 )

@@ -1,51 +1,20 @@
-"""Compilation of the kernel: numba with a disk cache that knows all of the kernel's files."""
+"""Compilation of the kernel, whose files are kept together, and the way back to plain Python."""
 
 from __future__ import annotations
 
-import hashlib
 import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba as nb
 from numba.core.errors import NumbaExperimentalFeatureWarning
 
-F = TypeVar("F", bound=Callable[..., Any])
+from ..jit import stamped
 
 KERNEL_FILES = ("program", "columns", "queues", "private", "timed", "jump", "kernel", "load", "_jit")
-
-
-def _digest() -> str:
-    text = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in KERNEL_FILES)
-    return hashlib.sha1(text, usedforsecurity=False).hexdigest()
-
-
-_DIGEST = _digest()
-_njit: Any = nb.njit
-
-
-def jit(function: F) -> F:
-    """Compile a function when it is first called, and keep the code on disk until any kernel file changes.
-
-    numba's own stamp covers the file of the function alone, not those of its callees. Reference counts are left out:
-    the caller holds all arrays while the kernel runs, and counting took most of its time.
-    """
-    try:
-        compiled = _njit(cache=True, _nrt=False)(function)
-    except RuntimeError:  # no folder that can be written to
-        return cast(F, _njit(_nrt=False)(function))
-    compiled._cache._cache_file._source_stamp = _DIGEST
-    return cast(F, compiled)
-
-
-def inlined(function: F) -> F:
-    """Compile a function into its callers: handing all tables from call to call costs more than the work.
-
-    LLVM puts it there, not numba: with numba's way (`inline="always"`) the kernel makes half as many firings a second.
-    """
-    return cast(F, _njit(forceinline=True, _nrt=False)(function))
+jit = stamped(*(Path(__file__).with_name(f"{name}.py") for name in KERNEL_FILES), error_model="python")
+"""Compile a function of the kernel, and keep the code on disk until any kernel file changes."""
 
 
 def quietly(function: Callable[..., Any], *args: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..jit import inlined
 from . import columns as c
-from ._jit import inlined, jit
+from ._jit import jit
 from .jump import choose_anchor, cut
 from .private import possible, visit
 from .queues import notify

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..jit import inlined
 from . import columns as c
-from ._jit import inlined, jit
+from ._jit import jit
 from .program import IntArray
 from .queues import finish_actor, next_instruction, notify, record
 

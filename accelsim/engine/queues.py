@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from ..jit import inlined
 from . import columns as c
-from ._jit import inlined, jit
+from ._jit import jit
 from .program import IntArray
 
 

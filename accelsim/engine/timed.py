@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..jit import inlined
 from . import columns as c
-from ._jit import inlined, jit
+from ._jit import jit
 from .private import serve
 from .program import IntArray
 from .queues import finish_actor, heap_pop, heap_push, next_instruction, notify, record

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...components.nest_kernel import stamped
+from ...jit import stamped
 
 _jit = stamped(Path(__file__))
 

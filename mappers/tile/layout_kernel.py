@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...components import nest_kernel, spatial_kernel
-from ...components.nest_kernel import Body, IntArray, Room, stamped
+from ...components.nest_kernel import Body, IntArray, Room
 from ...components.spatial_kernel import (
     AHEAD,
     C_CYCLES,
@@ -31,6 +31,7 @@ from ...components.spatial_kernel import (
     share_of,
     tile_cost,
 )
+from ...jit import stamped
 from . import layout_tables
 from .layout_tables import (
     ARRIVED,

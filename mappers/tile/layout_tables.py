@@ -26,9 +26,9 @@ from ...components.nest_kernel import (
     has,
     joint_steps,
     moved_always,
-    stamped,
 )
 from ...components.spatial_kernel import busy_steps
+from ...jit import stamped
 
 Floats = NDArray[np.float64]
 

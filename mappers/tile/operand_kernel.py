@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...components import nest_kernel
-from ...components.nest_kernel import IntArray, stamped
+from ...components.nest_kernel import IntArray
+from ...jit import stamped
 from .operand import Operand
 
 _jit = stamped(Path(__file__), Path(str(nest_kernel.__file__)))

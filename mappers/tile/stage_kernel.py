@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...components import nest_kernel
-from ...components.nest_kernel import IntArray, stamped
+from ...components.nest_kernel import IntArray
+from ...jit import stamped
 from .pieces import MOST
 
 Floats = NDArray[np.float64]

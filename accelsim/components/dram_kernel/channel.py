@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine._jit import inlined
+from ...jit import inlined
 from .choice import best, look, soonest_turn
 from .commands import activate, close, column, record, refresh
 from .layout import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engine._jit import inlined
+from ...jit import inlined
 from .layout import (
     ACT_AT,
     ACT_OK,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...engine._jit import inlined
+from ...jit import inlined
 from .choice import forget, look
 from .layout import (
     ACT_AT,

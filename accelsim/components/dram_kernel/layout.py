@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nest_kernel import stamped
+from ...jit import stamped
 
 IntArray = NDArray[np.int64]
 ShortArray = NDArray[np.int32]

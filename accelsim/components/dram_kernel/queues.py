@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine._jit import inlined
+from ...jit import inlined
 from .choice import forget, look
 from .layout import (
     APART,
