@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -12,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim.arch.architecture import Architecture
+from accelsim.components.base import ComputeUnit
 from accelsim.components.buffer import Buffer
 from accelsim.components.dram import Dram
+from accelsim.components.multiprocessors import Multiprocessors
+from accelsim.components.pe_array import PeArray
+from accelsim.components.spatial import SpatialArray
 from accelsim.components.systolic import SystolicArray
 from accelsim.components.vector import VectorUnit
 from accelsim.ir import Access, Affine, Apply, Einsum, Read, Repeat, Role, Tensor, View, Workload
@@ -189,9 +194,36 @@ def test_touched_elements_equal_enumeration(data: st.DataObject) -> None:
 
 
 def test_compute_bound_of_a_gemm() -> None:
+    """Operands of 16 bits on multipliers of 8 take four products each."""
     bound = machine_bound(gemm(), machine(bandwidth=1e15))
     assert bound.limit == "compute"
-    assert bound.cycles == pytest.approx(64 * 32 * 16 / 64, rel=1e-8)
+    assert bound.cycles == pytest.approx(4 * 64 * 32 * 16 / 64, rel=1e-8)
+
+
+@pytest.mark.parametrize("kind", [
+    SystolicArray(memory="buffer", rows=8, cols=8),
+    SystolicArray(memory="buffer", rows=8, cols=8, mac_bits=16, timing="scalesim"),
+    SpatialArray(memory="buffer", dimensions={"rows": 8, "columns": 8}),
+    PeArray(memory="buffer", rows=8, cols=8, mac_bits=8),
+    Multiprocessors(memory="buffer", count=4, macs=64, blocks=("32x32",), fragments=1, mac_bits=4),
+])  # fmt: skip
+@pytest.mark.parametrize("bits", [(4, 4), (8, 8), (8, 16), (9, 8), (16, 16), (32, 5)])
+def test_a_bound_counts_the_slices_that_wide_operands_take(kind: ComputeUnit, bits: tuple[int, int]) -> None:
+    """No unit takes less for a whole product than its bound; where arithmetic alone counts, twice that is too much."""
+    given = gemm(64, 64, 2048)
+    operands = {name: replace(given.tensors[name], bits=width) for name, width in zip("ab", bits, strict=True)}
+    wide = replace(given, tensors={**given.tensors, **operands})
+    buffer = Buffer(capacity=2**32, parent="dram", bandwidth=1e15)
+    arch = Architecture("m", 1e9, {"dram": Dram(capacity=2**40, bandwidth=1e16), "buffer": buffer}, {"unit": kind})
+    unit, (one, _) = arch.units["unit"], next(wide.einsums())
+    assert isinstance(unit, ComputeUnit)
+    widths = (*bits, 16)
+    extents = {r: np.array([n]) for r, n in one.sizes.items()}
+    costs = [unit.cost(one, option, extents, widths) for option in unit.spatial_options(one)]
+    cycles = machine_bound(wide, arch).compute_cycles
+    assert 1 <= min(int(c.cycles[0]) for c in costs) / cycles < 2
+    macs = min(int(c.actions["mac"][0]) for c in costs)
+    assert macs == unit.least_slices(one, widths) * 64 * 64 * 2048
 
 
 def test_traffic_bound_of_a_gemm() -> None:
@@ -205,7 +237,7 @@ def test_energy_bound_of_a_gemm() -> None:
     arch = machine()
     register, buffer = arch.units["array"].action_energy()["register"], arch.memories["buffer"].action_energy()
     slices, words = 2 * 2, 8 + 8 + 32  # 16-bit operands on 8-bit multipliers
-    computed = 64 * 32 * 16 * (1e-12 + slices * words / 8 * register)
+    computed = 64 * 32 * 16 * slices * (1e-12 + words / 8 * register)
     outside = (64 * 16 + 16 * 32) * 2 * 20e-12 + 64 * 32 * 2 * 30e-12
     inside = (64 * 16 + 16 * 32 + 64 * 32) * 2 * (buffer["read"] + buffer["write"])
     assert machine_bound(gemm(), arch).energy_J == pytest.approx(computed + outside + inside, rel=1e-9)

@@ -306,6 +306,10 @@ class UnitBase(Component):
         """At least these shares of an Einsum's MACs take cycles, and energy, with inputs of these densities."""
         return 1.0, 1.0
 
+    def least_slices(self, einsum: Any, bits: Any) -> int:
+        """MACs of its own width that it counts at least for one of an Einsum with operands of these bits."""
+        return 1
+
     def rates_on(self, einsum: Any) -> Mapping[str, float]:
         """`peak_rates`, as far as this Einsum, in whatever tiles, can use the unit."""
         return self.peak_rates()

@@ -35,6 +35,17 @@ def register_bytes(bits: Sequence[int], mac_bits: int, accumulator_bits: int) ->
     return a_slices * b_slices * word_bits / 8
 
 
+def mac_slices(einsum: Einsum, bits: Sequence[int], mac_bits: int) -> int:
+    """MACs of `mac_bits` that stand for one of a contraction: every slice of one operand meets every one of the other.
+
+    Args:
+        bits: of the inputs and, last, of the output.
+    """
+    if not einsum.is_contraction:
+        return 1
+    return prod(-(-width // mac_bits) for width in bits[: len(einsum.inputs)])
+
+
 def least_mac_actions(unit: Macs, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
     """``register``: bytes that pass the registers for all products of a contraction, whatever the dataflow."""
     return {"register": prod(einsum.sizes.values()) * register_bytes(bits, unit.mac_bits, unit.accumulator_bits)}

@@ -17,7 +17,7 @@ from ..errors import BadInput
 from ..ir import Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points
-from .macs import area_of_macs, least_mac_actions, mac_prices
+from .macs import area_of_macs, least_mac_actions, mac_prices, mac_slices
 
 BLOCKS = "blocks"
 _PARTS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -114,6 +114,9 @@ class Multiprocessors(ComputeUnit):
 
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.count * self.macs)}
+
+    def least_slices(self, einsum: Einsum, bits: Sequence[int]) -> int:
+        return mac_slices(einsum, bits, self.mac_bits)
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         return least_mac_actions(self, einsum, bits)

@@ -17,7 +17,7 @@ from ..ir import COST_CLASSES, Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
 from .folds import least_reads, used_elements
-from .macs import area_of_macs, least_mac_actions, mac_prices
+from .macs import area_of_macs, least_mac_actions, mac_prices, mac_slices
 
 Dataflow = Literal["os", "ws", "is"]
 ELEMENTWISE = "elementwise"
@@ -117,6 +117,9 @@ class PeArray(ComputeUnit):
         if not einsum.is_contraction:
             return super().least_reads(einsum)
         return least_reads(einsum, self.dataflows, self.rows, self.cols)
+
+    def least_slices(self, einsum: Einsum, bits: Sequence[int]) -> int:
+        return mac_slices(einsum, bits, self.mac_bits)
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         if not einsum.is_contraction:

@@ -20,6 +20,7 @@ from ..errors import BadInput, DoesNotFit
 from ..ir import Access, Density, Einsum
 from ..ir.roles import RankRole, rank_roles
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, per_cycle, tile_shape
+from .macs import mac_slices
 from .nest import LayoutNest, slides
 from .sparse import LARGEST_WINDOW, SparseUnit, share_of, slowest_share
 from .spatial_layout import RegisterFile, check_layout
@@ -173,6 +174,9 @@ class SpatialArray(SparseUnit):
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(prod(self.dimensions.values()))}
 
+    def least_slices(self, einsum: Einsum, bits: Sequence[int]) -> int:
+        return mac_slices(einsum, bits, self.mac_bits)
+
     # Layouts
 
     @property
@@ -247,7 +251,7 @@ class SpatialArray(SparseUnit):
             if needed > capacity:
                 raise DoesNotFit(f"{self.name or self.kind}: registers of {operand}: {einsum.name} needs {needed:,} "
                                  f"bytes in one and it has {capacity:,}, {needed - capacity:,} too few")  # fmt: skip
-        slices = -(-bits[0] // self.mac_bits) * -(-bits[1] // self.mac_bits)
+        slices = mac_slices(einsum, bits, self.mac_bits)
         steps = share_of(nest.steps * slices, self.step_share(einsum, layout))
         macs = share_of(_points(einsum, extents, one) * slices, self.mac_share)
         actions = {"mac": macs, "transfer": np.zeros_like(one)}

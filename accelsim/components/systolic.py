@@ -21,7 +21,7 @@ from ..ir.roles import rank_roles
 from ..ir.sparsity import group_rank
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
 from .folds import least_reads, used_elements
-from .macs import area_of_macs, least_mac_actions, mac_prices
+from .macs import area_of_macs, least_mac_actions, mac_prices, mac_slices
 from .sparse import SparseUnit, share_of, shortened
 from .systolic_banks import Shape, stream_and_shift_waits
 
@@ -206,6 +206,9 @@ class SystolicArray(SparseUnit):
             return super().least_cycles(einsum, variant)
         sizes = [np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k)]
         return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows if variant in ("", d)))
+
+    def least_slices(self, einsum: Einsum, bits: Sequence[int]) -> int:
+        return 1 if self.timing == "scalesim" else mac_slices(einsum, bits, self.mac_bits)
 
     def least_actions(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         return least_mac_actions(self, einsum, bits)

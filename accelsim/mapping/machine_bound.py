@@ -48,8 +48,8 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
     """Bound the cycles and the energy of every Mapping of `workload` onto `arch` from below.
 
     The compute bound spreads the points of each Einsum over the units whose peak rates have all its cost classes, as
-    far as its ranks fill them and memories feed them, less what a unit may save on zeros; a unit serves one Einsum at a
-    time, but is not assumed to serve one class at a time.
+    far as its ranks fill them and memories feed them, less what a unit may save on zeros, more where operands are wider
+    than its MACs; a unit serves one Einsum at a time, but is not assumed to serve one class at a time.
     The traffic bound is the largest, over the sets of memories outside the chip, of the compulsory bytes that exceed
     the capacity of the other memories, over the set's bandwidth.
     More bandwidth, capacity or speed never raises a bound.
@@ -118,7 +118,7 @@ def _cycles_on(
     counts, rates = count_operations(einsum).counts, unit.rates_on(einsum)
     if not all(rates.get(c, 0) > 0 for c in counts):
         return math.inf
-    left = {"mac": unit.least_shares(einsum, densities)[0]}
+    left = {"mac": unit.least_shares(einsum, densities)[0] * unit.least_slices(einsum, bits)}
     working = max((n * left.get(c, 1.0) / rates[c] for c, n in counts.items()), default=0.0)
     seen = all(density.is_full for density in densities) and all(arch.memories[n].on_chip for n in unit.memories)
     fed = unit.least_feed_cycles(einsum, bits) if seen else 0.0
@@ -326,7 +326,7 @@ class _UnitPrices:
         unit = self.unit
         if not all(self.rates.get(c, 0) > 0 for c in counts):
             return None
-        left = {"mac": unit.least_shares(einsum, densities)[1]}
+        left = {"mac": unit.least_shares(einsum, densities)[1] * unit.least_slices(einsum, bits)}
         computed = sum(n * left.get(c, 1.0) * self.actions.get(c, 0.0) for c, n in counts.items())
         accesses = (*einsum.inputs, einsum.output)
         if not all(density.is_full for density in densities):
