@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import TemporaryDirectory, mkstemp
 
 from .errors import BadInput, Problem, SpecError
 from .text.names import nearest_key
@@ -87,6 +87,12 @@ def writable_file(path: str | Path, inputs: Iterable[str | Path | None] = ()) ->
     file = Path(path)
     if file.is_dir():
         raise BadInput(f"{file}: is a folder; give the name of a file")
+    if file.is_file() and file.absolute().parent == Path("/dev"):  # both would write at their own places in it
+        raise BadInput(f"{file}: stands for a file here; give the name of that file")
+    if _is_stream(file):
+        if not os.access(file, os.W_OK):
+            raise BadInput(f"{file}: cannot write here; give another output path")
+        return file
     if any(given is not None and is_file(given) and Path(given).samefile(file) for given in inputs if is_file(file)):
         raise BadInput(f"{file}: is read here and would be overwritten; give the output another name")
     writable_folder(file.parent)
@@ -100,17 +106,34 @@ def writable_files(*paths: str | Path | None, inputs: Iterable[str | Path | None
         if path is None:
             continue
         file = writable_file(path, inputs).resolve()
-        if file in seen:
+        if file in seen and not _is_stream(path):
             raise BadInput(f"{path}: two outputs would be written to this file; give each a name of its own")
         seen.add(file)
 
 
+def _is_stream(path: str | Path) -> bool:
+    """Whether a path is that of a device, such as /dev/null, or of a pipe, in whose place no file may be put."""
+    file = Path(path)
+    return file.exists() and not file.is_dir() and not file.is_file()
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to, put in its place when the block ends without an error."""
+    """A temporary path to write to; when the block ends without an error, the file is put in the place of `path`.
+
+    A symbolic link stays one. What goes to a device or a pipe is written to it.
+    """
     file = Path(path)
     temporary: Path | None = None
     try:
+        if _is_stream(file):
+            with TemporaryDirectory(prefix="accelsim-") as folder:
+                written = Path(folder) / f"output{file.suffix}"
+                yield written
+                with file.open("wb") as stream:
+                    stream.write(written.read_bytes())
+            return
+        file = file.resolve()
         handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}-", suffix=file.suffix)
         os.close(handle)
         temporary = Path(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from accelsim.arch.loader import load_architecture, load_spec
 from accelsim.cli.app import app
+from accelsim.cli.calibrate import _text
 from accelsim.errors import BadInput, SpecError
 from accelsim.experiments.loader import data_path
 from accelsim.study.calibrate import (
@@ -210,3 +211,10 @@ def test_the_command_refuses_a_bad_table(tmp_path: Path) -> None:
     assert "no column 'latency_ms'" in ran.output
 
 
+
+
+@pytest.mark.parametrize(("both", "said"), [(0, "by memory; 1 held"), (2, "by memory (2 by both); 1 held")])
+def test_rows_bound_by_both_are_counted(both: int, said: str) -> None:
+    rows = {"fit": 4, "held": 1, "compute_bound": 3, "memory_bound": 1 + both, "bound_by_both": both}
+    told = {"machine": "m", "constants": asdict(NOMINAL), "rows": rows, "errors": {}, "roofline": {}}
+    assert said in _text(told, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from accelsim.errors import BadInput, SpecError
-from accelsim.files import read_text, write_text
+from accelsim.files import read_text, writable_file, writable_files, write_text
 from accelsim.text.document import parse_document
 from accelsim.text.fields import Reader
 from accelsim.text.names import near, nearest, nearest_key, short
@@ -254,3 +255,22 @@ def test_files_are_read_as_text(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot write"):
         write_text(tmp_path / "none" / "a", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.yaml", "bom.txt", "latin"]
+
+
+def test_what_is_no_plain_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    """A pipe stands for every device: a file put in the place of /dev/null would break the computer."""
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert writable_file(pipe) == pipe
+        writable_files(pipe, pipe)
+        write_text(pipe, "é\n")
+        assert pipe.is_fifo() and os.read(reader, 100) == "é\n".encode()
+    finally:
+        os.close(reader)
+    link.symlink_to(target.name)
+    for text in ("a", "b"):
+        write_text(link, text)
+        assert link.is_symlink() and target.read_text("utf-8") == text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe", "target"]

@@ -253,6 +253,7 @@ def test_patch_merging_joins_as_the_reference_does() -> None:
     ("input: [3, 8, 8]\nlayers:\n- relu\n- conv: {kernel: 3}\n", "my.yaml:4: .*'conv' needs 'out'"),
     ("input: [3, 8, 8]\nlayers:\n- relu: 3\n", "my.yaml:3: .*'relu' takes no argument"),
     ("input: [3, 8, 8]\nlayers:\n- conv: {out: four}\n", "my.yaml:3: .*is four .a whole number"),
+    ("input: [3, 8, 8]\nlayers:\n- conv: {out: -4}\n", "my.yaml:3: .*is -4 .a whole number, 0 or more"),
     ("input: [3, 8, 8]\nlayers:\n- conv: {out: 4, kernel: 9}\n", "my.yaml:3: .*does not fit"),
     ("input: [3, 8, 8]\nlayers:\n- residual: [conv: 4]\n", "my.yaml:3: .*the body gives .1, 4, 8, 8. and the shortcut"),
     ("input: [3, 8, 8]\nlayers:\n- relu\n- repeat: {count: 2, layers: [max_pool: 2]}\n", "my.yaml:4: .*equal shapes"),

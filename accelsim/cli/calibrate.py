@@ -45,7 +45,8 @@ def calibrate(
         "machine": spec.name,
         "constants": asdict(found.constants),
         "rows": {"fit": len(used), "held": len(rows) - len(used), "compute_bound": len(found.compute_bound),
-                 "memory_bound": len(found.memory_bound)},
+                 "memory_bound": len(found.memory_bound),
+                 "bound_by_both": len(set(found.compute_bound) & set(found.memory_bound))},
         "errors": _errors(rows, found, simulated),
         "roofline": {},
     }  # fmt: skip
@@ -80,7 +81,7 @@ def _text(told: dict[str, Any], variant: str) -> str:
         f"{told['machine']}: compute efficiency {c['compute']:.4f}, memory efficiency {c['memory']:.4f}, launch "
         f"overhead {c['launch_s'] * 1e6:.3g} us per operator",
         f"{rows['fit']} rows fitted, {rows['compute_bound']} of them bound by compute and {rows['memory_bound']} by "
-        f"memory; {rows['held']} held out",
+        f"memory{f' ({both} by both)' if (both := rows['bound_by_both']) else ''}; {rows['held']} held out",
     ]
     for title, errors in (("simulated", told["errors"]), ("roofline", told["roofline"].get("errors", {}))):
         for name, e in errors.items():

@@ -18,9 +18,6 @@ class Kernels:
     seconds: float
     calls: int
 
-    def with_launches(self, launch_s: float) -> float:
-        return self.seconds + self.calls * launch_s
-
 
 @dataclass(frozen=True)
 class Interval:

@@ -93,9 +93,9 @@ def check(document: Document, path: Steps, argument: Argument, value: Any, param
             return Layers(path, value, parameters)
         case "list[Layers]" if isinstance(value, list) and all(isinstance(v, list) for v in value):
             return [Layers((*path, i), v, parameters) for i, v in enumerate(value)]
-    valid = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word",
-             "int | str": "a whole number, or a word", "Size": "a whole number, or a list of them",
-             "Layers": "a list of layers", "list[Layers]": "a list of lists of layers"}
+    valid = {"int": "a whole number, 0 or more", "float": "a number", "bool": "true or false", "str": "a word",
+             "int | str": "a whole number of at least 1, or a word", "Layers": "a list of layers",
+             "Size": "a whole number, 0 or more, or a list of them", "list[Layers]": "a list of lists of layers"}
     raise document.error(path, f"is {short(value)}", valid[argument.type.removesuffix(" | None")])
 
 
