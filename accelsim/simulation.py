@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from .arch.architecture import Architecture
 from .collector import uncollected
@@ -110,6 +110,16 @@ def _takes(mapper: str, option: str) -> bool:
     return option in signature(load_mapper(mapper)).parameters
 
 
+def _check_arguments(arch: object, workload: object, kernel: str) -> None:
+    for given, wanted, maker in ((arch, Architecture, "load_architecture"), (workload, Workload, "load_model")):
+        if not isinstance(given, wanted):
+            kind = wanted.__name__
+            raise BadInput(f"simulate takes the machine, then the model: {type(given).__name__} is no {kind} ({maker} "
+                           f"makes one of a name or a file)")  # fmt: skip
+    if kernel not in get_args(Kernel):
+        raise BadInput(f"no kernel {kernel!r}; there are {', '.join(get_args(Kernel))}")
+
+
 @uncollected()
 def simulate(
     arch: Architecture,
@@ -144,7 +154,8 @@ def simulate(
         tables: whether the Report has rows of operators and tensors, and a provenance.
 
     Raises:
-        BadInput: there is no such mapper or objective, or the mapper has no limit of time.
+        BadInput: there is no such mapper, objective or kernel, the mapper has no limit of time, or names stand in place
+            of the machine and the model.
         SpecError: the Mapping or the constraints name what is not there; all such places at once.
         DoesNotFit: a memory is too small.
         MappingError: the Mapping cannot work, or constraints cannot be honoured.
@@ -155,6 +166,7 @@ def simulate(
     from .report import make_report
     from .report.cautions import bank_waits, crowded_ports, cut_short, idle_components, missed_claim, moved_bytes
 
+    _check_arguments(arch, workload, kernel)
     check_objective(objective)
     if mapping is not None:
         problems = validate(mapping, workload, arch)

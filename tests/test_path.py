@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.machines import array_machine, gemm
 
 from accelsim import load_architecture, load_model, simulate
 from accelsim.arch.architecture import Architecture
 from accelsim.engine import reference
+from accelsim.errors import BadInput
 from accelsim.ir import Workload
 from accelsim.mapping import dumps_mapping, loads_mapping
 from accelsim.mapping.compulsory import compulsory_traffic
@@ -115,3 +118,17 @@ def test_claim_is_near_what_the_simulation_finds() -> None:
         assert claim is not None
         assert claim.bound <= report.cycles
         assert 0.7 * report.cycles <= claim.value <= 1.3 * report.cycles
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (("edge_npu", "gpt2"), {}, "str is no Architecture .load_architecture makes one"),
+        ((array_machine(), "gpt2"), {}, "str is no Workload .load_model makes one"),
+        ((gemm(8, 8, 8), array_machine()), {}, "Workload is no Architecture"),
+        ((array_machine(), gemm(8, 8, 8)), {"kernel": "fast"}, "no kernel 'fast'; there are compiled, reference"),
+    ],
+)
+def test_names_and_unknown_kernels_are_refused(given: tuple[Any, Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        simulate(*given, **options)

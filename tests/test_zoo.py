@@ -284,6 +284,9 @@ def test_a_wrong_layer_list_is_refused_with_its_line(tmp_path: Path, text: str, 
     ({"resolution": 0}, "resnet18: resolution 0"),
     ({"bits": 0}, "bits=0"),
     ({"bits": 65}, "bits=65 .a whole number from 1 to 64"),
+    ({"bits": True}, "bits=True .a whole number"),
+    ({"batch": 2.5}, "batch=2.5 .a whole number"),
+    ({"batch": "many"}, "batch=many .a whole number"),
 ])
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):

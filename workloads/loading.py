@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -129,8 +130,9 @@ def _check_values(ref: object, options: Mapping[str, Any]) -> None:
     name = ref if isinstance(ref, str | Path) else "program"
     for option in ("batch", "seq", "context", "bits", "weight_bits", "state_bits"):
         most = MOST_BITS if option.endswith("bits") else LARGEST
-        if option in options and not 1 <= options[option] <= most:
-            raise BadInput(f"{name}: {option}={options[option]} (a whole number from 1 to {most})")
+        value = options.get(option, 1)
+        if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= most:
+            raise BadInput(f"{name}: {option}={value} (a whole number from 1 to {most})")
     for option in ("causal", "sliding_window"):
         if option in options and options[option] not in (True, False):
             raise BadInput(f"{name}: {option}={options[option]} (true or false)")
