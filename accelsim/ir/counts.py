@@ -20,7 +20,8 @@ class OperatorCounts:
         kind: what the model called it.
         times: how often it runs.
         macs: multiply-accumulates.
-        parameters: elements of the weights that no Einsum before it reads.
+        parameters: elements of the weights that no Einsum before it reads. Tables of rotary embedding are weights too,
+            a row of cosines and one of sines per token.
         input_elements: of the feature map that a convolution reads; 0 for other operators.
         output_elements: of the feature map that it writes; 0 for other operators.
     """
