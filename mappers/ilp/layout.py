@@ -1,7 +1,7 @@
 """Plans with addresses close to one without: a beam search over steps, whose states are what lies where.
 
 It never fails where a memory holds every operator: where what the plan keeps has no room in one piece, what costs least
-leaves. Many plans may be tried, also such as leave room for addresses.
+leaves. Where prices say what had better leave (`prices`), another plan is as welcome that costs as little.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrangement import Along, Arrangement
 
 if TYPE_CHECKING:
     from .layout_kernel import Branches, Record, States, Tables
 
-WIDTH = 1024
+WIDTH = 2048
 """States of the beam."""
-WORK = 1_500_000
+WORK = 2_000_000
 """States times steps; a beam over more steps is narrower."""
 BRANCHES = 3
 """States that follow each state of the beam."""
@@ -28,13 +29,16 @@ HORIZON = 40.0
 """Steps beyond which lifetimes are alike."""
 
 
-def laid_out(along: Along, dropped: Collection[int], *, width: int = WIDTH) -> Arrangement | None:
+def laid_out(
+    along: Along, dropped: Collection[int], *, width: int = WIDTH, prices: NDArray[np.float64] | None = None
+) -> Arrangement | None:
     """A plan that drops these gaps and, where what is left has no addresses, others; some may be kept after all.
 
     Args:
         along: the order's gaps.
         dropped: of the plan without addresses.
         width: of the beam.
+        prices: by step, of a byte; then they say what had better leave, and `dropped` only how long what stays does.
 
     Returns:
         None where the beam ends with no state.
@@ -45,7 +49,7 @@ def laid_out(along: Along, dropped: Collection[int], *, width: int = WIDTH) -> A
     if not steps:
         return Arrangement(along, set())
     width = max(8, min(width, WORK // steps))
-    tables = _tables(along, dropped)
+    tables = _tables(along, dropped, prices)
     most = _most_blocks(along)
     touches = max(len(op.touches) for op in along.lives.operators)
     tensors = len(along.lives.problem.tensors)
@@ -55,16 +59,17 @@ def laid_out(along: Along, dropped: Collection[int], *, width: int = WIDTH) -> A
     offers = kernel.Offers(np.zeros(places), _ints(places), _ints(places))
     pool = kernel.Pool(
         _ints(rows), _ints(rows, most), _ints(rows, most), _ints(rows, most), np.zeros(rows), np.zeros(rows),
-        _ints(rows), _ints(rows), _ints(rows, most), _ints(rows), _ints(rows, touches), _ints(rows, touches),
+        _ints(rows), _ints(rows), _ints(rows), _ints(rows, most), _ints(rows),
+        _ints(rows, touches), _ints(rows, touches),
     )  # fmt: skip
     record = kernel.Record(_ints(steps, width), _ints(steps, width, touches), _ints(steps, width, touches))
     salt = np.random.default_rng(0).integers(0, 1 << 62, tensors)
-    seen = np.zeros(1 << (4 * rows).bit_length(), np.int64)
+    seen, alike = (_ints(1 << (4 * rows).bit_length()) for _ in range(2))
     left = 1
     for step in range(steps):
         count = kernel.expand(tables, states, left, step, branches, others, offers, pool, salt)
         order = np.argsort(pool.key[:count], kind="stable")
-        left = kernel.follow(tables, states, following, step, pool, order, seen, record)
+        left = kernel.follow(tables, states, following, step, pool, order, seen, alike, record)
         if not left:
             return None
         states, following = following, states
@@ -87,8 +92,8 @@ def _traced(along: Along, record: Record, row: int) -> Arrangement:
     return Arrangement(along, dropped, address)
 
 
-def _tables(along: Along, dropped: Collection[int]) -> Tables:
-    from .layout_kernel import Tables
+def _tables(along: Along, dropped: Collection[int], prices: NDArray[np.float64] | None) -> Tables:
+    from .layout_kernel import NEVER, Tables
 
     lives, cost = along.lives, along.cost
     names = {name: i for i, name in enumerate(lives.problem.tensors)}
@@ -112,15 +117,35 @@ def _tables(along: Along, dropped: Collection[int]) -> Tables:
     store = np.array([0.0 if lives.epochs[g.epoch].stored else g.nbytes * cost.store for g in gaps], np.float64)
     weight = UNLIKE * float(np.mean(load)) if gaps else 0.0
     size = [t.nbytes for t in lives.problem.tensors.values()]
-    keep = [int(i not in gone) for i in range(len(gaps))]
+    price = np.zeros(len(lives.operators) + 1)
+    rent = np.zeros(len(gaps))
+    if prices is None:
+        rent[list(gone)] = NEVER
+    else:
+        np.cumsum(prices, out=price[1:])
 
     def ints(values: Sequence[int]) -> np.ndarray:
         return np.array(values, np.int64)
 
     return Tables(
         ints([along.capacity]), ints(size), ints(ends), ints(touch), ints(out), ints(over), ints(write), load, store,
-        ints(keep), ints(_until(along, gone)), np.array([weight]), np.array([HORIZON]),
+        ints([g.last for g in gaps]), ints(_until(along, gone)), price, rent, _later(along, price, rent),
+        np.array([weight]), np.array([HORIZON]),
     )  # fmt: skip
+
+
+def _later(along: Along, price: NDArray[np.float64], rent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By gap, for those of the same content behind it: what their room costs beyond the less of that and loading."""
+    gaps = along.lives.gaps
+    found = np.zeros(len(gaps))
+    for members in along.of_epoch.values():
+        total = 0.0
+        for i in reversed(members):
+            gap = gaps[i]
+            found[i] = total
+            room = rent[i] + gap.nbytes * (price[gap.last] - price[gap.first + 1])
+            total += max(0.0, room - gap.nbytes * along.cost.load)
+    return found
 
 
 def _until(along: Along, dropped: Collection[int]) -> Sequence[int]:

@@ -3,8 +3,9 @@
 
 A state is what lies in the memory, where, and what has been paid so far. A step places what it touches and is not
 there, the largest first, each at an end of what stays: what lies in the way leaves, which is paid. Nothing leaves
-before its room is needed. What a plan without addresses keeps and a state has lost is paid; what that plan drops leaves
-for next to nothing, so that of equal states the one that is nearest to the plan goes on.
+before its room is needed. States are compared by what they have paid and what keeping the rest will cost, if room has a
+price: either of a byte at each step, or so that what a plan without addresses keeps costs nothing and what it drops
+leaves for next to nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ DONE = -1
 STAYED, FRESH, TAKEN, OVER = 1, 2, 3, 4
 """What a step's tensors did: they were there, came, gave their place to a result, or came over one that had come."""
 NEVER = 1e300
+ALIKE = 32
+"""States that go on of those in which the same tensors are there."""
 GIVEN = 0.95
-"""Share of its cost that is given for what the plan without addresses drops: what need not leave had better stay."""
+"""Share of what room costs that is counted: what need not leave had better stay."""
 
 
 class Tables(NamedTuple):
@@ -45,8 +48,11 @@ class Tables(NamedTuple):
         over: of each touch, the touch of its step whose place it takes, or -1.
         write: of each touch, 1 where the step writes the tensor.
         load, store: of each gap, what loading and storing cost if it is dropped; storing only the first time.
-        keep: of each gap, 1 where the plan without addresses keeps it.
-        until: of each gap, the step to which that plan keeps the tensor.
+        last: of each gap, the step where it ends.
+        until: of each gap, the step to which the plan without addresses keeps the tensor.
+        price: what room for a byte costs in all steps before each.
+        rent: of each gap, what its room costs beside.
+        later: of each gap, by how much room for the tensor's later gaps costs more than the less of that and loading.
         weight, horizon: what unlike neighbours cost, and steps beyond which all stay alike long, as arrays of one.
     """
 
@@ -59,8 +65,11 @@ class Tables(NamedTuple):
     write: Ints
     load: Floats
     store: Floats
-    keep: Ints
+    last: Ints
     until: Ints
+    price: Floats
+    rent: Floats
+    later: Floats
     weight: Floats
     horizon: Floats
 
@@ -130,6 +139,7 @@ class Pool(NamedTuple):
     key: Floats
     parent: Ints
     layout: Ints
+    whole: Ints
     left: Ints
     leaving: Ints
     at: Ints
@@ -155,6 +165,16 @@ def _length(t: Tables, gap: int, step: int) -> float:
 @_jit
 def _price(t: Tables, gap: int, stored: int) -> float:
     return t.load[gap] + (0.0 if stored else t.store[gap])
+
+
+@_jit
+def _ahead(t: Tables, tensor: int, gap: int, stored: int, step: int) -> float:
+    """What keeping a tensor will cost from behind a step on: room for it, or loading it after all, and storing it."""
+    room = t.rent[gap] + t.size[tensor] * max(0.0, t.price[t.last[gap]] - t.price[step + 1])
+    cost = min(t.load[gap], room)
+    if not stored and t.store[gap] > 0.0:
+        cost = min(t.store[gap] + cost, room + t.later[gap])
+    return GIVEN * cost
 
 
 @_jit
@@ -215,8 +235,9 @@ def _offer(t: Tables, s: States, row: int, step: int, b: Branches, u: int, offer
         old, gap = t.touch[t.over[touch]], t.out[t.over[touch]]
         for i in range(blocks):
             if b.tensor[u, i] == old:
-                given = 0.0 if gap >= 0 and t.keep[gap] else GIVEN
-                lost = (1.0 - given) * _price(t, gap, s.stored[row, old]) if gap >= 0 else 0.0
+                stored, lost = s.stored[row, old], 0.0
+                if gap >= 0:
+                    lost = _price(t, gap, stored) - _ahead(t, old, gap, stored, step)
                 offers.key[count], offers.branch[count], offers.place[count] = base + lost, u, FAR + i
                 count += 1
                 if gap < 0:
@@ -255,8 +276,8 @@ def _cost(
         if b.role[u, i] >= FRESH:
             return NEVER
         gap = b.gap[u, i]
-        kept = b.role[u, i] == STAYED or t.keep[gap]
-        cost += (1.0 if kept else 1.0 - GIVEN) * _price(t, gap, s.stored[row, b.tensor[u, i]])
+        stored = s.stored[row, b.tensor[u, i]]
+        cost += _price(t, gap, stored) - _ahead(t, b.tensor[u, i], gap, stored, step)
         if b.address[u, i] > end:
             unlike -= before
             before = 0.0
@@ -293,12 +314,10 @@ def _add(c: Branches, v: int, tensor: int, address: int, gap: int, role: int) ->
 
 
 @_jit
-def _leave(t: Tables, c: Branches, v: int, tensor: int, gap: int, stored: int) -> None:
+def _leave(t: Tables, c: Branches, v: int, tensor: int, gap: int, stored: int, step: int) -> None:
     """A tensor leaves during a gap."""
-    price = _price(t, gap, stored)
-    c.paid[v] += price
-    if not t.keep[gap]:
-        c.worth[v] -= GIVEN * price
+    c.paid[v] += _price(t, gap, stored)
+    c.worth[v] -= _ahead(t, tensor, gap, stored, step)
     if t.store[gap] > 0 and stored == 0:
         c.left[v, c.leaving[v]] = tensor
         c.leaving[v] += 1
@@ -320,7 +339,7 @@ def _taken(t: Tables, s: States, row: int, step: int, b: Branches, u: int, place
             _add(c, v, t.touch[touch], address, t.out[touch], FRESH if b.role[u, i] == STAYED else OVER)
             after = t.out[t.over[touch]]
             if after >= 0:
-                _leave(t, c, v, tensor, after, s.stored[row, tensor])
+                _leave(t, c, v, tensor, after, s.stored[row, tensor], step)
             continue
         if not put and address >= place + size:
             _add(c, v, t.touch[touch], place, t.out[touch], FRESH)
@@ -328,7 +347,7 @@ def _taken(t: Tables, s: States, row: int, step: int, b: Branches, u: int, place
         if touch < 0 or place >= FAR or address + t.size[tensor] <= place or address >= place + size:
             _add(c, v, tensor, address, gap, b.role[u, i])
             continue
-        _leave(t, c, v, tensor, gap, s.stored[row, tensor])
+        _leave(t, c, v, tensor, gap, s.stored[row, tensor], step)
         if b.role[u, i] == STAYED:
             for other in range(t.end[step], t.end[step + 1]):
                 if t.touch[other] == tensor:
@@ -379,7 +398,7 @@ def _finish(t: Tables, s: States, row: int, step: int, b: Branches, u: int, pool
         pool.left[q, i] = b.left[u, i]
     for i in range(last - first):
         pool.role[q, i] = TAKEN
-    layout, later = np.int64(0), 0.0
+    layout, whole, later = np.int64(0), np.int64(0), 0.0
     for i in range(b.blocks[u]):
         tensor, address, gap = b.tensor[u, i], b.address[u, i], b.gap[u, i]
         stored = s.stored[row, tensor]
@@ -396,8 +415,9 @@ def _finish(t: Tables, s: States, row: int, step: int, b: Branches, u: int, pool
             k = pool.blocks[q]
             pool.tensor[q, k], pool.address[q, k], pool.gap[q, k] = tensor, address, gap
             pool.blocks[q] += 1
-            later += 0.0 if t.keep[gap] else GIVEN * _price(t, gap, stored)
+            later += _ahead(t, tensor, gap, stored, step)
             layout += salt[tensor] * (address + 7919)
+            whole += salt[tensor]
     for touch in range(first, last):
         if pool.role[q, touch - first] == TAKEN:
             for other in range(first, last):
@@ -405,7 +425,7 @@ def _finish(t: Tables, s: States, row: int, step: int, b: Branches, u: int, pool
                     pool.at[q, touch - first] = pool.at[q, other - first]
                     if pool.role[q, other - first] == OVER:
                         pool.role[q, touch - first] = FRESH
-    pool.layout[q] = layout
+    pool.layout[q], pool.whole[q] = layout, whole
     unlike = _unlike(t, pool.blocks[q], pool.tensor[q], pool.address[q], pool.gap[q], step)
     pool.key[q] = b.paid[u] + later + t.weight[0] * unlike
 
@@ -426,10 +446,12 @@ def expand(
 
 
 @_jit
-def follow(t: Tables, s: States, n: States, step: int, pool: Pool, order: Ints, seen: Ints, record: Record) -> int:
-    """States `n` behind a step: those of the pool in an order, no layout twice, as many as fit; how many they are."""
+def follow(
+    t: Tables, s: States, n: States, step: int, pool: Pool, order: Ints, seen: Ints, alike: Ints, record: Record
+) -> int:
+    """States `n` behind a step: those of the pool in an order, no layout twice, few of the same tensors; how many."""
     for i in range(len(seen)):
-        seen[i] = 0
+        seen[i], alike[i] = 0, 0
     rows = 0
     for k in range(len(order)):
         q = order[k]
@@ -440,6 +462,10 @@ def follow(t: Tables, s: States, n: States, step: int, pool: Pool, order: Ints, 
         if seen[at] == mark:
             continue
         seen[at] = mark
+        same = (pool.whole[q] ^ (pool.whole[q] >> 31)) & (len(alike) - 1)
+        if alike[same] == ALIKE:
+            continue
+        alike[same] += 1
         _keep(t, s, n, rows, step, pool, q, record)
         rows += 1
         if rows == len(n.blocks):

@@ -2,8 +2,8 @@
 
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
 addresses is made window by window (`rolling`); where that is far from what the gap model says, from residency that
-leaves memory free around the steps without addresses (`spared`), and by beams over layouts (`layout`), also from plans
-for a slightly smaller memory. Where it still is, dropped gaps are kept again and what is in their way moves
+leaves memory free around the steps without addresses (`spared`), and by beams over layouts (`layout`), guided by what a
+byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way moves
 (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is
 left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 """
@@ -15,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .arrangement import Along, Arrangement, arranged, crowded, nodes_for, stretches
 from .gap_model import BYTES, Cost, Model
 from .layout import WIDTH, laid_out
 from .lives import Lives
 from .plan import Plan, PlanClaim
+from .prices import prices
 from .problem import GraphProblem
 from .reinsertion import reinserted
 from .rolling import rolled
@@ -49,12 +53,12 @@ SPARING = 0.5
 """Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
 EASY = 1.15
 """Times the bound that a plan costs where there is no need of beams."""
-SPARE = (3, 1, 5)
-"""Percent of the memory that plans without addresses leave free, so that there are addresses."""
+BEAM = 0.4
+"""Share of what is left of a limit of time that each of the beams may take."""
+PRICED = (0.97, 0.92)
+"""Shares of the memory at which prices are taken, one after the other: what addresses leave of it is not known."""
 FIRST = 0.5
 """Share of what is left of a limit of time after which no more of them are tried; the rest is for making one better."""
-ROUGH = 0.02
-"""Gap that is good enough for them."""
 
 
 def best_residency(
@@ -167,8 +171,10 @@ class _Search:
         return _Found(found, bound, solver, True, loose)
 
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
-        """The best of some plans with addresses: from what is kept, and from what would be in a smaller memory."""
+        """The best of some plans with addresses: from what is kept, and from what memory is worth."""
+        started = time.perf_counter()
         self._lay(dropped, HASTY)
+        hasty = time.perf_counter() - started
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
         self.there.append(rolled(self.along, dropped, soon))
         if self._left < AMPLE or self._within(CLOSE * settings.enough):
@@ -179,24 +185,23 @@ class _Search:
         if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
         late = time.perf_counter() + FIRST * self._left
-        for percent in SPARE:
-            spare = [self.capacity * percent // 100] * len(self.lives.operators)
-            model = Model.of(self.lives, self.capacity, spare=spare)
-            options = replace(self.options, nodes=1, gap=max(ROUGH, self.options.gap))
-            options = replace(options, seconds=None if self.ends == inf else self._left / 4)
-            gone, solutions = model.dropped(self.costs[:1], options)
-            if solutions[0].interrupted:
-                raise KeyboardInterrupt
-            self._lay(gone, WIDTH)
+        for share in PRICED:
+            self._lay(dropped, self._width(hasty), prices(self.along, share * self.capacity))
             if self._left < AMPLE or time.perf_counter() > late:
                 break
         return min(self.there, key=lambda a: a.value)
 
+    def _width(self, hasty: float) -> int:
+        """States for which there is time, where the hasty beam took so many seconds."""
+        if self.ends == inf:
+            return WIDTH
+        return max(HASTY, min(WIDTH, int(HASTY * BEAM * self._left / max(hasty, 1e-3))))
+
     def _within(self, value: float) -> bool:
         return any(a.value <= value for a in self.there)
 
-    def _lay(self, dropped: set[int], width: int) -> None:
-        laid = laid_out(self.along, dropped, width=width)
+    def _lay(self, dropped: set[int], width: int, priced: NDArray[np.float64] | None = None) -> None:
+        laid = laid_out(self.along, dropped, width=width, prices=priced)
         if laid is not None:
             self.there.append(laid)
 
