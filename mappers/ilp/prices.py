@@ -1,9 +1,9 @@
 """What a byte of the memory is worth at each step: prices at which no more is kept than there is room for.
 
-Where a byte has a price at every step, a gap is kept if its room costs less than dropping it, and what is decided for one
-content does not depend on the others (Lagrangian relaxation: Geoffrion, Mathematical Programming Study 2, 1974). Subgradient steps
-find the prices: a step's price rises where what is kept does not fit, and falls where it leaves room. Their mean is
-taken rather than the best of them, which is 0 at all but a few steps.
+Where a byte has a price at every step, a gap is kept if its room costs less than dropping it, and what is decided for
+one content does not depend on the others (Lagrangian relaxation: Geoffrion, Mathematical Programming Study 2, 1974).
+Subgradient steps find the prices: a step's price rises where what is kept does not fit, and falls where it leaves room.
+Their mean is taken rather than the best of them, which is 0 at all but a few steps.
 """
 
 from __future__ import annotations
