@@ -275,7 +275,7 @@ def test_a_ring_moves_the_same_and_holds_no_more(
     [
         ("W", [("p", 2), ("m", 3)], LOOPS, "pieces along m are not equal"),
         ("I", [("m", 2), ("p", 2)], LOOPS, "pieces along p may overlap"),
-        ("O", [("p", 2), ("m", 2)], LOOPS, "it is a store"),
+        ("O", [("p", 2), ("m", 2)], LOOPS, "they leave in pieces"),
         ("W", [("p", 2), ("m", 2)], None, "it does not move in pieces"),
     ],
 )

@@ -40,6 +40,10 @@ class Actor:
     extra: dict[Hashable, int] = field(default_factory=dict)
     """Actions counted at its very first firing, on behalf of transfers that take no time."""
     reload: bool = False
+    takes: tuple[int, int] | None = None
+    """Of a pool (pool, bytes) what each of its firings takes."""
+    frees: tuple[int, int] | None = None
+    """The same, what each gives back."""
     chain: tuple[int, int] = (NONE, NONE)
     """Its chain, and its part of that, for the program bound."""
 

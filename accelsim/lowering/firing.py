@@ -94,11 +94,14 @@ class Firings:
             for action, count in actor.extra.items():
                 actions[action] = actions.get(action, 0) + count
         chain, part = actor.chain
+        freed = [w.frees for w in actor.inputs if w.frees is not None and in_tokens(w, place)]
         return Phase(
             work=max(1, work),
             arg=arg,
             inputs=tuple((w.fifo, 1, t) for w in actor.inputs if (t := in_tokens(w, place)) is not None),
             outputs=tuple((w.fifo, 1, t) for w in actor.outputs if (t := out_tokens(w, place)) is not None),
+            take=actor.takes,
+            gives=(*freed, *([actor.frees] if actor.frees is not None else [])),
             actions=gather_actions(actions),
             segment=actor.segment,
             chain=chain,

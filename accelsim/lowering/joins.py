@@ -12,6 +12,7 @@ from ..errors import MappingError
 from ..mapping.tree import Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
+from .lent import lend
 from .order import within
 from .parts import Part
 from .rooms import Room, rooms, shared_loops
@@ -31,6 +32,7 @@ class Joins:
         self.parts, self.names, self.builder = actors.parts, actors.names, actors.builder
         self.chain, self.back, self.of_op = actors.chain, actors.back, actors.of_op
         self.rooms = list(rooms(actors.mapping))
+        self.lent = lend(actors)
         self.by_tensor: dict[str, list[int]] = defaultdict(list)
         for i, part in enumerate(self.parts):
             self.by_tensor[part.move.tensor].append(i)
@@ -73,6 +75,8 @@ class Joins:
         chain = self.chain[i]
         if not chain:
             self.firings.count_free(part)
+        if move in self.lent:
+            makers[0][0].takes = chain[0].frees = self.lent[move]
         name = f"{move.tensor} in {move.src}"
         for maker, _ in makers if chain else ():
             latency = self.actors.result_latency(maker)
@@ -172,8 +176,9 @@ class Joins:
         """Places of pieces, each taken from its transfer's start to its end in the last pass over the loops inside."""
         slots = part.move.buffers
         fifo = self.builder.fifo(src.index, dst.index, depth=slots, latency=0, name=f"places in the ring of {name}")
+        src.takes = frees = self.lent.get(part.move)
         src.outputs.append(Wait(fifo, part.depth + 1))
-        dst.inputs.append(Wait(fifo, part.inner, late=True, once=self._other_loops(part)))
+        dst.inputs.append(Wait(fifo, part.inner, late=True, once=self._other_loops(part), frees=frees))
 
     def _other_loops(self, part: Part) -> int:
         """Depths (bits) of the loops between a tile and its pieces that do not cut it."""

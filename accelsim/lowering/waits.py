@@ -18,6 +18,7 @@ class Wait:
     around, a gate with `once` only in the first (last) pass over the loops at these depths (bits). `partial` restricts
     an input to firings that resume a partial result because of a loop outside of that depth. `by` restricts a port to
     firings whose tile the loop at that depth has come back to (inputs) or is the next to come back to (outputs).
+    A firing that takes a token gives back what that `frees` of a pool (pool, bytes).
     """
 
     fifo: int
@@ -29,6 +30,7 @@ class Wait:
     late: bool = False
     once: int = 0
     early: bool = False
+    frees: tuple[int, int] | None = None
 
     def concerns(self, loops: int) -> bool:
         """Whether a firing uses it that resumes, or leaves unfinished, a result because of these loops (bits)."""

@@ -76,6 +76,8 @@ def tally(scope: Scope, move: Move) -> Tally:
         tiles += count
         nbytes += count * size
         largest = max(largest, size)
+    if move.ring and move.store:
+        return Tally(tiles, nbytes, largest, largest)
     if move.ring and move.pieces is not None:
         return Tally(tiles, nbytes, largest, move.buffers * _piece(scope, uses[0], move.pieces))
     if not move.store:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import combinations
 from math import prod
 
 from ..arch.architecture import Architecture
 from ..ir import Access, Affine, Einsum
 from ..text.names import nearest
-from .capacity import covered
+from .capacity import covered, stays_at
 from .checks import Checks
 from .counting import slid
 from .halo import Uncuttable
+from .registers import holder
 from .scope import Scope, within, within_loops
 from .spills import moved_part, unkept
 from .tree import WHOLE, Loop, Move, Pipe, Position, Stay, children, format_position
@@ -175,7 +176,10 @@ class TableChecks(Checks):
             self._slides(move, where)
         if (move.sliding or move.pieces is not None) and moved_part(self.scope, move) != WHOLE:
             self.report(where, "carries what does not stay", "that neither slides nor moves in pieces")
-        if move.pieces is None:
+        if move.ring and move.store:
+            if why := self._borrows(move):
+                self.report(where, f"cannot lie in places of rings: {why}")
+        elif move.pieces is None:
             if move.ring:
                 self.report(where, "cannot come into a ring: it does not move in pieces")
         elif self._position(where, "pieces", move.pieces):
@@ -217,8 +221,6 @@ class TableChecks(Checks):
 
     def _uneven(self, move: Move, cut: Position, pieces: Position) -> str:
         """Why pieces cannot take the places of those before, or nothing."""
-        if move.store:
-            return "it is a store"
         place = self.scope.served(move.tensor, cut, store=False)[0]
         access = self.scope.accesses(place, move.tensor, store=False)[0]
         depth, inner = len(self.tree.loops[cut]), len(self.tree.loops[pieces])
@@ -228,13 +230,38 @@ class TableChecks(Checks):
         pieces_of_tile = 1
         for rank in {level.rank for level in place.levels[depth:inner]} & access.ranks:
             tiles = [node.tile for x in place.levels[:inner] if x.rank == rank and isinstance(node := x.node, Loop)]
-            sizes = [place.einsum.sizes[rank], *tiles]
-            if any(size % tile for size, tile in pairwise(sizes)):
+            if any(size % tiles[-1] for size in (place.einsum.sizes[rank], *tiles)):
                 return f"pieces along {rank} are not equal"
-            pieces_of_tile *= place.extents(depth)[rank] // sizes[-1]
+            pieces_of_tile *= place.extents(depth)[rank] // tiles[-1]
         if move.buffers < pieces_of_tile:
             return f"it has {move.buffers} places, and a tile {pieces_of_tile} pieces"
         return ""
+
+    def _borrows(self, move: Move) -> str:
+        """Why results on their way cannot lie in free places of rings, or nothing."""
+        if move.pieces is not None:
+            return "they leave in pieces"
+        makers = self.scope.served(move.tensor, move.issue, store=True)
+        if [place.at for place in makers] != [move.issue]:
+            return f"no Op that makes them stands at {format_position(move.issue)}"
+        if any(level.rank in makers[0].einsum.reduced_ranks for level in makers[0].levels):
+            return "they may be partial"
+        if holder(self.scope, makers, move.tensor) or stays_at(self.scope, move.tensor, move.src, move.issue):
+            return f"they need no buffers in {move.src}"
+        pipe = self._outermost_pipe(move.issue)
+        others = [m for m in self.scope.mapping.moves if m.ring and m != move]
+        if any(m.store and m.issue == move.issue for m in others):
+            return "another store of theirs does"
+        if pipe is None or not any(
+            not m.store and m.dst == move.src and self._outermost_pipe(m.due) == pipe for m in others
+        ):
+            return f"no load comes into a ring in {move.src} inside the same Pipe"
+        return ""
+
+    def _outermost_pipe(self, at: Position) -> Position | None:
+        """The outermost Pipe at or around a position."""
+        around = (at[:n] for n in range(len(at) + 1) if isinstance(self.tree.nodes.get(at[:n]), Pipe))
+        return next(around, None)
 
     def _slides(self, move: Move, where: str) -> None:
         """A sliding load serves one access, and the Loop directly around its cut shifts one index of that.

@@ -78,6 +78,9 @@ Details that follow from these:
 - The buffers of a load in pieces are a `ring` if pieces come into the places of those before, each free after its last
   use, and not the places of whole tiles. They are then places of pieces, and as many as a tile has at least. All its
   pieces are equal, and none of them overlap.
+- Results that wait for a store may lie in the free places of rings of their memory in the same outermost Pipe: such a
+  store is a `ring` too. It has room for one tile beside, and its `buffers` are the most that wait at once. It is issued
+  at the Op that makes them, which leaves no partial results. What next comes into a ring then waits until they left.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.

@@ -42,6 +42,7 @@ A Stay of a part of each tile says which::
 A Move in pieces says where these are used, and a Pipe which of its stages, counted from 0, take over pieces::
 
     - {tensor: w2, from: dram, to: sram, issue: "1", due: "1", buffers: 9, pieces: 1.body, ring: true}
+    - {tensor: y, from: sram, to: dram, issue: 1.body, due: "1", buffers: 4, store: true, ring: true}
     pipe: {depths: [2], pieces: [1], stages: [...]}
 
 A Mapping onto a pool of cores has ``phases`` (module `phases`) in place of the tree and the tables.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, partial
 from itertools import product
-from math import inf
+from math import ceil, floor, inf
 
 from ... import simulate
 from ...arch.architecture import Architecture
@@ -32,14 +32,12 @@ STREAMED = (4, 2, 1)
 """Buffers of keys, and of values."""
 PRODUCED = (3, 2, 1)
 """Tiles of products that wait to be added."""
-PARTS = 8
+PARTS = (8, 16)
 """Pieces of a tile, where whole ones leave too little room."""
-AHEAD = (4, 2, 0)
-"""Pieces of keys, and of values, that come ahead of their use beside a whole tile of each."""
-FINER = ((1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (8, 2))
+AHEAD = tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 0))
+"""The part of a tile of keys, and of values, that comes ahead of its use beside a whole tile of each."""
+FINER = ((1, 2), (2, 4), (4, 4), (8, 4), (8, 8), (16, 16), (8, 2))
 """Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
-WAITING = (Fraction(1, 2), Fraction(3, 4), Fraction(5, 6), Fraction(9, 10), Fraction(1))
-"""The part of the room left that results have; queries that come next have the rest."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -184,25 +182,37 @@ def _one_pass(
     elif design == "architecture":
         yield from (serial(work.name, side, published, blocks=blocks) for blocks in (2, 1))
     else:
-        yield from _bindings(model, work, side, published, arch)
+        yield from _bindings(model, work, side, tokens // side, published, arch)
 
 
-def _bindings(model: Model, work: Workload, side: int, published: int, arch: Architecture) -> Iterator[MappingValue]:
+def _bindings(
+    model: Model, work: Workload, side: int, blocks_of_queries: int, published: int, arch: Architecture
+) -> Iterator[MappingValue]:
     """FuseMax's binding, whose scores and exponentials take no more than the words of an element's registers."""
     tiles = 2 + -(-side // (2 * model.head_size + 10))  # that cover the fill of the array
     depth = min(tiles, _words_of_registers(arch) - 1)
-    for resident in (r for r in range(published, 0, -1) if published % r == 0):
-        make = partial(fused, work.name, side, resident, depth=depth)
-        for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
-            yield make(blocks=blocks, streamed=streamed, products=products, results=results)
-        yield from _in_pieces(model, work, side, resident, depth, arch)
+    for resident in _fewest(blocks_of_queries, published):
+        if published % resident == 0:
+            make = partial(fused, work.name, side, resident, depth=depth)
+            for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
+                yield make(blocks=blocks, streamed=streamed, products=products, results=results)
+        for parts in PARTS:
+            yield from _in_pieces(model, work, side, resident, parts, depth, arch)
+
+
+def _fewest(blocks: int, most: int) -> list[int]:
+    """Numbers of resident blocks, the largest first: of those that read keys as often as each other the smallest."""
+    return [n for n in range(most, 0, -1) if n == 1 or ceil(blocks / n) < ceil(blocks / (n - 1))]
 
 
 def _in_pieces(
-    model: Model, work: Workload, side: int, resident: int, depth: int, arch: Architecture
+    model: Model, work: Workload, side: int, resident: int, parts: int, depth: int, arch: Architecture
 ) -> Iterator[MappingValue]:
-    """The same in pieces, with the room that they leave shared by keys and values, results, and the next queries."""
-    channels = largest_divisor(model.head_size, max(1, model.head_size // PARTS))
+    """The same in pieces; the room that they leave is for keys and values, and for the queries that come next.
+
+    Results lie in what of that is free, and in one place of their own.
+    """
+    channels = largest_divisor(model.head_size, max(1, model.head_size // parts))
     number = model.head_size // channels
     make = partial(fused_in_pieces, work.name, side, resident, depth=depth)
     try:
@@ -211,15 +221,16 @@ def _in_pieces(
         return
     room = side_and_capacity(arch)[1] - least.peaks["buffer"].nbytes
     room = room // (side * channels * WORD_BITS // 8) + 1  # pieces of keys; one of results is there
-    for ahead, finer, part in product(AHEAD, FINER, WAITING):
-        left = room - 2 * ahead
-        if left < 1:
-            continue
+    for part, finer in product(AHEAD, FINER):
+        ahead = floor(part * number)
         coming, leaving = (largest_divisor(channels, n) for n in finer)
-        results = min(max(1, round(left * part)), number * resident)
-        queries = min(number * resident + left - results, 2 * number * resident)
-        yield make(Pieces(channels, channels // coming, channels // leaving, queries * coming, number + ahead,
-                          results=results * leaving))  # fmt: skip
+        next_queries = floor((room - 2 * ahead - Fraction(1, leaving)) * coming)
+        if next_queries < 0:
+            continue
+        resident_queries = number * resident * coming
+        yield make(Pieces(channels, channels // coming, channels // leaving,
+                          resident_queries + min(next_queries, resident_queries), number + ahead,
+                          results=number * resident * leaving))  # fmt: skip
 
 
 def _words_of_registers(arch: Architecture) -> int:

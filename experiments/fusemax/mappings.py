@@ -127,7 +127,7 @@ class Pieces:
         queries: pieces of resident queries and of those that come next.
         streamed: pieces of keys, and of values.
         products: pieces of products with values that wait to be added.
-        results: pieces of results on their way to DRAM.
+        results: the most pieces of results on their way to DRAM, in free places of queries, keys and values.
     """
 
     channels: int
@@ -142,8 +142,9 @@ class Pieces:
 def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, depth: int = 4) -> MappingValue:
     """The same binding for a buffer of few tiles: pieces come into the places of those used for the last time.
 
-    Queries, keys and values come into rings. Sums of a block of queries are divided when its last keys are done, and
-    the next one takes their place, while the other resident blocks go on.
+    Queries, keys and values come into rings, in whose free places results wait for DRAM. Sums of a block of queries are
+    divided when its last keys are done, and those of the next one take their place, while the other resident blocks go
+    on.
 
     Args:
         workload, side, resident, depth: as for `fused`.
@@ -156,9 +157,9 @@ def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, 
     scores = nest([("e", pieces.channels), ("e", pieces.coming)], ops.pop("QK"))
     stages = (scores, *ops.values(), Loop("f", pieces.channels, added))
     tiles = nest([("i", 1), ("p", side)], Pipe(stages, (depth, 2, depth, 1, 2, 2, 1)))
-    first = tuple(_one_pass_op(s, ON_ARRAY) for s in FIRST)
+    first = tuple(nest([("p", side)], _one_pass_op(s, ON_ARRAY)) for s in FIRST)
     divide = nest(written, _one_pass_op("AV", ON_ARRAY))
-    block = Pipe((*first, tiles, divide), (1,) * 4, pieces=(4,))
+    block = Pipe((*first, tiles, divide), (1,) * 4, pieces=(3, 4))
     at = inside(outer)
     keys = (*at, 3, BODY)
     step = (*keys, BODY)
@@ -170,7 +171,8 @@ def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, 
             ("V", keys, pieces.streamed, (len(stages) - 1, BODY)),
         )
     )
-    moves = (*rings, store("AV", (*at, 4, *inside(written)), buffers=pieces.results))
+    results = replace(store("AV", (*at, 4, *inside(written)), buffers=pieces.results), ring=True)
+    moves = (*rings, results)
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
