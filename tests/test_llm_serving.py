@@ -103,6 +103,20 @@ def test_every_request_gets_its_tokens_and_figures_hang_together() -> None:
     assert int(result.steps.decodes.sum()) == told["output_tokens"] - told["requests"]
 
 
+def test_blocks_in_use_count_for_the_time_of_their_steps_and_over_all_replicas() -> None:
+    def occupancy(wait_s: float, data: int = 1) -> tuple[float, float]:
+        arrivals = TraceRequests(tuple((at, Tokens(60, 20)) for at in (0.0, wait_s)))
+        result = served(replace(SMALL, arrivals=arrivals, checks=0, parallel=Parallel(data=data, bandwidth=1e9),
+                                cache=Cache(80, nbytes=80 * 36_864 * 256)))  # fmt: skip
+        in_use, busy = result.occupancy[0], (result.requests.finish_s - result.requests.arrival_s).sum()
+        assert result.occupancy[1] == pytest.approx(1 / 256)  # of a block each, one request at a time
+        assert in_use == pytest.approx(busy / result.seconds / 256 / data, rel=1e-3)
+        return result.occupancy
+
+    assert occupancy(10.0)[0] == pytest.approx(10 * occupancy(100.0)[0], rel=0.01)
+    assert occupancy(10.0)[0] == pytest.approx(2 * occupancy(10.0, 2)[0])
+
+
 def test_equal_seeds_give_equal_results_and_others_do_not() -> None:
     again = simulate_serving(SMALL).to_json()
     _simulated.cache_clear()
@@ -251,6 +265,13 @@ def test_widths_that_no_unit_has_are_refused() -> None:
         scenario_of(TEXT.replace("block: 8", "bits: 65") + "bits: 1000\n", "bad.yaml")
     assert "bad.yaml:7: kv.bits: `65` is not a whole number from 1 to 64" in str(caught.value)
     assert "bad.yaml:10: bits: `1000` is not a whole number from 1 to 64" in str(caught.value)
+
+
+def test_more_requests_than_can_be_drawn_are_refused() -> None:
+    with pytest.raises(BadInput, match="at most 10,000,000"):
+        replace(REQUESTS, count=10**11).requests(0)
+    with pytest.raises(SpecError, match=r"bad.yaml:5: arrivals.poisson.requests: .* from 1 to 10000000"):
+        scenario_of(TEXT.replace("requests: 12,", "requests: 100000000000,"), "bad.yaml")
 
 
 def test_spreads() -> None:

@@ -117,10 +117,11 @@ def test_speculation_makes_every_token_once(
     wants: list[Tokens], kind: str, ahead: int, acceptance: float, blocks: int
 ) -> None:
     checked = Checked(driver(2, blocks, draft=Draft(ahead, acceptance)))
-    done = served(checked, Policy("chunked" if kind == "chunked" else "continuous", 4, 16), wants)
+    done = served(checked, Policy("chunked" if kind == "chunked" else "continuous", 4, 20), wants)
     assert emitted(done) == {i: w.output for i, w in enumerate(wants)}
     for _, s in done:
         if isinstance(s, Step):
+            assert s.shape.tokens <= 20
             made = Counter(s.emits)
             assert all(1 <= made[i] <= ahead + 1 for i in s.decodes)
             assert s.shape.tokens == len(s.decodes) * (1 + s.shape.ahead) + sum(c.tokens for c in s.chunks)
@@ -165,6 +166,7 @@ def test_blocks_that_come_over_take_their_time_on_the_network() -> None:
     (lambda: driver(2, 20, prefill=2).start(Policy(), 0), "none decodes"),
     (lambda: driver(2, 20, prefill=1).start(Policy("static"), 0), "prefill for the others"),
     (lambda: driver(2, 20, draft=Draft(2, 0.5)).start(Policy("static"), 0), "no draft model"),
+    (lambda: driver(2, 20, draft=Draft(4, 0.5)).start(Policy(batch=4, step_tokens=16), 0), "a draft model makes 5"),
     (lambda: Draft(0, 0.5), "at least 1"),
     (lambda: Draft(2, 1.5), "a share"),
     (lambda: simulate_serving(replace(SMALL, parallel=Parallel(pipeline=2, bandwidth=1e9),

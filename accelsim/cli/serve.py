@@ -57,6 +57,7 @@ def _print(result: ServingResult) -> None:
 def lines(told: dict[str, Any]) -> list[str]:
     """The rest of the report, in words."""
     kv, slo, found = told["kv"], told["slo"], told["interpolation"]
+    whose = "a replica" if told["pipeline"] == 1 else "for each batch in a pipeline"
     limits = ", ".join(f"{name} {slo[key]:g} s" for name, key in (("first token", "ttft_s"), ("per token", "tpot_s"))
                        if slo[key] is not None)  # fmt: skip
     text = [
@@ -64,7 +65,7 @@ def lines(told: dict[str, Any]) -> list[str]:
         f"{told['seconds']:,.4g} s: {told['throughput_tokens_per_s']:,.4g} tokens/s, "
         f"{told['throughput_requests_per_s']:,.4g} requests/s",
         f"{told['steps']:,} steps, {told['mean_batch']:.4g} decodes in each on average",
-        f"KV cache in {kv['memory']}: {kv['blocks']:,} blocks of {kv['block_tokens']} tokens a replica, "
+        f"KV cache in {kv['memory']}: {kv['blocks']:,} blocks of {kv['block_tokens']} tokens {whose}, "
         f"{kv['occupancy_mean']:.1%} in use on average, {kv['occupancy_peak']:.1%} at most",
         f"weights: {told['weights']['bytes_per_socket']:,} bytes a socket, "
         f"{told['weights']['spilled_bytes']:,} of them in a farther tier",

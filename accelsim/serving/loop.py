@@ -46,11 +46,13 @@ class ServeLog:
 
 @dataclass(frozen=True)
 class Completion:
-    """A fragment that has completed: its id in the Session, what was submitted, and the tick of its last end."""
+    """A fragment that has completed: its id in the Session, what was submitted, the tick of its last end, and the first
+    tick in which it could begin."""
 
     fragment: int
     submission: Submission
     tick: int
+    ready: int
 
 
 def completions(driver: Driver[P, S], scenario: Scenario[P], session: Session) -> Iterator[Completion]:
@@ -65,19 +67,19 @@ def completions(driver: Driver[P, S], scenario: Scenario[P], session: Session) -
     """
     state = driver.start(scenario.policy, scenario.seed)
     pending = deque(scenario.arrivals.requests(scenario.seed))
-    submitted: dict[int, Submission] = {}
+    submitted: dict[int, tuple[Submission, int]] = {}
 
     def submit(submissions: Iterable[Submission], at: int) -> None:
         for submission in submissions:
-            submitted[session.submit(submission.program, at)] = submission
+            submitted[session.submit(submission.program, at)] = submission, at
 
     while True:
         completed = session.advance(pending[0].arrival - 1 if pending else None)
         for fragment, tick in completed:
-            submission = submitted.pop(fragment)
+            submission, ready = submitted.pop(fragment)
             state, submissions = driver.on_complete(state, submission, tick)
             submit(submissions, tick + 1)
-            yield Completion(fragment, submission, tick)
+            yield Completion(fragment, submission, tick, ready)
         if completed:
             continue
         if not pending:

@@ -19,6 +19,7 @@ from .state import Tokens
 
 TICK_HZ = Fraction(10**9)
 MOST_TOKENS = 10**8
+MOST_REQUESTS = 10**7
 MOST_SECONDS = 10**8
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
 
@@ -51,6 +52,8 @@ class PoissonRequests:
         if self.count < 1 or self.per_second <= 0 or min(self.prompt.mean, self.output.mean) < 1:
             raise BadInput(f"arrivals: {self.count} requests, {self.per_second} per second, of {self.prompt.mean} and "
                            f"{self.output.mean} tokens (all at least 1, and a rate above 0)")
+        if self.count > MOST_REQUESTS:
+            raise BadInput(f"arrivals: {self.count:,} requests (at most {MOST_REQUESTS:,})")
         rng = np.random.default_rng(seed)
         ticks = np.cumsum(rng.exponential(float(TICK_HZ) / self.per_second, self.count))
         if ticks[-1] > MOST_SECONDS * float(TICK_HZ):

@@ -64,6 +64,10 @@ class Batching:
             raise BadInput(f"parallel: {self.prefill} of {self.replicas} replicas prefill, and none decodes")
         if self.draft is not None and policy.kind == "static":
             raise BadInput("policy: a static batch has no draft model (continuous or chunked)")
+        each = 1 + (self.draft.tokens if self.draft else 0)
+        if policy.step_tokens < policy.batch * each:
+            raise BadInput(f"policy: a batch of {policy.batch} in steps of {policy.step_tokens} tokens, of which a "
+                           f"draft model makes {each} for each request")  # fmt: skip
         if policy.preemption == "swap" and not self.lower_blocks:
             raise BadInput("policy: preemption by swap needs a lower tier with room for at least one block")
         self._fits(policy.batch, f"a batch of {policy.batch} requests with a block each")

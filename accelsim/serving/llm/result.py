@@ -42,6 +42,8 @@ class Requests:
 class Steps:
     """By step in order of completion: [n] each."""
 
+    begin_s: Floats
+    """When the step could begin: in a pipeline its batch may have waited for the first stage."""
     end_s: Floats
     replica: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -114,14 +116,12 @@ class ServingResult:
 
     @property
     def occupancy(self) -> tuple[float, float]:
-        """Share of the blocks in use: mean over steps weighted by their time apart, and peak."""
-        s, shares = self.steps, []
-        for r in range(self.scenario.parallel.batches):
-            mine = s.replica == r
-            spans = np.diff(s.end_s[mine], prepend=0.0)
-            if spans.sum() > 0:
-                shares.append(float((s.blocks_in_use[mine] * spans).sum() / spans.sum() / self.blocks))
-        return float(np.mean(shares)) if shares else 0.0, float(s.blocks_in_use.max(initial=0) / self.blocks)
+        """Share of all replicas' blocks in use: mean over `seconds`, and peak of one replica. Between steps, while a
+        replica waits for requests or for blocks that move, none count."""
+        s = self.steps
+        used = float((s.blocks_in_use * (s.end_s - s.begin_s)).sum())  # block seconds
+        mean = used / (self.seconds * self.blocks * self.scenario.parallel.batches)
+        return mean, float(s.blocks_in_use.max(initial=0) / self.blocks)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; the contract of ``accelsim serve --json``."""

@@ -49,6 +49,7 @@ def _result(
 ) -> ServingResult:
     first, last, count = (np.zeros(len(requests), np.int64) for _ in range(3))
     steps = [(c.tick, c.submission) for c in done if isinstance(c.submission, Step)]
+    begun = np.array([c.ready for c in done if isinstance(c.submission, Step)])
     for tick, step in steps:
         for request in step.emits:
             if not count[request]:
@@ -68,8 +69,8 @@ def _result(
         s,
         Requests(np.array([r.arrival for r in requests]) / per_s, first / per_s, last / per_s,
                  np.array([w.prompt for w in wants]), outputs),
-        Steps(np.array([tick for tick, _ in steps]) / per_s, np.array([x.replica for _, x in steps]),
-              np.array([x.tokens for x in shapes]),
+        Steps(begun / per_s, np.array([tick for tick, _ in steps]) / per_s,
+              np.array([x.replica for _, x in steps]), np.array([x.tokens for x in shapes]),
               np.array([x.decodes for x in shapes]), np.array([x.blocks_in_use for _, x in steps]),
               np.array([x.waiting for _, x in steps])),
         d.placement, d.driver.blocks, sum(d.costs.of(x).joules for x in shapes),

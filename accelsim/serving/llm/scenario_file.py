@@ -15,7 +15,7 @@ from ...simulation import mapper_names
 from ...text.fields import Reader
 from ...text.names import nearest
 from ...text.nodes import Node, Scalar, Table
-from .arrivals import COLUMNS, MOST_TOKENS, Lengths, PoissonRequests, TraceRequests, read_trace
+from .arrivals import COLUMNS, MOST_REQUESTS, MOST_TOKENS, Lengths, PoissonRequests, TraceRequests, read_trace
 from .costs import Overheads
 from .scenario import Cache, LlmScenario, Lower, Objectives, Parallel, Speculative
 from .state import KINDS, PREEMPTIONS, Policy
@@ -87,7 +87,8 @@ class _Fields(Reader):
         if not 0 < rate < float("inf"):
             self.problem(node.line, f"{path}.per_second", f"{rate} is no rate", "a number above 0")
             rate = 1.0
-        return PoissonRequests(self.integer(found.get("requests"), f"{path}.requests", least=1, default=1), rate,
+        count = self.integer(found.get("requests"), f"{path}.requests", least=1, default=1, most=MOST_REQUESTS)
+        return PoissonRequests(count, rate,
                                self._lengths(found.get("prompt"), f"{path}.prompt"),
                                self._lengths(found.get("output"), f"{path}.output"))  # fmt: skip
 

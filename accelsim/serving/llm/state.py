@@ -25,7 +25,8 @@ class Policy:
             requests leave when they are done. ``chunked`` (Sarathi-Serve, arXiv:2403.02310): a step has all decodes,
             and prompts fill it up to `step_tokens`.
         batch: requests that a replica works on at once.
-        step_tokens: most tokens of a step; longer prompts are cut (but by ``static``).
+        step_tokens: most tokens of a step, those that a draft model proposes included; longer prompts are cut (but by
+            ``static``).
         preemption: what happens to the request that came last when there is no block left: its blocks are dropped and
             computed again (``recompute``), or moved to the lower tier and back while there is room (``swap``).
         reserve: a request joins only when there are blocks for all that it will ever have, and gets them: no one is

@@ -44,7 +44,7 @@ class Turn:
         self._bring_back()
         if self.policy.kind == "chunked":
             self._grow()
-            self._prefill(self.policy.step_tokens - len(self.decodes))
+            self._prefill(self.policy.step_tokens - len(self.decodes) * (1 + self.ahead))
             return
         self._prefill(self.policy.step_tokens)
         if not self.chunks:
