@@ -93,7 +93,9 @@ class Deadlock(ProgramError):
 
 
 class TimeOverflow(ProgramError):
-    """Simulated time would leave the range of 64-bit ticks."""
+    """Simulated time would leave the range of 64-bit ticks: what was asked for is too long."""
+
+    exit_code = 2
 
 
 class ContradictingTimings(BadInput):

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from support.cli import Ran, accelsim
 
 import accelsim as package
 from accelsim.arch.loader import preset_names
+from accelsim.cli.cells import terminal
+from accelsim.cli.errors import guarded
 from accelsim.report import schema
 
 GPT2 = ("gpt2", "--seq", 16, "--bits", 8)
@@ -193,6 +196,22 @@ def test_sweep_file(tmp_path: Path) -> None:
     told = parsed(accelsim("sweep", file, "--out", tmp_path / "out", "--jobs", 0, "--json"))
     assert (told["name"], told["done"]) == ("two models", 4)
     assert set(told["pareto"][0]) >= {"objective", "latency_s", "energy_J", "bottleneck"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_a_reader_that_goes_away_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    @guarded
+    def prints() -> None:
+        terminal().print("a table")
+
+    with open(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        with pytest.raises(typer.Exit) as left:
+            prints()
+    assert left.value.exit_code == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

@@ -16,9 +16,18 @@ PIPED_WIDTH = 150
 
 def console() -> Console:
     """Standard output, wide enough for a table where it is no terminal."""
+    return terminal() if sys.stdout.isatty() else terminal(PIPED_WIDTH)
+
+
+def terminal(width: int | None = None) -> Console:
+    """Standard output; a reader that has gone is told as everywhere, where rich would leave with an exit code of 1."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Terminal(width=width)
 
 
 def heading(name: str) -> str:

@@ -23,5 +23,6 @@ def compare(
         typer.echo(json.dumps(comparison.to_json(), indent=2))
     else:
         from ..report.comparison_text import print_comparison
+        from .cells import terminal
 
-        print_comparison(comparison, top=top)
+        print_comparison(comparison, terminal(), top=top)

@@ -55,12 +55,11 @@ def write_timeline(report: Report, file: Path) -> None:
 
 def show(report: Report) -> None:
     """The tables of a Report, and what its model and mapper have to say."""
-    from rich.console import Console
-
     from ..report import print_report
     from ..report.cautions import cut_short
+    from .cells import terminal
 
-    console = Console()
+    console = terminal()
     print_report(report, console)
     for note in (*report.workload.notes, *(cut_short(report.mapping) if report.mapping is not None else ())):
         console.print(note, markup=False)
