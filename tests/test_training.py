@@ -12,7 +12,7 @@ from support.cli import accelsim
 
 from accelsim import load_model
 from accelsim.errors import BadInput
-from accelsim.ir import Access, Affine, Einsum, Read, Role, Workload
+from accelsim.ir import Access, Affine, Einsum, Read, Role, Workload, affine
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.ir.evaluate import evaluate
 from accelsim.ir.training import Loss, training_step
@@ -77,6 +77,23 @@ def strided(b: WorkloadBuilder) -> str:
     return b.conv(y, b.weight("w2", (2, 3, 3, 2)), strides=[1, 2], pads=[2, 0, 2, 1], dilations=[2, 1])
 
 
+def depthwise(b: WorkloadBuilder) -> str:
+    y = b.conv(b.input("x", (2, 3, 7, 6)), b.weight("w0", (3, 3, 1, 1)))
+    y = b.conv(y, b.weight("w1", (3, 1, 3, 3)), groups=3, pads=[1] * 4)
+    return b.conv(y, b.weight("w2", (6, 1, 3, 3)), groups=3, strides=[2, 2], pads=[1] * 4)
+
+
+def parts_of_rows(b: WorkloadBuilder) -> str:
+    """The first token alone goes on, as in a classifier of texts; a product sums over some of the columns."""
+    y = b.matmul(b.input("x", (2, 5, 4)), b.weight("w1", (4, 6)))
+    sizes = {"b": 2, "n": 3, "k": 3}
+    left, right = (b.compute("mul", [Access(y, (affine("b"), row, Affine((("k", 1),), first))),
+                                     Access(b.weight(name, (3, 3)), (affine("n"), affine("k")))],
+                             ["b", "n"], sizes, reduce="add", kind="part", name=f"part {name}")
+                   for row, first, name in ((affine(0), 1, "w2"), (affine(4), 3, "w3")))  # fmt: skip
+    return b.elementwise("add", b.tanh(left), right)
+
+
 def joined(b: WorkloadBuilder) -> str:
     x = b.input("x", (4, 6))
     y, z = b.sigmoid(b.matmul(x, b.weight("w1", (6, 5)))), b.gelu(b.matmul(x, b.weight("w2", (6, 3))))
@@ -84,7 +101,7 @@ def joined(b: WorkloadBuilder) -> str:
     return b.linear(b.softmax(y), b.weight("w3", (5, 13)))
 
 
-@pytest.mark.parametrize("made", [convolutions, pools, strided, joined])
+@pytest.mark.parametrize("made", [convolutions, pools, strided, depthwise, parts_of_rows, joined])
 def test_gradients_are_those_of_the_loss(made: Callable[[WorkloadBuilder], str]) -> None:
     b = WorkloadBuilder("model")
     b.output(made(b))

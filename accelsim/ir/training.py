@@ -202,19 +202,19 @@ class _Training:
     def _windowed(self, einsum: Einsum, access: Access, inputs: Sequence[Access], expr: Expr) -> str:
         """The gradient of what is read through windows: elements by the taps that reach them."""
         shape, b = self.builder.shape(access.tensor), self.builder
-        parts: list[tuple[Phase, ...]] = []
+        parts: list[tuple[Phase | None, ...]] = []
         for index, n, whole in zip(access.indices, shape, self._whole(einsum, access), strict=True):
-            if whole:
-                parts.append(())
-                continue
-            slid = _slid(index, einsum)
-            if slid is None:
-                raise self._refused(einsum, f"reads {access}, in which {index} is no window")
-            (_, stride), (tap, dilation) = slid
-            parts.append(tuple(phases(n, einsum.sizes.get(tap, 1), stride, -index.offset, dilation)))
+            slid = None if whole else _slid(index, einsum)
+            if slid is not None:
+                (_, stride), (tap, dilation) = slid
+                parts.append(tuple(phases(n, einsum.sizes.get(tap, 1), stride, -index.offset, dilation)))
+            elif whole or _is_range(index, einsum):
+                parts.append((None, *_outside(index, einsum, n)))
+            else:
+                raise self._refused(einsum, f"reads {access}, in which {index} is neither a window nor a range")
         like = b.tensor(access.tensor)
         out = b.activation(b.unique(f"d.{access.tensor}"), like.shape, like.bits)
-        for combination in product(*(p or (None,) for p in parts)):
+        for combination in product(*parts):
             self._phase(einsum, access, inputs, expr, combination, out)
         return out
 
@@ -230,9 +230,7 @@ class _Training:
             if phase is None:
                 target.append(index)
                 continue
-            slid = _slid(index, einsum)
-            assert slid is not None
-            (window, stride), (tap, _) = slid
+            (window, stride), (tap, _) = _slid(index, einsum) or ((f"outside{len(target)}", 1), ("", 1))
             wide = f"{window}.f"
             more: tuple[tuple[str, int], ...] = ()
             sizes[window] = phase.count
@@ -308,10 +306,25 @@ def _mixed_radix(index: Affine, einsum: Einsum) -> bool:
     """Whether an index has a value of its own for every point of its ranks (channels of groups, say)."""
     reach = 1
     for rank, factor in sorted(index.terms, key=lambda t: abs(t[1])):
+        if einsum.sizes[rank] == 1:
+            continue  # the one filter of a depthwise convolution's group, say
         if abs(factor) < reach:
             return False
         reach = abs(factor) * einsum.sizes[rank]
     return True
+
+
+def _is_range(index: Affine, einsum: Einsum) -> bool:
+    """Whether an index has every value between its bounds at one point of its ranks: a slice, or a single row."""
+    low, high = index.bounds(einsum.sizes)
+    return _mixed_radix(index, einsum) and prod(einsum.sizes[r] for r in index.ranks) == high - low + 1
+
+
+def _outside(index: Affine, einsum: Einsum, extent: int) -> list[Phase]:
+    """Elements of a dimension before and behind those that an index reads, which no tap reaches."""
+    low, high = index.bounds(einsum.sizes)
+    rest = ((0, low), (high + 1, extent - high - 1))
+    return [Phase(start, count, 1, 0, 0, 1, 0, 1) for start, count in rest if count > 0]
 
 
 def _slid(index: Affine, einsum: Einsum) -> tuple[tuple[str, int], tuple[str, int]] | None:
