@@ -4,40 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache, partial
-from itertools import product
-from math import ceil, floor, inf
+from functools import cache
+from math import inf
 
 from ... import simulate
 from ...arch.architecture import Architecture
 from ...arch.loader import RawSpec, load_spec
-from ...components.buffer import Buffer
-from ...components.pe_array import PeArray
 from ...errors import DoesNotFit
 from ...ir import Workload
-from ...mapping.replay import replay
 from ...mapping.tree import Mapping as MappingValue
 from ...report import Report
 from ..loader import data_path, table
 from .baselines import flat, flat_off_chip, unfused
-from .cascade import BATCH, MODELS, THREE_STAGES, WORD_BITS, Model, linear_layers, one_pass, three_passes, tokens_of
-from .mappings import PRODUCTS, Pieces, fused, fused_in_pieces, largest_divisor, linear, resident_blocks, serial
+from .bindings import bindings, side_and_capacity
+from .cascade import BATCH, MODELS, THREE_STAGES, Model, linear_layers, one_pass, three_passes, tokens_of
+from .mappings import PRODUCTS, fused, linear, resident_blocks, serial
 
 DESIGNS = ("unfused", "flat", "cascade", "architecture", "binding")
 KEPT_TOKENS = 131072
 """The longest sequence of which FLAT keeps rows of scores (published)."""
 CLOSE = 1.02
 """Mappings that take no longer than that times the fastest are as good as it; the one that moves the least is run."""
-STREAMED = (4, 2, 1)
-"""Buffers of keys, and of values."""
-PRODUCED = (3, 2, 1)
-"""Tiles of products that wait to be added."""
-PARTS = (8, 16)
-"""Pieces of a tile, where whole ones leave too little room."""
-AHEAD = tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 0))
-"""The part of a tile of keys, and of values, that comes ahead of its use beside a whole tile of each."""
-FINER = ((1, 2), (2, 4), (4, 4), (8, 4), (8, 8), (16, 16), (8, 2))
-"""Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
 SMALLEST_TILE = 16
 SPILL_DENOMINATOR = 1000
 """Published parts have six digits, and are of blocks of at most so many times 256 KiB."""
@@ -139,13 +126,6 @@ def machine_of(design: str, machine: tuple[tuple[str, object], ...] = ()) -> Arc
     return _spec(file).with_values({**values, **dict(machine)}).build()
 
 
-def side_and_capacity(arch: Architecture) -> tuple[int, int]:
-    """Rows of the 2D array, and bytes of the buffer."""
-    array, buffer = arch.units["array2d"], arch.memories["buffer"]
-    assert isinstance(array, PeArray) and isinstance(buffer, Buffer)
-    return array.rows, buffer.capacity
-
-
 @cache
 def spilled_part(head_size: int, tokens: int) -> Fraction:
     """The part of its scores that FLAT spills (published for some head sizes and lengths; else nothing is spilled)."""
@@ -182,57 +162,4 @@ def _one_pass(
     elif design == "architecture":
         yield from (serial(work.name, side, published, blocks=blocks) for blocks in (2, 1))
     else:
-        yield from _bindings(model, work, side, tokens // side, published, arch)
-
-
-def _bindings(
-    model: Model, work: Workload, side: int, blocks_of_queries: int, published: int, arch: Architecture
-) -> Iterator[MappingValue]:
-    """FuseMax's binding, whose scores and exponentials take no more than the words of an element's registers."""
-    tiles = 2 + -(-side // (2 * model.head_size + 10))  # that cover the fill of the array
-    depth = min(tiles, _words_of_registers(arch) - 1)
-    for resident in _fewest(blocks_of_queries, published):
-        if published % resident == 0:
-            make = partial(fused, work.name, side, resident, depth=depth)
-            for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
-                yield make(blocks=blocks, streamed=streamed, products=products, results=results)
-        for parts in PARTS:
-            yield from _in_pieces(model, work, side, resident, parts, depth, arch)
-
-
-def _fewest(blocks: int, most: int) -> list[int]:
-    """Numbers of resident blocks, the largest first: of those that read keys as often as each other the smallest."""
-    return [n for n in range(most, 0, -1) if n == 1 or ceil(blocks / n) < ceil(blocks / (n - 1))]
-
-
-def _in_pieces(
-    model: Model, work: Workload, side: int, resident: int, parts: int, depth: int, arch: Architecture
-) -> Iterator[MappingValue]:
-    """The same in pieces; the room that they leave is for keys and values, and for the queries that come next.
-
-    Results lie in what of that is free, and in one place of their own.
-    """
-    channels = largest_divisor(model.head_size, max(1, model.head_size // parts))
-    number = model.head_size // channels
-    make = partial(fused_in_pieces, work.name, side, resident, depth=depth)
-    try:
-        least = replay(make(Pieces(channels, channels, channels, number * resident, number)), work, arch)
-    except DoesNotFit:
-        return
-    room = side_and_capacity(arch)[1] - least.peaks["buffer"].nbytes
-    room = room // (side * channels * WORD_BITS // 8) + 1  # pieces of keys; one of results is there
-    for part, finer in product(AHEAD, FINER):
-        ahead = floor(part * number)
-        coming, leaving = (largest_divisor(channels, n) for n in finer)
-        next_queries = floor((room - 2 * ahead - Fraction(1, leaving)) * coming)
-        if next_queries < 0:
-            continue
-        resident_queries = number * resident * coming
-        yield make(Pieces(channels, channels // coming, channels // leaving,
-                          resident_queries + min(next_queries, resident_queries), number + ahead,
-                          results=number * resident * leaving))  # fmt: skip
-
-
-def _words_of_registers(arch: Architecture) -> int:
-    """Words of an element of the 2D array, each of one tile of scores or exponentials."""
-    return 8 * arch.units["array2d"].register_capacity // (side_and_capacity(arch)[0] ** 2 * WORD_BITS)
+        yield from bindings(model, work, side, tokens // side, published, arch)

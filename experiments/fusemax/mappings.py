@@ -176,6 +176,39 @@ def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, 
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
+def fused_piece_by_piece(workload: str, side: int, resident: int, pieces: Pieces, *, depth: int = 2) -> MappingValue:
+    """The same binding in another order: each piece of keys, and of values, meets all resident blocks before the next.
+
+    No tile of keys or values is ever there as a whole, so that their room is for the next queries, and for results that
+    leave. Scores and exponentials of all resident blocks are in registers at once instead.
+
+    Args:
+        workload, side, resident: as for `fused`.
+        pieces: what there is room for.
+        depth: tiles of scores of each resident block in registers, beside one of exponentials.
+    """
+    outer = [("b", 1), ("h", 1), ("p", resident * side)]
+    block_of = [("p", side)]
+    summed = [("f", pieces.channels), *block_of]
+    ops = {s: _one_pass_op(s, ON_ARRAY) for s in STAGES}
+    added = Pipe((ops.pop("SLNV"), ops.pop("RNV")), (pieces.products,))
+    scores = nest([("e", pieces.channels), *block_of, ("e", pieces.coming)], ops.pop("QK"))
+    stages = (scores, *(nest(block_of, op) for op in ops.values()), nest(summed, added))
+    pipe = Pipe(stages, (depth, 1, depth, 1, 1, 1, 1), pieces=tuple(range(1, len(stages))))
+    first = tuple(nest(summed if s == "first_value" else block_of, _one_pass_op(s, ON_ARRAY)) for s in FIRST)
+    written = [*summed, ("f", pieces.leaving)]
+    divide = nest(written, _one_pass_op("AV", ON_ARRAY))
+    block = Pipe((*first, Loop("i", 1, pipe), divide), (1,) * 4, pieces=(3, 4))
+    at = inside(outer)
+    step = (*at, 3, BODY)
+    queries = replace(load("Q", (*at, 3), pieces.queries), pieces=(*step, 0, BODY, BODY, BODY), ring=True)
+    keys = load("K", (*step, 0, BODY), pieces.streamed)
+    values = load("V", (*step, len(stages) - 1, BODY), pieces.streamed)
+    results = replace(store("AV", (*at, 4, *inside(written)), buffers=pieces.results), ring=True)
+    moves = (queries, keys, values, results)
+    return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
+
+
 def serial(workload: str, side: int, resident: int, *, blocks: int = 1, piece: int = 8) -> MappingValue:
     """FuseMax's array without its binding: the steps of a tile one after the other.
 

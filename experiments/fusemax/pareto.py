@@ -8,8 +8,9 @@ from typing import Any
 from ...report.page import Figure
 from ...study.pareto import front
 from ..loader import Row
+from .bindings import side_and_capacity
 from .cascade import BATCH, tokens_of
-from .ladder import machine_of, run, side_and_capacity
+from .ladder import machine_of, run
 from .machines import BERT, side_values
 
 SIDES = (16, 32, 64, 128, 256, 512)

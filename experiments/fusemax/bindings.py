@@ -1,0 +1,123 @@
+"""FuseMax's binding with what each machine has room for: resident blocks, buffers, and pieces where these are few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from itertools import product
+from math import ceil, floor
+
+from ...arch.architecture import Architecture
+from ...components.buffer import Buffer
+from ...components.pe_array import PeArray
+from ...errors import DoesNotFit
+from ...ir import Workload
+from ...mapping.replay import replay
+from ...mapping.tree import Mapping as MappingValue
+from .cascade import WORD_BITS, Model
+from .mappings import Pieces, fused, fused_in_pieces, fused_piece_by_piece, largest_divisor
+
+STREAMED = (4, 2, 1)
+"""Buffers of keys, and of values."""
+PRODUCED = (3, 2, 1)
+"""Tiles of products that wait to be added."""
+PARTS = (8, 16)
+"""Pieces of a tile, where whole ones leave too little room."""
+AHEAD = tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 0))
+"""The part of a tile of keys, and of values, that comes ahead of its use beside a whole tile of each."""
+FINER = ((1, 2), (2, 4), (4, 4), (8, 4), (8, 8), (16, 16), (8, 2))
+"""Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
+SMALLER_PARTS = (24, 16, 8)
+"""Pieces of a tile of keys, and of values, where each piece meets all resident blocks before the next one comes."""
+FINER_STILL = ((4, 2), (8, 4), (4, 4), (2, 1))
+"""Pieces of queries, and of results, in one of these."""
+SOME = (3, 2)
+"""Pieces of keys, and of values, for which there is room then."""
+
+
+def side_and_capacity(arch: Architecture) -> tuple[int, int]:
+    """Rows of the 2D array, and bytes of the buffer."""
+    array, buffer = arch.units["array2d"], arch.memories["buffer"]
+    assert isinstance(array, PeArray) and isinstance(buffer, Buffer)
+    return array.rows, buffer.capacity
+
+
+def bindings(
+    model: Model, work: Workload, side: int, blocks_of_queries: int, published: int, arch: Architecture
+) -> Iterator[MappingValue]:
+    """FuseMax's binding, whose scores and exponentials take no more than the words of an element's registers."""
+    tiles = 2 + -(-side // (2 * model.head_size + 10))  # that cover the fill of the array
+    words = _words_of_registers(arch)
+    depth = min(tiles, words - 1)
+    for resident in _fewest(blocks_of_queries, published):
+        if published % resident == 0:
+            make = partial(fused, work.name, side, resident, depth=depth)
+            for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
+                yield make(blocks=blocks, streamed=streamed, products=products, results=results)
+        if words >= 2 * resident:
+            yield from _piece_by_piece(model, work, side, resident, min(2, words // resident - 1), arch)
+        for parts in PARTS:
+            yield from _in_pieces(model, work, side, resident, parts, depth, arch)
+
+
+def _fewest(blocks: int, most: int) -> list[int]:
+    """Numbers of resident blocks, the largest first: of those that read keys as often as each other the smallest."""
+    return [n for n in range(most, 0, -1) if n == 1 or ceil(blocks / n) < ceil(blocks / (n - 1))]
+
+
+def _in_pieces(
+    model: Model, work: Workload, side: int, resident: int, parts: int, depth: int, arch: Architecture
+) -> Iterator[MappingValue]:
+    """The same in pieces; the room that they leave is for keys and values, and for the queries that come next.
+
+    Results lie in what of that is free, and in one place of their own.
+    """
+    channels = largest_divisor(model.head_size, max(1, model.head_size // parts))
+    number = model.head_size // channels
+    make = partial(fused_in_pieces, work.name, side, resident, depth=depth)
+    room = _room(make(Pieces(channels, channels, channels, number * resident, number)), work, arch)
+    if room is None:
+        return
+    room = room // (side * channels * WORD_BITS // 8) + 1  # pieces of keys; one of results is there
+    for part, finer in product(AHEAD, FINER):
+        ahead = floor(part * number)
+        coming, leaving = (largest_divisor(channels, n) for n in finer)
+        next_queries = floor((room - 2 * ahead - Fraction(1, leaving)) * coming)
+        if next_queries < 0:
+            continue
+        resident_queries = number * resident * coming
+        yield make(Pieces(channels, channels // coming, channels // leaving,
+                          resident_queries + min(next_queries, resident_queries), number + ahead,
+                          results=number * resident * leaving))  # fmt: skip
+
+
+def _piece_by_piece(
+    model: Model, work: Workload, side: int, resident: int, depth: int, arch: Architecture
+) -> Iterator[MappingValue]:
+    """The same where each piece of keys and values meets all resident blocks; the room is for the next queries."""
+    size = model.head_size
+    make = partial(fused_piece_by_piece, work.name, side, resident, depth=depth)
+    for parts, finer, streamed in product(SMALLER_PARTS, FINER_STILL, SOME):
+        channels = largest_divisor(size, max(1, size // parts))
+        coming, leaving = (channels // largest_divisor(channels, n) for n in finer)
+        queries, results = (resident * size // n for n in (coming, leaving))
+        least = Pieces(channels, coming, leaving, queries, streamed, results=results)
+        room = _room(make(least), work, arch)
+        if room is not None:
+            next_queries = room // (side * coming * WORD_BITS // 8)
+            yield make(replace(least, queries=queries + min(next_queries, queries)))
+
+
+def _room(mapping: MappingValue, work: Workload, arch: Architecture) -> int | None:
+    """Bytes of the buffer that a Mapping leaves; None where it does not fit."""
+    try:
+        return side_and_capacity(arch)[1] - replay(mapping, work, arch).peaks["buffer"].nbytes
+    except DoesNotFit:
+        return None
+
+
+def _words_of_registers(arch: Architecture) -> int:
+    """Words of an element of the 2D array, each of one tile of scores or exponentials."""
+    return 8 * arch.units["array2d"].register_capacity // (side_and_capacity(arch)[0] ** 2 * WORD_BITS)
