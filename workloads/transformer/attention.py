@@ -28,7 +28,8 @@ def key_index(keys: int, context: int) -> Affine:
     """Index of the cache for rank m: `keys` of `context` rows, evenly spaced, the last one included.
 
     Where a query attends to a part of the keys, which part it is depends on the query; an affine index cannot say that.
-    Spread over the cache, the reads touch all of it, as those of all queries together do.
+    Operations are those of all queries. So are the rows that tiles of queries read one after the other, summed up; all
+    queries at once read as many rows as one sees on average, though together they see every row.
     """
     step = (context - 1) // (keys - 1) if keys > 1 else 1
     return Affine((("m", step),), context - 1 - step * (keys - 1))
