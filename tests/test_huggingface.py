@@ -319,3 +319,13 @@ def test_an_unknown_model_is_bad_input(ref: str, message: str) -> None:
 def test_unknown_phase() -> None:
     with pytest.raises(BadInput, match=r"phase 'train' \(one of prefill, decode\)"):
         load_model("gpt2", phase="train")
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"context": 50}, "context 50 is what a decoded token attends to"),
+    ({"seq": 10, "context": 50}, "context 50 is what a decoded token attends to"),
+    ({"phase": "decode", "seq": 10, "context": 50}, "seq 10 beside context 50"),
+])  # fmt: skip
+def test_tokens_that_a_phase_has_no_use_for_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        load_model("gpt2", **options)

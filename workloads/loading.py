@@ -214,9 +214,14 @@ def _transformer(ref: str, options: dict[str, Any]) -> Workload:
     phase = options.pop("phase", "prefill")
     seq, context = options.pop("seq", None), options.pop("context", None)
     if phase == "prefill":
+        if context is not None:
+            raise BadInput(f"{model.name}: context {context} is what a decoded token attends to (phase decode; in "
+                           "prefill seq says how many tokens there are)")  # fmt: skip
         return model.prefill(seq=seq, **options)
     if phase != "decode":
         raise BadInput(f"{model.name}: phase '{phase}' (one of prefill, decode)")
+    if None not in (seq, context):
+        raise BadInput(f"{model.name}: seq {seq} beside context {context} (in phase decode, context says it alone)")
     if options.pop("causal", None):
         raise BadInput(f"{model.name}: causal is for prefill (a decoded token attends to all that came before)")
     return model.decode(context=seq if context is None else context, **options)
