@@ -78,6 +78,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
         import_onnx(save(layer("LSTM", steps=600), tmp_path))
     with pytest.raises(BadInput, match=r"activations affine \(1 per direction, of sigmoid"):
         import_onnx(save(layer("RNN", activations=["Affine"]), tmp_path))
+    model = layer("GRU")
+    next(a for a in model.graph.node[0].attribute if a.name == "hidden_size").i = HIDDEN + 1
+    with pytest.raises(BadInput, match=rf"hidden_size {HIDDEN + 1}, and weights .* of {HIDDEN}"):
+        import_onnx(save(model, tmp_path))
+    model = layer("GRU")
+    model.graph.node[0].input[3] = "h0"
+    with pytest.raises(BadInput, match=r"biases \(1, .* of the input, then of the recurrence"):
+        import_onnx(save(model, tmp_path))
     model = layer("RNN")
     model.graph.node[0].input[4] = "lengths"
     model.graph.input.append(graph([], {"lengths": (BATCH,)}, [], elem_type=TensorProto.INT32).graph.input[0])

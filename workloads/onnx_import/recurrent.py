@@ -57,6 +57,11 @@ class Recurrence:
         ):  # fmt: skip
             raise g.wrong(node, f"input {x.shape} and weights {w.shape} and {r.shape} do not fit together in "
                                 f"{self.directions} directions")  # fmt: skip
+        if node.attributes.get("hidden_size", self.hidden) != self.hidden:
+            raise g.wrong(node, f"hidden_size {node.attributes['hidden_size']}, and weights {r.shape} of {self.hidden}")
+        bias, biases = g.maybe(node, 3), (self.directions, 2 * self.gates * self.hidden)
+        if bias is not None and bias.shape != biases:
+            raise g.wrong(node, f"biases {bias.shape} ({biases}: of the input, then of the recurrence)")
         self.batch, self.steps = (x.shape[0], x.shape[1]) if self.batch_first else (x.shape[1], x.shape[0])
         self._refuse(g.maybe(node, 4))
         self.bits = g.bits_of(x)
