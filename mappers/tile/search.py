@@ -100,8 +100,8 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
     """The plan with the least objective (``latency``, ``energy`` or ``edp``) over all units and their options.
 
     Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
-    inputs give equal plans. At most `nodes` tilings of one level have their insides settled; where tiles may move in
-    pieces (through several levels, but for the least energy) two thirds of them, and a quarter further in.
+    inputs give equal plans. At most `nodes` tilings of one level have their insides settled, a quarter of them further
+    in where tiles may move in pieces (through several levels, but for the least energy).
     """
     best: tuple[tuple[float, float], Plan] | None = None
     short: Shortfall | None = None
@@ -173,7 +173,7 @@ def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = 
         )
         budgets = {m: b for m, b in task.budgets.items() if any(h.memory == m for h in hops)}
         clock = float(arch.clock)
-        settled = nodes if not pieces else nodes // 4 if number > 1 else nodes * 2 // 3
+        settled = nodes // 4 if pieces and number > 1 else nodes
         found = Stage(
             einsum, hops, budgets, space, inner, task.objective, clock, settled, nested=number > 1, pieces=pieces
         )

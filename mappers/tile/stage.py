@@ -37,6 +37,7 @@ from ...ir import Einsum
 from ...ir.signature import signature
 from .cuts import Cut, Pieces, Space, cut_table
 from .hop_costs import ONCE, Asked, HopCost, Leasts, Numbers, grid, hop_costs
+from .least import LeastCut, moves_at_least
 from .nest import TIE, Crossing, Found, Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats, tiles
 from .pick import Bound, Pick
@@ -119,54 +120,14 @@ class Stage:
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """The insides' bound, and every operand moved once."""
-        inside = self._cut_further(extents) if self.inner.exact else self.inner.bound(extents, sums, lasts)
-        return self._bound_around(inside, extents, lasts)
-
-    def _bound_around(self, inside: Work, extents: Extents, lasts: Lasts) -> Work:
-        """The bound of what is inside, and every operand moved once."""
-        joules, moving = inside.joules, inside.cycles
-        busy: dict[str, Floats] = {}
-        for hop in self.hops:
-            way = hop.store if hop.operand.is_output else hop.load
-            amount = hop.operand.least_bytes(extents) / lasts.get(hop.key, ONCE)
-            joules = joules + amount * way.joules_per_byte
-            for port, per_byte in way.cycles_per_byte.items():
-                busy[port] = busy.get(port, np.zeros(1)) + amount * per_byte
-        for cycles in busy.values():
-            moving = np.maximum(moving, cycles)
-        return Work(moving, joules, np.zeros(1))
-
-    def _cut_further(self, extents: Extents) -> Work:
-        """At most the work of a unit on tiles that this level cuts: some units work on smaller ones for less, whose
-        results their accumulators hold."""
-        shares = [extents[r] for r in self._sizes]
-        points = np.prod(np.broadcast_arrays(*shares, np.ones(1, np.int64)), axis=0)
-        at = tuple(
-            np.minimum(np.searchsorted(n, e), len(n) - 1) for n, e in zip(self._sizes.values(), shares, strict=True)
-        )
-        cycles, joules = (points * table[at] for table in self._per_point)
-        return Work(cycles, joules, np.zeros(1))
+        least = moves_at_least(self.hops, self.budgets, extents, sums, lasts)
+        if self.inner.exact:
+            return self._cut_further.around(extents, sums, least)
+        return least.around(self.inner.bound(extents, sums, lasts))
 
     @cached_property
-    def _sizes(self) -> Mapping[str, Array]:
-        """Tile sizes of every tiled rank, smallest first."""
-        return {r: np.array(sorted(n), np.int64) for r, n in self.space.sizes.items()}
-
-    @cached_property
-    def _per_point(self) -> tuple[Floats, Floats]:
-        """Least cycles and joules of a unit per point of a tile at most so large, by the sizes of its ranks."""
-        grid = np.meshgrid(*self._sizes.values(), indexing="ij") if self._sizes else [np.ones(1, np.int64)]
-        tile = {r: np.full(grid[0].size, n, np.int64) for r, n in self.einsum.sizes.items()}
-        tile |= {r: n.ravel() for r, n in zip(self._sizes, grid, strict=False)}
-        points = np.prod(grid, axis=0).astype(np.float64)
-        found = []
-        works = [self.inner.bound(tile, np.full(1, sums, np.int64), NONE) for sums in (1, 2**40)]
-        for costs in ([w.cycles for w in works], [w.joules for w in works]):
-            table = np.minimum(*costs).reshape(points.shape) / points
-            for axis in range(table.ndim):
-                table = np.minimum.accumulate(table, axis=axis)
-            found.append(table * (1 - 1e-12))
-        return found[0], found[1]
+    def _cut_further(self) -> LeastCut:
+        return LeastCut(self.einsum, self.hops, self.budgets, self.space.sizes, self.inner)
 
     def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
         found = self.best(extents, sums, lasts)
@@ -294,9 +255,10 @@ class Stage:
         work = self.around(costs, own, [0 * ONCE] * len(self.hops))
         once = self._once(extents)
         value = float(self._value(work.cycles + work.edge * once, work.joules)[0])
+        least = moves_at_least(self.hops, self.budgets, extents, sums, lasts)
         for tilings in (first, tile):  # its own bound first, which takes less to find
             inside = own if tilings is first else self.inside(extents, tile, sums, None, NONE)
-            bound = self._bound_around(inside, extents, lasts)
+            bound = least.around(inside)
             if value > self._value(bound.cycles + inside.edge * once, bound.joules).min() * self.equal:
                 return None
         traffic = sum(float(c.bytes_in[0] + c.bytes_out[0]) for h, c in zip(self.hops, costs, strict=True) if h.weighs)
