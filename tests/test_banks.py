@@ -16,10 +16,10 @@ from support.machines import gemm as model
 
 from accelsim import simulate
 from accelsim.arch import Architecture
-from accelsim.arch.component import CONFLICT
+from accelsim.arch.component import CONFLICT, Banking
 from accelsim.arch.loader import loads_architecture
 from accelsim.components import compute_units
-from accelsim.components.banks import conflict_cycles
+from accelsim.components.banks import access_cycles, box
 from accelsim.components.base import ComputeUnit
 from accelsim.components.buffer import Buffer
 from accelsim.components.systolic import SystolicArray
@@ -33,6 +33,14 @@ def cycles_of(starts: Iterable[int], bits: int, banks: int, line_bits: int, port
     """Cycles of one access to words of so many bits, every line that it touches counted by hand."""
     lines = {line for s in starts for line in range(s // line_bits, (s + bits - 1) // line_bits + 1)}
     return max(ceil(n / ports) for n in Counter(line % banks for line in lines).values())
+
+
+def conflict_cycles(
+    strides: Sequence[int], extents: Sequence[int], banks: int, width: int, *, ports: int = 1, start: int = 0
+) -> int:
+    """Cycles of one access to the words start + sum(i_d * strides[d]), in lines of `width` words."""
+    words = start + box(tuple(zip(strides, extents, strict=True)))
+    return int(access_cycles(words[None], 1, Banking(banks, width, ports))[0])
 
 
 @given(

@@ -30,23 +30,6 @@ Loops: TypeAlias = Sequence[Loop | IntArray]
 """Loops, or the offsets of the points of one that has no stride."""
 
 
-def conflict_cycles(
-    strides: Sequence[int], extents: Sequence[int], banks: int, width: int, *, ports: int = 1, start: int = 0
-) -> int:
-    """Cycles of one access to the words start + sum(i_d * strides[d]), i_d from 0 to extents[d] - 1.
-
-    Args:
-        strides: in words.
-        extents: words along each dimension of the access.
-        banks: that lines are dealt round over.
-        width: words of a line.
-        ports: lines that a bank serves per cycle.
-        start: of the first word.
-    """
-    words = start + box(tuple(zip(strides, extents, strict=True)))
-    return int(access_cycles(words[None], 1, Banking(banks, width, ports))[0])
-
-
 def box(loops: Sequence[Loop]) -> IntArray:
     """Offsets of a box of words, the last dimension fastest."""
     offsets = np.zeros(1, np.int64)
