@@ -32,6 +32,7 @@ from accelsim.ir import (
     affine,
     count_operations,
     evaluate,
+    parse_cascade,
     validate,
 )
 from accelsim.ir.operators import OPERATORS
@@ -261,6 +262,7 @@ def test_builder_refuses_early() -> None:
         (lambda: b.reshape("x", (4, 2)), "elements differ"),
         (lambda: b.reduce("x", axes=2), "must lie in -2..1"),
         (lambda: b.weight("z", (0, 3)), "every dimension must be at least 1"),
+        (lambda: parse_cascade("C[m] = A[m]", sizes={"m": 10**23}), "at most 1,000,000,000,000,000,000"),
         (lambda: b.conv("x", "x"), r"shapes \(N, C, spatial...\)"),
     ]
     for call, message in cases:

@@ -210,6 +210,10 @@ claim: {objective: latency, value: much, bound: 1, gap: 0, complete: maybe}
             "m.yaml:1: workload: tag tag:yaml.org,2002:python/object:os.system",
         ),
         ("workload: !danger x\narchitecture: a\nroot: {seq: []}", "m.yaml:1: workload: tag !danger is not read"),
+        (
+            "workload: w\narchitecture: a\nroot: {pipe: {pieces: [1, 1], stages: []}}",
+            "m.yaml:3: root.pipe.pieces[1]: stage 1 stands here twice (every stage once)",
+        ),
         ("a: " + "[" * 3000 + "]" * 3000, "m.yaml: nested too deep"),
         ("a: " + "{x: " * 3000, "m.yaml: nested too deep"),
     ],

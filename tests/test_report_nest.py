@@ -16,7 +16,7 @@ from accelsim.ir import Role, Workload
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.mapping.capacity import Peak
 from accelsim.mapping.counting import tally
-from accelsim.mapping.nest import operator_nests, tree_text
+from accelsim.mapping.nest import _move, operator_nests, tree_text
 from accelsim.mapping.scope import Scope
 from accelsim.mapping.tree import Loop, Mapping, Move, Op, Pipe, Seq, Stay
 from accelsim.report.figures import MAX_STEPS, occupancy
@@ -119,6 +119,11 @@ def test_whole_tree() -> None:
         "  act on vector, simd",
         "  store y: buffer → dram, 1 buffer",
     ]
+
+
+def test_places_in_rings_are_counted() -> None:
+    ring = [Move("w", "dram", "buffer", (0,), (0,), n, pieces=(0, "body"), ring=True) for n in (1, 2)]
+    assert [_move(move).split(", ")[1] for move in ring] == ["1 place of pieces", "2 places of pieces"]
 
 
 def test_what_memories_hold(scope: Scope) -> None:

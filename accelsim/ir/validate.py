@@ -7,6 +7,7 @@ from itertools import combinations
 from math import gcd, prod
 
 from ..errors import Problem, SpecError
+from ..text.fields import LARGEST
 from ..text.names import nearest
 from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read, definitions
 from .operators import OPERATORS, definition_problems, operator_of
@@ -114,6 +115,8 @@ class _Checker:
         for rank, size in einsum.sizes.items():
             if size < 1:
                 self.report(where, f"rank '{rank}' has size {size}", "at least 1")
+            elif size > LARGEST:
+                self.report(where, f"rank '{rank}' has size {size:,}", f"at most {LARGEST:,}")
         self.expression(where, einsum)
         recurrent = {einsum.output.tensor} if einsum.iterative else set()
         for access in einsum.inputs:

@@ -65,7 +65,8 @@ def contents(scope: Scope, arch: Architecture, tallies: Sequence[Tally]) -> dict
         buffers = move.buffers * (2 if counted.reloads else 1)
         what = f"{buffers} buffers of {move.tensor}" if buffers > 1 else f"a buffer of {move.tensor}"
         if move.ring:
-            what = f"a tile of {move.tensor}" if move.store else f"{buffers} places of pieces of {move.tensor}"
+            pieces = f"{buffers} places of pieces" if buffers > 1 else "a place of a piece"
+            what = f"a tile of {move.tensor}" if move.store else f"{pieces} of {move.tensor}"
         life = scope.tree.first[begin], scope.tree.last[end]
         served = scope.served(move.tensor, move.issue if move.store else move.due, store=move.store)
         unit = holder(scope, served, move.tensor)

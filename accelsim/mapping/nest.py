@@ -159,9 +159,10 @@ def _stay(stay: Stay, nbytes: int | None = None) -> str:
 
 def _move(move: Move, nbytes: int | None = None) -> str:
     """What is moved; with the bytes of a tile (the largest)."""
-    buffers = f"{move.buffers} buffer{'s' if move.buffers != 1 else ''}"
+    several = "s" if move.buffers != 1 else ""
+    buffers = f"{move.buffers} buffer{several}"
     if move.ring:
-        buffers = f"{move.buffers} places {'in rings' if move.store else 'of pieces'}"
+        buffers = f"{move.buffers} place{several} {'in rings' if move.store else 'of pieces'}"
     of = "" if nbytes is None else f" of {nbytes:,} bytes"
     when = ""
     if move.issue != move.due:

@@ -391,6 +391,9 @@ def _read_pipe(reader: Reader, node: YamlNode, at: Position) -> Node:
                        "one for each stage but the first")  # fmt: skip
     items = reader.items(head.get("pieces"), f"{path}.pieces")
     pieces = tuple(reader.integer(n, f"{path}.pieces[{i}]", least=1) for i, n in enumerate(items))
+    for i, stage in enumerate(pieces):
+        if stage in pieces[:i]:
+            reader.problem(items[i].line, f"{path}.pieces[{i}]", f"stage {stage} stands here twice", "every stage once")
     return Pipe(stages, depths, pieces)
 
 
