@@ -171,6 +171,9 @@ def test_blocks_that_come_over_take_their_time_on_the_network() -> None:
     (lambda: Draft(2, 1.5), "a share"),
     (lambda: simulate_serving(replace(SMALL, parallel=Parallel(pipeline=2, bandwidth=1e9),
                                       speculative=Speculative("gpt2"))), "not modelled"),
+    (lambda: simulate_serving(replace(SMALL, model="llama-2-7b", speculative=Speculative("gpt2"),
+                                      arrivals=PoissonRequests(1, 1.0, Lengths(1020), Lengths(5)))),
+     "1024 learned positions of gpt2"),
 ])  # fmt: skip
 def test_what_cannot_be_served_so_is_named(change: Callable[[], object], words: str) -> None:
     with pytest.raises(BadInput, match=words):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import BadInput, ProgramError
+from ...workloads.huggingface import load_config
 from ...workloads.transformer import Transformer
 from ..driver import Request
 from ..loop import Completion, completions
@@ -30,6 +31,8 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
     requests = s.arrivals.requests(s.seed)
     d = deploy(s)
     _positions(d.model, requests)
+    if s.speculative is not None:
+        _positions(load_config(s.speculative.model).spec, requests)
     arrivals = Listed(tuple((r.arrival, r.wants) for r in requests))
     done = list(completions(d.driver, Scenario(arrivals, s.policy, s.seed), d.session))
     return _result(s, requests, done, d)
