@@ -174,6 +174,13 @@ def test_a_wrong_cascade_is_refused_with_its_line(old: str, new: str, message: s
         loads_cascade(ATTENTION.replace(old, new), "c.yaml")
 
 
+def test_keys_and_statements_of_a_cascade_are_refused_together() -> None:
+    text = ATTENTION.replace("bits: 4", "bit: 4").replace("max(m)", "max(m").replace("m: 6", "m: 0")
+    with pytest.raises(SpecError) as caught:
+        loads_cascade(text, "c.yaml")
+    assert [p.where.split(": ")[0] for p in caught.value.problems] == ["c.yaml:2", "c.yaml:5", "c.yaml:9"]
+
+
 # -- ZigZag ----------------------------------------------------------------------------------------------------------
 
 ZIGZAG = """- id: 0 # stride 2, padded by what is missing

@@ -277,6 +277,17 @@ def test_a_wrong_layer_list_is_refused_with_its_line(tmp_path: Path, text: str, 
     assert caught.value.exit_code == 2
 
 
+def test_all_that_is_wrong_around_layers_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    around = "input: 3\nbits: 65\nblock: {}\nblocks: {a: 3, relu: [tanh], c: {layers: [tanh], by: 2}}\nlayers: 1\n"
+    path.write_text(around)
+    with pytest.raises(SpecError) as caught:
+        load_model(str(path))
+    assert [p.where.split("my.yaml:")[1] for p in caught.value.problems] == [
+        "3: block", "1: input", "2: bits", "5: layers", "4: blocks.a", "4: blocks.relu", "4: blocks.c.by",
+    ]
+
+
 @pytest.mark.parametrize("options, message", [
     ({"seq": 3}, r"model 'resnet18': a layer list has no option 'seq' .options here: batch, resolution, bits"),
     ({"phase": "prefill"}, "no option 'phase'"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadInput, SpecError
+from ...errors import BadInput, Problem, SpecError
 from ...files import read_text
 from ...ir import MOST_BITS, Workload, WorkloadBuilder
 from ...text.document import Document, Steps, parse_document
@@ -47,7 +47,8 @@ def loads_layers(
         bits: per element; default: as the text says, else 16.
 
     Raises:
-        SpecError: what is wrong, with file and line, and what would be valid.
+        SpecError: everything that is wrong around the layers, or the first thing that is wrong with them, with file and
+            line, and what would be valid.
         BadInput: an option that does not fit the model.
     """
     document = parse_document(text, file)
@@ -56,29 +57,30 @@ def loads_layers(
         raise document.error((), "a layer list is a mapping", "with the keys input and layers")
     problems = [document.problem((key,), f"unknown key '{key}'", nearest(key, TOP)) for key in top if key not in TOP]
     problems += [document.problem((), f"key '{key}' is missing") for key in ("input", "layers") if key not in top]
+    shape, layers = top.get("input", [1]), top.get("layers", [{}])
+    if not isinstance(shape, list) or not all(isinstance(d, int) and d > 0 for d in shape) or not shape:
+        problems.append(document.problem(("input",), f"is {shape}", "the shape of the input, such as [3, 224, 224]"))
+    width = top.get("bits", 16) if bits is None else bits
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MOST_BITS:
+        problems.append(document.problem(("bits",), f"is {width!r}", f"bits per element, from 1 to {MOST_BITS}"))
+    if not isinstance(layers, list) or not layers:
+        problems.append(document.problem(("layers",), "must be a list of layers"))
+    own = _blocks(document, problems)
     if problems:
         raise SpecError(problems)
     name = str(top.get("name") or Path(file).stem)
-    shape = _input_shape(document, name, resolution)
+    shape = _resized(shape, name, resolution)
     if batch < 1:
         raise BadInput(f"{name}: batch is {batch} (at least 1)")
-    width = top.get("bits", 16) if bits is None else bits
-    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MOST_BITS:
-        raise document.error(("bits",), f"is {width!r}", f"bits per element, from 1 to {MOST_BITS}")
     b = WorkloadBuilder(name, bits=width)
-    reader = _Reader(document, b, _blocks(document))
-    layers = top["layers"]
-    if not isinstance(layers, list) or not layers:
-        raise document.error(("layers",), "must be a list of layers")
+    reader = _Reader(document, b, own)
     x = reader.list(Layers(("layers",), layers, {}), b.input("input", (batch, *shape)), "")
     b.output(x)
     return b.build()
 
 
-def _input_shape(document: Document, name: str, resolution: int | tuple[int, int] | None) -> list[int]:
-    shape = document.data["input"]
-    if not isinstance(shape, list) or not all(isinstance(d, int) and d > 0 for d in shape) or not shape:
-        raise document.error(("input",), f"is {shape}", "the shape of the input, such as [3, 224, 224]")
+def _resized(shape: list[int], name: str, resolution: int | tuple[int, int] | None) -> list[int]:
+    """The shape of the input in another height and width."""
     if resolution is None:
         return list(shape)
     sides = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
@@ -99,27 +101,35 @@ class _Block:
     layers: list[Any]
 
 
-def _blocks(document: Document) -> dict[str, _Block]:
+def _blocks(document: Document, problems: list[Problem]) -> dict[str, _Block]:
+    """The blocks that are well formed; what is wrong with others goes to `problems`."""
     given = document.data.get("blocks") or {}
     if not isinstance(given, dict):
-        raise document.error(("blocks",), "must be a mapping of names to blocks")
+        problems.append(document.problem(("blocks",), "must be a mapping of names to blocks"))
+        return {}
     found: dict[str, _Block] = {}
     for name, block in given.items():
         path: Steps = ("blocks", name)
         if name in KINDS:
-            raise document.error(path, f"'{name}' is a kind of layer", "another name")
+            problems.append(document.problem(path, f"'{name}' is a kind of layer", "another name"))
         if isinstance(block, list):
             block, inner = {"layers": block}, path
         else:
             inner = (*path, "layers")
         if not isinstance(block, dict) or not isinstance(block.get("layers"), list):
-            raise document.error(path, "must have layers", "a list of them, or {parameters: ..., layers: [...]}")
-        for key in block:
-            if key not in ("parameters", "layers"):
-                raise document.error((*path, key), f"unknown key '{key}'", nearest(key, ("parameters", "layers")))
+            hint = "a list of them, or {parameters: ..., layers: [...]}"
+            problems.append(document.problem(path, "must have layers", hint))
+            continue
+        known = ("parameters", "layers")
+        problems += [
+            document.problem((*path, key), f"unknown key '{key}'", nearest(key, known))
+            for key in block if key not in known
+        ]  # fmt: skip
         parameters = block.get("parameters") or {}
         if not isinstance(parameters, dict):
-            raise document.error((*path, "parameters"), "must be a mapping of names to values, null for none")
+            what = "must be a mapping of names to values, null for none"
+            problems.append(document.problem((*path, "parameters"), what))
+            continue
         found[name] = _Block(parameters, inner, block["layers"])
     return found
 

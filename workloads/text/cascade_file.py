@@ -43,6 +43,7 @@ from typing import Any, NamedTuple
 from ...errors import BadInput, Problem, SpecError
 from ...files import is_file, read_text
 from ...ir import Role, Workload, parse_cascade
+from ...ir.notation import read_lines
 from ...text.document import Document, parse_document
 from ...text.names import near, nearest, short
 
@@ -95,8 +96,11 @@ def loads_cascade(
     document = parse_document(text, file)
     problems: list[Problem] = []
     parts = _parts(document, problems, ())
+    lines = [*parts.operators.values(), *parts.statements]
+    source = "\n".join(line.text for line in lines)
     if problems:
-        raise SpecError(problems)
+        _, unread = read_lines(source, file)
+        raise SpecError([*problems, *(_placed(p, document, lines) for p in unread)])
     for rank, size in (ranks or {}).items():
         if rank not in parts.sizes:
             raise BadInput(f"{file}: no rank '{rank}' to size ({nearest(rank, parts.sizes)})")
@@ -104,9 +108,7 @@ def loads_cascade(
             raise BadInput(f"{file}: rank '{rank}' has size {size} (at least 1)")
         parts.sizes[rank] = size
     name = str(document.data.get("name") or Path(file).stem)
-    lines = [*parts.operators.values(), *parts.statements]
-    read = partial(parse_cascade, "\n".join(line.text for line in lines), parts.sizes, name=name, roles=parts.roles,
-                   source=file)
+    read = partial(parse_cascade, source, parts.sizes, name=name, roles=parts.roles, source=file)
     width = parts.width if bits is None else bits
     try:
         if not parts.widths:
