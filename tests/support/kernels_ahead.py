@@ -26,7 +26,7 @@ def _layouts() -> None:
 
 
 SHARES: tuple[Callable[[], object], ...] = (_engine, _layouts)
-"""Of about 30 and 50 s."""
+"""Of about 35 and 45 s of processor time."""
 
 
 def compile_ahead(worker: int, workers: int) -> None:
