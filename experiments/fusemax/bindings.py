@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -25,9 +25,9 @@ PRODUCED = (3, 2, 1)
 """Tiles of products that wait to be added."""
 PARTS = (8, 16)
 """Pieces of a tile, where whole ones leave too little room."""
-AHEAD = tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 0))
+AHEAD = (Fraction(1, 2), Fraction(3, 16))
 """The part of a tile of keys, and of values, that comes ahead of its use beside a whole tile of each."""
-FINER = ((1, 2), (2, 4), (4, 4), (8, 4), (8, 8), (16, 16), (8, 2))
+FINER = ((1, 2), (4, 4), (8, 4), (8, 2))
 """Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
 SMALLER_PARTS = (24, 16, 8)
 """Pieces of a tile of keys, and of values, where each piece meets all resident blocks before the next one comes."""
@@ -70,27 +70,19 @@ def _fewest(blocks: int, most: int) -> list[int]:
 def _in_pieces(
     model: Model, work: Workload, side: int, resident: int, parts: int, depth: int, arch: Architecture
 ) -> Iterator[MappingValue]:
-    """The same in pieces; the room that they leave is for keys and values, and for the queries that come next.
+    """The same in pieces; what room keys and values leave is for the queries that come next.
 
     Results lie in what of that is free, and in one place of their own.
     """
-    channels = largest_divisor(model.head_size, max(1, model.head_size // parts))
-    number = model.head_size // channels
+    size = model.head_size
+    channels = largest_divisor(size, max(1, size // parts))
+    number = size // channels
     make = partial(fused_in_pieces, work.name, side, resident, depth=depth)
-    room = _room(make(Pieces(channels, channels, channels, number * resident, number)), work, arch)
-    if room is None:
-        return
-    room = room // (side * channels * WORD_BITS // 8) + 1  # pieces of keys; one of results is there
-    for part, finer in product(AHEAD, FINER):
-        ahead = floor(part * number)
-        coming, leaving = (largest_divisor(channels, n) for n in finer)
-        next_queries = floor((room - 2 * ahead - Fraction(1, leaving)) * coming)
-        if next_queries < 0:
-            continue
-        resident_queries = number * resident * coming
-        yield make(Pieces(channels, channels // coming, channels // leaving,
-                          resident_queries + min(next_queries, resident_queries), number + ahead,
-                          results=number * resident * leaving))  # fmt: skip
+    for ahead, finer in product(AHEAD, FINER):
+        coming, leaving = (channels // largest_divisor(channels, n) for n in finer)
+        queries, results = (resident * size // n for n in (coming, leaving))
+        least = Pieces(channels, coming, leaving, queries, number + floor(ahead * number), results=results)
+        yield from _with_next_queries(make, least, work, side, arch)
 
 
 def _piece_by_piece(
@@ -104,18 +96,19 @@ def _piece_by_piece(
         coming, leaving = (channels // largest_divisor(channels, n) for n in finer)
         queries, results = (resident * size // n for n in (coming, leaving))
         least = Pieces(channels, coming, leaving, queries, streamed, results=results)
-        room = _room(make(least), work, arch)
-        if room is not None:
-            next_queries = room // (side * coming * WORD_BITS // 8)
-            yield make(replace(least, queries=queries + min(next_queries, queries)))
+        yield from _with_next_queries(make, least, work, side, arch)
 
 
-def _room(mapping: MappingValue, work: Workload, arch: Architecture) -> int | None:
-    """Bytes of the buffer that a Mapping leaves; None where it does not fit."""
+def _with_next_queries(
+    make: Callable[[Pieces], MappingValue], least: Pieces, work: Workload, side: int, arch: Architecture
+) -> Iterator[MappingValue]:
+    """A Mapping whose ring of queries has all the room that the least one leaves; none where that does not fit."""
     try:
-        return side_and_capacity(arch)[1] - replay(mapping, work, arch).peaks["buffer"].nbytes
+        taken = replay(make(least), work, arch).peaks["buffer"].nbytes
     except DoesNotFit:
-        return None
+        return
+    next_queries = (side_and_capacity(arch)[1] - taken) // (side * least.coming * WORD_BITS // 8)
+    yield make(replace(least, queries=least.queries + min(next_queries, least.queries)))
 
 
 def _words_of_registers(arch: Architecture) -> int:
