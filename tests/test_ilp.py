@@ -232,6 +232,9 @@ def test_addresses_window_by_window(seed: int) -> None:
         assert bare == solutions[0].value
         swept = sweep(Arrangement(along, set(dropped)), 0, 80)
         rolling = rolled(along, dropped, Settings(True, SolverOptions()))
+        assert rolling is not None
+        limited = [rolled(along, dropped, Settings(True, SolverOptions()), most=rolling.value - n) for n in (0, 1)]
+        assert limited[0] == rolling and limited[1] is None
         better, stopped = improved(rolling, Settings(True, SolverOptions(), enough=bare))
         assert not stopped and bare <= better.value <= rolling.value
         for found in (swept, rolling, better):

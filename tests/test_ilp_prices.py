@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.far_graphs import far_graph
 
+from accelsim.mappers.ilp import layout
+from accelsim.mappers.ilp import layout_kernel as kernel
 from accelsim.mappers.ilp.arrangement import Along
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Cost, Model
@@ -18,20 +19,6 @@ from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_by
 from accelsim.mappers.ilp.solver import SolverOptions
 
 COUNT = 80
-
-
-def graph(seed: int) -> GraphProblem:
-    """Operators over results of many steps ago; some write a tensor again."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", 40, source=True)}
-    names, operators = ["in"], []
-    for i in range(COUNT):
-        reads = tuple(dict.fromkeys(rng.choice(names[-20:]) for _ in range(rng.randint(1, 3))))
-        again = (rng.choice(reads),) if rng.random() < 0.1 else ()
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64), result=i == COUNT - 1 or rng.random() < 0.1)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}", *(name for name in again if name != "in"))))
-        names.append(f"t{i}")
-    return GraphProblem("random", tensors, tuple(operators))
 
 
 def relaxed(along: Along, price: NDArray[np.float64]) -> float:
@@ -48,7 +35,7 @@ def relaxed(along: Along, price: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_relaxation_at_the_prices_is_a_bound_and_close(seed: int) -> None:
-    problem = graph(seed)
+    problem = far_graph(seed, COUNT)
     lives = Lives(problem, range(COUNT))
     capacity = peak_bytes(problem, range(COUNT)) * 65 // 100
     along = Along(lives, capacity, BYTES)
@@ -59,7 +46,7 @@ def test_the_relaxation_at_the_prices_is_a_bound_and_close(seed: int) -> None:
 
 
 def test_no_price_where_there_is_room() -> None:
-    problem = graph(0)
+    problem = far_graph(0, COUNT)
     peak = peak_bytes(problem, range(COUNT))
     assert not prices(Along(Lives(problem, range(COUNT)), peak, BYTES), peak).any()
 
@@ -89,15 +76,34 @@ def test_rents_of_later_gaps() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_layouts_by_prices_replay_and_follow_no_plan(seed: int) -> None:
-    problem = graph(seed)
+    problem = far_graph(seed, COUNT)
     lives = Lives(problem, range(COUNT))
     along = Along(lives, peak_bytes(problem, range(COUNT)) * 65 // 100, BYTES)
     dropped, solutions = Model.of(lives, along.capacity).dropped([BYTES], SolverOptions())
-    found = laid_out(along, dropped, width=64, prices=prices(along, 0.97 * along.capacity))
+    found = laid_out(along, width=64, prices=prices(along, 0.97 * along.capacity))
     assert found is not None
     assert check_plan(problem, found.plan()).spilled == found.value >= solutions[0].bound - 1e-6
-    # A plan that drops everything says nothing of what is worth keeping, and the prices do.
-    blind = laid_out(along, range(len(lives.gaps)), width=64, prices=prices(along, 0.97 * along.capacity))
-    assert blind is not None and blind.value < 0.5 * along.price(range(len(lives.gaps)))
+    # Without prices and without a plan, all is worth keeping alike: prices know better.
+    blind = laid_out(along, width=64)
+    assert blind is not None and found.value < blind.value
     tables = _tables(along, dropped, None)
     assert sorted(np.flatnonzero(tables.rent)) == sorted(dropped) and not tables.price.any()
+
+
+def test_holes_cost_what_the_memory_is_worth_while_they_are_there() -> None:
+    """Tensors of 4 bytes: each step of an end of a hole costs its share of the horizon, and more where a byte does."""
+    tensors = {"a": Tensor("a", 4, source=True), "b": Tensor("b", 4, source=True)}
+    rows = (("a",), ("b",), ("b",), ("a",))
+    problem = GraphProblem("two", tensors, tuple(Operator(f"o{i}", r, ()) for i, r in enumerate(rows)))
+    along = Along(Lives(problem, range(4)), 10, Cost("energy", 10.0, 10.0))
+    tables = _tables(along, (), np.array([0.0, 5.0, 0.0, 0.0]))
+    step = layout.PRICED * 4 * 10.0 / layout.HORIZON
+    assert np.diff(tables.clock).tolist() == pytest.approx([step, step + layout.WASTE * 4 * 5.0, step, step])
+    first, second = along.begins["a", 0], along.begins["b", 1]
+    assert (tables.until[first], tables.until[second]) == (3, 2)
+    # `a` from 0 to 4 and `b` from 4 to 8 in 10 bytes, behind step 1: ends of holes where `b` leaves, and above it.
+    tensor, address, gap = (np.array(n, np.int64) for n in ([0, 1], [0, 4], [first, second]))
+    ever, stays = kernel._ever(tables, 1), kernel._length(tables, second, 1)
+    found = kernel._unlike(tables, 2, tensor, address, gap, 1)
+    there = kernel._length(tables, first, 1)
+    assert found == pytest.approx((ever - there) + (there - stays) + stays + ever)

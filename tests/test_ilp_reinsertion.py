@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from support.far_graphs import far_graph
 
 from accelsim.mappers.ilp import reinsertion_kernel as kernel
 from accelsim.mappers.ilp.arrangement import Along, Arrangement
@@ -22,20 +23,6 @@ COUNT = 80
 SETTINGS = Settings(True, SolverOptions())
 
 
-def graph(seed: int) -> GraphProblem:
-    """Operators over results of many steps ago; some write a tensor again."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", 40, source=True)}
-    names, operators = ["in"], []
-    for i in range(COUNT):
-        reads = tuple(dict.fromkeys(rng.choice(names[-20:]) for _ in range(rng.randint(1, 3))))
-        again = (rng.choice(reads),) if rng.random() < 0.1 else ()
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64), result=i == COUNT - 1 or rng.random() < 0.1)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}", *(name for name in again if name != "in"))))
-        names.append(f"t{i}")
-    return GraphProblem("random", tensors, tuple(operators))
-
-
 def nothing_kept(along: Along) -> Arrangement:
     """Every operator's tensors come for it, and lie one after the other."""
     address = {}
@@ -49,7 +36,7 @@ def nothing_kept(along: Along) -> Arrangement:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_plans_replay_and_are_better_but_never_than_the_bound(seed: int) -> None:
-    problem = graph(seed)
+    problem = far_graph(seed, COUNT)
     lives = Lives(problem, range(COUNT))
     along = Along(lives, peak_bytes(problem, range(COUNT)) * 65 // 100, BYTES)
     dropped, solutions = Model.of(lives, along.capacity).dropped([BYTES], SolverOptions())
@@ -67,7 +54,7 @@ def test_plans_replay_and_are_better_but_never_than_the_bound(seed: int) -> None
 
 
 def test_roomy_memory_keeps_everything_again() -> None:
-    problem = graph(0)
+    problem = far_graph(0, COUNT)
     along = Along(Lives(problem, range(COUNT)), 2 * peak_bytes(problem, range(COUNT)), BYTES)
     found, _ = reinserted(nothing_kept(along), SETTINGS, rounds=4)
     assert found.value == 0 and not found.dropped
@@ -89,7 +76,7 @@ def test_what_is_in_the_way_gives_way() -> None:
 
 
 def test_nothing_to_do_and_no_time() -> None:
-    problem = graph(1)
+    problem = far_graph(1, COUNT)
     along = Along(Lives(problem, range(COUNT)), 2 * peak_bytes(problem, range(COUNT)), BYTES)
     start = nothing_kept(along)
     assert reinserted(start, replace(SETTINGS, ends=0.0)) == (start, False)
@@ -101,7 +88,7 @@ def test_nothing_to_do_and_no_time() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_place_of_least_overlap_is_that_of_trying_all(seed: int) -> None:
     rng = random.Random(seed)
-    problem = graph(0)
+    problem = far_graph(0, COUNT)
     along = Along(Lives(problem, range(COUNT)), 60, BYTES)
     uses = [(name, step) for name, steps in along.lives.touches.items() for step in steps]
     start = Arrangement(along, set(range(len(along.lives.gaps))), dict.fromkeys(uses, 0))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from support.far_graphs import far_graph
 
 from accelsim.mappers.ilp.arrangement import Along
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Model
 from accelsim.mappers.ilp.lives import Lives
-from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.problem import peak_bytes
 from accelsim.mappers.ilp.solver import SolverOptions
 from accelsim.mappers.ilp.spared import spared
 from accelsim.mappers.ilp.windows import Settings
@@ -18,21 +17,8 @@ from accelsim.mappers.ilp.windows import Settings
 COUNT = 60
 
 
-def graph(seed: int) -> GraphProblem:
-    """Operators over results of many steps ago."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", 40, source=True)}
-    names, operators = ["in"], []
-    for i in range(COUNT):
-        reads = tuple(dict.fromkeys(rng.choice(names[-20:]) for _ in range(rng.randint(1, 3))))
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64), result=i == COUNT - 1)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
-        names.append(f"t{i}")
-    return GraphProblem("random", tensors, tuple(operators))
-
-
 def test_memory_is_left_free_at_the_steps_that_are_named_and_costs_no_less() -> None:
-    problem = graph(0)
+    problem = far_graph(0, COUNT)
     lives = Lives(problem, range(COUNT))
     capacity = peak_bytes(problem, range(COUNT)) * 7 // 10
     spare = [capacity // 10 if 20 <= step < 30 else 0 for step in range(COUNT)]
@@ -51,7 +37,7 @@ def test_memory_is_left_free_at_the_steps_that_are_named_and_costs_no_less() -> 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rounds_replay_and_none_is_better_than_the_bound(seed: int) -> None:
-    problem = graph(seed)
+    problem = far_graph(seed, COUNT)
     lives = Lives(problem, range(COUNT))
     along = Along(lives, peak_bytes(problem, range(COUNT)) * 65 // 100, BYTES)
     _, solutions = Model.of(lives, along.capacity).dropped([BYTES], SolverOptions())
@@ -64,6 +50,6 @@ def test_rounds_replay_and_none_is_better_than_the_bound(seed: int) -> None:
 
 
 def test_no_time_no_plan() -> None:
-    problem = graph(0)
+    problem = far_graph(0, COUNT)
     along = Along(Lives(problem, range(COUNT)), problem.largest_working_set, BYTES)
     assert not list(spared(along, Settings(True, SolverOptions(), ends=0.0)))

@@ -1,7 +1,8 @@
 """Plans with addresses close to one without: a beam search over steps, whose states are what lies where.
 
 It never fails where a memory holds every operator: where what the plan keeps has no room in one piece, what costs least
-leaves. Where prices say what had better leave (`prices`), another plan is as welcome that costs as little.
+leaves. Where prices say what had better leave (`prices`), there is no plan to follow. Neighbours of which one leaves
+before the other make a hole, which costs the more the longer it is there and the dearer the memory is meanwhile.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ WORK = 2_000_000
 """States times steps; a beam over more steps is narrower."""
 BRANCHES = 3
 """States that follow each state of the beam."""
-UNLIKE = 0.01
-"""What neighbours of unlike lifetimes cost, in tensors that leave: it tips the scale between equal costs."""
-HORIZON = 40.0
+UNLIKE, PRICED = 0.01, 0.04
+"""What neighbours of unlike lifetimes cost over the horizon, in tensors that leave: after a plan it tips the scale
+between equal costs, where memory has a price it is what holes of any step cost."""
+WASTE = 0.1
+"""Bytes that such neighbours leave unused, in tensors, where these have a price."""
+HORIZON = 40
 """Steps beyond which lifetimes are alike."""
 
 
 def laid_out(
-    along: Along, dropped: Collection[int], *, width: int = WIDTH, prices: NDArray[np.float64] | None = None
+    along: Along, dropped: Collection[int] = (), *, width: int = WIDTH, prices: NDArray[np.float64] | None = None
 ) -> Arrangement | None:
     """A plan that drops these gaps and, where what is left has no addresses, others; some may be kept after all.
 
@@ -38,7 +42,7 @@ def laid_out(
         along: the order's gaps.
         dropped: of the plan without addresses.
         width: of the beam.
-        prices: by step, of a byte; then they say what had better leave, and `dropped` only how long what stays does.
+        prices: by step, of a byte; they say what had better leave if nothing is to be dropped.
 
     Returns:
         None where the beam ends with no state.
@@ -115,14 +119,15 @@ def _tables(along: Along, dropped: Collection[int], prices: NDArray[np.float64] 
     gaps, gone = lives.gaps, set(dropped)
     load = np.array([g.nbytes * cost.load for g in gaps], np.float64)
     store = np.array([0.0 if lives.epochs[g.epoch].stored else g.nbytes * cost.store for g in gaps], np.float64)
-    weight = UNLIKE * float(np.mean(load)) if gaps else 0.0
     size = [t.nbytes for t in lives.problem.tensors.values()]
     price = np.zeros(len(lives.operators) + 1)
     rent = np.zeros(len(gaps))
-    if prices is None:
-        rent[list(gone)] = NEVER
-    else:
+    rent[list(gone)] = NEVER
+    if prices is not None:
         np.cumsum(prices, out=price[1:])
+    tensor = float(np.mean([g.nbytes for g in gaps])) if gaps else 0.0
+    unlike = (UNLIKE if prices is None else PRICED) * tensor * cost.load
+    clock = unlike / HORIZON * np.arange(len(price)) + WASTE * tensor * price
 
     def ints(values: Sequence[int]) -> np.ndarray:
         return np.array(values, np.int64)
@@ -130,7 +135,7 @@ def _tables(along: Along, dropped: Collection[int], prices: NDArray[np.float64] 
     return Tables(
         ints([along.capacity]), ints(size), ints(ends), ints(touch), ints(out), ints(over), ints(write), load, store,
         ints([g.last for g in gaps]), ints(_until(along, gone)), price, rent, _later(along, price, rent),
-        np.array([weight]), np.array([HORIZON]),
+        clock, ints([HORIZON]),
     )  # fmt: skip
 
 

@@ -3,9 +3,9 @@
 
 A state is what lies in the memory, where, and what has been paid so far. A step places what it touches and is not
 there, the largest first, each at an end of what stays: what lies in the way leaves, which is paid. Nothing leaves
-before its room is needed. States are compared by what they have paid and what keeping the rest will cost, if room has a
+before its room is needed. States are compared by what they have paid, by what keeping the rest will cost, if room has a
 price: either of a byte at each step, or so that what a plan without addresses keeps costs nothing and what it drops
-leaves for next to nothing.
+leaves for next to nothing, and by the ends of holes that there will be while neighbours leave at different steps.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Tables(NamedTuple):
         price: what room for a byte costs in all steps before each.
         rent: of each gap, what its room costs beside.
         later: of each gap, by how much room for the tensor's later gaps costs more than the less of that and loading.
-        weight, horizon: what unlike neighbours cost, and steps beyond which all stay alike long, as arrays of one.
+        clock: what neighbours cost of which one stays and the other does not, in all steps before each.
+        horizon: steps beyond which all stay alike long, as an array of one.
     """
 
     capacity: Ints
@@ -70,8 +71,8 @@ class Tables(NamedTuple):
     price: Floats
     rent: Floats
     later: Floats
-    weight: Floats
-    horizon: Floats
+    clock: Floats
+    horizon: Ints
 
 
 class States(NamedTuple):
@@ -156,10 +157,16 @@ class Record(NamedTuple):
 
 @_jit
 def _length(t: Tables, gap: int, step: int) -> float:
-    """How long a block stays, from 0 to 1."""
+    """How long a block stays, by the clock."""
     if gap < 0:
         return 0.0
-    return float(max(0.0, min(float(t.until[gap] - step), t.horizon[0]) / t.horizon[0]))
+    return t.clock[max(step, min(t.until[gap], step + t.horizon[0]))] - t.clock[step]
+
+
+@_jit
+def _ever(t: Tables, step: int) -> float:
+    """How long the ends of the memory stay, by the clock."""
+    return t.clock[min(step + t.horizon[0], len(t.clock) - 1)] - t.clock[step]
 
 
 @_jit
@@ -180,7 +187,7 @@ def _ahead(t: Tables, tensor: int, gap: int, stored: int, step: int) -> float:
 @_jit
 def _unlike(t: Tables, count: int, tensor: Ints, address: Ints, gap: Ints, step: int) -> float:
     """How unlike neighbours are in how long they stay: holes stay not at all, the ends of the memory for ever."""
-    total, before, end = 0.0, 1.0, 0
+    total, before, end = 0.0, _ever(t, step), 0
     for i in range(count):
         if address[i] > end:
             total += before
@@ -192,7 +199,7 @@ def _unlike(t: Tables, count: int, tensor: Ints, address: Ints, gap: Ints, step:
     if end < t.capacity[0]:
         total += before
         before = 0.0
-    return total + abs(1.0 - before)
+    return total + abs(_ever(t, step) - before)
 
 
 @_jit
@@ -267,7 +274,7 @@ def _cost(
 ) -> float:
     """What it costs to put a block somewhere: what leaves, and neighbours unlike it. `low` is the first in the way."""
     blocks, cost = b.blocks[u], 0.0
-    left, end = 1.0, 0
+    left, end = _ever(t, step), 0
     if low > 0:
         left = _length(t, b.gap[u, low - 1], step)
         end = b.address[u, low - 1] + t.size[b.tensor[u, low - 1]]
@@ -285,14 +292,14 @@ def _cost(
         before = _length(t, gap, step)
         end = b.address[u, i] + t.size[b.tensor[u, i]]
         i += 1
-    right, beyond = (_length(t, b.gap[u, i], step), b.address[u, i]) if i < blocks else (1.0, t.capacity[0])
+    right, beyond = (_length(t, b.gap[u, i], step), b.address[u, i]) if i < blocks else (_ever(t, step), t.capacity[0])
     if beyond > end:
         unlike -= before
         before = 0.0
     unlike -= abs(right - before)
     unlike += left + length if place > begin else abs(left - length)
     unlike += right + length if place + size < beyond else abs(right - length)
-    return cost + t.weight[0] * unlike
+    return cost + unlike
 
 
 @_jit
@@ -427,7 +434,7 @@ def _finish(t: Tables, s: States, row: int, step: int, b: Branches, u: int, pool
                         pool.role[q, touch - first] = FRESH
     pool.layout[q], pool.whole[q] = layout, whole
     unlike = _unlike(t, pool.blocks[q], pool.tensor[q], pool.address[q], pool.gap[q], step)
-    pool.key[q] = b.paid[u] + later + t.weight[0] * unlike
+    pool.key[q] = b.paid[u] + later + unlike
 
 
 @_jit

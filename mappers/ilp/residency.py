@@ -11,7 +11,7 @@ left is closed by rows which say that the kept gaps around the crowded steps can
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -52,7 +52,7 @@ CLOSE = 1.05
 SPARING = 0.5
 """Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
 EASY = 1.15
-"""Times the bound that a plan costs where there is no need of beams."""
+"""Times the bound that a plan costs where there is no need of beams; one window by window is not ended beyond."""
 BEAM = 0.4
 """Share of what is left of a limit of time that each of the beams may take."""
 PRICED = (0.97, 0.92)
@@ -167,7 +167,9 @@ class _Search:
             laid = None if self.there else laid_out(self.along, dropped, width=HASTY)
             there = [*self.there, *([laid] if laid is not None else [])]
             soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
-            found = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
+            best = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
+            assert best is not None  # without a limit of its cost
+            found = best
         return _Found(found, bound, solver, True, loose)
 
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
@@ -176,17 +178,21 @@ class _Search:
         self._lay(dropped, HASTY)
         hasty = time.perf_counter() - started
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
-        self.there.append(rolled(self.along, dropped, soon))
+        few = len(self.lives.operators) <= FEW
+        most = inf if few or not self.there else EASY * settings.enough  # beams find better than that
+        windows = rolled(self.along, dropped, soon, most=most)
+        if windows is not None:
+            self.there.append(windows)
         if self._left < AMPLE or self._within(CLOSE * settings.enough):
             return min(self.there, key=lambda a: a.value)
-        if len(self.lives.operators) <= FEW:
+        if few:
             soon = replace(settings, ends=time.perf_counter() + SPARING * self._left) if self.ends != inf else settings
             self.there.extend(spared(self.along, soon))
         if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
         late = time.perf_counter() + FIRST * self._left
         for share in PRICED:
-            self._lay(dropped, self._width(hasty), prices(self.along, share * self.capacity))
+            self._lay((), self._width(hasty), prices(self.along, share * self.capacity))
             if self._left < AMPLE or time.perf_counter() > late:
                 break
         return min(self.there, key=lambda a: a.value)
@@ -200,7 +206,7 @@ class _Search:
     def _within(self, value: float) -> bool:
         return any(a.value <= value for a in self.there)
 
-    def _lay(self, dropped: set[int], width: int, priced: NDArray[np.float64] | None = None) -> None:
+    def _lay(self, dropped: Collection[int], width: int, priced: NDArray[np.float64] | None = None) -> None:
         laid = laid_out(self.along, dropped, width=width, prices=priced)
         if laid is not None:
             self.there.append(laid)

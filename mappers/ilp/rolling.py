@@ -6,6 +6,8 @@ the gap model decides it anew, and at last a sweep drops what is in the way.
 
 from __future__ import annotations
 
+from math import inf
+
 from .arrangement import Along, Arrangement, addresses, stretches, take
 from .sweep import sweep
 from .windows import Settings, decided
@@ -18,16 +20,19 @@ NODES = 20_000
 """Of the exact search for addresses, each time."""
 
 
-def rolled(along: Along, dropped: set[int], settings: Settings) -> Arrangement:
-    """A plan that drops these gaps and, where that has no addresses, others."""
+def rolled(along: Along, dropped: set[int], settings: Settings, *, most: float = inf) -> Arrangement | None:
+    """A plan that drops these gaps and, where that has no addresses, others; None once these cost more than `most`."""
     current = Arrangement(along, set(dropped))
     steps = len(along.lives.operators)
     for first in range(0, steps, AHEAD):
         end = min(steps, first + AHEAD)
-        if not settings.over and packed(current, first, end):
-            continue
-        if settings.over or not decided(current, max(0, first - BACK[1]), end, settings, last=True):
+        found = not settings.over and packed(current, first, end)
+        if not found and not settings.over:
+            found = decided(current, max(0, first - BACK[1]), end, settings, last=True)
+        if not found:
             current = sweep(current, first, end)
+        if current.value > most:
+            return None
     return current
 
 
