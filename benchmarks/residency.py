@@ -59,29 +59,17 @@ addresses: so much is an upper limit of what addresses cost inside such windows,
 from __future__ import annotations
 
 import argparse
-import random
 import time
 
+from accelsim.experiments.memory_mapping.graphs import random_graph
 from accelsim.mappers.ilp.check import check_plan
-from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.problem import GraphProblem, peak_bytes
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.solver import SolverOptions
 
 GRAPHS = ((2, 10), (3, 10), (2, 40), (3, 40))
 """Fan and reach."""
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-
-
-def random_graph(count: int, fan: int, reach: int, seed: int = 0) -> GraphProblem:
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", rng.randint(1, 64) * 1024, source=True)}
-    names, operators = ["in"], []
-    for i in range(count):
-        reads = tuple(dict.fromkeys(rng.choice(names[-reach:]) for _ in range(rng.randint(1, fan))))
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64) * 1024, result=i == count - 1 or rng.random() < 0.02)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
-        names.append(f"t{i}")
-    return GraphProblem("random", tensors, tuple(operators))
 
 
 def told(problem: GraphProblem, capacity: int, options: SolverOptions, *, addresses: bool) -> str:

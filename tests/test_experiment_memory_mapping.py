@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from accelsim.experiments.memory_mapping.experiment import HEIGHT, generated, height, simple_height, times
+from accelsim.experiments.memory_mapping.graphs import claim, random_graph
 from accelsim.experiments.memory_mapping.mapping import Machine, greedy, problem
 from accelsim.mappers.ilp.packing import Buffer
 from accelsim.mapping.tiers.problem import TierProblem
@@ -49,3 +50,18 @@ def test_generated_cases_are_full_and_packed(count: int, seed: int) -> None:
 
 def test_no_packing_is_no_height() -> None:
     assert height([Buffer("a", 0, 2, 3), Buffer("b", 1, 3, 3)], 5) is None
+
+
+def test_random_graphs_read_recent_results() -> None:
+    graph = random_graph(60, 3, 5, seed=1)
+    made = ["in", *(op.writes[0] for op in graph.operators)]
+    for i, op in enumerate(graph.operators):
+        assert 1 <= len(op.reads) <= 3
+        assert set(op.reads) <= set(made[max(0, i - 4) : i + 1])
+
+
+@pytest.mark.parametrize(("share", "spills"), [(1.0, False), (0.7, True)])
+def test_random_graph_with_addresses(share: float, spills: bool) -> None:
+    found = claim(random_graph(60, 2, 8), share, 60.0)
+    assert found.proven
+    assert (found.value > 0) is spills

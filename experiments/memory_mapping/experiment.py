@@ -18,6 +18,7 @@ from ...mappers.ilp.tiers.search import place
 from ...mappers.ilp.variants import Chip, with_variants
 from ...mapping.tiers.problem import TierProblem
 from ..loader import Row, table
+from .graphs import claim, random_graph
 from .mapping import Machine, all_off_chip, greedy, problem
 
 BELOW = "edge_npu"
@@ -27,6 +28,8 @@ OPTIONS = SolverOptions(gap=0.01)
 GENERATED = (40, 80, 160)
 """Buffers of the generated cases."""
 HEIGHT = 4096
+SECONDS = 60.0
+"""Limit for a random graph; those that are judged end long before it."""
 
 
 def times(wanted: TierProblem) -> dict[str, float]:
@@ -106,8 +109,20 @@ def _below_rows() -> Iterator[Row]:
             yield Row("off-chip bytes", where, None, moved, "bytes", None, SHOWN, note)
 
 
+def _random_rows(*, proven: bool) -> Iterator[Row]:
+    """Random graphs with addresses beside the least bytes without: those proven equal, or those with a gap."""
+    for r in table(__package__, "graphs.csv"):
+        if (r["proven"] == "yes") is not proven:
+            continue
+        found = claim(random_graph(int(r["operators"]), int(r["fan"]), int(r["reach"])), float(r["share"]), SECONDS)
+        reads = f"read up to {r['fan']} of {r['reach']} results"
+        where = f"{r['operators']} operators that {reads}, memory of {float(r['share']):.0%} of the peak"
+        note = "beside a bound that knows nothing of fragmentation"
+        yield Row("bytes spilled", where, found.bound, found.value, "bytes", 0.0 if proven else None, r["source"], note)
+
+
 def rows() -> Iterator[Row]:
-    """The suite's example and generated cases, packed to the byte; small memories; networks beside the greedy rule."""
+    """Packings to the byte; large random graphs; small memories; networks beside the greedy rule."""
     suite = table(__package__, "suite.csv")
     buffers = [Buffer(r["id"], int(r["lower"]), int(r["upper"]), int(r["size"])) for r in suite]
     capacity = int(suite[0]["capacity"])
@@ -118,6 +133,7 @@ def rows() -> Iterator[Row]:
         yield Row("packed height", where, HEIGHT, height(made, HEIGHT), "bytes", 0.0, known)
         note = "what first fit by size takes of the same buffers"
         yield Row("height by first fit", where, None, simple_height(made), "bytes", None, SHOWN, note)
+    yield from _random_rows(proven=True)
     yield from _below_rows()
     for r in table(__package__, "networks.csv"):
         found = times(problem(r["model"], float(r["share"]), Machine.published()))
@@ -126,3 +142,4 @@ def rows() -> Iterator[Row]:
             yield Row("latency", f"{r['model']} int8, {name}", None, seconds * 1e6, "us", None, SHOWN, note)
         change, note = found["exact"] / found["greedy"] - 1, "published gains are of programs that are not public"
         yield Row("latency, exact over greedy", r["model"], None, change, "fraction", None, SHOWN, note)
+    yield from _random_rows(proven=False)

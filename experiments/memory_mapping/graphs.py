@@ -1,0 +1,43 @@
+"""Large random graphs: what lies in the memory when, with addresses for everything."""
+
+from __future__ import annotations
+
+import random
+
+from ...mappers.ilp.check import check_plan
+from ...mappers.ilp.plan import PlanClaim
+from ...mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from ...mappers.ilp.residency import best_residency
+from ...mappers.ilp.solver import SolverOptions
+
+
+def random_graph(count: int, fan: int, reach: int, seed: int = 0) -> GraphProblem:
+    """Operators that read up to `fan` of the last `reach` results, of 1 to 64 KiB each, and write one."""
+    rng = random.Random(seed)
+    tensors = {"in": Tensor("in", rng.randint(1, 64) * 1024, source=True)}
+    names, operators = ["in"], []
+    for i in range(count):
+        reads = tuple(dict.fromkeys(rng.choice(names[-reach:]) for _ in range(rng.randint(1, fan))))
+        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 64) * 1024, result=i == count - 1 or rng.random() < 0.02)
+        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
+        names.append(f"t{i}")
+    return GraphProblem("random", tensors, tuple(operators))
+
+
+def claim(problem: GraphProblem, share: float, seconds: float) -> PlanClaim:
+    """Of the plan with addresses, checked, in the order given, for a memory of a share of the order's peak.
+
+    Args:
+        problem: what is scheduled.
+        share: of the bytes that would keep everything.
+        seconds: limit of wall time.
+
+    Raises:
+        DoesNotFit: an operator needs more than the memory has.
+    """
+    order = range(len(problem.operators))
+    capacity = int(peak_bytes(problem, order) * share)
+    plan = best_residency(problem, order, capacity, options=SolverOptions(seconds=seconds))
+    check_plan(problem, plan)
+    assert plan.claim is not None
+    return plan.claim
