@@ -162,14 +162,13 @@ class _Search:
 
     def _hasty(self, dropped: set[int], bound: float, solver: str, *, loose: bool) -> _Found:
         """What is there once Ctrl-C was pressed: addresses are found as fast as they can be."""
-        found = Arrangement(self.along, dropped)
-        if self.packed:
-            laid = None if self.there else laid_out(self.along, dropped, width=HASTY)
-            there = [*self.there, *([laid] if laid is not None else [])]
-            soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
-            best = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
-            assert best is not None  # without a limit of its cost
-            found = best
+        if not self.packed:
+            return _Found(Arrangement(self.along, dropped), bound, solver, True, loose)
+        laid = None if self.there else laid_out(self.along, dropped, width=HASTY)
+        there = [*self.there, *([laid] if laid is not None else [])]
+        soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
+        found = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
+        assert found is not None  # `rolled` ends early only where it is given a limit
         return _Found(found, bound, solver, True, loose)
 
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
