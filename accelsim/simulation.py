@@ -26,6 +26,7 @@ Floor: TypeAlias = Callable[[Workload, Architecture], tuple[float, float]]
 """Cycles, and joules of action, below which no Mapping of one mapper comes, for any objective and constraints."""
 OBJECTIVES = ("latency", "energy", "edp")
 Kernel = Literal["compiled", "reference"]
+MOST_POINTS = 2**62
 
 
 class Mapper(Protocol):
@@ -120,6 +121,14 @@ def _check_arguments(arch: object, workload: object, kernel: str) -> None:
         raise BadInput(f"no kernel {kernel!r}; there are {', '.join(get_args(Kernel))}")
 
 
+def _check_points(workload: Workload) -> None:
+    """Refuse Einsums whose counts would pass the 64 bits of the arrays that mappers and kernels reckon in."""
+    for einsum, _ in workload.einsums():
+        if einsum.points > MOST_POINTS:
+            raise BadInput(f"{workload.name}: {einsum.name} has {einsum.points:.3g} points, more than 2^62, and counts "
+                           "of them would overflow; simulate a part of it")  # fmt: skip
+
+
 @uncollected()
 def simulate(
     arch: Architecture,
@@ -154,19 +163,21 @@ def simulate(
         tables: whether the Report has rows of operators and tensors, and a provenance.
 
     Raises:
-        BadInput: there is no such mapper, objective or kernel, the mapper has no limit of time, or names stand in place
-            of the machine and the model.
+        BadInput: there is no such mapper, objective or kernel, the mapper has no limit of time, names stand in place of
+            the machine and the model, or an Einsum has more points than can be counted.
         SpecError: the Mapping or the constraints name what is not there; all such places at once.
         DoesNotFit: a memory is too small.
         MappingError: the Mapping cannot work, or constraints cannot be honoured.
     """
     from .lowering import lower
     from .mapping.replay import replay
+    from .mapping.unlike import unlike
     from .mapping.validate import validate
     from .report import make_report
     from .report.cautions import bank_waits, crowded_ports, cut_short, idle_components, missed_claim, moved_bytes
 
     _check_arguments(arch, workload, kernel)
+    _check_points(workload)
     check_objective(objective)
     if mapping is not None:
         problems = validate(mapping, workload, arch)
@@ -174,6 +185,7 @@ def simulate(
         problems = constraints.problems(workload, arch) if constraints is not None else []
     if problems:
         raise SpecError(problems)
+    given = unlike(mapping, workload, arch) if mapping is not None else []
     if mapping is None:
         chosen = auto_mapper(arch) if mapper == "auto" else mapper
         search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
@@ -190,6 +202,7 @@ def simulate(
             f"{dict(replayed.traffic_bytes)} and {counted}"
         )
     notes = (
+        *given,
         *cut_short(mapping),
         *missed_claim(arch, mapping, trace),
         *crowded_ports(arch, trace),

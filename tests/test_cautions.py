@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from support.machines import array_machine, gemm
 
 from accelsim import simulate
 from accelsim.arch.loader import loads_architecture
 from accelsim.engine import compiled
+from accelsim.errors import BadInput
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
-from accelsim.mapping.tree import Claim, Mapping, Op, Par, Seq, Stay
+from accelsim.mapping.tree import Claim, Loop, Mapping, Op, Par, Seq, Stay
+from accelsim.mapping.unlike import unlike
 from accelsim.report.cautions import crowded_ports, idle_components, missed_claim
 
 TWO_UNITS = """
@@ -70,6 +73,31 @@ def test_a_search_cut_short_is_pointed_out() -> None:
         "the mapper stopped its search early, gap 12.5% to its bound: there may be better mappings among those that it "
         "looks at"
     ]
+
+
+def test_a_mapping_written_for_something_else_is_pointed_out() -> None:
+    arch, model = array_machine(8, 8), gemm(16, 24, 16)
+    whole = simulate(arch, model)
+    assert whole.mapping is not None
+    rank = next(r for e, _ in model.einsums() for r, size in e.sizes.items() if size == 24)
+    told: dict[int, list[str]] = {}
+    for tile in (24, 25):
+        mapping = replace(whole.mapping, root=Loop(rank, tile, whole.mapping.root), stays=(), moves=())
+        told[tile] = unlike(mapping, model, arch)
+    assert told == {
+        24: [], 25: [f"the mapping's loop at . cuts nothing: tiles of 25 of rank {rank}, which is 24"],
+    }  # fmt: skip
+    other = simulate(arch, model, mapping=replace(whole.mapping, workload="a", architecture="b"))
+    assert other.cycles == whole.cycles
+    assert [n for n in other.provenance["notes"] if n not in whole.provenance["notes"]] == [
+        f"the mapping was written for the model a, and this one is {model.name}",
+        f"the mapping was written for the machine b, and this one is {arch.name}",
+    ]
+
+
+def test_more_points_than_can_be_counted_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"has 1e\+21 points, more than 2\^62"):
+        simulate(array_machine(8, 8), gemm(10**7, 10**7, 10**7))
 
 
 def test_parts_that_do_nothing_are_pointed_out() -> None:

@@ -89,6 +89,9 @@ def test_a_saved_mapping_replays_to_the_same_report(tmp_path: Path) -> None:
     for key in ("cycles", "energy_J", "traffic_bytes", "operators"):
         assert again[key] == first[key]
     assert accelsim("validate", file).output == f"{file}: a mapping, well formed\n"
+    file.write_text(file.read_text().replace("architecture: edge_npu", "architecture: another", 1))
+    shown = accelsim("run", "edge_npu", *GPT2, "--mapping", file).output
+    assert "the mapping was written for the machine another, and this one is edge_npu" in " ".join(shown.split())
 
 
 def test_constraints_bind_or_are_refused(tmp_path: Path) -> None:

@@ -250,6 +250,20 @@ def test_missing_file_directory_and_text(tmp_path: Path) -> None:
         assert str(error.value).startswith(str(path))
 
 
+def test_an_opset_that_onnx_does_not_know(tmp_path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    for opset in (newest, newest + 1, 99):
+        model = graph([node("Relu", ["x"], ["y"])], {"x": (2, 3)}, ["y"])
+        del model.opset_import[:]
+        model.opset_import.append(onnx.helper.make_opsetid("", opset))
+        path = save(model, tmp_path)
+        if opset == newest:
+            assert import_onnx(path).tensors
+            continue
+        with pytest.raises(BadInput, match=f"opset {opset} is newer than any .* \\(up to {newest};"):
+            import_onnx(path)
+
+
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     model = graph([node("Relu", ["x"], ["y"])], {"x": (2, 3)}, ["y"])
     whole = model.SerializeToString()

@@ -56,10 +56,9 @@ def write_timeline(report: Report, file: Path) -> None:
 def show(report: Report) -> None:
     """The tables of a Report, and what its model and mapper have to say."""
     from ..report import print_report
-    from ..report.cautions import cut_short
     from .cells import terminal
 
     console = terminal()
     print_report(report, console)
-    for note in (*report.workload.notes, *(cut_short(report.mapping) if report.mapping is not None else ())):
+    for note in report.provenance["notes"]:
         console.print(note, markup=False)

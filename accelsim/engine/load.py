@@ -169,7 +169,7 @@ def _phases(program: Program, owner: IntArray) -> IntArray:
         p = int(bad[0])
         raise ProgramError(
             f"actor {program.actor_names[owner[p]]}: work {int(program.phase_work[p])} at a rate of "
-            f"{int(num[p])}/{int(den[p])} is beyond 2^62; use a coarser unit of work"
+            f"{int(num[p])}/{int(den[p])} is beyond 2^62; run less at a time"
         )
     whole = program.phase_work * den
     phases[:, c.P_TICKS], phases[:, c.P_PART] = whole // num, whole % num

@@ -266,7 +266,7 @@ class Tables:
             if status == c.GROW:
                 self._grow()
             elif status == c.OVERFLOW:
-                raise TimeOverflow(f"{self._name(int(g[c.G_WHO]))}: time passes 2^62 ticks; use a coarser tick")
+                raise TimeOverflow(f"{self._name(int(g[c.G_WHO]))}: {self._too_late()}")
             elif status == c.OVERGIVEN:
                 pool = self.platform.pools[int(g[c.G_WHO])]
                 raise ProgramError(f"pool {pool.name}: given more bytes than were taken; it has {pool.capacity}")
@@ -276,6 +276,11 @@ class Tables:
                 passed += BUDGET
                 if most and passed >= most:
                     raise TooLong(f"more than {most:,} visits of actors and ticks, and no state that recurs soon")
+
+    def _too_late(self) -> str:
+        rate = self.live[0].program.tick_hz
+        return (f"time passes 2^62 ticks, {2.0**62 / float(rate):.3g} s at {float(rate):.3g} ticks per second; run "
+                "less at a time, or a machine with a slower `clock` where that is the tick")  # fmt: skip
 
     def _name(self, actor: int) -> str:
         for live in self.live:
@@ -366,7 +371,7 @@ class Tables:
         of = np.where(owner == NONE, NONE, program.actor_server[owner])
         work = phases[:, c.P_FIRED] * phases[:, c.P_WORK]
         if float((phases[:, c.P_FIRED].astype(float) * phases[:, c.P_WORK]).sum()) > 2.0**62:
-            raise TimeOverflow(f"program {program.name}: more than 2^62 units of work; use a coarser unit")
+            raise TimeOverflow(f"program {program.name}: more than 2^62 units of work; run less at a time")
         np.add.at(server_work, of[of != NONE], work[of != NONE])
         g = net.globals
         slices = None

@@ -125,7 +125,8 @@ def load_model(path: str | Path) -> Any:
     """The ``onnx.ModelProto`` in a file. External weight files are not read.
 
     Raises:
-        BadInput: the file is missing, is not an ONNX model, is cut short, or is older than opset 7.
+        BadInput: the file is missing, is not an ONNX model, is cut short, is older than opset 7, or of an opset that
+            the installed onnx does not know.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -157,8 +158,12 @@ def load_model(path: str | Path) -> Any:
         except (checker.ValidationError, RuntimeError) as error:
             raise BadInput(f"{path}: its local functions cannot be written out: {error}") from error
     opset = model_opset(model)
-    if opset >= 2**31:
-        raise BadInput(f"{path}: there is no opset {opset}")
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise BadInput(
+            f"{path}: opset {opset} is newer than any that the installed onnx {onnx.__version__} knows (up to {newest}"
+            f"; a newer onnx may know it)"
+        )
     if opset < OLDEST_OPSET:
         raise BadInput(
             f"{path}: opset {opset} is too old (opset {OLDEST_OPSET} or later; onnx.version_converter.convert_version "
