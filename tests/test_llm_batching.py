@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 
@@ -200,6 +200,20 @@ def test_requests_and_batches_beyond_the_cache_are_refused_with_the_bytes() -> N
         run([(0, Tokens(9, 1))], Policy(batch=256))
     with pytest.raises(DoesNotFit, match="a static batch of 6 requests such as 0"):
         run([(0, Tokens(20, 20))], Policy("static", 6))
+
+
+def test_a_request_has_all_its_blocks_on_one_socket_of_its_replica() -> None:
+    """24 blocks of 4 tokens are 12 on each of two sockets: room for 48 tokens of a request, the last one not kept."""
+    two = replace(driver(), sockets=2)
+    assert two.blocks == 24
+    done, _ = run([(0, Tokens(40, 9)), (0, Tokens(40, 9))], Policy(batch=8), two)
+    assert {i for s in steps(done) for i in s.emits} == {0, 1}
+    words = r"request 0 of 40 \+ 10 tokens needs 13 blocks of 4 tokens on each socket and there are 12, 4,096 bytes"
+    with pytest.raises(DoesNotFit, match=words):
+        run([(0, Tokens(40, 10))], Policy(batch=8), two)
+    run([(0, Tokens(20, 5))] * 3, Policy("static", 3), two)  # two of them on one socket: 12 blocks
+    with pytest.raises(DoesNotFit, match=r"a static batch of 3 requests such as 0, of 20 .* needs 14 blocks"):
+        run([(0, Tokens(20, 6))] * 3, Policy("static", 3), two)
 
 
 def test_bad_policies_and_requests_are_named() -> None:

@@ -89,6 +89,7 @@ def test_an_expert_parallel_step_is_that_of_a_socket_with_its_exchanges() -> Non
     assert cost.exchanges == 64
     assert cost.seconds - alone.seconds == pytest.approx(64 * sent, rel=1e-2)
     assert d.placement.weight_bytes < 93e9 / 4  # an eighth of the experts, and all else
+    assert d.driver.sockets == 8 and d.driver.blocks % 8 == 0
 
 
 def test_layers_or_experts_are_shared_not_both() -> None:

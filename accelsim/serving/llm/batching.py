@@ -29,6 +29,8 @@ class Batching:
         lower_blocks: blocks of the lower tier of each replica.
         tier: what messages call the memory of the blocks.
         draft: tokens that a draft model proposes; None: there is no such model.
+        sockets: of a replica, each of which has equally many of its blocks and all of a request's in one place. Which
+            socket a request is on is left open: any balanced share of them fits.
         prefill: so many replicas, the first ones, prefill alone. The others get each request when it has its first
             token: its blocks come over as a move of theirs, and only then are free where they were.
     """
@@ -43,6 +45,7 @@ class Batching:
     tier: str = "memory"
     draft: Draft | None = None
     prefill: int = 0
+    sockets: int = 1
 
     def start(self, policy: Policy, seed: int) -> BatchState:
         """Return idle replicas; nothing in this Driver is left to chance.
@@ -70,7 +73,7 @@ class Batching:
                            f"draft model makes {each} for each request")  # fmt: skip
         if policy.preemption == "swap" and not self.lower_blocks:
             raise BadInput("policy: preemption by swap needs a lower tier with room for at least one block")
-        self._fits(policy.batch, f"a batch of {policy.batch} requests with a block each")
+        self._fits(self._on_a_socket(policy.batch), f"a batch of {policy.batch} requests with a block each")
         return BatchState(policy, tuple(Replica(Blocks(self.blocks, self.block_tokens)) for _ in range(self.replicas)))
 
     def on_arrival(self, state: BatchState, request: Request, now: int) -> tuple[BatchState, tuple[Submission, ...]]:
@@ -82,8 +85,8 @@ class Batching:
         self._fits(each, f"request {request.id} of {wants.prompt} + {wants.output} tokens")
         batch = state.policy.batch
         if state.policy.kind == "static":
-            self._fits(each * batch, f"a static batch of {batch} requests such as {request.id}, of {wants.prompt} + "
-                                     f"{wants.output} tokens,")
+            self._fits(each * self._on_a_socket(batch), f"a static batch of {batch} requests such as {request.id}, of "
+                                                        f"{wants.prompt} + {wants.output} tokens,")
         chosen = self._least(state, range(self.prefill or self.replicas))
         mine = state.replicas[chosen]
         joined = Sequence(request.id, wants.prompt, wants.output)
@@ -127,11 +130,18 @@ class Batching:
             submissions += more
         return state, submissions
 
+    def _on_a_socket(self, requests: int) -> int:
+        """Requests of a batch on the socket with most of them."""
+        return -(-requests // self.sockets)
+
     def _fits(self, blocks: int, what: str) -> None:
-        if blocks > self.blocks:
-            short = (blocks - self.blocks) * self.block_bytes
-            raise DoesNotFit(f"KV cache in {self.tier}: {what} needs {blocks} blocks of {self.block_tokens} tokens and "
-                             f"there are {self.blocks}, {short:,} bytes too few")
+        """Raise DoesNotFit for more blocks than one socket has."""
+        there = self.blocks // self.sockets
+        if blocks > there:
+            short = (blocks - there) * self.block_bytes
+            where = " on each socket" if self.sockets > 1 else ""
+            raise DoesNotFit(f"KV cache in {self.tier}: {what} needs {blocks} blocks of {self.block_tokens} tokens"
+                             f"{where} and there are {there}, {short:,} bytes too few")  # fmt: skip
 
     def _next(self, state: BatchState, number: int, mine: Replica) -> tuple[BatchState, tuple[Submission, ...]]:
         """Submit what a replica that is not in a step can begin."""

@@ -90,6 +90,7 @@ def deploy(s: LlmScenario) -> Deployment:
         s.cache.block_tokens, block_bytes * p.tensor,
         0 if lower is None else lower.nbytes // block_bytes * p.expert, memory.name,
         None if s.speculative is None else Draft(s.speculative.tokens, s.speculative.acceptance, s.seed), p.prefill,
+        p.expert,
     )  # fmt: skip
     # Where a step has its replica to itself nothing contends.
     alone = lower_rate is None and p.pipeline == 1
