@@ -210,8 +210,20 @@ def check_bound(leaf: LayoutLeaf, layouts: Sequence[Layout]) -> None:
     bound = leaf.bound(one, np.ones(1, np.int64), {})
     costs = [c for layout in layouts if (c := compiled(leaf, layout)) is not None]
     assert all(bound.cycles[0] <= c.cycles for c in costs)
-    if leaf.objective != "energy":  # there the best of the whole Einsum stands for a bound
-        assert all(bound.joules[0] <= c.joules for c in costs)
+    assert all(bound.joules[0] <= c.joules for c in costs)
+
+
+def of_tiles(leaf: LayoutLeaf) -> list[tuple[float, float]]:
+    """Joules that the bound says, and of the best layout, of tiles with every rank whole or cut in half."""
+    found = []
+    for tile in product(*({n, -(-n // 2)} for n in leaf.einsum.sizes.values())):
+        extents = dict(zip(leaf.einsum.sizes, tile, strict=True))
+        nest = leaf.settle(extents, 1, {})
+        if not isinstance(nest, Shortfall):
+            arrays, one = {r: np.array([n]) for r, n in extents.items()}, np.ones(1, np.int64)
+            bound, work = leaf.bound(arrays, one, {}), leaf.work(nest, arrays, one, {})
+            found.append((float(bound.joules[0]), float(work.joules[0])))
+    return found
 
 
 @contextmanager
@@ -241,6 +253,12 @@ def test_the_best_layout_of_the_space_is_found(
         layouts = of_some_size(leaf, 4000)
         check(leaf, layouts, all_pieces=piece is None)
     check_bound(leaf, layouts)
+
+
+@given(EINSUMS, arrays(), RATE)
+@settings(SMALL, max_examples=40, suppress_health_check=list(HealthCheck))
+def test_no_tile_takes_less_energy_than_its_bound(einsum: Einsum, unit: SpatialArray, rate: float) -> None:
+    assert all(bound <= joules for bound, joules in of_tiles(leaf_of(unit, einsum, "energy", bandwidth=rate)))
 
 
 @given(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 from random import Random
@@ -18,14 +19,17 @@ import pytest
 from support.random_plans import Case, case, claimed_bytes, machine, stages, task_of, workload
 from support.tile_walk import Enumeration, Walk
 
+from accelsim.arch.loader import load_architecture
 from accelsim.components.base import ComputeUnit
 from accelsim.engine import compiled
 from accelsim.engine.trace import Trace
+from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
 from accelsim.mappers.tile.nest import TIE, Found
 from accelsim.mappers.tile.operand_kernel import bytes_of, packed
-from accelsim.mappers.tile.search import stage_of
+from accelsim.mappers.tile.search import Plan, best_plan, stage_of
 from accelsim.mappers.tile.stage import Stage
+from accelsim.mapping.constraints import OpConstraint
 from accelsim.mapping.replay import replay
 from accelsim.report.cautions import moved_bytes
 from accelsim.report.counts import count_rows, joules
@@ -95,6 +99,29 @@ def test_compiled_bytes_are_those_of_the_operands() -> None:
 
 
 # -- the search ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "guess"), [((96, 3, 57, 5), 0.995), ((64, 64, 28, 3), 1.005)])
+def test_a_search_cut_short_is_made_again_in_the_order_of_guesses(
+    shape: tuple[int, int, int, int], guess: float
+) -> None:
+    """Of a convolution (channels out and in, side, window) on Eyeriss, with two tilings settled at most; the guesses
+    are better by half a percent or so, then worse."""
+    m, c, side, k = shape
+    b = WorkloadBuilder("conv", bits=8)
+    b.output(b.conv(b.input("x", (1, c, side, side)), b.weight("w", (m, c, k, k))))
+    arch = load_architecture("eyeriss_16x16")
+    task = replace(task_of(arch, b.build(), "energy"), constraint=OpConstraint(unit="pes"))
+    unit = arch.units["pes"]
+    assert isinstance(unit, ComputeUnit)
+    option = unit.spatial_options(task.einsum)[0]
+    plain, guessed = (stage_of(task, unit, option, 2, guesses=g).best(task.einsum.sizes) for g in (False, True))
+    assert isinstance(plain, Found) and isinstance(guessed, Found)
+    assert not plain.nest.complete
+    assert (guessed.value < plain.value * guess) if guess < 1 else (guessed.value > plain.value * guess)
+    best = best_plan(task, 2)
+    assert isinstance(best, Plan)
+    assert (best.energy, best.complete) == (min(plain.value, guessed.value), False)
 
 
 def searches(seeds: range, levels: int, objective: str, largest: int, tilings: int) -> Iterator[tuple[Stage, Walk]]:

@@ -45,6 +45,8 @@ class LayoutLeaf(Leaf):
 
     Attributes:
         fixed: dimension to the ranks that must lie along it.
+        guesses: whether `bound` says what slices make likely (see `_slices`), which is no bound: of 60 arrays at random
+            5 had tiles that take less, by up to 13 %, for a search over larger tiles knows fewer pieces of them.
         looked_at: layouts so far, whether compared or ruled out by a bound; orders of the same holds count as one.
     """
 
@@ -59,6 +61,7 @@ class LayoutLeaf(Leaf):
 
         super().__init__(einsum, unit, option, bits, arch)
         self.fixed: Mapping[str, Sequence[str]] = {}
+        self.guesses = False
         self.roles = rank_roles(einsum)
         self.looked_at = 0
         self.costs = TileCosts(self.unit, einsum, bits)
@@ -101,14 +104,14 @@ class LayoutLeaf(Leaf):
                 each = self.energy[f"{operand}_read"] + (self.energy["output_write"] if operand == "output" else 0.0)
                 joules = joules + macs / together * (width / 8) * each
         cycles, joules = np.maximum(cycles, moving) * self.ratio, joules * (1 - 1e-9)
-        if self.objective == "energy":
+        if self.guesses:
             for per_point in self._slices(extents, sums):
                 joules = np.maximum(joules, macs * per_point)
         return Work(cycles, joules, np.zeros(1))
 
     def _slices(self, extents: Extents, sums: Array) -> Iterator[Floats]:
-        """At most the joules per point, of tiles of which one rank alone is cut as it is here: such a tile can do what
-        the smaller ones in it do one after the other."""
+        """Joules per point of tiles of which one rank alone is cut as it is here. Such a tile could do what the smaller
+        ones in it do one after the other, and so would take no more, if its search knew every nest of loops."""
         for r, size in self.einsum.sizes.items():
             if len(extents[r]) == 1 and extents[r][0] == size:
                 continue

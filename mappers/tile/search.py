@@ -4,14 +4,15 @@ Levels are searched from the chip's edge inwards (`stage`): a level's tilings ar
 in which everything inside a tile costs what it must at least, and the insides of the most promising ones are settled
 by the same search one level further in (or by `layouts`, for arrays with registers), until the bound of the next is no
 better than what has been found. So the plan is the best of the space, unless more than `NODES` tilings of a level
-would have had to be settled: then the plan says that the search was cut short (`Plan.complete`). For ``edp``, levels
-further in minimise their own product of energy and delay.
+would have had to be settled: then the plan says that the search was cut short (`Plan.complete`), and one for the least
+energy over layouts is made once more, in the order of guesses (`LayoutLeaf.guesses`). For ``edp``, levels further in
+minimise their own product of energy and delay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -113,12 +114,26 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
         for option in _options(unit, task):
             if best is not None and _hopeless(unit, option, task, best[0][0]):
                 continue
-            found = stage_of(task, unit, option, nodes).best(dict(task.einsum.sizes))
+            found = _best_of(task, unit, option, nodes)
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
             elif best is None or _better((found.value, found.tie), best[0], TIE[task.objective]):
                 best = (found.value, found.tie), _plan(unit, option, found)
     return best[1] if best else short or Shortfall(0)
+
+
+def _best_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int) -> Found | Shortfall:
+    """The best of one option of a unit."""
+    sizes = dict(task.einsum.sizes)
+    found = stage_of(task, unit, option, nodes).best(sizes)
+    layouts = task.objective == "energy" and isinstance(unit, SpatialArray)
+    if not layouts or isinstance(found, Shortfall) or found.nest.complete:
+        return found
+    guessed = stage_of(task, unit, option, nodes, guesses=True).best(sizes)
+    tie = TIE[task.objective]
+    if isinstance(guessed, Shortfall) or not _better((guessed.value, guessed.tie), (found.value, found.tie), tie):
+        return found
+    return replace(guessed, nest=replace(guessed.nest, complete=False))
 
 
 def _hopeless(unit: ComputeUnit, option: SpatialOption, task: Task, value: float) -> bool:
@@ -146,14 +161,17 @@ def _fixed(task: Task) -> dict[str, list[str]]:
     return {d: [r for r in ranks if task.einsum.sizes[r] > 1] for d, ranks in task.constraint.spread.items()}
 
 
-def stage_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = NODES) -> Stage:
-    """The outermost level of an Einsum on a unit in one of its options, with all further ones inside."""
+def stage_of(
+    task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int = NODES, *, guesses: bool = False
+) -> Stage:
+    """The outermost level of an Einsum on a unit in one of its options, with all further ones inside; `guesses` of the
+    search for layouts (see `LayoutLeaf`)."""
     einsum, arch = task.einsum, task.arch
     unit = unit.over(einsum, task.densities)
     inner: Inner
     if isinstance(unit, SpatialArray):
         leaf = LayoutLeaf(einsum, unit, option, task.bits, arch)
-        leaf.objective, leaf.fixed = task.objective, _fixed(task)
+        leaf.objective, leaf.fixed, leaf.guesses = task.objective, _fixed(task), guesses
         inner = leaf
     else:
         inner = Leaf(einsum, unit, option, task.bits, arch)
