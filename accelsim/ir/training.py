@@ -19,6 +19,7 @@ from ..errors import BadInput
 from .build import WorkloadBuilder
 from .derivatives import derivative, is_one, is_zero, reads, shifted
 from .einsum import Access, Affine, Apply, Const, Einsum, Expr, Read
+from .reached import Gap, gaps, mixed_radix, turned, window_of
 from .transposed import Phase, phases
 from .unrolled import unrolled
 from .workload import Item, Role, View, Workload
@@ -146,13 +147,14 @@ class _Training:
         accesses = [a for a in einsum.inputs if a.tensor == name]
         like = self.builder.tensor(name)
         points = [prod(einsum.sizes[r] for r in a.ranks) for a in accesses]
-        boxes = all(_mixed_radix(index, einsum) for a in accesses for index in a.indices)
+        boxes = all(mixed_radix(index, einsum.sizes) for a in accesses for index in a.indices)
         if len(accesses) < 2 or name not in self.wanted or not boxes or sum(points) != like.elements:
             return None
         return self.builder.activation(self.builder.unique(f"d.{name}"), like.shape, like.bits)
 
     def _one(self, einsum: Einsum, gradient: str, i: int, joint: str | None = None) -> str:
         """The gradient of input `i`, as an Einsum of its own, or several."""
+        einsum = turned(einsum, einsum.inputs[i])
         access = einsum.inputs[i]
         if einsum.reduce not in ("", "add", "max", "min"):
             raise self._refused(einsum, f"reduces by {einsum.reduce}")
@@ -181,7 +183,7 @@ class _Training:
     def _whole(self, einsum: Einsum, access: Access) -> list[bool]:
         """Of every dimension, whether each of its elements is read at one point of the index's ranks."""
         shape = self.builder.shape(access.tensor)
-        return [_mixed_radix(i, einsum) and i.bounds(einsum.sizes) == (0, n - 1)
+        return [mixed_radix(i, einsum.sizes) and i.bounds(einsum.sizes) == (0, n - 1)
                 and prod(einsum.sizes[r] for r in i.ranks) == n
                 for i, n in zip(access.indices, shape, strict=True)]  # fmt: skip
 
@@ -202,25 +204,28 @@ class _Training:
     def _windowed(self, einsum: Einsum, access: Access, inputs: Sequence[Access], expr: Expr) -> str:
         """The gradient of what is read through windows: elements by the taps that reach them."""
         shape, b = self.builder.shape(access.tensor), self.builder
-        parts: list[tuple[Phase | None, ...]] = []
+        parts: list[tuple[Phase | Gap | None, ...]] = []
         for index, n, whole in zip(access.indices, shape, self._whole(einsum, access), strict=True):
-            slid = None if whole else _slid(index, einsum)
-            if slid is not None:
+            low, high = index.bounds(einsum.sizes)
+            if whole or (mixed_radix(index, einsum.sizes) and low >= 0 and high < n):
+                parts.append((None, *gaps(index, einsum.sizes, n)))
+            elif (slid := self._slid(index, einsum)) is not None:
                 (_, stride), (tap, dilation) = slid
                 parts.append(tuple(phases(n, einsum.sizes.get(tap, 1), stride, -index.offset, dilation)))
-            elif whole or _is_range(index, einsum):
-                parts.append((None, *_outside(index, einsum, n)))
             else:
-                raise self._refused(einsum, f"reads {access}, in which {index} is neither a window nor a range")
+                raise self._refused(einsum, f"reads {access}, in which several {index} are one, and no window")
         like = b.tensor(access.tensor)
         out = b.activation(b.unique(f"d.{access.tensor}"), like.shape, like.bits)
         for combination in product(*parts):
             self._phase(einsum, access, inputs, expr, combination, out)
         return out
 
+    def _slid(self, index: Affine, einsum: Einsum) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        return window_of(index, einsum, self.builder.shape(einsum.output.tensor))
+
     def _phase(
         self, einsum: Einsum, access: Access, inputs: Sequence[Access], expr: Expr,
-        combination: Sequence[Phase | None], out: str,
+        combination: Sequence[Phase | Gap | None], out: str,
     ) -> None:  # fmt: skip
         """One Einsum: element ``start + stride*p + f`` sums over taps t, which reach it from window p+shift-back*t."""
         sizes = dict(einsum.sizes)
@@ -230,7 +235,14 @@ class _Training:
             if phase is None:
                 target.append(index)
                 continue
-            (window, stride), (tap, _) = _slid(index, einsum) or ((f"outside{len(target)}", 1), ("", 1))
+            if isinstance(phase, Gap):
+                counts = (*phase.steps, (1, phase.width))
+                names = [f"gap{len(target)}.{i}" for i in range(len(counts))]
+                sizes |= {name: count for name, (_, count) in zip(names, counts, strict=True)}
+                terms = tuple((name, step) for name, (step, _) in zip(names, counts, strict=True))
+                target.append(Affine(terms, phase.start))
+                continue
+            (window, stride), (tap, _) = self._slid(index, einsum) or (("", 1), ("", 1))
             wide = f"{window}.f"
             more: tuple[tuple[str, int], ...] = ()
             sizes[window] = phase.count
@@ -245,7 +257,7 @@ class _Training:
             swaps[window] = Affine(((window, 1), *reached), phase.shift)
             swaps[tap] = Affine((*more, (tap, phase.tap_step)), phase.tap)
         place = Access(access.tensor, tuple(target))
-        if any(phase is not None and not phase.taps for phase in combination):
+        if any(isinstance(phase, Gap) or (phase is not None and not phase.taps) for phase in combination):
             ranks = {r: n for r, n in sizes.items() if r in place.ranks}
             self._sum(einsum, place, [], Const(0.0), ranks, out)
             return
@@ -300,38 +312,3 @@ def _renumbered(expr: Expr, used: Sequence[int]) -> Expr:
     if isinstance(expr, Apply):
         return replace(expr, args=tuple(_renumbered(a, used) for a in expr.args))
     return expr
-
-
-def _mixed_radix(index: Affine, einsum: Einsum) -> bool:
-    """Whether an index has a value of its own for every point of its ranks (channels of groups, say)."""
-    reach = 1
-    for rank, factor in sorted(index.terms, key=lambda t: abs(t[1])):
-        if einsum.sizes[rank] == 1:
-            continue  # the one filter of a depthwise convolution's group, say
-        if abs(factor) < reach:
-            return False
-        reach = abs(factor) * einsum.sizes[rank]
-    return True
-
-
-def _is_range(index: Affine, einsum: Einsum) -> bool:
-    """Whether an index has every value between its bounds at one point of its ranks: a slice, or a single row."""
-    low, high = index.bounds(einsum.sizes)
-    return _mixed_radix(index, einsum) and prod(einsum.sizes[r] for r in index.ranks) == high - low + 1
-
-
-def _outside(index: Affine, einsum: Einsum, extent: int) -> list[Phase]:
-    """Elements of a dimension before and behind those that an index reads, which no tap reaches."""
-    low, high = index.bounds(einsum.sizes)
-    rest = ((0, low), (high + 1, extent - high - 1))
-    return [Phase(start, count, 1, 0, 0, 1, 0, 1) for start, count in rest if count > 0]
-
-
-def _slid(index: Affine, einsum: Einsum) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The (window, stride) and (tap, dilation) of an index, no tap where it has none; None where it is no window."""
-    kept = einsum.output.ranks
-    window = [t for t in index.terms if t[0] in kept]
-    taps = [t for t in index.terms if t[0] not in kept] or [("", 1)]
-    if len(window) != 1 or len(taps) != 1 or min(window[0][1], taps[0][1]) < 1:
-        return None
-    return window[0], taps[0]
