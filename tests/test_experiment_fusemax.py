@@ -24,7 +24,7 @@ from accelsim.experiments.fusemax.closed_forms import (
 )
 from accelsim.experiments.fusemax.ladder import machine_of, run
 from accelsim.experiments.fusemax.machines import SMALL_BUFFERS, Small, side_values
-from accelsim.experiments.fusemax.mappings import Pieces, fused, fused_in_pieces, fused_piece_by_piece
+from accelsim.experiments.fusemax.mappings import Pieces, fused, fused_in_pieces, fused_in_strips
 from accelsim.experiments.fusemax.pareto import pareto_figure, pareto_rows
 from accelsim.experiments.loader import data_path, load_experiment, table
 from accelsim.lowering import lower
@@ -130,51 +130,54 @@ def test_the_fastest_is_taken(
 
 @pytest.mark.parametrize("small", SMALL_BUFFERS, ids=lambda small: f"{small.side}-{small.head_size}")
 def test_pieces_make_room_for_keys_and_values(small: Small) -> None:
-    """Their fastest mappings have everything in pieces, results in places of the rings; keys and values come into rings
-    as well, or as pieces that meet all resident blocks at once."""
+    """Their fastest mappings have everything in pieces, which come into rings, and results in places of these."""
     report = small.run()
     assert 1 <= report.cycles / report.bounds.program <= 1.05
     assert report.mapping is not None
-    moves = {move.tensor: move for move in report.mapping.moves}
-    assert moves["Q"].ring and moves["AV"].ring
-    assert all(moves[tensor].ring or moves[tensor].due > moves["Q"].due for tensor in ("K", "V"))
+    assert [move.tensor for move in report.mapping.moves if move.ring] == ["Q", "K", "V", "AV"]
 
 
-def test_keys_piece_by_piece_take_no_room_for_a_tile() -> None:
-    """Two eighths of keys and of values, where nine come block by block: the same work, traffic and energy. Scores and
-    exponentials of all four blocks are in registers: two and one for each, where there are eight and one in all.
-    Maxima, sums and scales are there of four blocks in place of two."""
+def test_strips_of_keys_take_no_room_for_a_tile() -> None:
+    """Three eighths of keys and of values, where nine come block by block: the same work, traffic and energy. Scores of
+    all four blocks are in registers, two of each, and exponentials in their places, where there are eight and one in
+    all. Of maxima, sums and scales there is one beside those of four blocks in place of two, and of maxima of eight."""
     arch, work = machine_of("binding"), one_pass(BERT, 1024, 4, 256)
     blockwise = fused_in_pieces(work.name, 256, 4, Pieces(8, 4, 8, 64, 9, results=16), depth=8)
-    piecewise = fused_piece_by_piece(work.name, 256, 4, Pieces(8, 4, 8, 64, 2, results=16))
-    before, after = replay(blockwise, work, arch), replay(piecewise, work, arch)
+    striped = fused_in_strips(work.name, 256, 4, 16, Pieces(8, 4, 8, 64, 3, results=16))
+    before, after = replay(blockwise, work, arch), replay(striped, work, arch)
     assert before.traffic_bytes == after.traffic_bytes
     spared = before.peaks["buffer"].nbytes - after.peaks["buffer"].nbytes
-    assert spared == 2 * (9 - 2) * 256 * 8 * 2 - 3 * (4 - 2) * 256 * 2
-    assert after.peaks["array2d"].nbytes == (2 * 4 + 4) * 256 * 256 * 2
-    runs = [simulate(arch, work, mapping=mapping) for mapping in (blockwise, piecewise)]
+    assert spared == 2 * (9 - 3) * 256 * 8 * 2 + ((2 + 8 + 2 + 2) - (1 + 1 + 1 + 4 + 1)) * 256 * 2
+    assert before.peaks["array2d"].nbytes == (8 + 1) * 256 * 256 * 2
+    assert after.peaks["array2d"].nbytes == 2 * 4 * 256 * 256 * 2
+    runs = [simulate(arch, work, mapping=mapping) for mapping in (blockwise, striped)]
     assert runs[0].bounds.program == runs[1].bounds.program
     assert runs[0].energy_J == runs[1].energy_J
-    assert all(r.cycles <= 1.01 * r.bounds.program for r in runs)
+    assert all(r.cycles <= 1.03 * r.bounds.program for r in runs)
 
 
 @settings(deadline=None, derandomize=True, max_examples=12)
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9), st.integers(1, 2))
-def test_keys_piece_by_piece_never_block(resident: int, blocks: int, streamed: int, more: int, depth: int) -> None:
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 8]), st.integers(0, 2), st.integers(0, 9),
+    st.integers(1, 2),
+)  # fmt: skip
+def test_strips_never_block(resident: int, blocks: int, strip: int, beside: int, more: int, depth: int) -> None:
     """Kernels and checker agree, all bytes move, and the pool is never fuller than its room."""
     arch = machine_of("binding", tuple(side_values(16).items()))
     work = one_pass(replace(BERT, heads=2, head_size=8), 16 * resident * blocks, 1, 16)
     queries = resident * 4
-    pieces = Pieces(4, 2, 4, queries + min(more, queries), streamed, results=resident)
-    mapping = fused_piece_by_piece(work.name, 16, resident, pieces, depth=depth)
+    channels = min(strip, 4)
+    pieces = Pieces(channels, 2, channels, queries + min(more, queries), strip // channels + beside, results=resident)
+    mapping = fused_in_strips(work.name, 16, resident, strip, pieces, depth=depth)
     assert loads(dumps(mapping)) == mapping
     assert validate(mapping, work, arch) == []
     program = lower(arch, work, mapping)
-    trace = compiled.run(program, record=100_000)
-    assert trace.differences(reference.run(program, record=100_000)) == []
+    trace = compiled.run(program, record=200_000)
+    assert trace.differences(reference.run(program, record=200_000)) == []
     assert check(program, trace) == []
     assert moved_bytes(trace) == {key: n for key, n in replay(mapping, work, arch).traffic_bytes.items() if n}
-    places = pieces.queries * 16 * 2 * 2 + 16 * 4 * 2  # and a piece of results
+    streams = 2 * pieces.streamed * channels
+    places = (pieces.queries * 2 + streams + channels) * 16 * 2  # and a piece of results
     assert trace.pool_peak[0] <= places == program.platform.pools[0].capacity
 
 

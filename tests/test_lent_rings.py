@@ -39,12 +39,12 @@ def rows(number: int, read: int, written: int) -> Workload:
     return parse_cascade(text, {"n": number, "k": read, "j": written}, name="rows", bits=8)
 
 
-def mapping(piece: int, tile: int, places: int, waiting: int, *, lent: bool = True) -> Mapping:
+def mapping(piece: int, tile: int, places: int, waiting: int, *, lent: bool = True, after: str = "") -> Mapping:
     """Row by row: what is read comes into a ring of `places` pieces, and results leave through `waiting` tiles."""
     add, spread = Loop("k", piece, Op("S", "sums", "simd")), Loop("j", tile, Op("O", "products", "simd"))
     body = Pipe((add, spread), (1,))
     moves = (
-        Move("A", "dram", "sram", (BODY,), (BODY,), places, pieces=(*SUM, BODY), ring=True),
+        Move("A", "dram", "sram", (BODY,), (BODY,), places, pieces=(*SUM, BODY), ring=True, after=after),
         Move("O", "sram", "dram", (*SPREAD, BODY), (), waiting, store=True, ring=lent),
     )
     stays = tuple(Stay(t, m, (), ()) for t, m in (("A", "dram"), ("O", "dram"), ("C", "sram")))
@@ -104,6 +104,35 @@ def test_rings_that_lend_never_block(
     assert trace.pool_peak[0] <= (pieces + more) * piece + tile == recount.peaks["sram"].nbytes - beside
 
 
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.integers(3, 6), *[st.integers(1, 4)] * 2, *[st.integers(1, 5)] * 2, st.integers(0, 12), st.integers(1, 9))
+def test_what_is_needed_later_comes_after_results(
+    number: int, pieces: int, tiles: int, piece: int, tile: int, more: int, waiting: int
+) -> None:
+    """A row begins to come when the results of the row two before have been made, and not before, if it may."""
+    workload = rows(number, pieces * piece, tiles * tile)
+    value = mapping(piece, tile, pieces + more, waiting, after="O")
+    assert loads(dumps(value)) == value
+    trace = traced(workload, value)
+    recount = replay(value, workload, MACHINE)
+    assert moved_bytes(trace) == {key: n for key, n in recount.traffic_bytes.items() if n}
+    assert trace.slices is not None
+    names = [trace.program.actor_names[a] for a in trace.slices.actor]
+    starts = [t for name, t in zip(names, trace.slices.start, strict=True) if name == "load A for S (dram)"]
+    ends = [t for name, t in zip(names, trace.slices.end, strict=True) if name == "O"]
+    assert len(starts) == number * pieces and len(ends) == number * tiles
+    assert all(starts[row * pieces] >= ends[(row - 1) * tiles - 1] for row in range(2, number))
+    first = traced(workload, replace(value, moves=(replace(value.moves[0], after=""), value.moves[1])))
+    assert first.slices is not None and (trace.slices.start[:pieces] == first.slices.start[:pieces]).all()
+
+
+def test_results_are_not_crowded_out() -> None:
+    """Results of 6 pieces, made 2 by 2, with room for two rows: rows that come early leave them one place."""
+    workload = rows(12, 4, 12)
+    early, late = (traced(workload, mapping(2, 4, 4, 9, after=name)).finish for name in ("", "O"))
+    assert late < early
+
+
 def changed(value: Mapping, **keys: object) -> Mapping:
     return replace(value, moves=(value.moves[0], replace(value.moves[1], **keys)))  # type: ignore[arg-type]
 
@@ -119,6 +148,18 @@ def changed(value: Mapping, **keys: object) -> Mapping:
 def test_what_cannot_lie_in_rings(value: Mapping, told: str) -> None:
     problems = validate(value, rows(2, 16, 16), MACHINE)
     assert any(f"cannot lie in places of rings: {told}" in str(p) for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (mapping(4, 4, 4, 2, after="S"), "cannot come after S: no results of that name lie in places of rings in sram"),
+        (mapping(4, 4, 4, 2, after="O", lent=False), "cannot come after O: no results of that name"),
+        (changed(mapping(4, 4, 4, 2), after="A"), "cannot come after A: it does not come into a ring"),
+    ],
+)
+def test_what_cannot_come_after(value: Mapping, told: str) -> None:
+    assert any(told in str(p) for p in validate(value, rows(2, 16, 16), MACHINE))
 
 
 def test_partial_results_do_not_lie_in_rings() -> None:

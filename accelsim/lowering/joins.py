@@ -12,12 +12,16 @@ from ..errors import MappingError
 from ..mapping.tree import Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
+from .in_place import InPlace, in_place
 from .lent import lend
 from .order import within
 from .parts import Part
 from .rooms import Room, rooms, shared_loops
 from .stages import HandedPieces, Handing, handings, pieces_handed, spilled_between
 from .waits import Wait
+
+ITERATIONS_AHEAD = 2
+"""Iterations whose tiles may come before results are made: the one that is in use, and the next."""
 
 
 class Joins:
@@ -44,6 +48,9 @@ class Joins:
                 self._drain(i, part)
             else:
                 self._feed(i, part)
+        for i, part in enumerate(self.parts):
+            if part.move.after:
+                self._after(i, part)
         self._stages()
         for room in self.rooms:
             self._room(room)
@@ -180,6 +187,19 @@ class Joins:
         src.outputs.append(Wait(fifo, part.depth + 1))
         dst.inputs.append(Wait(fifo, part.inner, late=True, once=self._other_loops(part), frees=frees))
 
+    def _after(self, i: int, part: Part) -> None:
+        """Have a load wait until the results of the iteration two before, which leave by way of rings, are made."""
+        move = part.move
+        for j in self.by_tensor[move.after]:
+            store = self.parts[j].move
+            if not (store.store and store.ring and store.src == move.dst) or not self.chain[i]:
+                continue
+            maker, load = self._makers(j)[0][0], self.chain[i][0]
+            name = f"{move.tensor} after {move.after} of two before"
+            fifo = self.builder.fifo(maker.index, load.index, depth=UNBOUNDED, init=ITERATIONS_AHEAD, name=name)
+            maker.outputs.append(Wait(fifo, part.depth, gate=True))
+            load.inputs.append(Wait(fifo, part.depth, gate=True))
+
     def _other_loops(self, part: Part) -> int:
         """Depths (bits) of the loops between a tile and its pieces that do not cut it."""
         cutting = part.cutting(self.names)
@@ -188,7 +208,10 @@ class Joins:
     def _stages(self) -> None:
         """Buffers between the stages of every Pipe; what crosses memories is moved once for all that read it there."""
         crossing: dict[tuple[Position, Position, tuple[str, ...]], list[Handing]] = defaultdict(list)
-        for handing in handings(self.actors.arch, self.actors.mapping, self.actors.leaves, self.names):
+        found = list(handings(self.actors.arch, self.actors.mapping, self.actors.leaves, self.names))
+        for over in in_place(self.actors.mapping, found):
+            self._over(over)
+        for handing in found:
             if len(handing.way) > 1:
                 crossing[handing.producer.at, handing.stage, handing.way].append(handing)
                 continue
@@ -198,10 +221,11 @@ class Joins:
                 self._wait(producer, consumer, handing.loops, latency, name)
                 continue
             cut = pieces_handed(handing, self.names) if handing.in_pieces else None
+            slots = UNBOUNDED if producer.leaf.op.over else handing.slots  # those of what it lies over
             if cut is not None:
-                self._hand_pieces(producer, consumer, cut, handing.slots, latency, name)
+                self._hand_pieces(producer, consumer, cut, slots, latency, name)
                 continue
-            self.actors.join(producer, consumer, depth=handing.slots, at=handing.loops, latency=latency, name=name)
+            self.actors.join(producer, consumer, depth=slots, at=handing.loops, latency=latency, name=name)
         for same in crossing.values():
             self._cross(same)
 
@@ -211,9 +235,31 @@ class Joins:
         data = self.builder.fifo(src.index, dst.index, depth=UNBOUNDED, latency=latency, name=f"pieces of {name}")
         src.outputs.append(Wait(data, cut.made_at, gate=True, once=cut.made_in))
         dst.inputs.append(Wait(data, cut.read_at, gate=True, once=cut.read_in))
-        places = self.builder.fifo(src.index, dst.index, depth=slots * cut.number, latency=0, name=f"places of {name}")
-        src.outputs.append(Wait(places, cut.made_at, early=True, once=cut.made_in))
-        dst.inputs.append(Wait(places, cut.read_at, late=True, once=cut.read_in))
+        if slots != UNBOUNDED:
+            self._places(src, dst, slots, cut, cut, name)
+
+    def _places(self, src: Actor, dst: Actor, slots: int, made: HandedPieces, read: HandedPieces, name: str) -> None:
+        """Places of pieces, each taken in the first pass that makes it, and free after the last one that reads it."""
+        places = self.builder.fifo(src.index, dst.index, depth=slots * made.number, latency=0, name=f"places of {name}")
+        src.outputs.append(Wait(places, made.made_at, early=True, once=made.made_in))
+        dst.inputs.append(Wait(places, read.read_at, late=True, once=read.read_in))
+
+    def _over(self, over: InPlace) -> None:
+        """Have places of an operand last until all have used the result that is made over it."""
+        operand = over.operand
+        src, place = self.of_op[operand.producer.at], self.of_op[operand.consumer.at]
+        cut = pieces_handed(operand, self.names) if operand.in_pieces else None
+        for result in over.results:
+            dst, name = self.of_op[result.consumer.at], f"{operand.tensor} until {result.consumer.einsum.name}"
+            read = pieces_handed(result, self.names) if result.in_pieces else None
+            if cut is not None and result.loops >= cut.read_at:  # in the same pass over the pieces
+                self._places(src, dst, operand.slots, cut, cut, name)
+            elif cut is not None and read is not None and read.number == cut.number:
+                self._places(src, dst, operand.slots, cut, read, name)
+            else:
+                self.actors.join(src, dst, depth=operand.slots, at=operand.loops, latency=0, name=name)
+        for reader, loops in over.before:
+            self._wait(self.of_op[reader.at], place, loops, 0, f"{operand.tensor} has been read")
 
     def _wait(self, src: Actor, dst: Actor, at: int, latency: int, name: str) -> None:
         """Have one actor wait for what another has done in a loop body, through as many slots as there may be."""

@@ -143,6 +143,8 @@ def _handed(scope: Scope, arch: Architecture) -> list[tuple[Position, str, str, 
     """(Pipe, memory, tensor, depth, bytes) of what the stages of Pipes hand on."""
     depths: dict[tuple[Position, str, str], tuple[int, list[Place]]] = {}
     for maker in scope.places:
+        if maker.op.over:
+            continue  # it lies in the place of what another stage has handed on
         tensor = scope.names.stored(maker.einsum.output.tensor)
         for reader in scope.readers.get(tensor, ()):
             at = scope.handed(maker, reader)

@@ -129,7 +129,8 @@ def _write(node: Node, at: Position, depth: int, cuts: dict[Position, list[Move]
 def _line(node: Node) -> str:
     match node:
         case Op():
-            return f"{node.einsum} on {node.unit}" + (f", {node.variant}" if node.variant else "")
+            over = f", in the place of {node.over}" if node.over else ""
+            return f"{node.einsum} on {node.unit}" + (f", {node.variant}" if node.variant else "") + over
         case Loop():
             halo = f", the operators before make what it needs, {node.halo}" if node.halo else ""
             return f"for {node.rank} in tiles of {node.tile:,}{halo}"
@@ -169,4 +170,5 @@ def _move(move: Move, nbytes: int | None = None) -> str:
         when = f", done by the end of {format_position(move.due)}" if move.store else (
             f", issued from {format_position(move.issue)} on"
         )  # fmt: skip
-    return f"{'store' if move.store else 'load'} {move.tensor}: {move.src} → {move.dst}, {buffers}{of}{when}"
+    after = f", after the {move.after} of two before" if move.after else ""
+    return f"{'store' if move.store else 'load'} {move.tensor}: {move.src} → {move.dst}, {buffers}{of}{when}{after}"

@@ -176,6 +176,8 @@ class TableChecks(Checks):
             self._slides(move, where)
         if (move.sliding or move.pieces is not None) and moved_part(self.scope, move) != WHOLE:
             self.report(where, "carries what does not stay", "that neither slides nor moves in pieces")
+        if move.after and (why := self._ahead(move)):
+            self.report(where, f"cannot come after {move.after}: {why}")
         if move.ring and move.store:
             if why := self._borrows(move):
                 self.report(where, f"cannot lie in places of rings: {why}")
@@ -257,6 +259,20 @@ class TableChecks(Checks):
         ):
             return f"no load comes into a ring in {move.src} inside the same Pipe"
         return ""
+
+    def _ahead(self, move: Move) -> str:
+        """Why a load cannot wait for results of earlier iterations, or nothing."""
+        if move.store or not move.ring:
+            return "it does not come into a ring"
+        for other in self.scope.mapping.moves:
+            if not (other.store and other.ring and (other.tensor, other.src) == (move.after, move.dst)):
+                continue
+            if self._outermost_pipe(other.issue) != self._outermost_pipe(move.due):
+                return "these lie in rings of another Pipe"
+            if not within_loops(self.tree.loops[move.due], self.tree.loops[other.issue]):
+                return f"these are not made in the loops around {format_position(move.due)}"
+            return ""
+        return f"no results of that name lie in places of rings in {move.dst}"
 
     def _outermost_pipe(self, at: Position) -> Position | None:
         """The outermost Pipe at or around a position."""

@@ -53,6 +53,9 @@ Details that follow from these:
 - Stays all through one Pipe, one over the other, are a room for what its stages make one after another, element by
   element: `depths` do not count for these, and what comes first into the room follows what was last in it tile by tile,
   as far as Loops inside the Pipe cut both alike. Tiles that Pipes further in hand on lie in the room.
+- An Op may make its result `over` an operand that an earlier stage of a Pipe hands to it, element by element. It takes
+  no room of its own: the place is one of the `depths` tiles of the operand, and free when all that take the result
+  over, inside that Pipe, have used it. The Op waits until all others have read the operand.
 - A Stay with a `share` below 1 keeps that part of the tile that is made inside it, and the rest spills: Moves inside
   it, to and from its memory, carry the rest of each tile alone, through buffers of their own. An Op that makes the
   tensor there has a store at or above it, and one that reads it a load, but for those to which a Pipe hands whole tiles
@@ -81,6 +84,8 @@ Details that follow from these:
 - Results that wait for a store may lie in the free places of rings of their memory in the same outermost Pipe: such a
   store is a `ring` too. It has room for one tile beside, and its `buffers` are the most that wait at once. It is issued
   at the Op that makes them, which leaves no partial results. What next comes into a ring then waits until they left.
+- A load into a ring may come `after` such results, named by their tensor: its tile of one iteration of the loops around
+  `due` waits until those of the iteration two before have all been made. Else what is needed later takes their places.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -110,6 +115,7 @@ class Op:
 
     `layout` says how the unit's elements share the tile, where they have loops and registers of their own. Tiles of
     the operands in `registers`, and of the result if it is named there, are found and left in registers of the unit.
+    `over` names the operand in whose place it makes its result.
     """
 
     einsum: str
@@ -117,6 +123,7 @@ class Op:
     variant: str
     layout: Layout | None = None
     registers: tuple[str, ...] = ()
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,7 @@ class Move:
     sliding: bool = False
     pieces: Position | None = None
     ring: bool = False
+    after: str = ""
 
 
 @dataclass(frozen=True)

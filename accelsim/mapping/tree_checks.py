@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..ir import Einsum, Role
 from ..text.names import nearest
 from .checks import Checks
+from .in_place import misplaced
 from .registers import split_places
 from .scope import Place, Scope, within
 from .tree import Iterate, Loop, Op, Par, Pipe, Position, Seq, format_position
@@ -87,9 +88,11 @@ class TreeChecks(Checks):
             self.report(at, f"{op.unit} has no registers for tiles", f"those with `register_bytes`: {able or 'none'}")
 
     def registers(self) -> None:
-        """Ops that have a tensor in one place agree on where that is."""
+        """Ops that have a tensor in one place agree on where that is, and what lies over another one can."""
         for at, what in split_places(self.scope):
             self.report(at, what, "name it in `registers` of both, on one unit, or of none")
+        for at, what in misplaced(self.scope, self.arch):
+            self.report(at, what)
 
     def _layout(self, at: Position, op: Op, unit: _Unit) -> None:
         try:

@@ -30,6 +30,10 @@ An Op on a unit whose elements have loops and registers of their own carries its
     {op: conv1, unit: pes, variant: spatial, spread: [{rank: m, along: rows, factor: 16}],
      loops: [{rank: c, tile: 8}, {rank: m, tile: 16}], hold: {weight: 1, output: 0}}
 
+An Op may find and leave tiles in registers of its unit, and make its result in the place of an operand::
+
+    {op: SLN, unit: array, variant: elementwise, registers: [QK, SLN], over: QK}
+
 A Loop with a halo adds how its boxes end, and a Stay in the place of another one which, and what waits beside it::
 
     loop: {rank: p, tile: 7, halo: clipped}
@@ -41,7 +45,7 @@ A Stay of a part of each tile says which::
 
 A Move in pieces says where these are used, and a Pipe which of its stages, counted from 0, take over pieces::
 
-    - {tensor: w2, from: dram, to: sram, issue: "1", due: "1", buffers: 9, pieces: 1.body, ring: true}
+    - {tensor: w2, from: dram, to: sram, issue: "1", due: "1", buffers: 9, pieces: 1.body, ring: true, after: y}
     - {tensor: y, from: sram, to: dram, issue: 1.body, due: "1", buffers: 4, store: true, ring: true}
     pipe: {depths: [2], pieces: [1], stages: [...]}
 
@@ -129,7 +133,8 @@ def _write(node: Node, indent: int, lines: list[str]) -> None:
         case Op():
             op = f"op: {quoted(node.einsum)}, unit: {quoted(node.unit)}, variant: {quoted(node.variant)}"
             held = f", registers: [{', '.join(map(quoted, node.registers))}]" if node.registers else ""
-            lines.append(f"{pad}{{{op}{_layout(node.layout)}{held}}}")
+            over = f", over: {quoted(node.over)}" if node.over else ""
+            lines.append(f"{pad}{{{op}{_layout(node.layout)}{held}{over}}}")
         case Loop():
             halo = f", halo: {node.halo}" if node.halo else ""
             lines.append(f"{pad}loop: {{rank: {quoted(node.rank)}, tile: {node.tile}{halo}}}")
@@ -221,6 +226,8 @@ def _move(move: Move) -> str:
         parts.append(f"pieces: {_at(move.pieces)}")
     if move.ring:
         parts.append("ring: true")
+    if move.after:
+        parts.append(f"after: {quoted(move.after)}")
     return ", ".join(parts)
 
 
@@ -293,12 +300,13 @@ def _node(reader: Reader, node: YamlNode, at: Position) -> Node:
 
 def _read_op(reader: Reader, node: YamlNode, at: Position) -> Node:
     path = _path(at)
-    optional = ("spread", "loops", "hold", "registers")
+    optional = ("spread", "loops", "hold", "registers", "over")
     found = reader.table(node, path, ("op", "unit", "variant"), optional, _KINDS["op"])
     einsum, unit, variant = (reader.text(found.get(key), f"{path}.{key}") for key in ("op", "unit", "variant"))
     items = reader.items(found["registers"], f"{path}.registers") if "registers" in found else ()
     held = tuple(reader.text(item, f"{path}.registers[{i}]") for i, item in enumerate(items))
-    return Op(einsum, unit, variant, _read_layout(reader, found, path), held)
+    over = reader.text(found["over"], f"{path}.over") if "over" in found else ""
+    return Op(einsum, unit, variant, _read_layout(reader, found, path), held, over)
 
 
 def _read_layout(reader: Reader, found: dict[str, YamlNode], path: str) -> Layout | None:
@@ -453,7 +461,8 @@ def _share(reader: Reader, node: YamlNode, path: str) -> Fraction:
 
 
 def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
-    required, optional = ("tensor", "from", "to", "issue", "due"), ("buffers", "store", "sliding", "pieces", "ring")
+    required = ("tensor", "from", "to", "issue", "due")
+    optional = ("buffers", "store", "sliding", "pieces", "ring", "after")
     found = reader.table(node, path, required, optional, _MOVE)
     return Move(
         reader.text(found.get("tensor"), f"{path}.tensor"),
@@ -466,6 +475,7 @@ def _read_move(reader: Reader, node: YamlNode, path: str) -> Move:
         reader.boolean(found.get("sliding"), f"{path}.sliding", False),
         _position(reader, found["pieces"], f"{path}.pieces") if "pieces" in found else None,
         reader.boolean(found.get("ring"), f"{path}.ring", False),
+        reader.text(found["after"], f"{path}.after") if "after" in found else "",
     )
 
 

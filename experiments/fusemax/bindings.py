@@ -17,7 +17,7 @@ from ...ir import Workload
 from ...mapping.replay import replay
 from ...mapping.tree import Mapping as MappingValue
 from .cascade import WORD_BITS, Model
-from .mappings import Pieces, fused, fused_in_pieces, fused_piece_by_piece, largest_divisor
+from .mappings import Pieces, fused, fused_in_pieces, fused_in_strips, largest_divisor
 
 STREAMED = (4, 2, 1)
 """Buffers of keys, and of values."""
@@ -29,12 +29,14 @@ AHEAD = (Fraction(1, 2), Fraction(3, 16))
 """The part of a tile of keys, and of values, that comes ahead of its use beside a whole tile of each."""
 FINER = ((1, 2), (4, 4), (8, 4), (8, 2))
 """Pieces of queries, and of results, in one of keys: smaller ones leave more of the DRAM to keys and values."""
-SMALLER_PARTS = (24, 16, 8)
-"""Pieces of a tile of keys, and of values, where each piece meets all resident blocks before the next one comes."""
-FINER_STILL = ((4, 2), (8, 4), (4, 4), (2, 1))
+STRIPS = (8, 4, 2, 16)
+"""Strips of a tile of keys, and of values, where each strip meets all resident blocks before the next one comes."""
+OF_STRIP = 4
+"""Pieces of a strip."""
+FINER_STILL = ((4, 2), (4, 4), (8, 8))
 """Pieces of queries, and of results, in one of these."""
-SOME = (3, 2)
-"""Pieces of keys, and of values, for which there is room then."""
+BESIDE = (3, 2)
+"""Pieces of keys, and of values, for which there is room beside a strip."""
 
 
 def side_and_capacity(arch: Architecture) -> tuple[int, int]:
@@ -57,7 +59,7 @@ def bindings(
             for results, blocks, streamed, products in product((2, resident), (2, 1), STREAMED, PRODUCED):
                 yield make(blocks=blocks, streamed=streamed, products=products, results=results)
         if words >= 2 * resident:
-            yield from _piece_by_piece(model, work, side, resident, min(2, words // resident - 1), arch)
+            yield from _in_strips(model, work, side, resident, min(3, words // resident), arch)
         for parts in PARTS:
             yield from _in_pieces(model, work, side, resident, parts, depth, arch)
 
@@ -85,17 +87,18 @@ def _in_pieces(
         yield from _with_next_queries(make, least, work, side, arch)
 
 
-def _piece_by_piece(
+def _in_strips(
     model: Model, work: Workload, side: int, resident: int, depth: int, arch: Architecture
 ) -> Iterator[MappingValue]:
-    """The same where each piece of keys and values meets all resident blocks; the room is for the next queries."""
+    """The same where each strip of keys and values meets all resident blocks; the room is for the next queries."""
     size = model.head_size
-    make = partial(fused_piece_by_piece, work.name, side, resident, depth=depth)
-    for parts, finer, streamed in product(SMALLER_PARTS, FINER_STILL, SOME):
-        channels = largest_divisor(size, max(1, size // parts))
+    for strips, beside, finer in product(STRIPS, BESIDE, FINER_STILL):
+        strip = largest_divisor(size, max(1, size // strips))
+        channels = strip // largest_divisor(strip, OF_STRIP)
         coming, leaving = (channels // largest_divisor(channels, n) for n in finer)
         queries, results = (resident * size // n for n in (coming, leaving))
-        least = Pieces(channels, coming, leaving, queries, streamed, results=results)
+        least = Pieces(channels, coming, leaving, queries, strip // channels + beside, results=results)
+        make = partial(fused_in_strips, work.name, side, resident, strip, depth=depth)
         yield from _with_next_queries(make, least, work, side, arch)
 
 

@@ -176,36 +176,48 @@ def fused_in_pieces(workload: str, side: int, resident: int, pieces: Pieces, *, 
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
-def fused_piece_by_piece(workload: str, side: int, resident: int, pieces: Pieces, *, depth: int = 2) -> MappingValue:
-    """The same binding in another order: each piece of keys, and of values, meets all resident blocks before the next.
+def fused_in_strips(
+    workload: str, side: int, resident: int, strip: int, pieces: Pieces, *, depth: int = 2
+) -> MappingValue:
+    """The same binding in another order: each strip of keys, and of values, meets all resident blocks before the next.
 
     No tile of keys or values is ever there as a whole, so that their room is for the next queries, and for results that
-    leave. Scores and exponentials of all resident blocks are in registers at once instead.
+    leave. Scores of all resident blocks are in registers at once instead, and exponentials in their places. The queries
+    of a group come after the results of the group two before.
 
     Args:
         workload, side, resident: as for `fused`.
+        strip: channels of a head that meet all resident blocks before the next ones do.
         pieces: what there is room for.
-        depth: tiles of scores of each resident block in registers, beside one of exponentials.
+        depth: tiles of scores, or of exponentials, of each resident block in registers.
     """
     outer = [("b", 1), ("h", 1), ("p", resident * side)]
     block_of = [("p", side)]
-    summed = [("f", pieces.channels), *block_of]
+    summed = [("f", strip), *block_of]
     ops = {s: _one_pass_op(s, ON_ARRAY) for s in STAGES}
+    ops["SLN"] = replace(ops["SLN"], over="QK")
     added = Pipe((ops.pop("SLNV"), ops.pop("RNV")), (pieces.products,))
-    scores = nest([("e", pieces.channels), *block_of, ("e", pieces.coming)], ops.pop("QK"))
-    stages = (scores, *(nest(block_of, op) for op in ops.values()), nest(summed, added))
-    pipe = Pipe(stages, (depth, 1, depth, 1, 1, 1, 1), pieces=tuple(range(1, len(stages))))
+    scores = nest([("e", strip), *block_of, ("e", pieces.channels), ("e", pieces.coming)], ops.pop("QK"))
+    softmax = nest(block_of, Pipe(tuple(ops.values()), (1,) * (len(ops) - 1)))
+    stages = (scores, softmax, nest([*summed, ("f", pieces.channels)], added))
+    pipe = Pipe(stages, (depth, 1), pieces=(1, 2))
     first = tuple(nest(summed if s == "first_value" else block_of, _one_pass_op(s, ON_ARRAY)) for s in FIRST)
     written = [*summed, ("f", pieces.leaving)]
     divide = nest(written, _one_pass_op("AV", ON_ARRAY))
     block = Pipe((*first, Loop("i", 1, pipe), divide), (1,) * 4, pieces=(3, 4))
     at = inside(outer)
     step = (*at, 3, BODY)
-    queries = replace(load("Q", (*at, 3), pieces.queries), pieces=(*step, 0, BODY, BODY, BODY), ring=True)
-    keys = load("K", (*step, 0, BODY), pieces.streamed)
-    values = load("V", (*step, len(stages) - 1, BODY), pieces.streamed)
     results = replace(store("AV", (*at, 4, *inside(written)), buffers=pieces.results), ring=True)
-    moves = (queries, keys, values, results)
+    rings = (
+        replace(load(tensor, due, places), pieces=(*step, *used), ring=True)
+        for tensor, due, places, used in (
+            ("Q", (*at, 3), pieces.queries, (0, BODY, BODY, BODY, BODY)),
+            ("K", (*step, 0, BODY), pieces.streamed, (0, BODY, BODY, BODY)),
+            ("V", (*step, 2, BODY), pieces.streamed, (2, BODY, BODY, BODY)),
+        )
+    )
+    queries, *streams = rings
+    moves = (replace(queries, after="AV"), *streams, results)
     return MappingValue(workload, "fusemax", nest(outer, block), homes("Q", "K", "V", "AV"), moves)
 
 
