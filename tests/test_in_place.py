@@ -124,6 +124,17 @@ def test_a_tile_is_free_when_the_result_there_has_been_used() -> None:
         assert all(e[0] >= max_[1] for e, max_ in zip(found["E"], found["L"], strict=True))
 
 
+def test_others_have_read_before() -> None:
+    """Maxima on another unit, which the exponentials do not need: these wait all the same."""
+    text = "S[m,n] = A[m,k] * B[k,n]\nL[n] = max(m) S[m,n]\nE[m,n] = exp(S[m,n])\nZ[n,f] = E[m,n] * C[m,f]\n"
+    workload = parse_cascade(text, {"m": ROWS, "n": COLUMNS * 3, "k": DEEP, "f": 6}, name="chain", bits=16)
+    mapping = flat(1)
+    left = Move("L", "sram", "dram", ("body",), (), 2, store=True)
+    mapping = replace(mapping, stays=(*mapping.stays, Stay("L", "dram", (), ())), moves=(*mapping.moves, left))
+    found = times(mapping, workload)
+    assert all(e[0] >= max_[1] for e, max_ in zip(found["E"], found["L"], strict=True))
+
+
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from([2, 4, 8]))
 def test_places_last_until_the_last_pass_over_results(depth: int, blocks: int, width: int, strip: int) -> None:

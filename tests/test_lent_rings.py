@@ -133,6 +133,18 @@ def test_results_are_not_crowded_out() -> None:
     assert late < early
 
 
+def test_the_next_row_does_not_wait() -> None:
+    """While the results of one row are made the next one comes, and the one after that does not."""
+    trace = traced(rows(3, 4, 12), mapping(4, 4, 4, 9, after="O"))
+    assert trace.slices is not None
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for actor, start, end in zip(trace.slices.actor, trace.slices.start, trace.slices.end, strict=True):
+        spans.setdefault(trace.program.actor_names[actor], []).append((int(start), int(end)))
+    loads_of_rows, results = spans["load A for S (dram)"], spans["O"]
+    assert loads_of_rows[1][0] == loads_of_rows[0][1] < results[0][0]
+    assert loads_of_rows[2][0] >= results[2][1]
+
+
 def changed(value: Mapping, **keys: object) -> Mapping:
     return replace(value, moves=(value.moves[0], replace(value.moves[1], **keys)))  # type: ignore[arg-type]
 
