@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from support.experiments import rows_of
 
@@ -62,6 +64,34 @@ def test_a_step_too_large_says_by_how_much() -> None:
     assert train(model(12), 1, 100, trainer(1e12, 10**9, 50 * MB), "offloaded").activation_bytes == 200 * MB
     with pytest.raises(BadInput, match="1 at least"):
         train(model(2), 0, 100, trainer())
+
+
+@pytest.mark.parametrize(("layers", "room"), [(3, 130), (4, 250), (6, 250), (6, 339), (8, 1000)])
+def test_without_a_way_out_what_finds_no_room_is_computed_anew(layers: int, room: int) -> None:
+    """All inputs stay, and as many layers' activations as there is room for; every other forward pass runs again."""
+    stay = min(layers, (room * MB - layers * BETWEEN) // MADE)
+    found = train(model(layers), 1, 100, trainer(1.0, room * MB), "placed")
+    assert found.seconds == pytest.approx((3 * layers + layers - stay) * 1e-4, rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1e11, 2e11, 5e11, 1e12])
+@pytest.mark.parametrize("room", [250, 350, 600])
+def test_activations_that_are_placed_take_least(rate: float, room: int) -> None:
+    """No longer than under any rule for all layers alike, and shorter than all where some of each serve best."""
+    found = train(model(5), 1, 100, trainer(rate, room * MB), "placed")
+    rules: list[float] = []
+    for how in ("kept", "checkpointed", "offloaded"):
+        with suppress(DoesNotFit):
+            rules.append(train(model(5), 1, 100, trainer(rate, room * MB), how).seconds)
+    assert found.seconds <= min(rules) * (1 + 1e-6)
+    assert found.activation_bytes <= room * MB
+    if (rate, room) == (5e11, 250):
+        assert found.seconds < 0.9 * min(rules) and found.moved_bytes > 0
+
+
+def test_a_step_whose_activations_find_no_place_is_refused() -> None:
+    with pytest.raises(DoesNotFit, match="gpu"):
+        train(model(5), 1, 100, trainer(1e12, 100 * MB), "placed")
 
 
 def test_published_rows_hold() -> None:

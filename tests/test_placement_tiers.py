@@ -18,7 +18,7 @@ from accelsim.mappers.ilp.tiers.policies import largest_stay, least_recently_use
 from accelsim.mappers.ilp.tiers.recompute import with_recomputation
 from accelsim.mappers.ilp.tiers.search import place
 from accelsim.mapping.tiers.check import check_tier_plan
-from accelsim.mapping.tiers.plan import Ledger, TierPlan
+from accelsim.mapping.tiers.plan import Ledger, Room, TierPlan, Transfer
 from accelsim.mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 
 EXACT = SolverOptions()
@@ -129,6 +129,20 @@ def test_results_and_write_backs() -> None:
     problem = two_tiers(70, *steps, items={"w": 60}, made=(Item("x", 40), Item("y", 7, result="far")))
     ledger = replayed(problem, place(problem, aims=(BYTES,), options=EXACT))
     assert ledger.link_bytes == {"load": 60 * 2 + 40 * 2, "store": 40 + 7}
+
+
+def test_what_leaves_and_returns_at_once_was_there_before() -> None:
+    """x goes to and fro in one position, its room cut in three: the way back sends on what the way out brings."""
+    steps = (
+        Step("make", (Choice("c", 5 * NS, writes={"x": "near"}),)), reading("other", "w"),
+        Step("use", (Choice("c", 5 * NS, reads={"x": "near"}),)),
+    )  # fmt: skip
+    problem = two_tiers(100, *steps, items={"w": 60}, made=(Item("x", 40),))
+    rooms = [Room("w", "near", 0, 60, 0, 5), Room("x", "far", 0, 40, 3, 3)]
+    rooms += [Room("x", "near", 0, 40, first, last) for first, last in ((2, 2), (3, 3), (4, 8))]
+    moves = (Transfer("w", "load", 0, 0, 60), Transfer("x", "store", 3, 0, 40), Transfer("x", "load", 3, 0, 40))
+    ledger = replayed(problem, TierPlan("two", ("c", "near", "c"), tuple(rooms), moves))
+    assert ledger.link_bytes == {"load": 100, "store": 40}
 
 
 def test_computing_anew_instead_of_bringing_back() -> None:

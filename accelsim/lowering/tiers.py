@@ -168,12 +168,19 @@ class _Lowering:
                     second.after[first] = None
 
     def _there_before(self, t: Transfer) -> bool:
-        """Whether a transfer's bytes lie where it begins before its position."""
+        """Whether a transfer's bytes lie where it begins before its position, in one room or in one after the other."""
         tier = self.problem.by_link[t.link].src
         if self.problem.items[t.item].home == tier:
             return True
-        rooms = [r for r in self.rooms.get((t.item, tier), ()) if r.first < t.position <= r.last]
-        return any(r.low <= t.low and t.high <= r.high for r in rooms)
+        return all(self._has_room(t, tier, position) for position in (t.position - 1, t.position))
+
+    def _has_room(self, t: Transfer, tier: str, position: int) -> bool:
+        """Whether rooms of a tier at a position have all bytes of a transfer."""
+        spans = [(r.low, r.high) for r in self.rooms.get((t.item, tier), ()) if r.first <= position <= r.last]
+        end = t.low
+        for low, high in sorted(spans):
+            end = max(end, high) if low <= end else end
+        return end >= t.high
 
     def _due(self, t: Transfer) -> int:
         """The first step that waits for a transfer: it reads or writes its item, or may take the room of its bytes."""

@@ -3,11 +3,12 @@
 Forward passes make activations, backward passes need them in reverse. As a placement over tiers in time, every layer's
 activations are an item with rooms from where it is made to where it is read; what leaves does so while the next layer
 computes and is back before its own backward pass, one layer ahead. A replay counts what the first tier holds at most.
+Which layer's stay, leave, or are computed anew may also be left to the placement, which finds the least time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from ...engine import compiled
@@ -16,9 +17,12 @@ from ...lowering.tiers import program_of
 from ...mapping.tiers.check import check_tier_plan
 from ...mapping.tiers.plan import Ledger, Room, TierPlan, Transfer
 from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
+from ..ilp.tiers.model import BYTES, LATENCY
+from ..ilp.tiers.recompute import with_recomputation
+from ..ilp.tiers.search import place
 from .parts import Model
 
-Activations: TypeAlias = Literal["kept", "checkpointed", "offloaded"]
+Activations: TypeAlias = Literal["kept", "checkpointed", "offloaded", "placed"]
 CHOICE, OUT, BACK = "run", "out", "back"
 BACKWARD = 2
 """Operations of a backward pass over those of the forward pass."""
@@ -62,7 +66,8 @@ def train(
         batch, tokens: sequences, and tokens of each.
         trainer: what trains.
         activations: ``checkpointed`` keeps what passes between every `every` layers and computes the rest anew (Chen et
-            al., Training deep nets with sublinear memory cost, arXiv:1604.06174).
+            al., Training deep nets with sublinear memory cost, arXiv:1604.06174). ``placed`` lets every layer's stay,
+            leave or be computed anew, whichever takes the least time in the room there is; of that the fewest bytes.
         every: layers between checkpoints.
 
     Raises:
@@ -72,7 +77,12 @@ def train(
     if min(batch, tokens, every) < 1:
         raise BadInput(f"{model.name}: batch {batch}, tokens {tokens} and layers between checkpoints {every} are 1 at "
                        "least")  # fmt: skip
-    problem, plan = _Writer(model, batch, tokens, trainer, every).write(activations)
+    writer = _Writer(model, batch, tokens, trainer, every)
+    if activations == "placed":
+        problem = writer.open()
+        plan = place(problem, aims=(LATENCY, BYTES))
+    else:
+        problem, plan = writer.write(activations)
     ledger = check_tier_plan(problem, plan)
     _fits(model, trainer, ledger)
     trace = compiled.run(program_of(problem, plan))
@@ -101,11 +111,38 @@ class _Writer:
     def write(self, activations: Activations) -> tuple[TierProblem, TierPlan]:
         rooms, transfers = self._checkpointed() if activations == "checkpointed" else self._whole(activations)
         t = self.trainer
-        links = (Link(OUT, t.near.name, t.far.name, t.out), Link(BACK, t.far.name, t.near.name, t.back))
         tiers = (Tier(t.near.name), Tier(t.far.name))  # what does not fit is told by the replay's peaks
         name = f"training {self.model.name}"
-        problem = TierProblem(name, tiers, links, self.items, tuple(self.steps))
+        problem = TierProblem(name, tiers, self._links, self.items, tuple(self.steps))
         return problem, TierPlan(name, (CHOICE,) * len(self.steps), tuple(rooms), tuple(transfers))
+
+    def open(self) -> TierProblem:
+        """The steps without a plan: a backward pass needs a layer's input and what it made, and may make that anew."""
+        near, static = self.trainer.near, {self.trainer.near.name: self.trainer.static}
+        between = self.batch * self.tokens * self.model.hidden_bytes
+        names = [unit for unit, _ in self.model.units]
+        inputs = [f"input of {unit}" for unit in names]
+        for u, unit in enumerate(names):
+            self.items[inputs[u]] = Item(inputs[u], between, home="" if u else near.name)
+            self._item(unit, self._made(u) - between)
+            writes = dict.fromkeys((unit, *inputs[u + 1 : u + 2]), near.name)
+            run = Choice(CHOICE, self._seconds(u), {inputs[u]: near.name}, writes, workspace=static)
+            self.steps.append(Step(f"{unit}, forward", (run,)))
+        for u in reversed(range(len(names))):
+            reads = {inputs[u]: near.name, names[u]: near.name}
+            run = Choice(CHOICE, BACKWARD * self._seconds(u), reads, workspace=static)
+            self.steps.append(Step(f"{names[u]}, backward", (run,)))
+        tiers = (near, self.trainer.far)
+        problem = TierProblem(f"training {self.model.name}", tiers, self._links, self.items, tuple(self.steps))
+        again = with_recomputation(problem, names)
+        # the room that both passes need besides weights is there once
+        steps = (replace(s, choices=tuple(replace(c, workspace=static) for c in s.choices)) for s in again.steps)
+        return replace(again, steps=tuple(steps))
+
+    @property
+    def _links(self) -> tuple[Link, Link]:
+        t = self.trainer
+        return Link(OUT, t.near.name, t.far.name, t.out), Link(BACK, t.far.name, t.near.name, t.back)
 
     def _whole(self, activations: Activations) -> tuple[list[Room], list[Transfer]]:
         names = [unit for unit, _ in self.model.units]
