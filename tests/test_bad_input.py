@@ -175,7 +175,7 @@ def test_a_folder_is_no_machine(tmp_path: Path) -> None:
         (["edge_npu", "onnx:resnet50", "--seq", "5"], ["no option 'seq'"]),
         (["edge_npu", "gpt2", "--bind", "N=1"], ["bind.N"]),
         (["edge_npu", "gpt2", "--bind", "N"], ["--bind N: write NAME=VALUE"]),
-        (["edge_npu", "gpt2", "--phase", "training"], ["training", "prefill, decode"]),
+        (["edge_npu", "gpt2", "--phase", "training"], ["training", "prefill, decode", "training=cross"]),
         (["edge_npu", "gpt2", "--seq", "0"], ["--seq"]),
         (["edge_npu", "gpt2", "--seq", "4096"], ["1024"]),
         (["edge_npu", "gpt2", "--set", "memories.sram.capacty=1 MiB"], ["did you mean `memories.sram.capacity`"]),

@@ -317,7 +317,7 @@ def test_an_unknown_model_is_bad_input(ref: str, message: str) -> None:
 
 
 def test_unknown_phase() -> None:
-    with pytest.raises(BadInput, match=r"phase 'train' \(one of prefill, decode\)"):
+    with pytest.raises(BadInput, match=r"phase 'train' \(one of prefill, decode; the option training=cross_entropy"):
         load_model("gpt2", phase="train")
 
 

@@ -11,7 +11,7 @@ from support import evaluators
 from support.grid_study import A, B, pairs, run
 
 from accelsim.errors import BadInput, SpecError
-from accelsim.study import Axis, Model, Outcome, Point, Sample, Scalar, Span, Status, Sweep, run_sweep
+from accelsim.study import Axis, Model, Outcome, Point, Sample, Scalar, Search, Span, Status, Sweep, run_sweep
 
 # -- derived columns, constraints, objectives ------------------------------------------------------------------------
 
@@ -155,6 +155,44 @@ def test_the_best_points_stand_beside_the_bar(tmp_path: Path) -> None:
                   evaluate=evaluators.arithmetic, identify=evaluators.identify)  # fmt: skip
     assert "18/18" in text.getvalue()
     assert f"best of {best.feasible} by energy_J" in text.getvalue()
+    assert "already" not in text.getvalue()
+
+
+def test_what_a_resumed_sweep_keeps_is_told(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from accelsim.cli.live import live
+
+    def run(sweep: Sweep, *, resume: bool) -> list[Point]:
+        asked: list[Point] = []
+
+        def evaluate(point: Point) -> dict[str, Scalar]:
+            asked.append(point)
+            return evaluators.arithmetic(point)
+
+        with live(sweep, shown=True, console=Console(file=text, width=80)) as steps:
+            run_sweep(sweep, tmp_path, jobs=0, progress=steps.progress, watch=steps.watch, resume=resume,
+                      evaluate=evaluate, identify=evaluators.identify)  # fmt: skip
+        return asked
+
+    text = io.StringIO()
+    few, many = (Sweep(("m",), (Model("w"),), (Axis.of("arch.a", values), B)) for values in ([1, 2], [1, 2, 3]))
+    first, more = run(few, resume=False), run(many, resume=True)
+    assert not {p.settings()["arch.a"] for p in more} & {1, 2}
+    assert len(first) + len(more) == len(many.points())
+    assert f"{len(first)} of {len(many.points())} points are there already" in text.getvalue()
+
+
+@pytest.mark.parametrize("keys", [{"search": Search("nsga2", 24)}, {"bounds_first": True}])
+def test_a_sweep_in_batches_tells_no_number(keys: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from accelsim.cli.live import live
+
+    text = io.StringIO()
+    with live(Sweep(("m",), (Model("w"),), (A, B), **keys), shown=True, console=Console(file=text)) as steps:
+        steps.progress(3, 24, None)
+    assert "already" not in text.getvalue()
 
 
 # -- names that no report holds --------------------------------------------------------------------------------------

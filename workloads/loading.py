@@ -219,7 +219,8 @@ def _transformer(ref: str, options: dict[str, Any]) -> Workload:
                            "prefill seq says how many tokens there are)")  # fmt: skip
         return model.prefill(seq=seq, **options)
     if phase != "decode":
-        raise BadInput(f"{model.name}: phase '{phase}' (one of prefill, decode)")
+        step = "; the option training=cross_entropy makes a training step" if str(phase).startswith("train") else ""
+        raise BadInput(f"{model.name}: phase '{phase}' (one of prefill, decode{step})")
     if None not in (seq, context):
         raise BadInput(f"{model.name}: seq {seq} beside context {context} (in phase decode, context says it alone)")
     if options.pop("causal", None):

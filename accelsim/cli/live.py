@@ -100,12 +100,15 @@ def live(sweep: Sweep, *, shown: bool, console: Console | None = None) -> Iterat
     best = Best(sweep)
     failed = 0
     terminal = shown and console.is_terminal
+    at_once = sweep.search is None and not sweep.bounds_first  # else what is there shows batch by batch
     screen = Live(
         console=console, refresh_per_second=4, transient=True, get_renderable=lambda: Group(bar, best.table())
     )  # fmt: skip
 
     def progress(done: int, total: int, outcome: Outcome | None) -> None:
         nonlocal failed
+        if shown and outcome is None and done and at_once:
+            console.print(f"{done} of {total} points are there already", markup=False)
         if shown and not terminal:
             bar.start()
         elif terminal:
@@ -120,7 +123,8 @@ def live(sweep: Sweep, *, shown: bool, console: Console | None = None) -> Iterat
     try:
         yield Steps(progress, watch)
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else it would print an empty line
+            bar.stop()
         if screen.is_started:
             screen.stop()
             console.print(bar)
