@@ -92,7 +92,7 @@ def estimate(layout: Layout, graph: TaskGraph, fabric: Fabric) -> float:
 def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozenset[str]) -> Phase:
     """The phase that runs these tasks at once, by `estimate` the fastest that was tried; it keeps nothing.
 
-    Ranks are chosen task by task: once from those that follow what the task reads, once from its own.
+    Ranks are chosen task by task, from several starts: those that follow what the task reads, and its own.
 
     Raises:
         DoesNotFit: more tasks than cores, or their data do not fit on the chip.
@@ -108,13 +108,12 @@ def arrange(graph: TaskGraph, fabric: Fabric, names: Sequence[str], held: frozen
             trials[stages] = _Trial((beyond, estimate(layout, graph, fabric)), phase, layout)
         return trials[stages]
 
-    for start in (_following, _own):
-        stages = tuple(Stage(t.name, cores[t.name], t.loop.outer or start(graph, t, names)) for t in tasks)
-        begin = attempt(stages)
+    for outers in _starts(graph, tasks):
+        stages = tuple(Stage(t.name, cores[t.name], outer) for t, outer in zip(tasks, outers, strict=True))
+        now = attempt(stages)
         beyond, cycles = min(t.score for t in trials.values())
-        if begin.score <= (beyond, cycles * _NEAR):
-            _descend(begin, graph, attempt)
-    _balance(min(trials.values(), key=lambda t: t.score), graph, fabric, attempt)
+        if now.score <= (beyond, cycles * _NEAR):
+            _balance(_descend(now, graph, attempt), graph, fabric, attempt)
     best = min(trials.values(), key=lambda t: t.score)
     lay_out(graph, fabric, best.phase, held)
     return best.phase
@@ -134,7 +133,7 @@ class _Trial:
         return whole or again or self.score[0] > 0 or len(self.phase.stages) == 1
 
 
-def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]], _Trial]) -> None:
+def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]], _Trial]) -> _Trial:
     """Change the outermost rank of one stage after the other as long as that makes the phase fit or faster."""
     for i, stage in enumerate(now.phase.stages):
         task = graph.by_name[stage.task]
@@ -147,6 +146,7 @@ def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]
             found = attempt((*before[:i], replace(before[i], outer=outer), *before[i + 1 :]))
             if found.score < now.score:
                 now = found
+    return now
 
 
 def _balance(
@@ -196,21 +196,35 @@ def candidates(task: Task) -> Iterator[str]:
     yield ""
 
 
-def _own(graph: TaskGraph, task: Task, names: Sequence[str]) -> str:
-    return next(candidates(task))
+def _starts(graph: TaskGraph, tasks: Sequence[Task]) -> Iterator[tuple[str, ...]]:
+    """Outermost ranks of all tasks to begin with.
+
+    All along one dimension of the first result; each task's own, or what follows the own ranks of what it reads.
+    """
+    own = {t.name: t.loop.outer or next(candidates(t)) for t in tasks}
+    follow = tuple(t.loop.outer or next(_following(graph, t, own), own[t.name]) for t in tasks)
+    along = [_aligned(graph, tasks, rank) for rank in candidates(tasks[0]) if rank]
+    yield from dict.fromkeys((follow, tuple(own.values()), *along))
 
 
-def _following(graph: TaskGraph, task: Task, names: Sequence[str]) -> str:
-    """The rank that walks along the first dimension of what it reads from the stage before."""
+def _aligned(graph: TaskGraph, tasks: Sequence[Task], along: str) -> tuple[str, ...]:
+    """`along` for the first task, and for others the rank that walks as the maker of what they read does."""
+    found: dict[str, str] = {}
+    for task in tasks:
+        first = along if along in candidates(task) else next(candidates(task))
+        found[task.name] = task.loop.outer or next(_following(graph, task, found), first)
+    return tuple(found.values())
+
+
+def _following(graph: TaskGraph, task: Task, outers: Mapping[str, str]) -> Iterator[str]:
+    """Ranks that walk along the dimension of what a task reads along which its maker makes it."""
     for read in task.reads:
         maker = graph.makers.get(read.tensor)
-        if maker is None or maker.name not in names:
+        outer = outers.get(maker.name, "") if maker is not None else ""
+        if maker is None or not outer or outer not in maker.output_dims:
             continue
-        along = maker.loop.outer or next(candidates(maker))
-        for rank in candidates(task):
-            if rank and along in maker.output_dims and walks(read, rank) == maker.output_dims.index(along):
-                return rank
-    return next(candidates(task))
+        dim = maker.output_dims.index(outer)
+        yield from (rank for rank in candidates(task) if rank and walks(read, rank) == dim)
 
 
 def with_residents(
