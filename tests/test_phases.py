@@ -29,6 +29,7 @@ from accelsim.mappers.phases import (
     TaskGraph,
     all_reduced,
     fabric_of,
+    groups,
     plan_style,
     run_style,
     simulate_plan,
@@ -229,6 +230,30 @@ def test_cores_go_to_the_stage_that_is_left_behind() -> None:
             assert found <= min(ways) * 1.03
             apart += phase.stages[0].cores != allot(graph.tasks, cores)["T0"]
     assert apart  # shares by work alone are not always taken
+
+
+def test_rows_stream_where_the_first_rank_is_short() -> None:
+    """A softmax over 4 maps of 512 x 512: a map is half of what the chip has, of rows only a few need be there."""
+    dims, rows = ("b", "m", "n"), ("b", "m")
+    sizes, n = {"b": 4, "m": 512, "n": 512}, 4 * 512 * 512
+
+    def elements(tensor: str) -> Read:
+        return Read(tensor, tuple((d,) for d in dims), 2 * n)
+
+    def task(name: str, output: tuple[str, ...], *reads: Read) -> Task:
+        nbytes = 2 * (n if output == dims else n // 512)
+        return Task(name, sizes, reads, f"{name}.out", output, nbytes, Fraction(n))
+
+    of_rows = [Read(f"{name}.out", (("b",), ("m",)), 2 * n // 512) for name in ("max", "sum")]
+    graph = TaskGraph("softmax", (
+        task("max", rows, elements("x")),
+        task("exp", dims, elements("x"), of_rows[0]),
+        task("sum", rows, elements("exp.out")),
+        task("div", dims, elements("exp.out"), of_rows[1]),
+    ))  # fmt: skip
+    result = simulate_plan(groups(graph, fabric(), [("max", "exp", "sum", "div")]))
+    assert {s.outer for s in result.plan.phases[0].stages} == {"m"}
+    assert result.on_chip_bytes < 64 * 1024
 
 
 def test_work_is_done_once() -> None:

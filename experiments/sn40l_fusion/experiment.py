@@ -7,139 +7,44 @@ Unfused, every operator is a kernel; fused, dynamic programming over bytes, pipe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ...arch.architecture import Architecture
-from ...arch.loader import load_spec
-from ...mappers.phases import (
-    Fabric,
-    Plan,
-    Result,
-    TaskGraph,
-    fabric_of,
-    groups,
-    operators,
-    reconfigurable,
-    simulate_plan,
-)
+from ...mappers.phases import groups, simulate_plan
 from ..loader import Row, table
-from .launches import Interval, Kernels, common, of_fusion, of_hardware
-from .models import BLOOM, FALCON, SOCKETS, flash_fft_convolution, flops, language_model, monarch, partial
+from . import calibrated
+from .launches import Interval, common, of_fusion, of_hardware
+from .models import flops, monarch
+from .runs import (
+    FFT,
+    FFT_CHANNELS,
+    IN_RANGE,
+    LEVELS,
+    PAPER,
+    TOLERANCES,
+    Run,
+    fabric,
+    inside,
+    kernels,
+    machine,
+    measured,
+    references,
+    run_plans,
+    without_launches,
+)
 
 if TYPE_CHECKING:
     from ...report.page import Figure
 
-LEVELS = ("unfused", "partly fused", "fused")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A pass of a language model: a prefill of so many tokens, or a token decoded after them; or a convolution."""
-
-    model: str
-    phase: str
-    tokens: int
-
-    def __str__(self) -> str:
-        return f"{self.model} {self.phase} {self.tokens / 1024:g}K" if self.phase else self.model
-
-
-FFT_FACTORS, FFT_CHANNELS = (32, 32, 32, 32), 64
-"""A million points by four factors, as FlashFFTConv cuts them (arXiv:2311.05908); how many channels is assumed."""
-FFT = Run("FlashFFT convolution", "", prod(FFT_FACTORS))
-PAPER = (
-    *(Run(model, "prefill", 1024 * k) for model, k in (("llama-2-7b", 4), ("mistral-7b", 2), ("mistral-7b", 4),
-                                                       (FALCON, 2), ("llama-2-70b", 4))),
-    *(Run(model, "decode", 1024 * k) for model, k in (("llama-2-7b", 4), ("mistral-7b", 2), ("mistral-7b", 4),
-                                                      (FALCON, 2), ("llama-2-70b", 4), (BLOOM, 8))),
-    FFT,
-)  # fmt: skip
-"""Table III of the paper, but for what the README names as left out."""
 MEASURED = tuple(Run(model, "decode", 1536) for model in ("mistral-7b", "llama-3-8b", "llama-2-70b"))
 """The middle of 1024 tokens in and 1024 out."""
 PREFILL, DECODE = Run("llama-2-7b", "prefill", 4096), Run("llama-2-7b", "decode", 4096)
 LARGE = Run("llama-2-70b", "decode", 4096)
-LONGEST = 40
-"""Operators in one kernel at most: more than a layer has."""
 MONARCH = {"rows": 64, "inner": 256, "columns": 512, "out": 8, "batch": 512}
 """A shape whose three intensities are the published ones, see the README."""
 FFT_SHAPE = f"{FFT.tokens} points, {FFT_CHANNELS} channels"
 ASSUMED = "the costs of launches, of the mesh and of links between sockets are assumed, see the preset sn40l_kernels"
-IN_RANGE = "in the published range"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A model at one level of fusion: seconds, kernel calls, off-chip bytes of one socket."""
-
-    seconds: float
-    calls: int
-    nbytes: int
-
-    @staticmethod
-    def of(results: Sequence[Result]) -> Measured:
-        return Measured(
-            sum(r.seconds for r in results),
-            sum(r.launches for r in results),
-            sum(r.read_bytes + r.written_bytes for r in results),
-        )
-
-
-def machine(**values: object) -> Architecture:
-    """One socket; `values` replaces keys of the preset."""
-    return load_spec("sn40l_kernels").with_values(values).build()
-
-
-ALONE = {"units.pool.switches": {"hardware": "1 us", "software": "3 us"}}
-"""One socket without others: the preset's microsecond for each of three commands, written to it alone."""
-
-
-def machine_of(run: Run) -> Architecture:
-    """The socket as one of eight, or alone: the paper runs the convolution on a single one."""
-    return machine(**ALONE) if run == FFT else machine()
-
-
-def fabric(arch: Architecture, orchestration: str) -> Fabric:
-    return fabric_of(arch, orchestration=orchestration, sockets=SOCKETS)
-
-
-def plans(graphs: Sequence[TaskGraph], on: Fabric, level: str) -> tuple[Plan, ...]:
-    """The kernels of every part of a model at a level of fusion."""
-    if level == "unfused":
-        return tuple(groups(g, on, operators(g), style=level) for g in graphs)
-    if level == "partly fused":
-        return tuple(groups(g, on, partial(g), style=level) for g in graphs)
-    return tuple(reconfigurable(g, on, longest=LONGEST, units=operators(g), keep=False) for g in graphs)
-
-
-def run_plans(made: Sequence[Plan], on: Fabric) -> Measured:
-    """The same kernels on a machine, or launched in another way."""
-    return Measured.of([simulate_plan(replace(p, fabric=on)) for p in made])
-
-
-def graphs_of(run: Run, on: Fabric) -> tuple[TaskGraph, ...]:
-    """What one socket computes in a run."""
-    if run == FFT:
-        return (flash_fft_convolution(FFT_FACTORS, FFT_CHANNELS),)
-    return language_model(run.model, on.pool, phase=run.phase, tokens=run.tokens)
-
-
-@cache
-def kernels(run: Run, level: str) -> tuple[Plan, ...]:
-    """The kernels of a run on its machine, made for launches by software."""
-    soft = fabric(machine_of(run), "software")
-    return plans(graphs_of(run, soft), soft, level)
-
-
-@cache
-def measured(run: Run, level: str) -> tuple[Measured, Measured]:
-    """Launched by software and by hardware; the kernels are those made for software."""
-    arch = machine_of(run)
-    soft, hard = (run_plans(kernels(run, level), fabric(arch, o)) for o in ("software", "hardware"))
-    return soft, hard
 
 
 def rows() -> Iterator[Row]:
@@ -152,11 +57,7 @@ def rows() -> Iterator[Row]:
     yield from _intensities()
     yield from _assumptions()
     yield from _launches()
-
-
-def references(run: Run) -> Iterator[Mapping[str, str]]:
-    """What is published of a run."""
-    yield from (r for r in table(__package__, "reference.csv") if r["workload"] == str(run))
+    yield from calibrated.rows()
 
 
 def of_run(run: Run) -> Iterator[Row]:
@@ -203,7 +104,6 @@ WHAT = {
     "HBM share": ("share of HBM bandwidth", "fraction", "fused, launched by hardware"),
     "time per token": ("time per token", "ms", "fused, launched by hardware"),
 }
-TOLERANCES = {"HBM share": 0.05, "speed-up": 0.1, "launch": 0.05}
 
 
 def _published(r: Mapping[str, str], value: float) -> Iterator[Row]:
@@ -218,8 +118,8 @@ def _published(r: Mapping[str, str], value: float) -> Iterator[Row]:
         yield Row(name, where, low, value, unit, tolerance, source, note)
         return
     yield Row(name, where, None, value, unit, None, source, f"published: {low:g} to {high:g}; {note}")
-    inside = float(low <= round(value, 1) <= high)  # printed with one decimal, or none
-    yield Row(f"{name}, {IN_RANGE}", where, 1.0, inside, "", None if r["reason"] else 0.0, source, note)
+    tolerance = None if r["reason"] else 0.0
+    yield Row(f"{name}, {IN_RANGE}", where, 1.0, inside(value, low, high), "", tolerance, source, note)
 
 
 def intensities(arch: Architecture, shape: Mapping[str, int] = MONARCH) -> dict[str, float]:
@@ -231,8 +131,8 @@ def intensities(arch: Architecture, shape: Mapping[str, int] = MONARCH) -> dict[
         "full": [("Gemm0", "Mul", "Transpose", "Gemm1")],
     }
     found = {}
-    for level, kernels in parts.items():
-        result = simulate_plan(groups(graph, on, kernels))
+    for level, made in parts.items():
+        result = simulate_plan(groups(graph, on, made))
         found[level] = flops(graph) / (result.read_bytes + result.written_bytes)
     return found
 
@@ -280,12 +180,6 @@ def _launches() -> Iterator[Row]:
     yield Row("one launch by software for all ranges", "all models", None, float(not every.empty), "", None,
               "simulated", f"{least[0]}, {WHAT[least[1]][0]}: at least {every.low * 1e6:.1f} us; {most[0]}, "
               f"{WHAT[most[1]][0]}: at most {every.high * 1e6:.1f} us")  # fmt: skip
-
-
-def without_launches(run: Run, level: str) -> tuple[Kernels, float]:
-    """The kernels of a run, and their seconds when launched by hardware."""
-    hard = measured(run, level)[1]
-    return Kernels(hard.seconds - hard.calls * fabric(machine_of(run), "hardware").switch_s, hard.calls), hard.seconds
 
 
 def allowed(run: Run, r: Mapping[str, str]) -> Interval:

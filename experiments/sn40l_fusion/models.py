@@ -59,6 +59,20 @@ def language_model(model: str, pool: CorePool, *, phase: str, tokens: int, batch
     )
 
 
+def modules(graph: TaskGraph) -> tuple[tuple[str, ...], ...]:
+    """Operators counted as the modules of a model's code: 16 of a layer of Llama, where `operators` are 20.
+
+    Queries and keys are rotated by one operator, scores come scaled, and an all-reduce, which only splitting a product
+    over sockets brings, belongs to that product.
+    """
+    units = operators(graph)
+    kinds = [graph.by_name[u[0]].kind for u in units]
+    inside = {("Rotary", "Rotary"), ("Attention.scale", "Attention.scores")}
+    starts = {u[0] for u, before, kind in zip(units, ["", *kinds[:-1]], kinds, strict=True)
+              if kind != "AllReduce" and (before, kind) not in inside}  # fmt: skip
+    return joined(units, starts)
+
+
 def partial(graph: TaskGraph) -> tuple[tuple[str, ...], ...]:
     """Kernels of a partly fused model: see PARTIAL."""
     units = operators(graph)

@@ -149,9 +149,7 @@ def _descend(now: _Trial, graph: TaskGraph, attempt: Callable[[tuple[Stage, ...]
     return now
 
 
-def _balance(
-    now: _Trial, graph: TaskGraph, fabric: Fabric, attempt: Callable[[tuple[Stage, ...]], _Trial]
-) -> None:
+def _balance(now: _Trial, graph: TaskGraph, fabric: Fabric, attempt: Callable[[tuple[Stage, ...]], _Trial]) -> None:
     """Give the slowest stage cores of others, as long as that makes the phase faster.
 
     Shares by work alone leave a stage behind whose ranks do not come out even on them. With some that do not, fewer

@@ -88,6 +88,11 @@ def machine_bound(graph: TaskGraph, fabric: Fabric) -> int:
     return max(ceil(work / fabric.pool.lanes), ceil(graph.compulsory_bytes / rate))
 
 
+def program_bound(plan: Plan) -> Fraction:
+    """Cycles below which no run of this Plan can be, phase by phase; found without running it."""
+    return sum((b.ticks for b in binding(lower_plan(plan))), Fraction(0))
+
+
 def simulate_plan(plan: Plan) -> Result:
     """Lower a Plan, run it, and read off what came out.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ...errors import BadInput, DoesNotFit
 from ...lowering.phases import Fabric, Phase, Plan, Task, TaskGraph, lay_out
 from .arrange import arrange, estimate
-from .result import Result, simulate_plan
+from .result import Result, program_bound, simulate_plan
 
 STYLES = ("sequential", "dataflow", "reconfigurable")
 
@@ -86,6 +86,8 @@ def reconfigurable(
     parts = [(t.name,) for t in graph.tasks] if units is None else [tuple(u) for u in units]
     for plan in _plans(graph, fabric, longest, parts, keep):
         try:
+            if found and program_bound(plan) >= min(found)[0]:
+                continue
             found.append((simulate_plan(plan).cycles, len(found), plan))
         except DoesNotFit:
             continue
@@ -112,9 +114,7 @@ def _plans(
             continue
 
 
-def _programmed(
-    graph: TaskGraph, fabric: Fabric, longest: int, units: Sequence[tuple[str, ...]], keep: bool
-) -> Plan:
+def _programmed(graph: TaskGraph, fabric: Fabric, longest: int, units: Sequence[tuple[str, ...]], keep: bool) -> Plan:
     table: list[dict[frozenset[str], _State]] = [{} for _ in range(len(units) + 1)]
     table[0][frozenset()] = _State(0.0, ())
     for i in range(len(units)):
