@@ -246,16 +246,11 @@ class SpatialArray(SparseUnit):
         self.check_widths(einsum, bits)
         one = tile_shape(einsum, extents)
         nest = LayoutNest(einsum, layout, extents, one)
-        for operand, depth in layout.holds.items():
-            capacity, needed = self.registers[operand].capacity, int(self.needed(nest, operand, depth, bits).max())
-            if needed > capacity:
-                raise DoesNotFit(f"{self.name or self.kind}: registers of {operand}: {einsum.name} needs {needed:,} "
-                                 f"bytes in one and it has {capacity:,}, {needed - capacity:,} too few")  # fmt: skip
+        self._check_room(nest, bits)
         slices = mac_slices(einsum, bits, self.mac_bits)
         steps = share_of(nest.steps * slices, self.step_share(einsum, layout))
         macs = share_of(_points(einsum, extents, one) * slices, self.mac_share)
         actions = {"mac": macs, "transfer": np.zeros_like(one)}
-        waits, first = np.zeros_like(one), np.zeros_like(one)
         reads: list[IntArray] = []
         for operand, width in zip(OPERANDS, (*bits[:2], self.accumulator_bits), strict=True):
             flow = self.flow(nest, operand, layout.holds.get(operand), resumed=resumed)
@@ -273,14 +268,7 @@ class SpatialArray(SparseUnit):
         if not unfinished:
             between = bytes_of(flow.memory - distinct, self.accumulator_bits)
             writes = between + bytes_of(distinct, bits[-1])
-        hidden = True
-        for operand, amount in zip(OPERANDS, (*reads, writes), strict=True):
-            if operand in layout.holds:
-                wait, fill = self._waits(nest, operand, amount, steps, bits)
-                waits = np.maximum(waits, wait)
-                if operand != "output":
-                    first = np.maximum(first, fill)
-                    hidden &= self.registers[operand].double_buffered
+        waits, first, hidden = self._stops(nest, (*reads, writes), steps, bits)
         busy = steps + waits + (0 if hidden else first)
         moving = self.network_cycles(reads, writes, partial)
         return Cost(
@@ -291,6 +279,29 @@ class SpatialArray(SparseUnit):
             partial_reads=partial,
             actions=actions,
         )
+
+    def _check_room(self, nest: LayoutNest, bits: Sequence[int]) -> None:
+        """Raise DoesNotFit where registers are too small for what the layout holds in them."""
+        for operand, depth in nest.layout.holds.items():
+            capacity, needed = self.registers[operand].capacity, int(self.needed(nest, operand, depth, bits).max())
+            if needed > capacity:
+                what = f"{self.name or self.kind}: registers of {operand}: {nest.einsum.name} needs {needed:,} bytes"
+                raise DoesNotFit(f"{what} in one and it has {capacity:,}, {needed - capacity:,} too few")
+
+    def _stops(
+        self, nest: LayoutNest, amounts: Sequence[IntArray], steps: IntArray, bits: Sequence[int]
+    ) -> tuple[IntArray, IntArray, bool]:
+        """Cycles that the elements wait for registers, cycles of the first fill, and whether that hides behind the
+        tile before; `amounts` are the bytes that come (or leave) by operand."""
+        waits, first, hidden = np.zeros_like(steps), np.zeros_like(steps), True
+        for operand, amount in zip(OPERANDS, amounts, strict=True):
+            if operand in nest.layout.holds:
+                wait, fill = self._waits(nest, operand, amount, steps, bits)
+                waits = np.maximum(waits, wait)
+                if operand != "output":
+                    first = np.maximum(first, fill)
+                    hidden &= self.registers[operand].double_buffered
+        return waits, first, hidden
 
     def hops(self, einsum: Einsum, layout: Layout, operand: Operand) -> Fraction:
         """Mean hops from element to element, per word that a holder of an operand receives (or sends).

@@ -23,7 +23,7 @@ read, less the padding that is given.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -128,30 +128,8 @@ def _read(document: Document, i: int, item: dict[str, Any], problems: list[Probl
     number = _whole(item.get("id"))
     if "id" in item and number is None:
         wrong("id", f"is {item['id']!r}", "a whole number")
-    dims, extents = item.get("loop_dims"), item.get("loop_sizes")
-    sizes: dict[str, int] = {}
-    if isinstance(dims, list) and isinstance(extents, list) and len(dims) == len(extents):
-        sizes = {str(d).lower(): s for d, s in zip(dims, extents, strict=True)}
-        if any(_whole(s) is None or s < 1 for s in extents):
-            wrong("loop_sizes", f"is {extents}", "positive whole numbers")
-            sizes = dict.fromkeys(sizes, 1)
-    elif "loop_dims" in item and "loop_sizes" in item:
-        wrong("loop_sizes", f"{extents} for {dims}", "two lists of equal length")
-    relations: dict[str, Affine] = {}
-    given = item.get("dimension_relations") or []
-    if not isinstance(given, list):
-        wrong("dimension_relations", f"is {short(given)}", "a list such as [ix=2*ox+1*fx]")
-        given = []
-    for text in given:
-        found = _RELATION.fullmatch(str(text).replace(" ", ""))
-        if found is None:
-            wrong("dimension_relations", f"'{text}' is no relation", "such as ix=2*ox+1*fx")
-            continue
-        target, c1, d1, c2, d2 = found.groups()
-        for d in (d1, d2):
-            if d.lower() not in sizes and sizes:
-                wrong("dimension_relations", f"'{text}': no loop dimension '{d}'", nearest(d.lower(), sizes))
-        relations[target.lower()] = Affine(((d1.lower(), int(c1 or 1)), (d2.lower(), int(c2 or 1))))
+    sizes = _sizes(item, wrong)
+    relations = _relations(item, sizes, wrong)
     match = _EQUATION.fullmatch(str(item.get("equation", "")).replace(" ", ""))
     output: tuple[str, ...] = ()
     operands: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -169,12 +147,45 @@ def _read(document: Document, i: int, item: dict[str, Any], problems: list[Probl
             if key not in precision and not (key == "W" and operator in OPERATORS and "Pool" in str(operator)):
                 wrong("operand_precision", f"no precision of '{key}'", "bits per element")
     sources = _numbers(item.get("operand_source"), "operand_source", wrong)
-    padding, given = _padding(item, wrong)
+    padding, given_sizes = _padding(item, wrong)
     if len(problems) > before:
         return _Spec(i, i, str(i), "", {}, (), (), True, {}, {}, {}, {}, {})
     assert match is not None and number is not None
     return _Spec(i, number, str(item.get("name") or f"Layer{number}"), str(operator), sizes, output, operands,
-                 match[6] == "*", relations, precision, sources, padding, given)
+                 match[6] == "*", relations, precision, sources, padding, given_sizes)
+
+
+def _sizes(item: dict[str, Any], wrong: Callable[..., None]) -> dict[str, int]:
+    """Loop dimensions with their extents; ones where these are wrong, so that what else is wrong is told too."""
+    dims, extents = item.get("loop_dims"), item.get("loop_sizes")
+    if isinstance(dims, list) and isinstance(extents, list) and len(dims) == len(extents):
+        if all(_whole(s) is not None and s >= 1 for s in extents):
+            return {str(d).lower(): s for d, s in zip(dims, extents, strict=True)}
+        wrong("loop_sizes", f"is {extents}", "positive whole numbers")
+        return {str(d).lower(): 1 for d in dims}
+    if "loop_dims" in item and "loop_sizes" in item:
+        wrong("loop_sizes", f"{extents} for {dims}", "two lists of equal length")
+    return {}
+
+
+def _relations(item: dict[str, Any], sizes: Mapping[str, int], wrong: Callable[..., None]) -> dict[str, Affine]:
+    """Dimensions that are sums of two loop dimensions."""
+    relations: dict[str, Affine] = {}
+    given = item.get("dimension_relations") or []
+    if not isinstance(given, list):
+        wrong("dimension_relations", f"is {short(given)}", "a list such as [ix=2*ox+1*fx]")
+        return {}
+    for text in given:
+        found = _RELATION.fullmatch(str(text).replace(" ", ""))
+        if found is None:
+            wrong("dimension_relations", f"'{text}' is no relation", "such as ix=2*ox+1*fx")
+            continue
+        target, c1, d1, c2, d2 = found.groups()
+        for d in (d1, d2):
+            if d.lower() not in sizes and sizes:
+                wrong("dimension_relations", f"'{text}': no loop dimension '{d}'", nearest(d.lower(), sizes))
+        relations[target.lower()] = Affine(((d1.lower(), int(c1 or 1)), (d2.lower(), int(c2 or 1))))
+    return relations
 
 
 def _whole(value: Any) -> int | None:
