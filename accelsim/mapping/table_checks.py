@@ -264,15 +264,13 @@ class TableChecks(Checks):
         """Why a load cannot wait for results of earlier iterations, or nothing."""
         if move.store or not move.ring:
             return "it does not come into a ring"
-        for other in self.scope.mapping.moves:
-            if not (other.store and other.ring and (other.tensor, other.src) == (move.after, move.dst)):
-                continue
-            if self._outermost_pipe(other.issue) != self._outermost_pipe(move.due):
-                return "these lie in rings of another Pipe"
-            if not within_loops(self.tree.loops[move.due], self.tree.loops[other.issue]):
-                return f"these are not made in the loops around {format_position(move.due)}"
-            return ""
-        return f"no results of that name lie in places of rings in {move.dst}"
+        stores = [m for m in self.scope.mapping.moves if m.store and m.ring and m.src == move.dst]
+        stores = [m for m in stores if m.tensor == move.after]
+        if any(self._outermost_pipe(m.issue) != self._outermost_pipe(move.due) for m in stores):
+            return "these lie in rings of another Pipe"
+        if any(not within_loops(self.tree.loops[move.due], self.tree.loops[m.issue]) for m in stores):
+            return f"these are not made in the loops around {format_position(move.due)}"
+        return "" if stores else f"no results of that name lie in places of rings in {move.dst}"
 
     def _outermost_pipe(self, at: Position) -> Position | None:
         """The outermost Pipe at or around a position."""
