@@ -12,10 +12,11 @@ from accelsim.mappers.ilp import layout_kernel as kernel
 from accelsim.mappers.ilp.arrangement import Along
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Cost, Model
-from accelsim.mappers.ilp.layout import _later, _tables, laid_out
+from accelsim.mappers.ilp.layout import _later, laid_out, tables_of
 from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.prices import prices
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.racing import raced
 from accelsim.mappers.ilp.solver import SolverOptions
 
 COUNT = 80
@@ -80,13 +81,13 @@ def test_layouts_by_prices_replay_and_follow_no_plan(seed: int) -> None:
     lives = Lives(problem, range(COUNT))
     along = Along(lives, peak_bytes(problem, range(COUNT)) * 65 // 100, BYTES)
     dropped, solutions = Model.of(lives, along.capacity).dropped([BYTES], SolverOptions())
-    found = laid_out(along, width=64, prices=prices(along, 0.97 * along.capacity))
+    found = raced(along, prices(along, 0.97 * along.capacity), width=64, beams=1)
     assert found is not None
     assert check_plan(problem, found.plan()).spilled == found.value >= solutions[0].bound - 1e-6
     # Without prices and without a plan, all is worth keeping alike: prices know better.
     blind = laid_out(along, width=64)
     assert blind is not None and found.value < blind.value
-    tables = _tables(along, dropped, None)
+    tables = tables_of(along, dropped, None)
     assert sorted(np.flatnonzero(tables.rent)) == sorted(dropped) and not tables.price.any()
 
 
@@ -96,7 +97,7 @@ def test_holes_cost_what_the_memory_is_worth_while_they_are_there() -> None:
     rows = (("a",), ("b",), ("b",), ("a",))
     problem = GraphProblem("two", tensors, tuple(Operator(f"o{i}", r, ()) for i, r in enumerate(rows)))
     along = Along(Lives(problem, range(4)), 10, Cost("energy", 10.0, 10.0))
-    tables = _tables(along, (), np.array([0.0, 5.0, 0.0, 0.0]))
+    tables = tables_of(along, (), np.array([0.0, 5.0, 0.0, 0.0]))
     step = layout.PRICED * 4 * 10.0 / layout.HORIZON
     assert np.diff(tables.clock).tolist() == pytest.approx([step, step + layout.WASTE * 4 * 5.0, step, step])
     first, second = along.begins["a", 0], along.begins["b", 1]

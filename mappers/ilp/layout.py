@@ -1,13 +1,13 @@
 """Plans with addresses close to one without: a beam search over steps, whose states are what lies where.
 
 It never fails where a memory holds every operator: where what the plan keeps has no room in one piece, what costs least
-leaves. Where prices say what had better leave (`prices`), there is no plan to follow. Neighbours of which one leaves
+leaves. Where prices say what had better leave, there is no plan to follow (`racing`). Neighbours of which one leaves
 before the other make a hole, which costs the more the longer it is there and the dearer the memory is meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from .arrangement import Along, Arrangement
 
 if TYPE_CHECKING:
-    from .layout_kernel import Branches, Record, States, Tables
+    from .layout_kernel import Branches, States, Tables
 
-WIDTH = 2048
+Step = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""What a step did: of each of its touches the address and the role (`layout_kernel`)."""
+Noise = Callable[[int], NDArray[np.float64]]
+"""What so many keys are off by."""
+
+WIDTH = 64
 """States of the beam."""
-WORK = 2_000_000
-"""States times steps; a beam over more steps is narrower."""
 BRANCHES = 3
 """States that follow each state of the beam."""
 UNLIKE, PRICED = 0.01, 0.04
@@ -33,70 +36,115 @@ HORIZON = 40
 """Steps beyond which lifetimes are alike."""
 
 
-def laid_out(
-    along: Along, dropped: Collection[int] = (), *, width: int = WIDTH, prices: NDArray[np.float64] | None = None
-) -> Arrangement | None:
+def laid_out(along: Along, dropped: Collection[int] = (), *, width: int = WIDTH) -> Arrangement | None:
     """A plan that drops these gaps and, where what is left has no addresses, others; some may be kept after all.
 
     Args:
         along: the order's gaps.
         dropped: of the plan without addresses.
         width: of the beam.
-        prices: by step, of a byte; they say what had better leave if nothing is to be dropped.
 
     Returns:
         None where the beam ends with no state.
     """
-    from . import layout_kernel as kernel
-
     steps = len(along.lives.operators)
     if not steps:
         return Arrangement(along, set())
-    width = max(8, min(width, WORK // steps))
-    tables = _tables(along, dropped, prices)
-    most = _most_blocks(along)
-    touches = max(len(op.touches) for op in along.lives.operators)
-    tensors = len(along.lives.problem.tensors)
-    states, following = (_states(width, most, tensors) for _ in range(2))
-    branches, others = (_branches(BRANCHES, most, touches) for _ in range(2))
-    rows, places = width * BRANCHES, BRANCHES * (2 * most + 4)
-    offers = kernel.Offers(np.zeros(places), _ints(places), _ints(places))
-    pool = kernel.Pool(
-        _ints(rows), _ints(rows, most), _ints(rows, most), _ints(rows, most), np.zeros(rows), np.zeros(rows),
-        _ints(rows), _ints(rows), _ints(rows), _ints(rows, most), _ints(rows),
-        _ints(rows, touches), _ints(rows, touches),
-    )  # fmt: skip
-    record = kernel.Record(_ints(steps, width), _ints(steps, width, touches), _ints(steps, width, touches))
-    salt = np.random.default_rng(0).integers(0, 1 << 62, tensors)
-    seen, alike = (_ints(1 << (4 * rows).bit_length()) for _ in range(2))
-    left = 1
-    for step in range(steps):
-        count = kernel.expand(tables, states, left, step, branches, others, offers, pool, salt)
-        order = np.argsort(pool.key[:count], kind="stable")
-        left = kernel.follow(tables, states, following, step, pool, order, seen, alike, record)
-        if not left:
-            return None
-        states, following = following, states
-    return _traced(along, record, int(np.argmin(states.paid[:left])))
+    beam = Beam(along, tables_of(along, dropped, None), width, steps)
+    if not beam.run(0, steps):
+        return None
+    return traced(along, beam.path(0, steps, int(np.argmin(beam.states.paid[: beam.left]))))
 
 
-def _traced(along: Along, record: Record, row: int) -> Arrangement:
-    """The plan that ends in a state."""
+class Beam:
+    """A beam that starts with nothing in the memory, and knows what it did in its last `steps` steps.
+
+    Attributes:
+        states: behind the last step; those of the beam are the first `left`.
+        least: the key of the best of them.
+    """
+
+    def __init__(self, along: Along, tables: Tables, width: int, steps: int) -> None:
+        from . import layout_kernel as kernel
+
+        self.kernel, self.tables = kernel, tables
+        most = _most_blocks(along)
+        touches = max(len(op.touches) for op in along.lives.operators)
+        tensors = len(along.lives.problem.tensors)
+        self.states, self._following = (_states(width, most, tensors) for _ in range(2))
+        self._branches = tuple(_branches(BRANCHES, most, touches) for _ in range(2))
+        rows, places = width * BRANCHES, BRANCHES * (2 * most + 4)
+        self._offers = kernel.Offers(np.zeros(places), _ints(places), _ints(places))
+        self._pool = kernel.Pool(
+            _ints(rows), _ints(rows, most), _ints(rows, most), _ints(rows, most), np.zeros(rows), np.zeros(rows),
+            _ints(rows), _ints(rows), _ints(rows), _ints(rows, most), _ints(rows),
+            _ints(rows, touches), _ints(rows, touches),
+        )  # fmt: skip
+        self._record = kernel.Record(_ints(steps, width), _ints(steps, width, touches), _ints(steps, width, touches))
+        self._salt = np.random.default_rng(0).integers(0, 1 << 62, tensors)
+        self._seen, self._alike = (_ints(1 << (4 * rows).bit_length()) for _ in range(2))
+        self.left, self.least = 1, 0.0
+
+    def copied(self) -> States:
+        """Its states, in arrays of their own."""
+        s = self.states
+        return self.kernel.States(
+            s.blocks.copy(), s.tensor.copy(), s.address.copy(), s.gap.copy(), s.paid.copy(), s.stored.copy()
+        )
+
+    def run(self, first: int, end: int, *, noise: Noise | None = None) -> bool:
+        """Run the steps from `first` to before `end`; whether any state is left.
+
+        With `noise`, states go on as if their keys were off by as much.
+        """
+        kernel, pool = self.kernel, self._pool
+        for step in range(first, end):
+            a, b = self._branches
+            count = kernel.expand(self.tables, self.states, self.left, step, a, b, self._offers, pool, self._salt)
+            keys = pool.key[:count] if noise is None else pool.key[:count] + noise(count)
+            order = np.argsort(keys, kind="stable")
+            self.left = kernel.follow(
+                self.tables, self.states, self._following, step, pool, order, self._seen, self._alike, self._record
+            )  # fmt: skip
+            self.states, self._following = self._following, self.states
+            if not self.left:
+                return False
+            self.least = float(pool.key[:count].min())
+        return True
+
+    def ancestor(self, first: int, end: int, row: int) -> int:
+        """The state behind the step before `first` from which one behind the step before `end` comes."""
+        for step in range(end - 1, first - 1, -1):
+            row = int(self._record.parent[step % len(self._record.parent), row])
+        return row
+
+    def path(self, first: int, end: int, row: int) -> list[Step]:
+        """What the steps from `first` to before `end` did, on the way to a state behind them."""
+        found = []
+        for step in range(end - 1, first - 1, -1):
+            at = step % len(self._record.parent)
+            found.append((self._record.at[at, row].copy(), self._record.role[at, row].copy()))
+            row = int(self._record.parent[at, row])
+        return found[::-1]
+
+
+def traced(along: Along, path: Sequence[Step]) -> Arrangement:
+    """The plan in which each step does what it says."""
     from .layout_kernel import FRESH, OVER
 
     dropped: set[int] = set()
     address: dict[tuple[str, int], int] = {}
-    for step in range(len(along.lives.operators) - 1, -1, -1):
+    for step, (at, role) in enumerate(path):
         for j, name in enumerate(along.lives.operators[step].touches):
-            address[name, step] = int(record.at[step, row, j])
+            address[name, step] = int(at[j])
             gap = along.ends.get((name, step))
-            if gap is not None and record.role[step, row, j] in (FRESH, OVER):
+            if gap is not None and role[j] in (FRESH, OVER):
                 dropped.add(gap)
-        row = int(record.parent[step, row])
     return Arrangement(along, dropped, address)
 
 
-def _tables(along: Along, dropped: Collection[int], prices: NDArray[np.float64] | None) -> Tables:
+def tables_of(along: Along, dropped: Collection[int], prices: NDArray[np.float64] | None) -> Tables:
+    """What a beam is given: the gaps that are dropped, or what a byte is worth at each step."""
     from .layout_kernel import NEVER, Tables
 
     lives, cost = along.lives, along.cost

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...jit import stamped
 
-_jit = stamped(Path(__file__))
+_jit = stamped(Path(__file__), nogil=True)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -148,7 +148,7 @@ class Pool(NamedTuple):
 
 
 class Record(NamedTuple):
-    """By step and state: the state before, and the address and role of each touch."""
+    """By step and state: the state before, and address and role of each touch; of as many last steps as it is long."""
 
     parent: Ints
     at: Ints
@@ -490,9 +490,10 @@ def _keep(t: Tables, s: States, n: States, row: int, step: int, pool: Pool, q: i
         n.stored[row, i] = s.stored[parent, i]
     for i in range(pool.leaving[q]):
         n.stored[row, pool.left[q, i]] = 1
-    record.parent[step, row] = parent
+    at = step % record.parent.shape[0]
+    record.parent[at, row] = parent
     for touch in range(t.end[step], t.end[step + 1]):
         j = touch - t.end[step]
         if t.write[touch]:
             n.stored[row, t.touch[touch]] = 0
-        record.at[step, row, j], record.role[step, row, j] = pool.at[q, j], pool.role[q, j]
+        record.at[at, row, j], record.role[at, row, j] = pool.at[q, j], pool.role[q, j]

@@ -2,21 +2,18 @@
 
 The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
 addresses is made window by window (`rolling`); where that is far from what the gap model says, from residency that
-leaves memory free around the steps without addresses (`spared`), and by beams over layouts (`layout`), guided by what a
-byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way moves
-(`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is
-left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
+leaves memory free around the steps without addresses (`spared`), and by beams over layouts that race (`racing`), guided
+by what a byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way
+moves (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What
+is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .arrangement import Along, Arrangement, arranged, crowded, nodes_for, stretches
 from .gap_model import BYTES, Cost, Model
@@ -25,6 +22,8 @@ from .lives import Lives
 from .plan import Plan, PlanClaim
 from .prices import prices
 from .problem import GraphProblem
+from .racing import EFFORT, raced
+from .racing import WIDTH as RACING
 from .reinsertion import reinserted
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
@@ -43,8 +42,8 @@ SECOND = 0.15
 """Of what is left, windows without addresses, where addresses are to be found."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
-HASTY, AMPLE = 64, 10.0
-"""States of the beam that finds them then, and where fewer seconds are left."""
+AMPLE = 10.0
+"""Seconds without which a first plan is not followed by others."""
 ROLLING = 0.2
 """Share of what is left of a limit of time that a plan window by window may take."""
 CLOSE = 1.05
@@ -53,12 +52,10 @@ SPARING = 0.5
 """Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
 EASY = 1.15
 """Times the bound that a plan costs where there is no need of beams; one window by window is not ended beyond."""
-BEAM = 0.4
-"""Share of what is left of a limit of time that each of the beams may take."""
-PRICED = (0.97, 0.92)
-"""Shares of the memory at which prices are taken, one after the other: what addresses leave of it is not known."""
-FIRST = 0.5
-"""Share of what is left of a limit of time after which no more of them are tried; the rest is for making one better."""
+RACE = 0.4
+"""Share of what is left of a limit of time that beams may take."""
+PRICED = 0.97
+"""Share of the memory at which prices are taken: what addresses leave of it is not known."""
 
 
 def best_residency(
@@ -164,7 +161,7 @@ class _Search:
         """What is there once Ctrl-C was pressed: addresses are found as fast as they can be."""
         if not self.packed:
             return _Found(Arrangement(self.along, dropped), bound, solver, True, loose)
-        laid = None if self.there else laid_out(self.along, dropped, width=HASTY)
+        laid = None if self.there else laid_out(self.along, dropped)
         there = [*self.there, *([laid] if laid is not None else [])]
         soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
         found = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
@@ -174,14 +171,12 @@ class _Search:
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
         """The best of some plans with addresses: from what is kept, and from what memory is worth."""
         started = time.perf_counter()
-        self._lay(dropped, HASTY)
+        self._keep(laid_out(self.along, dropped))
         hasty = time.perf_counter() - started
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
         few = len(self.lives.operators) <= FEW
         most = inf if few or not self.there else EASY * settings.enough  # beams find better than that
-        windows = rolled(self.along, dropped, soon, most=most)
-        if windows is not None:
-            self.there.append(windows)
+        self._keep(rolled(self.along, dropped, soon, most=most))
         if self._left < AMPLE or self._within(CLOSE * settings.enough):
             return min(self.there, key=lambda a: a.value)
         if few:
@@ -189,26 +184,21 @@ class _Search:
             self.there.extend(spared(self.along, soon))
         if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
-        late = time.perf_counter() + FIRST * self._left
-        for share in PRICED:
-            self._lay((), self._width(hasty), prices(self.along, share * self.capacity))
-            if self._left < AMPLE or time.perf_counter() > late:
-                break
+        self._keep(raced(self.along, prices(self.along, PRICED * self.capacity), width=self._width(hasty)))
         return min(self.there, key=lambda a: a.value)
 
     def _width(self, hasty: float) -> int:
-        """States for which there is time, where the hasty beam took so many seconds."""
+        """States for which there is time, where one beam of few took so many seconds."""
         if self.ends == inf:
-            return WIDTH
-        return max(HASTY, min(WIDTH, int(HASTY * BEAM * self._left / max(hasty, 1e-3))))
+            return RACING
+        return max(WIDTH, min(RACING, int(WIDTH * RACE * self._left / (EFFORT * max(hasty, 1e-3)))))
 
     def _within(self, value: float) -> bool:
         return any(a.value <= value for a in self.there)
 
-    def _lay(self, dropped: Collection[int], width: int, priced: NDArray[np.float64] | None = None) -> None:
-        laid = laid_out(self.along, dropped, width=width, prices=priced)
-        if laid is not None:
-            self.there.append(laid)
+    def _keep(self, found: Arrangement | None) -> None:
+        if found is not None:
+            self.there.append(found)
 
     @property
     def _left(self) -> float:

@@ -18,11 +18,17 @@ BACK = (0, 16, 48, 112)
 """Steps by which a window begins earlier, one after the other."""
 NODES = 20_000
 """Of the exact search for addresses, each time."""
+EARLY = 0.1
+"""Share of what may be dropped beside the plan that may go in the first steps; beyond, in proportion to the steps."""
 
 
 def rolled(along: Along, dropped: set[int], settings: Settings, *, most: float = inf) -> Arrangement | None:
-    """A plan that drops these gaps and, where that has no addresses, others; None once these cost more than `most`."""
+    """A plan that drops these gaps and, where that has no addresses, others.
+
+    None once it is to be seen that it will cost more than `most`, as far as the steps so far say.
+    """
     current = Arrangement(along, set(dropped))
+    least = current.value
     steps = len(along.lives.operators)
     for first in range(0, steps, AHEAD):
         end = min(steps, first + AHEAD)
@@ -31,7 +37,7 @@ def rolled(along: Along, dropped: set[int], settings: Settings, *, most: float =
             found = decided(current, max(0, first - BACK[1]), end, settings, last=True)
         if not found:
             current = sweep(current, first, end)
-        if current.value > most:
+        if current.value > most or current.value - least > (most - least) * (EARLY + end / steps):
             return None
     return current
 
