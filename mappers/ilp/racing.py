@@ -23,9 +23,9 @@ from .layout import Beam, Step, tables_of, traced
 if TYPE_CHECKING:
     from .layout_kernel import States, Tables
 
-BEAMS, WIDTH = 4, 512
+BEAMS, WIDTH = 8, 256
 """Beams, and states of each."""
-WORK = 1_000_000
+WORK = 500_000
 """States of a beam times steps; beams over more steps are narrower."""
 STRETCH, AHEAD = 50, 50
 """Steps that are decided at a time, and steps after them at which beams are compared."""

@@ -36,6 +36,8 @@ ROUNDS = 50
 """Programs that are solved, one after the other, until what they keep has addresses."""
 FEW = 300
 """Steps up to which that is done, and memory left free where addresses are wanting; beyond, each takes too long."""
+AT_ONCE = 2000
+"""Nodes of the exact search for all addresses of more steps than that; window by window it takes less."""
 SHARE, BARE = 0.3, 0.5
 """Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
 SECOND = 0.15
@@ -52,7 +54,7 @@ SPARING = 0.5
 """Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
 EASY = 1.15
 """Times the bound that a plan costs where there is no need of beams; one window by window is not ended beyond."""
-RACE = 0.4
+RACE = 0.5
 """Share of what is left of a limit of time that beams may take."""
 PRICED = 0.97
 """Share of the memory at which prices are taken: what addresses leave of it is not known."""
@@ -137,7 +139,7 @@ class _Search:
             return self._hasty(dropped, bound, solver, loose=loose)
         settings = Settings(self.packed, self.options, self.ends, bound)
         try:
-            whole, final = arranged(self.along, dropped) if self.packed else (Arrangement(self.along, dropped), True)
+            whole, final = self._whole(dropped)
             if whole is not None:
                 return _Found(whole, bound, solver, False, loose)
             best = self._first(dropped, settings)
@@ -156,6 +158,12 @@ class _Search:
         elif len(self.costs) > 1:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
+
+    def _whole(self, dropped: set[int]) -> tuple[Arrangement | None, bool]:
+        """What is kept, with addresses if they are asked for, or None where none were found; and whether that is final."""
+        if not self.packed:
+            return Arrangement(self.along, dropped), True
+        return arranged(self.along, dropped, nodes=None if len(self.lives.operators) <= FEW else AT_ONCE)
 
     def _hasty(self, dropped: set[int], bound: float, solver: str, *, loose: bool) -> _Found:
         """What is there once Ctrl-C was pressed: addresses are found as fast as they can be."""
