@@ -12,6 +12,7 @@ import pytest
 from accelsim import load_model
 from accelsim.errors import BadInput, DoesNotFit, MappingError
 from accelsim.ir import validate
+from accelsim.mappers.ilp import rolling as rolling_module
 from accelsim.mappers.ilp import solver as solver_module
 from accelsim.mappers.ilp.arrangement import Along, Arrangement
 from accelsim.mappers.ilp.bound import any_order_bound
@@ -216,6 +217,25 @@ def test_an_interrupted_cbc_tells_the_bound_of_its_relaxation(monkeypatch: pytes
     cut = solve(program, SolverOptions("cbc"))
     assert cut.interrupted and not cut.proven
     assert cut.bound == pytest.approx(8 / 3, abs=1e-4)
+
+
+def test_windows_end_where_the_first_steps_cost_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 steps in windows of 16: the first one drops a gap, where three tenths of what may be lost are allowed so far."""
+    problem = random_problem(80, 0)
+    along = Along(Lives(problem, range(80)), peak_bytes(problem, range(80)), BYTES)
+    windows: list[int] = []
+
+    def packed(current: Arrangement, first: int, end: int) -> bool:
+        current.dropped.add(0)
+        windows.append(first)
+        return True
+
+    monkeypatch.setattr(rolling_module, "packed", packed)
+    lost = along.price([0])
+    assert lost and rolled(along, set(), Settings(True, SolverOptions()), most=lost / 0.31) is None and windows == [0]
+    windows.clear()
+    found = rolled(along, set(), Settings(True, SolverOptions()), most=lost / 0.29)
+    assert found is not None and found.value == lost and windows == [0, 16, 32, 48, 64]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -160,7 +160,7 @@ class _Search:
         return _Found(best, bound, solver, stopped, loose)
 
     def _whole(self, dropped: set[int]) -> tuple[Arrangement | None, bool]:
-        """What is kept, with addresses if they are asked for, or None where none were found; and whether that is final."""
+        """What is kept, with addresses if they are asked for, or None where there were none; and if that is final."""
         if not self.packed:
             return Arrangement(self.along, dropped), True
         return arranged(self.along, dropped, nodes=None if len(self.lives.operators) <= FEW else AT_ONCE)
