@@ -220,7 +220,7 @@ def test_an_interrupted_cbc_tells_the_bound_of_its_relaxation(monkeypatch: pytes
 
 
 def test_windows_end_where_the_first_steps_cost_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 steps in windows of 16: the first one drops a gap, where three tenths of what may be lost are allowed so far."""
+    """80 steps in windows of 16: the first one drops a gap, where three tenths of what may be lost are allowed."""
     problem = random_problem(80, 0)
     along = Along(Lives(problem, range(80)), peak_bytes(problem, range(80)), BYTES)
     windows: list[int] = []
