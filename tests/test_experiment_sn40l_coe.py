@@ -144,6 +144,16 @@ def test_calibration_recovers_constants_from_ratios(fit: Callable[..., dict[str,
         assert found[name].constants.pass_s == pytest.approx(constants.pass_s, abs=1e-5)
 
 
+def test_calibration_recovers_one_time_per_run_of_all_nodes() -> None:
+    start = {name: known(name) for name in (SN40L, A100, H100)}
+    passes = {A100: 5e-3, H100: 3e-3}
+    truth = {n: replace(start[n], constants=Constants(9e-3, passes.get(n, 0.0))) for n in start}
+    found = on_ratios_alone(start, ratios_of(truth), everywhere=True)
+    for name, n in truth.items():
+        assert found[name].constants.run_s == pytest.approx(n.constants.run_s, rel=1e-3)
+        assert found[name].constants.pass_s == pytest.approx(n.constants.pass_s, abs=1e-6)
+
+
 def test_hbm_bandwidth_moves_decode() -> None:
     """20 % more or less of it on the GPU, whose decode is bound by it."""
     times = [nodes._gpu(A100, node(A100, (("memories.hbm.bandwidth", f"{b} GB/s"),)).arch, "decode", 128, 1)

@@ -29,12 +29,18 @@ def on_ratios(nodes: Mapping[str, Node], ratios: Ratios) -> dict[str, Node]:
     return _nearest(nodes, ratios, lambda x: {SN40L: Constants(run_s=x[0], pass_s=x[1])}, 2)
 
 
-def on_ratios_alone(nodes: Mapping[str, Node], ratios: Ratios) -> dict[str, Node]:
-    """The nodes with a time per run on the SN40L and a time per pass on the others that are nearest to `ratios`."""
+def on_ratios_alone(nodes: Mapping[str, Node], ratios: Ratios, *, everywhere: bool = False) -> dict[str, Node]:
+    """The nodes with a time per run and, but for the SN40L, one per pass that are nearest to `ratios`.
+
+    Args:
+        everywhere: the time per run is one of all nodes, not of the SN40L alone.
+    """
     others = sorted({name for name, _ in ratios})
 
     def constants(x: np.ndarray) -> dict[str, Constants]:
-        return {SN40L: Constants(run_s=x[0]), **{n: Constants(pass_s=t) for n, t in zip(others, x[1:], strict=True)}}
+        run_s = x[0] if everywhere else 0.0
+        return {SN40L: Constants(run_s=x[0]),
+                **{n: Constants(run_s, t) for n, t in zip(others, x[1:], strict=True)}}  # fmt: skip
 
     return _nearest(nodes, ratios, constants, 1 + len(others))
 
