@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import pytest
 from support.far_graphs import far_graph
@@ -55,6 +56,17 @@ def test_more_beams_are_better_and_one_that_looks_to_the_end_is_plain(monkeypatc
         assert beam.run(0, COUNT)
         plain = traced(along, beam.path(0, COUNT, 0))
         assert race(along, beams=1).value == plain.value == min(beam.states.paid[: beam.left])
+
+
+def test_one_beam_goes_on_where_time_is_over() -> None:
+    along = along_of(0)
+    worth = prices(along, 0.97 * along.capacity)
+    found = raced(along, worth, width=16, ends=time.perf_counter())
+    assert found is not None and check_plan(along.lives.problem, found.plan()).spilled == found.value
+    now = time.perf_counter()
+    assert 1 <= racing._affordable(8, now - 1.0, 10 * racing.STRETCH, now + 5.0) <= 4  # half of the seconds are left
+    assert racing._affordable(8, now - 1.0, 10 * racing.STRETCH, now + 100.0) == 8
+    assert racing._affordable(8, now - 1.0, racing.STRETCH, now - 1.0) == 1
 
 
 def test_nothing_and_room_for_all() -> None:

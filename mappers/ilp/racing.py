@@ -9,8 +9,10 @@ stretch to stretch, where the best of whole plans would be little better than ea
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +38,17 @@ EFFORT = BEAMS * (STRETCH + AHEAD) / STRETCH / min(BEAMS, os.cpu_count() or 1)
 
 
 def raced(
-    along: Along, prices: NDArray[np.float64], *, width: int = WIDTH, beams: int = BEAMS, seed: int = 0
+    along: Along,
+    prices: NDArray[np.float64],
+    *,
+    width: int = WIDTH,
+    beams: int = BEAMS,
+    seed: int = 0,
+    ends: float = inf,
 ) -> Arrangement | None:
     """A plan by what a byte is worth at each step.
 
-    The same for any number of processors.
+    Without a limit of time the same for any number of processors.
 
     Args:
         along: the order's gaps.
@@ -48,6 +56,7 @@ def raced(
         width: of each beam.
         beams: that race; each has a thread of its own where there are processors.
         seed: of what is left to chance.
+        ends: when it is to be over (as `perf_counter`): fewer beams go on where all of them would take longer.
 
     Returns:
         None where all beams end with no state.
@@ -68,17 +77,26 @@ def raced(
             for first in range(0, steps, STRETCH):
                 end = min(steps, first + STRETCH)
                 until = min(steps, end + AHEAD)
+                started = time.perf_counter()
                 runs = [pool.submit(racer.run, first, end, until, stop) for racer in racers]
                 there = [racer for racer, run in zip(racers, runs, strict=True) if run.result()]
                 best = min(there, key=lambda racer: racer.beam.least, default=None)
                 if best is None:
                     return None
                 path += best.path
+                del racers[_affordable(len(racers), started, steps - end, ends) :]
                 for racer in racers:
                     racer.follow(best)
         finally:
             stop.set()
     return traced(along, path)
+
+
+def _affordable(beams: int, started: float, steps: int, ends: float) -> int:
+    """How many of the beams that have run a stretch since `started` can run so many steps more in time; at least 1."""
+    now = time.perf_counter()
+    needed = (now - started) * steps / STRETCH
+    return beams if not needed or now + needed <= ends else max(1, int(beams * (ends - now) / needed))
 
 
 class _Racer:

@@ -192,7 +192,8 @@ class _Search:
             self.there.extend(spared(self.along, soon))
         if self._left < AMPLE or self._within(EASY * settings.enough):
             return min(self.there, key=lambda a: a.value)
-        self._keep(raced(self.along, prices(self.along, PRICED * self.capacity), width=self._width(hasty)))
+        worth, ends = prices(self.along, PRICED * self.capacity), time.perf_counter() + RACE * self._left
+        self._keep(raced(self.along, worth, width=self._width(hasty), ends=ends))
         return min(self.there, key=lambda a: a.value)
 
     def _width(self, hasty: float) -> int:
