@@ -65,7 +65,7 @@ def test_one_beam_goes_on_where_time_is_over() -> None:
     assert found is not None and check_plan(along.lives.problem, found.plan()).spilled == found.value
     now = time.perf_counter()
     assert 1 <= racing._affordable(8, now - 1.0, 10 * racing.STRETCH, now + 5.0) <= 4  # half of the seconds are left
-    assert racing._affordable(8, now - 1.0, 10 * racing.STRETCH, now + 100.0) == 8
+    assert racing._affordable(8, now - 1.0, 10 * racing.STRETCH, now + 100.0) >= 8
     assert racing._affordable(8, now - 1.0, racing.STRETCH, now - 1.0) == 1
 
 

@@ -71,20 +71,20 @@ def raced(
     width = max(8, min(width, WORK // steps))
     racers = [_Racer(along, tables, width, (seed, number)) for number in range(beams)]
     path: list[Step] = []
-    stop = Event()
+    count, stop = beams, Event()
     with ThreadPoolExecutor(min(beams, os.cpu_count() or 1)) as pool:
         try:
             for first in range(0, steps, STRETCH):
                 end = min(steps, first + STRETCH)
                 until = min(steps, end + AHEAD)
                 started = time.perf_counter()
-                runs = [pool.submit(racer.run, first, end, until, stop) for racer in racers]
-                there = [racer for racer, run in zip(racers, runs, strict=True) if run.result()]
+                runs = [(racer, pool.submit(racer.run, first, end, until, stop)) for racer in racers[:count]]
+                there = [racer for racer, run in runs if run.result()]
                 best = min(there, key=lambda racer: racer.beam.least, default=None)
                 if best is None:
                     return None
                 path += best.path
-                del racers[_affordable(len(racers), started, steps - end, ends) :]
+                count = min(beams, _affordable(count, started, steps - end, ends))
                 for racer in racers:
                     racer.follow(best)
         finally:
@@ -93,10 +93,12 @@ def raced(
 
 
 def _affordable(beams: int, started: float, steps: int, ends: float) -> int:
-    """How many of the beams that have run a stretch since `started` can run so many steps more in time; at least 1."""
+    """How many beams can run so many steps more in time, where some ran a stretch since `started`; at least 1."""
     now = time.perf_counter()
     needed = (now - started) * steps / STRETCH
-    return beams if not needed or now + needed <= ends else max(1, int(beams * (ends - now) / needed))
+    if not needed or ends == inf:
+        return beams
+    return max(1, int(beams * (ends - now) / needed))
 
 
 class _Racer:

@@ -54,7 +54,7 @@ SPARING = 0.5
 """Share of what is left of a limit of time that residency with memory free where it needs it may take, otherwise."""
 EASY = 1.15
 """Times the bound that a plan costs where there is no need of beams; one window by window is not ended beyond."""
-RACE = 0.5
+RACE = 0.6
 """Share of what is left of a limit of time that beams may take."""
 PRICED = 0.97
 """Share of the memory at which prices are taken: what addresses leave of it is not known."""
