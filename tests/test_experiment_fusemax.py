@@ -30,7 +30,8 @@ from accelsim.experiments.loader import data_path, load_experiment, table
 from accelsim.lowering import lower
 from accelsim.mapping.replay import replay
 from accelsim.mapping.validate import validate
-from accelsim.mapping.yaml_form import dumps, loads
+from accelsim.mapping.yaml_form import loads
+from accelsim.mapping.yaml_text import dumps
 from accelsim.report.cautions import moved_bytes
 
 PACKAGE = "accelsim.experiments.fusemax"

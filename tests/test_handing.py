@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from support.chains import BYTES, CHANNELS, Case, Layer, cases, count, mapping_of, run
 
 from accelsim.arch.loader import loads_architecture
-from accelsim.mapping import yaml_form
+from accelsim.mapping import yaml_form, yaml_text
 from accelsim.mapping.handing import way_between
 from accelsim.mapping.replay import replay
 from accelsim.mapping.validate import validate
@@ -56,7 +56,7 @@ def test_what_is_counted_is_what_runs(text: str, case: Case) -> None:
     arch, workload = loads_architecture(text), case.workload()
     mapping = mapping_of(case, workload, arch, BOTH)
     assert [str(p) for p in validate(mapping, workload, arch)] == []
-    assert yaml_form.loads(yaml_form.dumps(mapping)) == mapping
+    assert yaml_form.loads(yaml_text.dumps(mapping)) == mapping
     run(arch, workload, mapping)
 
 

@@ -23,7 +23,7 @@ from accelsim.experiments.loader import Row, data_path
 from accelsim.ir import Workload
 from accelsim.lowering import lower
 from accelsim.mappers.patch import Patching, map_workload
-from accelsim.mapping import yaml_form
+from accelsim.mapping import yaml_form, yaml_text
 from accelsim.mapping.constraints import Constraints, OpConstraint
 from accelsim.mapping.counting import tally
 from accelsim.mapping.nest import tree_text
@@ -181,7 +181,7 @@ def held(mapping: Mapping, workload: Workload, arch: Architecture) -> int:
 def block(**options: object) -> int:
     workload, arch = loads_layers(BLOCK), machine()
     mapping = map_workload(workload, arch, patching=replace(Patching((1, 1)), **options))  # type: ignore[arg-type]
-    assert yaml_form.loads(yaml_form.dumps(mapping)) == mapping
+    assert yaml_form.loads(yaml_text.dumps(mapping)) == mapping
     run(arch, workload, mapping)
     return held(mapping, workload, arch)
 
@@ -211,7 +211,7 @@ def test_both_paths_of_a_residual_have_what_they_need(halo: Halo) -> None:
     workload, arch = loads_layers(BLOCK), machine()
     patching = Patching((2, 2), "conv_4", "whole" if halo == "whole" else "clipped")
     mapping = map_workload(workload, arch, patching=patching)
-    assert yaml_form.loads(yaml_form.dumps(mapping)) == mapping
+    assert yaml_form.loads(yaml_text.dumps(mapping)) == mapping
     run(arch, workload, mapping)
     # Rows of the 4x4 result in tiles of 2: the block makes 5 (clipped 4 and 5), what it reads one more on each side.
     macs = replay(mapping, workload, arch).macs
@@ -442,7 +442,7 @@ def test_stays_in_one_place_do_not_collide() -> None:
 
 
 def test_a_halo_in_a_file_is_clipped_or_whole() -> None:
-    text = yaml_form.dumps(two()).replace("halo: clipped", "halo: cliped")
+    text = yaml_text.dumps(two()).replace("halo: clipped", "halo: cliped")
     with pytest.raises(SpecError, match="did you mean 'clipped'"):
         yaml_form.loads(text)
 

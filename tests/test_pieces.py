@@ -19,7 +19,8 @@ from accelsim.lowering.pieces import pieces_of
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import BODY, Loop, Mapping, Move, Op, Pipe, Position, Seq, Stay
 from accelsim.mapping.validate import validate
-from accelsim.mapping.yaml_form import dumps, loads
+from accelsim.mapping.yaml_form import loads
+from accelsim.mapping.yaml_text import dumps
 from accelsim.report.cautions import moved_bytes
 
 MACHINE = loads_architecture("""

@@ -19,7 +19,8 @@ from accelsim.mapping.tree import (
     Seq,
 )
 from accelsim.mapping.validate import validate
-from accelsim.mapping.yaml_form import dumps, loads
+from accelsim.mapping.yaml_form import loads
+from accelsim.mapping.yaml_text import dumps
 
 # -- Seq -------------------------------------------------------------------------------------------------------------
 

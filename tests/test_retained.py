@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from support.chains import BYTES, CHANNELS, Case, Layer, cases, count, machine, mapping_of, run
 
 from accelsim.ir import Workload
-from accelsim.mapping import yaml_form
+from accelsim.mapping import yaml_form, yaml_text
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import BODY, Loop, Mapping, Pipe, Seq, Stay
 from accelsim.mapping.validate import validate
@@ -60,7 +60,7 @@ def test_what_is_made_moved_and_held(case: Case) -> None:
     workload = case.workload()
     mapping = mapping_of(case, workload, machine())
     assert [str(p) for p in validate(mapping, workload, machine())] == []
-    assert yaml_form.loads(yaml_form.dumps(mapping)) == mapping
+    assert yaml_form.loads(yaml_text.dumps(mapping)) == mapping
     trace = run(machine(), workload, mapping)
     (made_rows, read_rows), (made_columns, read_columns) = along(case, 0), along(case, 1)
     convolutions = [e for e, _ in workload.einsums() if e.kind == "conv" or "conv" in e.name]

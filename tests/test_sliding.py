@@ -16,7 +16,8 @@ from accelsim.ir import Access, Affine, Apply, Einsum, Read, Role, Tensor, Workl
 from accelsim.lowering import lower
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import BODY, Loop, Mapping, Move, Op, Seq, Stay
-from accelsim.mapping.yaml_form import dumps, loads
+from accelsim.mapping.yaml_form import loads
+from accelsim.mapping.yaml_text import dumps
 
 MACHINE = loads_architecture("""
 name: sliding

@@ -22,7 +22,8 @@ from accelsim.ir import Access, Apply, Einsum, Read
 from accelsim.ir.roles import RankRole
 from accelsim.mapping.tree import Mapping as Plan
 from accelsim.mapping.tree import Op
-from accelsim.mapping.yaml_form import dumps, loads
+from accelsim.mapping.yaml_form import loads
+from accelsim.mapping.yaml_text import dumps
 
 LAYOUTS: Sequence[tuple[Layout | None, str]] = [
     (None, "array: conv needs a layout"),

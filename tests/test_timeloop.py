@@ -18,7 +18,8 @@ from support.cli import accelsim
 
 from accelsim import simulate
 from accelsim.arch import load_architecture
-from accelsim.mapping.yaml_form import dumps, load
+from accelsim.mapping.yaml_form import load
+from accelsim.mapping.yaml_text import dumps
 from accelsim.report import Report
 from accelsim.workloads import load_model
 

@@ -25,10 +25,10 @@ from .tree import (
     parse_position,
 )
 from .validate import validate
-from .yaml_form import dumps as dumps_mapping
 from .yaml_form import load as load_mapping
 from .yaml_form import loads as loads_mapping
 from .yaml_form import save as save_mapping
+from .yaml_text import dumps as dumps_mapping
 
 __all__ = [
     "Claim",
