@@ -7,11 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.kernels import differences, kernels, outcome
+from support.kernels import firings
 
 from accelsim.arch.loader import loads_architecture
-from accelsim.engine import compiled
-from accelsim.engine.checker import check
 from accelsim.ir import Workload, parse_cascade
 from accelsim.lowering import lower
 from accelsim.mapping import Loop, Mapping, Move, Node, Op, Pipe, Stay, dumps_mapping, loads_mapping, replay
@@ -83,16 +81,7 @@ def in_passes(depth: int, strip: int, width: int) -> Mapping:
 def times(mapping: Mapping, workload: Workload) -> dict[str, list[tuple[int, int]]]:
     """Start and end of every firing of an Op, by Einsum, in order; the kernels and the checker agree."""
     assert validate(mapping, workload, MACHINE) == []
-    program = lower(MACHINE, workload, mapping)
-    trace = compiled.run(program, record=1 << 12, jump=False)
-    assert check(program, trace) == []
-    told = [outcome(kernel, program) for _, kernel in kernels(1)]
-    assert not [x for other in told[1:] for x in differences(told[0], other)]
-    slices, found = trace.slices, dict[str, list[tuple[int, int]]]()
-    assert slices is not None
-    for actor, start, end in zip(slices.actor, slices.start, slices.end, strict=True):
-        found.setdefault(program.actor_names[actor], []).append((int(start), int(end)))
-    return found
+    return firings(lower(MACHINE, workload, mapping), seed=1, jump=False)
 
 
 @pytest.mark.parametrize("registers", [False, True])

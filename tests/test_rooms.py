@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.kernels import differences, kernels, outcome
+from support.kernels import firings
 from support.machines import array_machine
 
-from accelsim.engine import compiled
-from accelsim.engine.checker import check
 from accelsim.errors import MappingError
 from accelsim.ir import Workload, parse_cascade
 from accelsim.lowering import lower
@@ -57,16 +55,7 @@ def in_place(tile: int = 2, last: int = 2) -> Mapping:
 
 def times(mapping: Mapping) -> dict[str, list[tuple[int, int]]]:
     """Start and end of every firing of the array's Ops, by Einsum."""
-    program = lower(MACHINE, softmax_like(), mapping)
-    trace = compiled.run(program, record=1 << 12)
-    assert check(program, trace) == []
-    told = [outcome(kernel, program) for _, kernel in kernels(0)]
-    assert not [x for other in told[1:] for x in differences(told[0], other)]
-    slices, found = trace.slices, dict[str, list[tuple[int, int]]]()
-    assert slices is not None
-    for actor, start, end in zip(slices.actor, slices.start, slices.end, strict=True):
-        found.setdefault(program.actor_names[actor], []).append((int(start), int(end)))
-    return found
+    return firings(lower(MACHINE, softmax_like(), mapping))
 
 
 def test_one_place_is_taken_once() -> None:

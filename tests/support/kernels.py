@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from accelsim.engine import compiled, reference
+from accelsim.engine.checker import check
 from accelsim.engine.program import IntArray, Program
 from accelsim.engine.trace import Trace
 from accelsim.errors import ProgramError
@@ -45,6 +46,19 @@ def kernels(seed: int) -> Iterator[tuple[str, Kernel]]:
     yield "compiled, no jump", lambda p: compiled.run(p, jump=False)
     if seed % 10 == 0:
         yield "uncompiled", lambda p: compiled.run(p, python=True)
+
+
+def firings(program: Program, *, seed: int = 0, jump: bool = True) -> dict[str, list[tuple[int, int]]]:
+    """Start and end of every firing, by actor, in order; all kernels and the checker agree on the run."""
+    trace = compiled.run(program, record=RECORD, jump=jump)
+    assert check(program, trace) == []
+    told = [outcome(kernel, program) for _, kernel in kernels(seed)]
+    assert not [x for other in told[1:] for x in differences(told[0], other)]
+    slices, found = trace.slices, dict[str, list[tuple[int, int]]]()
+    assert slices is not None
+    for actor, start, end in zip(slices.actor, slices.start, slices.end, strict=True):
+        found.setdefault(program.actor_names[actor], []).append((int(start), int(end)))
+    return found
 
 
 def has_transient(trace: Trace) -> bool:
