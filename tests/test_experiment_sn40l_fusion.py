@@ -8,6 +8,7 @@ from math import inf
 import pytest
 
 from accelsim.arch.architecture import Architecture
+from accelsim.errors import DoesNotFit
 from accelsim.experiments.loader import Row
 from accelsim.experiments.sn40l_fusion import calibrated, experiment
 from accelsim.experiments.sn40l_fusion.experiment import (
@@ -200,14 +201,28 @@ def test_calibrated_decode_of_the_largest_models() -> None:
         assert all(r.tolerance is not None for r in rows if r.published is not None)
 
 
-def test_calibrated_runs_have_their_prompts_and_launches() -> None:
+def test_calibrated_runs_have_their_prompts_and_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the largest model, whose prompts are taken not to fit, one at a time."""
+    monkeypatch.setattr(calibrated, "fits", lambda run: run.model != BLOOM)
     made = {run: calibrated.calibrated(run) for run in PAPER}
-    assert {r.prompts * r.tokens for r in made.values() if r.phase == "prefill" and r.model != BLOOM} == {32768}
-    assert all(m.prompts == 1 for r, m in made.items() if r.phase != "prefill" or r.model == BLOOM)
+    tokens = {r.model: m.prompts * r.tokens for r, m in made.items() if r.phase == "prefill"}
+    assert tokens.pop(BLOOM) == 8192
+    assert set(tokens.values()) == {32768}
+    assert all(m.prompts == 1 for r, m in made.items() if r.phase != "prefill")
     switch = {r: fabric(machine_of(m), "software").switch_s for r, m in made.items()}
     assert switch[FFT] == pytest.approx(switch[DECODE] / 8, rel=1e-3)
     assert switch[DECODE] == pytest.approx(calibrated.launch_s(), rel=1e-3)
     assert measured(DECODE, BY_MODULE)[0].calls == 16 * 32 + 3
+
+
+def test_what_has_no_room_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert calibrated.fits(DECODE)
+
+    def short(run: Run, level: str) -> tuple[Measured, Measured]:
+        raise DoesNotFit("sram: 1 byte too few")
+
+    monkeypatch.setattr(calibrated, "measured", short)
+    assert not calibrated.fits(DECODE)
 
 
 def test_ranges_are_compared_with_one_decimal() -> None:

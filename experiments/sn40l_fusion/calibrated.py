@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
+from ...errors import DoesNotFit
 from ..loader import Row
 from .launches import launch_at
 from .models import BLOOM
@@ -20,8 +21,6 @@ LARGEST = Run("mistral-7b", "decode", 2048)
 """The run whose speed-up by fusion is the largest in decode."""
 TOKENS = 32 * 1024
 """Tokens of all prompts of a prefill: the least power of two with which that of Mistral at 2K is in its range."""
-ONE_PROMPT = 8192
-"""From so many tokens on prompts come one by one: several of Bloom-176B's do not fit on the chip."""
 READ_FROM = {
     (LARGEST, "speed-up"),
     (Run(BLOOM, "decode", 8192), "launch"),
@@ -44,9 +43,28 @@ def launch_s() -> float:
 
 
 def calibrated(run: Run) -> Run:
-    """The run with those inputs."""
-    several = run.phase == "prefill" and run.tokens < ONE_PROMPT
-    return replace(run, prompts=TOKENS // run.tokens if several else 1, launch_s=launch_s())
+    """The run with those inputs; of prompts half as many until they fit on the chip.
+
+    Raises:
+        DoesNotFit: not even one prompt does.
+    """
+    now = replace(run, launch_s=launch_s())
+    if run.phase != "prefill":
+        return now
+    prompts = TOKENS // run.tokens
+    while prompts > 1 and not fits(replace(now, prompts=prompts)):
+        prompts //= 2
+    return replace(now, prompts=prompts)
+
+
+def fits(run: Run) -> bool:
+    """Whether every kernel of a run has room on the chip."""
+    try:
+        for level in (BY_MODULE, "fused"):
+            measured(run, level)
+    except DoesNotFit:
+        return False
+    return True
 
 
 def rows() -> Iterator[Row]:
