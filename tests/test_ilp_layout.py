@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from accelsim.mappers.ilp.arrangement import Along
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Model
-from accelsim.mappers.ilp.layout import laid_out
+from accelsim.mappers.ilp.layout import HORIZON, PRICED, WASTE, laid_out, tables_of
 from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.solver import SolverOptions
@@ -67,3 +68,17 @@ def test_plan_that_drops_everything_is_bettered() -> None:
     along = Along(Lives(problem, range(30)), 3 * peak_bytes(problem, range(30)), BYTES)
     found = laid_out(along, range(len(along.lives.gaps)))
     assert found is not None and found.value == 0
+
+
+@pytest.mark.parametrize("wait", [25, 300])
+def test_the_horizon_is_as_far_as_gaps_are_long(wait: int) -> None:
+    """Each result is read `wait` steps later: lifetimes that differ within that are told apart."""
+    sources = {f"s{i}": Tensor(f"s{i}", 8, source=True) for i in range(wait)}
+    reads = [f"s{i}" for _ in range(2) for i in range(wait)]
+    problem = GraphProblem("later", sources, tuple(Operator(f"o{i}", (name,), ()) for i, name in enumerate(reads)))
+    along = Along(Lives(problem, range(len(reads))), 8 * wait, BYTES)
+    tables = tables_of(along, (), np.ones(len(reads)))
+    horizon = max(HORIZON, wait)
+    assert list(tables.horizon) == [horizon]
+    over = tables.clock[horizon] - tables.clock[0]  # a hole costs as much over any horizon where the price is the same
+    assert over == pytest.approx(8 * (PRICED + WASTE * HORIZON))

@@ -15,7 +15,7 @@ from accelsim.mappers.ilp.gap_model import BYTES, Model
 from accelsim.mappers.ilp.layout import laid_out
 from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
-from accelsim.mappers.ilp.reinsertion import _state, _tables, reinserted
+from accelsim.mappers.ilp.reinsertion import BATCH, _state, _tables, reinserted
 from accelsim.mappers.ilp.solver import SolverOptions
 from accelsim.mappers.ilp.windows import Settings
 
@@ -108,3 +108,20 @@ def test_the_place_of_least_overlap_is_that_of_trying_all(seed: int) -> None:
         assert kernel._place(tables, state, count, size, -1, least)[0] == least
         assert kernel._place(tables, state, count, size, -1, least - 0.5) == (kernel.NEVER, -1)
         assert kernel._place(tables, state, count, size, place, kernel.NEVER)[1] != place
+
+
+def test_the_search_looks_at_the_clock_every_few_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = far_graph(0, COUNT)
+    along = Along(Lives(problem, range(COUNT)), peak_bytes(problem, range(COUNT)) * 6 // 10, BYTES)
+    now, done = [0.0], list[int]()
+
+    def a_second(tables: object, state: object, best: object, rounds: int) -> None:
+        done.append(rounds)
+        now[0] += 1.0
+
+    monkeypatch.setattr(kernel, "search", a_second)
+    monkeypatch.setattr("accelsim.mappers.ilp.windows.time.perf_counter", lambda: now[0])
+    reinserted(nothing_kept(along), replace(SETTINGS, ends=4.5))
+    assert done == [BATCH] * 5
+    reinserted(nothing_kept(along), SETTINGS, rounds=1)
+    assert sum(done[5:]) >= len(along.lives.gaps) > BATCH

@@ -31,9 +31,11 @@ UNLIKE, PRICED = 0.01, 0.04
 """What neighbours of unlike lifetimes cost over the horizon, in tensors that leave: after a plan it tips the scale
 between equal costs, where memory has a price it is what holes of any step cost."""
 WASTE = 0.1
-"""Bytes that such neighbours leave unused, in tensors, where these have a price."""
+"""Bytes that such neighbours leave unused, in tensors, where these have a price; less where the horizon is longer."""
 HORIZON = 40
-"""Steps beyond which lifetimes are alike."""
+"""Steps beyond which lifetimes are alike, at least; where many gaps are longer, so is the horizon."""
+LONG = 0.95
+"""Share of the gaps that are within the horizon, at least."""
 
 
 def laid_out(along: Along, dropped: Collection[int] = (), *, width: int = WIDTH) -> Arrangement | None:
@@ -175,7 +177,9 @@ def tables_of(along: Along, dropped: Collection[int], prices: NDArray[np.float64
         np.cumsum(prices, out=price[1:])
     tensor = float(np.mean([g.nbytes for g in gaps])) if gaps else 0.0
     unlike = (UNLIKE if prices is None else PRICED) * tensor * cost.load
-    clock = unlike / HORIZON * np.arange(len(price)) + WASTE * tensor * price
+    lengths = [g.last - g.first for g in gaps]
+    horizon = max(HORIZON, int(np.quantile(lengths, LONG)) if gaps else 0)
+    clock = unlike / horizon * np.arange(len(price)) + WASTE * HORIZON / horizon * tensor * price
 
     def ints(values: Sequence[int]) -> np.ndarray:
         return np.array(values, np.int64)
@@ -183,7 +187,7 @@ def tables_of(along: Along, dropped: Collection[int], prices: NDArray[np.float64
     return Tables(
         ints([along.capacity]), ints(size), ints(ends), ints(touch), ints(out), ints(over), ints(write), load, store,
         ints([g.last for g in gaps]), ints(_until(along, gone)), price, rent, _later(along, price, rent),
-        clock, ints([HORIZON]),
+        clock, ints([horizon]),
     )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 40
 """Times, per gap, that a dropped gap is kept again."""
-BATCHES = 100
-"""Parts of the search, between which it may end."""
+BATCH = 10
+"""Gaps between which the search may end: among hundreds of tensors each takes some hundredths of a second."""
 
 
 def reinserted(start: Arrangement, settings: Settings, *, rounds: int = ROUNDS) -> tuple[Arrangement, bool]:
@@ -42,13 +42,12 @@ def reinserted(start: Arrangement, settings: Settings, *, rounds: int = ROUNDS) 
     tables = _tables(along, uses)
     state = _state(start, uses, tables, settings.options.seed)
     best = kernel.Saved(state.address.copy(), state.kept.copy(), state.drops.copy(), state.cost.copy())
-    batch = -(-rounds * len(along.lives.gaps) // BATCHES)
     stopped = False
     try:
-        for _ in range(BATCHES):
+        for _ in range(0, rounds * len(along.lives.gaps), BATCH):
             if settings.over or best.cost[0] <= settings.enough + TOLERANCE:
                 break
-            kernel.search(tables, state, best, batch)
+            kernel.search(tables, state, best, BATCH)
     except KeyboardInterrupt:
         stopped = True
     dropped = {along.begins[use] for use, kept in zip(uses, best.kept, strict=True) if use in along.begins and not kept}
@@ -98,12 +97,12 @@ def _state(start: Arrangement, uses: Sequence[tuple[str, int]], tables: Tables, 
     for i in start.dropped:
         drops[along.lives.gaps[i].epoch] += 1
     kept = _ints(along.begins.get(use, -1) not in {-1, *start.dropped} for use in uses)
-    at, nbytes, pair, use, queue, queued, gone = (np.zeros(count, np.int64) for _ in range(7))
+    at, nbytes, pair, use, order, row, queue, queued, gone = (np.zeros(count, np.int64) for _ in range(9))
     return State(
         _ints(start.address[use] for use in uses), kept, drops, np.array([start.value], np.float64),
         np.full(len(tables.near), WEIGHT), np.zeros(len(tables.near) + 1, np.int64),
         np.random.default_rng(seed).integers(1, 1 << 63, 1, np.uint64), np.zeros(count), at, nbytes, pair, use,
-        queue, queued, gone, np.zeros(2, np.int64),
+        order, row, queue, queued, gone, np.zeros(2, np.int64),
     )  # fmt: skip
 
 

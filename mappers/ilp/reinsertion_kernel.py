@@ -74,6 +74,7 @@ class State(NamedTuple):
         raised: pairs whose weight was raised, and last how many.
         random: state of the random numbers, as an array of one.
         heavy, at, bytes, pair, use: of what is alive with a run: weight, address, size, pair and first use.
+        order, row: their order by address, and the addresses in that order.
         queue, queued: uses whose runs may overlap others, and of each use 1 where it is among them.
         gone: uses whose gaps are dropped.
         amount: how many are in the queue, and how many in `gone`.
@@ -91,6 +92,8 @@ class State(NamedTuple):
     bytes: Ints
     pair: Ints
     use: Ints
+    order: Ints
+    row: Ints
     queue: Ints
     queued: Ints
     gone: Ints
@@ -181,22 +184,62 @@ def _overlap(s: State, n: int, place: int, size: int, enough: float) -> float:
 
 
 @_jit
+def _sorted(s: State, n: int) -> int:
+    """Put the `n` runs gathered in the order of their addresses (Shell's sort); the size of the largest."""
+    largest, apart = 0, 1
+    for k in range(n):
+        s.row[k], s.order[k] = s.at[k], k
+        largest = max(largest, s.bytes[k])
+    while apart < n:
+        apart = 3 * apart + 1
+    while apart > 0:
+        for k in range(apart, n):
+            place, run, i = s.row[k], s.order[k], k
+            while i >= apart and s.row[i - apart] > place:
+                s.row[i], s.order[i] = s.row[i - apart], s.order[i - apart]
+                i -= apart
+            s.row[i], s.order[i] = place, run
+        apart //= 3
+    return largest
+
+
+@_jit
+def _near(s: State, n: int, place: int, size: int, k: int, largest: int, enough: float) -> float:
+    """As `_overlap`, of sorted runs: the `k`th and those before it, as far as they reach, and those behind it."""
+    total = 0.0
+    while k >= 0 and s.row[k] > place - largest:
+        k -= 1
+    for i in range(k + 1, n):
+        if s.row[i] >= place + size:
+            break
+        other = s.order[i]
+        both = min(place + size, s.row[i] + s.bytes[other]) - max(place, s.row[i])
+        if both > 0:
+            total += s.heavy[other] * both
+            if total > enough:
+                break
+    return total
+
+
+@_jit
 def _place(t: Tables, s: State, n: int, size: int, but: int, most: float) -> tuple[float, int]:
     """Least overlap with the runs gathered, and where: at an end of one of them or of the memory, not at `but`.
 
     NEVER and -1 where it is more than `most` everywhere.
     """
+    largest = _sorted(s, n)
     best, found, ties = most, -1, 0
     for c in range(2 * n + 2):
+        k = c % n if c < 2 * n else n - 1
         if c < n:
-            place = s.at[c] + s.bytes[c]
+            place = s.row[k] + s.bytes[s.order[k]]
         elif c < 2 * n:
-            place = s.at[c - n] - size
+            place = s.row[k] - size
         else:
             place = 0 if c == 2 * n else t.capacity[0] - size
         if place < 0 or place + size > t.capacity[0] or place == but:
             continue
-        total = _overlap(s, n, place, size, best)
+        total = _near(s, n, place, size, k, largest, best)
         if total < best or (total == best and found < 0):
             best, found, ties = total, place, 1
         elif total == best and place != found:

@@ -46,6 +46,8 @@ GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 AMPLE = 10.0
 """Seconds without which a first plan is not followed by others."""
+MANY = 50
+"""Tensors side by side beyond which there is no plan window by window: the exact search finds next to nothing then."""
 ROLLING = 0.2
 """Share of what is left of a limit of time that a plan window by window may take."""
 CLOSE = 1.05
@@ -183,8 +185,9 @@ class _Search:
         hasty = time.perf_counter() - started
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
         few = len(self.lives.operators) <= FEW
-        most = inf if few or not self.there else EASY * settings.enough  # beams find better than that
-        self._keep(rolled(self.along, dropped, soon, most=most))
+        if not self.there or few or max(map(len, self.along.rows)) <= MANY:
+            most = inf if few or not self.there else EASY * settings.enough  # beams find better than that
+            self._keep(rolled(self.along, dropped, soon, most=most))
         if self._left < AMPLE or self._within(CLOSE * settings.enough):
             return min(self.there, key=lambda a: a.value)
         if few:
