@@ -174,7 +174,15 @@ def simulate(
     from .mapping.unlike import unlike
     from .mapping.validate import validate
     from .report import make_report
-    from .report.cautions import bank_waits, crowded_ports, cut_short, idle_components, missed_claim, moved_bytes
+    from .report.cautions import (
+        bank_waits,
+        crowded_ports,
+        cut_short,
+        idle_components,
+        missed_claim,
+        moved_bytes,
+        unmade,
+    )
 
     _check_arguments(arch, workload, kernel)
     _check_points(workload)
@@ -207,6 +215,7 @@ def simulate(
         *missed_claim(arch, mapping, trace),
         *crowded_ports(arch, trace),
         *bank_waits(trace),
+        *unmade(workload, replayed.macs),
         *idle_components(arch, mapping, trace),
     )
     return make_report(arch, workload, mapping, program, trace, notes=notes, tables=tables)

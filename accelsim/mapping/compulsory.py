@@ -134,14 +134,14 @@ def touched(
 
 def _box(tensor: Tensor, einsum: Einsum, access: Access) -> list[Intervals]:
     """The values of each index: their product holds all that the access touches."""
-    return [_values(i, einsum.sizes, n) for i, n in zip(access.indices, tensor.shape, strict=True)]
+    return [positions(i, einsum.sizes, n) for i, n in zip(access.indices, tensor.shape, strict=True)]
 
 
 def _inner_box(tensor: Tensor, einsum: Einsum, access: Access) -> list[Intervals]:
     """A box of elements that the access does touch: a rank that stands in two indices (a diagonal) is held at 0."""
     ranks = [r for index in access.indices for r in index.ranks]
     sizes = {r: 1 if ranks.count(r) > 1 else n for r, n in einsum.sizes.items()}
-    return [_values(i, sizes, n) for i, n in zip(access.indices, tensor.shape, strict=True)]
+    return [positions(i, sizes, n) for i, n in zip(access.indices, tensor.shape, strict=True)]
 
 
 def _covered(boxes: list[list[Intervals]], holes: list[list[Intervals]]) -> int:
@@ -180,7 +180,7 @@ def _widths(sets: list[Intervals]) -> dict[int, int]:
     return result
 
 
-def _values(index: Affine, sizes: Mapping[str, int], size: int) -> Intervals:
+def positions(index: Affine, sizes: Mapping[str, int], size: int) -> Intervals:
     """The values of an index inside a dimension of `size` elements."""
     start, _ = index.bounds(sizes)
     starts, width = np.array([start], np.int64), 1

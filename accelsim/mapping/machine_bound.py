@@ -17,6 +17,7 @@ from ..ir.same import Same
 from ..ir.signature import signature
 from .compulsory import CompulsoryTraffic, compulsory_traffic
 from .tree import Mapping
+from .unread import without_unread
 
 _ROUNDING = 1 - 1e-12
 """Keeps the sums of floating-point terms on the safe side."""
@@ -52,6 +53,7 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
     than its MACs; a unit serves one Einsum at a time, but is not assumed to serve one class at a time.
     The traffic bound is the largest, over the sets of memories outside the chip, of the compulsory bytes that exceed
     the capacity of the other memories, over the set's bandwidth.
+    Points whose results nothing reads are left out of both (`without_unread`): a Mapping need not make them.
     More bandwidth, capacity or speed never raises a bound.
 
     Args:
@@ -64,7 +66,7 @@ def machine_bound(workload: Workload, arch: Architecture, *, resident: Collectio
 
 @lru_cache(maxsize=16)
 def _bound(of: Same[Workload], on: Same[Architecture], resident: frozenset[str]) -> MachineBound:
-    workload, arch = of.value, on.value
+    workload, arch = without_unread(of.value), on.value
     traffic = compulsory_traffic(workload, resident=resident)
     compute = _compute_cycles(workload, arch) * _ROUNDING
     moving = _traffic_cycles(traffic, arch) * _ROUNDING

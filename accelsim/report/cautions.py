@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping as MappingABC
 from fractions import Fraction
 
 from ..arch.architecture import Architecture
 from ..arch.component import CONFLICT, Direction
 from ..engine.labels import Action
 from ..engine.trace import Trace
+from ..ir import Workload, count_operations
 from ..mapping.tree import Mapping
 
 TOLERANCE = 0.1
@@ -87,6 +89,22 @@ def bank_waits(trace: Trace) -> list[str]:
         f"{unit} waits for banks of its memory in {cycles:,} of {worked[unit]:,} cycles of its work"
         for unit, cycles in sorted(waited.items())
     ]
+
+
+def unmade(workload: Workload, macs: MappingABC[str, int]) -> list[str]:
+    """Einsums of which a Mapping leaves out what nothing reads, so that they do fewer MACs than the report counts.
+
+    Args:
+        workload: what is computed.
+        macs: that the Mapping has done, by Einsum.
+    """
+    found = []
+    for einsum, times in workload.einsums():
+        whole = count_operations(einsum).macs * times
+        if macs.get(einsum.name, whole) < whole:
+            done = f"{einsum.name} does {macs[einsum.name]:,} of its {whole:,} MACs"
+            found.append(f"{done}: nothing reads what the others make")
+    return found
 
 
 def idle_components(arch: Architecture, mapping: Mapping, trace: Trace) -> list[str]:

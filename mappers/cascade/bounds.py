@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -22,10 +22,13 @@ class Bounds:
 
     Any prices of the units that sum to one give a bound of the busiest unit's cycles, the sum over Einsums of the least
     price times cycles of a unit (weak duality of the linear program that shares Einsums out); several are tried. That
-    cutting an Einsum makes no unit faster is taken for granted.
+    cutting an Einsum makes no unit faster is taken for granted. `read` holds Einsums by name at the points that
+    something reads: a group may leave the others out.
     """
 
-    def __init__(self, items: Sequence[Einsum | None], ways: Ways, constraints: Constraints) -> None:
+    def __init__(
+        self, items: Sequence[Einsum | None], ways: Ways, constraints: Constraints, read: Mapping[str, Einsum]
+    ) -> None:
         self.able = [False] * len(items)
         names = [u.name for u in ways.units]
         prices = _prices(len(names))
@@ -35,7 +38,7 @@ class Bounds:
             busy[i + 1], joules[i + 1] = busy[i], joules[i]
             if einsum is None:
                 continue
-            found = ways.of(einsum, dict(einsum.sizes), constraints.for_einsum(einsum.name, einsum.kind))
+            found = ways.of(einsum, dict(read[einsum.name].sizes), constraints.for_einsum(einsum.name, einsum.kind))
             if not found:
                 continue
             self.able[i] = True

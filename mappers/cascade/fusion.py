@@ -14,6 +14,7 @@ from ...ir import Einsum, Role, Workload
 from ...ir.families import cascade_einsums
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Halo, Mapping
+from ...mapping.unread import without_unread
 from ..tile.flow import Flow, Scope
 from ..tile.trial import faster
 from .binding import Ways
@@ -86,6 +87,7 @@ class Fusion:
         except BadInput:
             self.by_name = False
         self.complete = True
+        self._read = {e.name: e for e, _ in without_unread(workload).einsums()}
         self._known_groups: dict[tuple[str, ...], Group] = {}
         self._searches: dict[tuple[str, ...], GroupSearch] = {}
         """By names of Einsums, as far as the tensors that stay in the buffer are those of what is not fused."""
@@ -146,7 +148,7 @@ class Fusion:
                 singles.cost(scope, i)
         single = [singles.least(scope, i) for i in range(len(items))]
         surely = all(singles.settled(scope, i) for i in range(len(items)))
-        bounds = Bounds(items, self.ways, self.constraints)
+        bounds = Bounds(items, self.ways, self.constraints, self._read)
         stretches: dict[tuple[int, int], Stretch] = {}
         least: dict[tuple[int, int], float] = {}
         for i in range(len(items)):
@@ -219,10 +221,10 @@ class Fusion:
         return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
 
     def _touched(self, stretch: Stretch, name: str) -> int:
-        """Bytes of the largest box of a tensor that an Einsum of the group reads or writes."""
+        """Bytes of the largest box of a tensor that an Einsum of the group must read or write."""
         tensor = self.workload.tensors[name]
         most = 0
-        for einsum in stretch.einsums:
+        for einsum in (self._read[e.name] for e in stretch.einsums):
             for access in (*einsum.inputs, einsum.output):
                 if access.tensor == name:
                     elements = 1
