@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .gap_model import Cost
 from .lives import Lives
 from .packing import Buffer, pack
-from .plan import Plan, build_plan, placed
+from .plan import Copy, Plan, build_plan, placed
 
 PACKING_NODES = 200_000
 """Nodes of the exact search for addresses, each time; fewer for many buffers, whose nodes take longer."""
@@ -62,11 +62,12 @@ class Along:
 
 @dataclass
 class Arrangement:
-    """What is dropped, and the address of each tensor at each step that touches it."""
+    """What is dropped, the address of each tensor at each step that touches it, and what is copied in between."""
 
     along: Along
     dropped: set[int]
     address: dict[tuple[str, int], int] = field(default_factory=dict)
+    copies: tuple[Copy, ...] = ()
 
     @property
     def value(self) -> float:
@@ -77,7 +78,8 @@ class Arrangement:
         plan = build_plan(self.along.lives, self.dropped, self.along.capacity)
         if not self.address:
             return plan
-        return placed(plan, {k: self.address[r.tensor, r.first] for k, r in enumerate(plan.residences)})
+        found = placed(plan, {k: self.address[r.tensor, r.first] for k, r in enumerate(plan.residences)})
+        return replace(found, copies=self.copies)
 
 
 @dataclass

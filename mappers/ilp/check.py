@@ -6,7 +6,7 @@ It knows the problem and the plan alone, and shares no code with the models that
 from __future__ import annotations
 
 from ...errors import MappingError
-from .plan import Plan, Residence, Traffic
+from .plan import Copy, Plan, Residence, Traffic
 from .problem import GraphProblem
 
 SHOWN = 20
@@ -21,12 +21,12 @@ def check_plan(problem: GraphProblem, plan: Plan) -> Traffic:
         plan: with addresses, or without any; then it is checked by bytes alone.
 
     Returns:
-        The bytes loaded and stored.
+        The bytes loaded, stored and copied.
 
     Raises:
         MappingError: an operator runs twice, not at all, or reads what is not there or not yet written; tensors
             overlap, reach beyond the memory, or come from off chip where their content is not there; a result is not
-            off chip at the end. All of them, in order.
+            off chip at the end; something is copied that is not there, or onto something else. All of them, in order.
     """
     memory = _Memory(problem, plan)
     memory.check_tables()
@@ -37,7 +37,7 @@ def check_plan(problem: GraphProblem, plan: Plan) -> Traffic:
     if memory.wrong:
         more = [f"and {len(memory.wrong) - SHOWN} more"] if len(memory.wrong) > SHOWN else []
         raise MappingError("\n".join([*memory.wrong[:SHOWN], *more]))
-    return Traffic(memory.loaded, memory.stored, memory.compulsory)
+    return Traffic(memory.loaded, memory.stored, memory.compulsory, memory.copied)
 
 
 class _Memory:
@@ -48,11 +48,13 @@ class _Memory:
         self.operators = {op.name: op for op in problem.operators}
         self.wrong: list[str] = []
         self.live: dict[str, Residence] = {}
+        self.at: dict[str, int | None] = {}
+        """Address of what lies in the memory, after all copies so far."""
         self.version: dict[str, int] = {}
         """Writes so far of what lies in the memory; of a source, 0 is its own content."""
         self.off_chip = {name: 0 for name, t in problem.tensors.items() if t.source}
         self.written: dict[str, int] = {}
-        self.loaded = self.stored = self.compulsory = 0
+        self.loaded = self.stored = self.compulsory = self.copied = 0
         self.begin: dict[int, list[Residence]] = {}
         self.end: dict[int, list[Residence]] = {}
         for r in plan.residences:
@@ -68,6 +70,9 @@ class _Memory:
         self.leave: dict[int, list[str]] = {}
         for s in plan.stores:
             self.leave.setdefault(s.step, []).append(s.tensor)
+        self.moves: dict[int, list[Copy]] = {}
+        for c in plan.copies:
+            self.moves.setdefault(c.step, []).append(c)
 
     def check_tables(self) -> None:
         """Every operator once, and steps that there are."""
@@ -81,12 +86,19 @@ class _Memory:
         for s in self.plan.stores:
             if s.tensor not in self.problem.tensors or not 0 <= s.step <= last:
                 self.wrong.append(f"{s.tensor} is stored at step {s.step} of 0 to {last}")
+        for c in self.plan.copies:
+            if c.tensor not in self.problem.tensors or not 0 <= c.step <= last:
+                self.wrong.append(f"{c.tensor} is copied before step {c.step} of 0 to {last}")
         given = {r.address is None for r in self.plan.residences}
         if len(given) > 1:
             self.wrong.append("some residences have addresses and others have none")
+        if self.plan.copies and None in {r.address for r in self.plan.residences}:
+            self.wrong.append("there are copies, and residences without addresses")
 
     def step(self, step: int, name: str) -> None:
         op = self.operators[name]
+        for c in self.moves.get(step, ()):
+            self._copy(c)
         for r in self.begin.get(step, ()):
             self._enter(step, r)
         self._room(step)
@@ -110,7 +122,23 @@ class _Memory:
         for r in self.end.get(step, ()):
             if self.live.get(r.tensor) == r:
                 del self.live[r.tensor]
+                del self.at[r.tensor]
                 self.version.pop(r.tensor, None)
+
+    def _copy(self, c: Copy) -> None:
+        """Only what lay in the memory before the step is there yet."""
+        if c.tensor not in self.live:
+            self.wrong.append(f"step {c.step}: {c.tensor} is copied, and is not in the memory")
+            return
+        nbytes = {n: self.problem.tensors[n].nbytes for n in self.live}
+        high = c.address + nbytes[c.tensor]
+        if c.address < 0 or high > self.plan.capacity:
+            self.wrong.append(f"step {c.step}: {c.tensor} is copied to {c.address:,}-{high:,}, beyond the memory")
+        for other, low in self.at.items():
+            if other != c.tensor and low is not None and low < high and c.address < low + nbytes[other]:
+                self.wrong.append(f"step {c.step}: {c.tensor} is copied to {c.address:,}, onto {other} at {low:,}")
+        self.at[c.tensor] = c.address
+        self.copied += nbytes[c.tensor]
 
     def _inputs_ready(self, step: int, name: str) -> None:
         """Operators that write what this one reads, in the problem's own order, have run."""
@@ -122,7 +150,7 @@ class _Memory:
         nbytes = self.problem.tensors[r.tensor].nbytes
         if r.tensor in self.live:
             self.wrong.append(f"step {step}: {r.tensor} lies in the memory twice")
-        self.live[r.tensor] = r
+        self.live[r.tensor], self.at[r.tensor] = r, r.address
         if not r.load:
             self.version.pop(r.tensor, None)
             return
@@ -147,12 +175,12 @@ class _Memory:
         if total > self.plan.capacity:
             over = total - self.plan.capacity
             self.wrong.append(f"step {step}, {op.name}: {total:,} bytes are held, {over:,} more than there are")
-        spans = sorted((r.address, r.address + size[n], n) for n, r in self.live.items() if r.address is not None)
+        spans = sorted((at, at + size[n], n) for n, at in self.at.items() if at is not None)
         reach, holder = 0, ""
         for low, high, name in spans:
             if low < 0 or high > self.plan.capacity:
                 self.wrong.append(f"step {step}: {name} at {low:,}-{high:,} lies beyond {self.plan.capacity:,}")
-            allowed = {(name, holder), (holder, name)} & pairs and self.live[name].address == self.live[holder].address
+            allowed = {(name, holder), (holder, name)} & pairs and self.at[name] == self.at[holder]
             if low < reach and high > low and not allowed:
                 self.wrong.append(f"step {step}: {name} at {low:,} overlaps {holder}, which ends at {reach:,}")
             if high > reach:

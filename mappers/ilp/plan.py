@@ -34,6 +34,19 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A tensor moves within the memory before a step runs and before anything comes for it.
+
+    Attributes:
+        address: of its first byte from then on; its old place and the new one may overlap.
+    """
+
+    tensor: str
+    step: int
+    address: int
+
+
+@dataclass(frozen=True)
 class PlanClaim:
     """What whoever made a plan says of it.
 
@@ -62,7 +75,10 @@ class PlanClaim:
 
 @dataclass(frozen=True)
 class Plan:
-    """The order of a problem's operators, by name, and what lies in a memory of `capacity` bytes when."""
+    """The order of a problem's operators, by name, and what lies in a memory of `capacity` bytes when.
+
+    `copies` of one step are made in their order, each of the whole tensor.
+    """
 
     problem: str
     order: tuple[str, ...]
@@ -70,21 +86,24 @@ class Plan:
     residences: tuple[Residence, ...]
     stores: tuple[Store, ...]
     claim: PlanClaim | None = field(default=None, compare=False)
+    copies: tuple[Copy, ...] = ()
 
     def traffic(self, problem: GraphProblem) -> Traffic:
         """What it moves, from its own tables; `check` recounts this step by step."""
         loads = sum(problem.tensors[r.tensor].nbytes for r in self.residences if r.load)
         stores = sum(problem.tensors[s.tensor].nbytes for s in self.stores)
-        return Traffic(loads, stores, problem.compulsory_bytes)
+        copies = sum(problem.tensors[c.tensor].nbytes for c in self.copies)
+        return Traffic(loads, stores, problem.compulsory_bytes, copies)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that go onto and off the chip, and how many of them any plan moves."""
+    """Bytes that go onto and off the chip, how many of them any plan moves, and bytes copied on the chip."""
 
     loaded: int
     stored: int
     compulsory: int
+    copied: int = 0
 
     @property
     def spilled(self) -> int:

@@ -6,6 +6,8 @@ leaves memory free around the steps without addresses (`spared`), and by beams o
 by what a byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way
 moves (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What
 is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
+
+Where tensors may be copied within the memory, all that the gap model keeps has addresses (`copying`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from ...errors import BadInput
 from .arrangement import Along, Arrangement, arranged, crowded, nodes_for, stretches
+from .copying import copied
 from .gap_model import BYTES, Cost, Model
 from .layout import WIDTH, laid_out
 from .lives import Lives
@@ -70,6 +74,7 @@ def best_residency(
     costs: Sequence[Cost] = (BYTES,),
     options: SolverOptions = DEFAULT,
     addresses: bool = True,
+    copies: bool = False,
 ) -> Plan:
     """The plan that costs least in an order.
 
@@ -80,6 +85,8 @@ def best_residency(
         costs: what is minimised: the first, of all plans that cost least the second, and so on.
         options: of the solver, nodes per program; its seconds are for all of it.
         addresses: find addresses; else the memory is taken to have no fragmentation.
+        copies: between two steps tensors may be copied to other addresses. Costs come first, whatever copies cost; of
+            the plans that the first program finds, one with few bytes copied is looked for.
 
     Returns:
         The plan; its claim says whether it is the best in this order, and the bound if not. Where a limit or Ctrl-C
@@ -87,10 +94,14 @@ def best_residency(
 
     Raises:
         DoesNotFit: an operator needs more than the memory has.
+        BadInput: copies without addresses.
     """
     started = time.perf_counter()
+    if copies and not addresses:
+        raise BadInput("copies within the memory are between addresses, which are not asked for")
     lives = Lives(problem, order)
-    found = _Search(lives, capacity, costs, options, started, addresses).run()
+    search = _Search(lives, capacity, costs, options, started, addresses)
+    found = search.with_copies() if copies else search.run()
     value, bound = found.arrangement.value, found.bound
     proven = value <= bound + TOLERANCE * max(1.0, value) and not found.loose
     bound = value if proven else min(value, bound)
@@ -103,13 +114,14 @@ def best_residency(
 
 @dataclass(frozen=True)
 class _Found:
-    """`loose`: a cost after the first may not be least."""
+    """`loose`: a cost after the first may not be least. `proven`: without addresses it is the best."""
 
     arrangement: Arrangement
     bound: float
     solver: str
     interrupted: bool
     loose: bool
+    proven: bool = False
 
 
 class _Search:
@@ -125,19 +137,10 @@ class _Search:
 
     def run(self) -> _Found:
         model = Model.of(self.lives, self.capacity)
-        try:
-            dropped, solutions = self._solved(model, SHARE if self.packed else BARE)
-        except KeyboardInterrupt:  # between programs
-            return self._hasty(model.one_by_one(), 0.0, NO_SOLVER, loose=len(self.costs) > 1)
-        bound, solver = solutions[0].bound, solutions[0].solver
-        stopped = any(s.interrupted for s in solutions)
-        proven = all(s.proven for s in solutions)
-        loose = len(self.costs) > 1 and not proven
-        if not proven and not stopped:
-            ends = time.perf_counter() + (SECOND if self.packed else 1.0) * self._left
-            bare, stopped = improved(Arrangement(self.along, dropped), Settings(False, self.options, ends, bound))
-            dropped = bare.dropped
-        if stopped:
+        share, second = (SHARE, SECOND) if self.packed else (BARE, 1.0)
+        bare = self._bare(model, share, second)
+        dropped, bound, solver, loose = bare.arrangement.dropped, bare.bound, bare.solver, bare.loose
+        if bare.interrupted:
             return self._hasty(dropped, bound, solver, loose=loose)
         settings = Settings(self.packed, self.options, self.ends, bound)
         try:
@@ -152,7 +155,7 @@ class _Search:
             best, stopped = reinserted(best, settings)
         if not stopped:
             best, stopped = improved(best, settings)
-        if not stopped and proven and len(self.lives.operators) <= FEW:
+        if not stopped and bare.proven and len(self.lives.operators) <= FEW:
             try:
                 best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
             except KeyboardInterrupt:
@@ -160,6 +163,35 @@ class _Search:
         elif len(self.costs) > 1:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
+
+    def with_copies(self) -> _Found:
+        """What costs least without addresses, with copies where these are wanting."""
+        bare = self._bare(Model.of(self.lives, self.capacity), BARE, BARE)
+        dropped = bare.arrangement.dropped
+        if bare.interrupted:
+            return replace(bare, arrangement=copied(self.along, dropped, width=1))
+        try:
+            whole, _ = self._whole(dropped)
+            return replace(bare, arrangement=whole or copied(self.along, dropped, ends=self.ends))
+        except KeyboardInterrupt:
+            return replace(bare, arrangement=copied(self.along, dropped, width=1), interrupted=True)
+
+    def _bare(self, model: Model, share: float, second: float) -> _Found:
+        """What costs least without addresses: in a share of the time left, and in a second if that is not proven."""
+        loose = len(self.costs) > 1
+        try:
+            dropped, solutions = self._solved(model, share)
+        except KeyboardInterrupt:  # between programs
+            return _Found(Arrangement(self.along, model.one_by_one()), 0.0, NO_SOLVER, True, loose)
+        bound, solver = solutions[0].bound, solutions[0].solver
+        stopped = any(s.interrupted for s in solutions)
+        proven = all(s.proven for s in solutions)
+        found = _Found(Arrangement(self.along, dropped), bound, solver, stopped, loose and not proven, proven)
+        if proven or stopped:
+            return found
+        ends = time.perf_counter() + second * self._left
+        better, stopped = improved(found.arrangement, Settings(False, self.options, ends, bound))
+        return replace(found, arrangement=better, interrupted=stopped)
 
     def _whole(self, dropped: set[int]) -> tuple[Arrangement | None, bool]:
         """What is kept, with addresses if they are asked for, or None where there were none; and if that is final."""
