@@ -437,3 +437,25 @@ def test_workloads_hold_no_repeat_and_valid_names() -> None:
     assert not any(isinstance(item, Repeat) for item in workload.body)
     names = [e.name for e, _ in workload.einsums()]
     assert len(names) == len(set(names))
+
+
+def declared_as(shape: Sequence[int | str | None] | None) -> Any:
+    """A product of shape (3, 4) whose output the file says to have another."""
+    model = graph([node("MatMul", ["x", "w"], ["y"])], {"x": (3, "k")}, ["y"], {"w": np.ones((2, 4), np.float32)})
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, shape))
+    return model
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (4,), (3, 4, 1), (), ("n", 3), (0, 3)])
+def test_an_output_of_another_shape_than_the_file_says_is_told(tmp_path: Path, shape: tuple[int | str, ...]) -> None:
+    sizes = ", ".join(str(n) if isinstance(n, int) and n else "?" for n in shape)
+    with pytest.raises(BadInput) as error:
+        import_onnx(save(declared_as(shape), tmp_path), bindings={"k": 2})
+    assert f"output 'y' of the graph is declared as [{sizes}]; the nodes give it shape [3, 4]" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), ("n", 4), (3, None), (0, 4), None])
+def test_what_the_file_leaves_open_of_an_output_fits(
+    tmp_path: Path, shape: tuple[int | str | None, ...] | None
+) -> None:
+    assert import_onnx(save(declared_as(shape), tmp_path), bindings={"k": 2}).macs == 24

@@ -23,7 +23,7 @@ from . import (  # noqa: F401  (they register operators)
     shapes,
 )
 from .assembly import Graph, ImportedModel, ImportedNode, assemble, costed_share
-from .loading import graph_inputs, load_model, read_nodes, wheel_models
+from .loading import graph_inputs, load_model, output_shapes, read_nodes, wheel_models
 from .unknown import declared
 from .walk import initial_values
 
@@ -58,7 +58,8 @@ def import_onnx(
 
     Raises:
         BadInput: the file is missing, is no ONNX model or is cut short; a symbolic dimension has no size; an operator
-            is not supported (or is let through, and the shape of its output is not known), or its node makes no sense.
+            is not supported (or is let through, and the shape of its output is not known), or its node makes no sense;
+            an output of the graph has another shape than the file says.
 
     Example:
         >>> import_onnx(wheel_models()["resnet50"]).macs
@@ -86,5 +87,5 @@ def import_model(
     inputs = graph_inputs(model, path, bindings)
     outputs = [o.name for o in model.graph.output]
     graph = Graph(str(path), name or Path(path).stem, inputs, initial_values(model.graph, path), nodes, outputs,
-                  declared(model, bindings))
+                  declared(model, bindings), output_shapes(model))
     return assemble(graph, bits=bits, allow_unknown=allow_unknown)

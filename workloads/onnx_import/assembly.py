@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Graph:
         nodes: in a valid order.
         outputs: names of values.
         declared: element types and whole shapes that are known of values beforehand, by name.
+        output_shapes: what outputs are said to have along each dimension, by name; None where that is left open.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Graph:
     nodes: Sequence[Node]
     outputs: Sequence[str]
     declared: Mapping[str, tuple[int, tuple[int, ...]]]
+    output_shapes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def assemble(graph: Graph, *, bits: int | None = None, allow_unknown: bool = Fal
             builder.input(value.name, value.shape, state.bits_of(value))
     fates = import_nodes(state, list(graph.nodes), graph.outputs, allow_unknown=allow_unknown)
     _finish(state, graph.outputs)
+    _check_shapes(state, graph.output_shapes)
     workload = read_in_place(builder.build())
     rows = _rows(state, fates, workload)
     builder.notes += _notes(rows)
@@ -147,3 +150,13 @@ def _finish(graph: GraphImport, outputs: Sequence[str]) -> None:
             builder.output(name)
     if not any(isinstance(item, Einsum | View) for item in builder.added):
         raise BadInput(f"{graph.path}: the graph computes nothing")
+
+
+def _check_shapes(graph: GraphImport, said: Mapping[str, Sequence[int | None]]) -> None:
+    """Refuse outputs whose shapes are said to be others than they are."""
+    for name, sizes in said.items():
+        shape = graph.values[name].shape
+        if len(sizes) != len(shape) or any(n not in (None, m) for n, m in zip(sizes, shape, strict=True)):
+            wanted = ", ".join("?" if n is None else str(n) for n in sizes)
+            raise BadInput(f"{graph.path}: output '{name}' of the graph is declared as [{wanted}]; "
+                           f"the nodes give it shape {list(shape)}")

@@ -296,6 +296,15 @@ def wheel_models() -> dict[str, Path]:
     return {p.stem.removeprefix("light_"): p for p in sorted(folder.glob("light_*.onnx"))}
 
 
+def output_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
+    """Sizes that the file gives for the dimensions of its outputs, by name; None for those that it leaves open (zero or
+    less is how some exporters write that). Outputs of no given rank are left out."""
+    shapes = {o.name: o.type.tensor_type.shape.dim for o in model.graph.output if o.type.tensor_type.HasField("shape")}
+    return {
+        name: tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims) for name, dims in shapes.items()
+    }
+
+
 def graph_inputs(
     model: Any, path: str | Path, bindings: Mapping[str, int] | None
 ) -> list[Value]:
