@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from accelsim.experiments.memory_mapping.experiment import HEIGHT, generated, height, simple_height, times
-from accelsim.experiments.memory_mapping.graphs import claim, random_graph
+from accelsim.experiments.memory_mapping.graphs import planned, random_graph
 from accelsim.experiments.memory_mapping.mapping import Machine, greedy, problem
 from accelsim.mappers.ilp.packing import Buffer
 from accelsim.mapping.tiers.problem import TierProblem
@@ -62,6 +62,8 @@ def test_random_graphs_read_recent_results() -> None:
 
 @pytest.mark.parametrize(("share", "spills"), [(1.0, False), (0.7, True)])
 def test_random_graph_with_addresses(share: float, spills: bool) -> None:
-    found = claim(random_graph(60, 2, 8), share, 60.0)
-    assert found.proven
-    assert (found.value > 0) is spills
+    for copies in (False, True):
+        found, moved = planned(random_graph(60, 2, 8), share, 60.0, copies=copies)
+        assert found.proven and found.value == moved.spilled
+        assert (found.value > 0) is spills
+        assert copies or not moved.copied

@@ -18,7 +18,7 @@ from accelsim.mappers.ilp.copying import copied
 from accelsim.mappers.ilp.gap_model import BYTES, Model
 from accelsim.mappers.ilp.lives import Lives
 from accelsim.mappers.ilp.packing import Buffer, pack
-from accelsim.mappers.ilp.plan import Copy, Residence
+from accelsim.mappers.ilp.plan import Copy, Residence, build_plan
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.solver import SolverOptions
@@ -150,6 +150,14 @@ def test_a_second_beam_is_as_wide_as_there_is_time(monkeypatch: pytest.MonkeyPat
     assert widths[2:] == [7 * copying.WIDTH]
     copied(along, dropped, ends=inf)
     assert widths[4:] == [copying.WIDE]
+
+
+def test_a_beam_that_is_late_is_given_up() -> None:
+    problem = far_graph(2, 60)
+    along = Along(Lives(problem, range(60)), peak_bytes(problem, range(60)), BYTES)
+    residences = build_plan(along.lives, (), along.capacity).residences
+    assert copying._Copying(along, set(), residences, 4).run(ends=0.0) is None
+    assert copying._Copying(along, set(), residences, 4).run() is not None
 
 
 def test_ctrl_c_still_gives_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from ...mappers.ilp.check import check_plan
-from ...mappers.ilp.plan import PlanClaim
+from ...mappers.ilp.plan import PlanClaim, Traffic
 from ...mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from ...mappers.ilp.residency import best_residency
 from ...mappers.ilp.solver import SolverOptions
@@ -24,20 +24,24 @@ def random_graph(count: int, fan: int, reach: int, seed: int = 0) -> GraphProble
     return GraphProblem("random", tensors, tuple(operators))
 
 
-def claim(problem: GraphProblem, share: float, seconds: float) -> PlanClaim:
-    """Of the plan with addresses, checked, in the order given, for a memory of a share of the order's peak.
+def planned(problem: GraphProblem, share: float, seconds: float, *, copies: bool = False) -> tuple[PlanClaim, Traffic]:
+    """The plan with addresses, checked, in the order given, for a memory of a share of the order's peak.
 
     Args:
         problem: what is scheduled.
         share: of the bytes that would keep everything.
         seconds: limit of wall time.
+        copies: tensors may be copied within the memory.
+
+    Returns:
+        Its claim, and the bytes that it moves.
 
     Raises:
         DoesNotFit: an operator needs more than the memory has.
     """
     order = range(len(problem.operators))
     capacity = int(peak_bytes(problem, order) * share)
-    plan = best_residency(problem, order, capacity, options=SolverOptions(seconds=seconds))
-    check_plan(problem, plan)
+    plan = best_residency(problem, order, capacity, options=SolverOptions(seconds=seconds), copies=copies)
+    moved = check_plan(problem, plan)
     assert plan.claim is not None
-    return plan.claim
+    return plan.claim, moved

@@ -41,11 +41,13 @@ def copied(along: Along, dropped: Collection[int], *, ends: float = inf, width: 
     residences = build_plan(along.lives, dropped, along.capacity).residences
     started = time.perf_counter()
     found = _Copying(along, set(dropped), residences, width).run()
+    assert found is not None  # without a limit it comes to the end
     now = time.perf_counter()
     wide = WIDE if ends == inf else min(WIDE, int(SURE * width * (ends - now) / max(now - started, 1e-3)))
     if wide < 2 * width or not found.copies:
         return found
-    return min(found, _Copying(along, set(dropped), residences, wide).run(), key=_bytes)
+    second = _Copying(along, set(dropped), residences, wide).run(ends)
+    return found if second is None else min(found, second, key=_bytes)
 
 
 def _bytes(found: Arrangement) -> int:
@@ -103,13 +105,16 @@ class _Copying:
             low, high, to, key.astype(np.float64), left, right, side, moved, place, np.zeros(1, np.int64)
         )
 
-    def run(self) -> Arrangement:
+    def run(self, ends: float = inf) -> Arrangement | None:
+        """A plan, or None where it is later than `ends` before there is one."""
         kernel = self.kernel
         states, pool, scratch = self._states(self.width), self._states(self.width * kernel.CHILDREN), self._scratch()
         seen = np.zeros(1 << (4 * len(pool.blocks)).bit_length(), np.int64)
         rows = 1
         record = []
         for step in range(self.steps):
+            if time.perf_counter() > ends:
+                return None
             count = kernel.expand(self.tables, states, rows, step, pool, scratch, self.salt)
             rows = kernel.follow(pool, np.argsort(pool.key[:count], kind="stable"), states, seen)
             record.append((states.parent[:rows].copy(), states.choice[:rows].copy()))

@@ -46,12 +46,16 @@ SHARE, BARE = 0.3, 0.5
 """Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
 SECOND = 0.15
 """Of what is left, windows without addresses, where addresses are to be found."""
+NARROW = 8
+"""States of a first beam, at least."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 AMPLE = 10.0
 """Seconds without which a first plan is not followed by others."""
 MANY = 50
-"""Tensors side by side beyond which there is no plan window by window: the exact search finds next to nothing then."""
+"""Tensors side by side beyond which there is no exact search for addresses, nor a plan window by window by it."""
+CROWD, ROOM = 1_000_000, 30_000_000
+"""Steps times tensors side by side: beyond, not all is packed at once; the same times states of a first beam."""
 ROLLING = 0.2
 """Share of what is left of a limit of time that a plan window by window may take."""
 CLOSE = 1.05
@@ -131,6 +135,11 @@ class _Search:
         self.lives, self.capacity, self.costs, self.options, self.packed = lives, capacity, costs, options, packed
         self.along = Along(lives, capacity, costs[0])
         self.started = started
+        self.side = max(map(len, self.along.rows), default=0)
+        """Tensors side by side, at most, if all were kept."""
+        self.crowd = self.side * len(lives.operators)
+        self.width = max(NARROW, min(WIDTH, ROOM // max(1, self.crowd)))
+        """Of a first beam."""
         self.there: list[Arrangement] = []
         """Plans with addresses so far."""
         self.ends = started + options.seconds if options.seconds is not None else inf
@@ -197,13 +206,17 @@ class _Search:
         """What is kept, with addresses if they are asked for, or None where there were none; and if that is final."""
         if not self.packed:
             return Arrangement(self.along, dropped), True
-        return arranged(self.along, dropped, nodes=None if len(self.lives.operators) <= FEW else AT_ONCE)
+        if len(self.lives.operators) <= FEW:
+            return arranged(self.along, dropped)
+        if self.crowd > CROWD:
+            return None, False
+        return arranged(self.along, dropped, nodes=AT_ONCE if self.side <= MANY else 0)
 
     def _hasty(self, dropped: set[int], bound: float, solver: str, *, loose: bool) -> _Found:
         """What is there once Ctrl-C was pressed: addresses are found as fast as they can be."""
         if not self.packed:
             return _Found(Arrangement(self.along, dropped), bound, solver, True, loose)
-        laid = None if self.there else laid_out(self.along, dropped)
+        laid = None if self.there else laid_out(self.along, dropped, width=self.width)
         there = [*self.there, *([laid] if laid is not None else [])]
         soon = Settings(True, self.options, time.perf_counter() + GRACE, bound)
         found = min(there, key=lambda a: a.value) if there else rolled(self.along, dropped, soon)
@@ -213,11 +226,11 @@ class _Search:
     def _first(self, dropped: set[int], settings: Settings) -> Arrangement:
         """The best of some plans with addresses: from what is kept, and from what memory is worth."""
         started = time.perf_counter()
-        self._keep(laid_out(self.along, dropped))
+        self._keep(laid_out(self.along, dropped, width=self.width))
         hasty = time.perf_counter() - started
         soon = replace(settings, ends=time.perf_counter() + ROLLING * self._left) if self.ends != inf else settings
         few = len(self.lives.operators) <= FEW
-        if not self.there or few or max(map(len, self.along.rows)) <= MANY:
+        if not self.there or few or self.side <= MANY:
             most = inf if few or not self.there else EASY * settings.enough  # beams find better than that
             self._keep(rolled(self.along, dropped, soon, most=most))
         if self._left < AMPLE or self._within(CLOSE * settings.enough):
@@ -235,7 +248,7 @@ class _Search:
         """States for which there is time, where one beam of few took so many seconds."""
         if self.ends == inf:
             return RACING
-        return max(WIDTH, min(RACING, int(WIDTH * RACE * self._left / (EFFORT * max(hasty, 1e-3)))))
+        return max(self.width, min(RACING, int(self.width * RACE * self._left / (EFFORT * max(hasty, 1e-3)))))
 
     def _within(self, value: float) -> bool:
         return any(a.value <= value for a in self.there)
