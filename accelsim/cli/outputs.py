@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 MOST_WITHOUT_JUMPS = 50_000_000
 """Firings that a time line for Perfetto has run one by one; of more it lists those that the kernel does not skip."""
+
+SHOWN = 0.005
+"""Elasticities below that are not printed."""
 
 
 def write(report: Report, save_mapping: Path | None, html: Path | None, perfetto: Path | None) -> None:
@@ -51,6 +55,38 @@ def write_timeline(report: Report, file: Path) -> None:
         write_perfetto(trace, temporary)
     if note := cut_note(trace):
         typer.echo(f"{file}: {note}", err=True)
+
+
+def fluid_bound_of(report: Report) -> dict[str, Any]:
+    """The fluid bound of what was run, in cycles, and what one percent more of each resource takes off it, in percent.
+
+    A Program with too many firings for it has a note instead.
+    """
+    from ..engine.fluid import fluid_bound
+    from ..errors import BadInput
+
+    program = report.trace.program
+    try:
+        bound = fluid_bound(program)
+    except BadInput as error:
+        return {"cycles": None, "prices": [], "note": str(error)}
+    prices = [{"kind": p.kind, "name": p.name, "elasticity": p.elasticity} for p in bound.prices]
+    return {"cycles": float(bound.ticks * Fraction(report.arch.clock) / program.tick_hz), "prices": prices}
+
+
+def show_fluid_bound(told: dict[str, Any], report: Report) -> None:
+    """What `fluid_bound_of` says, in words."""
+    if told["cycles"] is None:
+        typer.echo(told["note"])
+        return
+    typer.echo(
+        f"fluid bound: {told['cycles']:,.0f} cycles, {100 * told['cycles'] / report.cycles:.1f} % of the latency"
+    )
+    worth = [f"{p['kind']} {p['name']} {p['elasticity']:.2f} %" for p in told["prices"] if p["elasticity"] >= SHOWN]
+    if worth:
+        typer.echo(f"    1 % more of each takes off it: {'; '.join(worth)}")
+    else:
+        typer.echo("    no higher than the program bound: no want of room is proven")
 
 
 def show(report: Report) -> None:

@@ -53,6 +53,10 @@ SaveCascade = Annotated[
 SizeFifos = Annotated[
     bool, typer.Option("--size-fifos", help="Of a stream graph: find the least depths for full rate first.")
 ]
+Room = Annotated[
+    bool, typer.Option("--room", help="Also find the fluid bound of the mapping, which knows the room of its buffers, "
+                       "and what more of each resource is worth."),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report page.")]
 Perfetto = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a time line for Perfetto.")]
@@ -83,6 +87,7 @@ def run(
     rewrite: Rewrite = False,
     save_cascade: SaveCascade = None,
     size_fifos: SizeFifos = False,
+    room: Room = False,
     json_: Json = False,
     html: Html = None,
     perfetto: Perfetto = None,
@@ -127,10 +132,13 @@ def run(
             budget_s=time_limit,
         )
     outputs.write(report, save_mapping, html, perfetto)
+    fluid = {"fluid_bound": outputs.fluid_bound_of(report)} if room else {}
     if json_:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        outputs.show(report)
+        typer.echo(json.dumps(report.to_json() | fluid, indent=2))
+        return
+    outputs.show(report)
+    for told in fluid.values():
+        outputs.show_fluid_bound(told, report)
 
 
 def _loaded(

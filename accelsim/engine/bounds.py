@@ -43,7 +43,7 @@ def binding(program: Program) -> list[Binding]:
             chain = parts.setdefault((segment, int(program.phase_chain[p])), {})
             part = chain.setdefault(int(program.phase_part[p]), {})
             part[resource] = part.get(resource, 0) + units
-    carries = [_carries(program, s, owner) for s in range(len(servers))]
+    carries = [carrying(program, s, owner) for s in range(len(servers))]
     used: set[int] = set()
     best: dict[int, Binding] = {}
 
@@ -91,7 +91,7 @@ def program_bound(program: Program) -> Fraction:
     return sum((max(b.ticks, Fraction(0)) for b in binding(program)), Fraction(0))
 
 
-def _carries(program: Program, s: int, owner: IntArray) -> bool:
+def carrying(program: Program, s: int, owner: IntArray) -> bool:
     """Whether a piece can leave part of the server's last tick to the next one."""
     server = program.platform.servers[s]
     if server.step is not None:
