@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
 from ...engine.tables import TooLong
@@ -38,6 +37,11 @@ from .trial import run
 
 SURELY_WORSE = 1.3
 """One Einsum after the other is not run where it is expected to come to more than so many times the fused Mapping."""
+PROVEN = 1 + 1e-9
+"""A Mapping within this factor of the bound cannot be bettered: the rest is rounding."""
+ALSO = {"latency": (), "energy": ("latency",), "edp": ("latency", "energy")}
+"""Objectives whose Mappings are run, too. Groups grow as long as each step gains, and steps may be even in energy; and
+the products of groups' cycles and joules do not add up to that of the whole. So another objective may lead further."""
 
 
 def map_workload(
@@ -63,8 +67,9 @@ def map_workload(
         several_cores: whether groups may run over units that work on different memories.
 
     Returns:
-        The best of the fused Mapping, of that over several cores, and of one Einsum after the other. Its Claim is what
-        a run of it gave (what is expected, where that took too long), the machine bound, and the gap between them.
+        The best of the fused Mapping, of that over several cores, and of one Einsum after the other; for energy and
+        EDP, also of those that other objectives lead to. Its Claim is what a run of it gave (what is expected, where
+        that took too long), the machine bound, and the gap between them.
 
     Raises:
         DoesNotFit: a memory is too small, even for the smallest tiles.
@@ -72,38 +77,66 @@ def map_workload(
         ConstraintError: a constraint cannot be honoured.
     """
     started = time.perf_counter()
-    fusion = Fusion(workload, arch, objective, constraints or Constraints(), halos)
     least = _least(machine_bound(workload, arch), arch, objective)
-    clock = float(arch.clock)
-    found: list[tuple[float, int, Mapping]] = []
-    failed: AccelsimError | None = None
-    plain = fusion.singles.network
-    memories = core_memories(arch, plain.buffer if plain is not None else "")
-    over = [CoreFusion(fusion, memories)] if memories is not None and several_cores else []
-
-    def ways() -> Iterator[Chosen | None]:
-        yield from (f.fused() for f in (fusion, *over))
-        yield fusion.unfused(SURELY_WORSE * found[0][0] if found else math.inf)
-
-    for chosen in ways():
-        if chosen is None or (found and chosen.expected > SURELY_WORSE * found[0][0]):
-            continue
-        try:
-            value = run(arch, workload, chosen.mapping).value(objective, clock)
-        except TooLong:
-            value = chosen.expected
-        except (DoesNotFit, MappingError) as error:  # groups that fit by themselves, and not beside each other
-            failed = failed or error
-            continue
-        found.append((value, len(found), chosen.mapping))
-    if not found:
-        raise fusion.singles.why or failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
-    value, _, mapping = min(found, key=lambda f: f[:2])
-    gap = (value - least) / value if value else 0.0
+    whole = _Whole(workload, arch, objective)
+    searches = [
+        _over_cores(Fusion(workload, arch, one, constraints or Constraints(), halos), several_cores)
+        for one in (objective, *ALSO[objective])
+    ]
+    for fusions in searches:
+        if whole.value <= least * PROVEN:
+            break
+        own = fusions is searches[0]
+        for fusion in fusions:
+            whole.take(fusion.fused(), foreseen=own)
+        whole.take(fusions[0].unfused(SURELY_WORSE * whole.value if own else math.inf), foreseen=own)
+    if whole.best is None:
+        raise (
+            searches[0][0].singles.why
+            or whole.failed
+            or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
+        )
+    gap = (whole.value - least) / whole.value if whole.value else 0.0
+    complete = all(fusion.complete for fusion in searches[0])
     seconds = time.perf_counter() - started
-    complete = all(f.complete for f in (fusion, *over))
-    claim = Claim(objective, value, float(least), gap, seed, seconds, complete=complete, mapper="cascade")
-    return Mapping(mapping.workload, mapping.architecture, mapping.root, mapping.stays, mapping.moves, claim)
+    claim = Claim(objective, whole.value, float(least), gap, seed, seconds, complete=complete, mapper="cascade")
+    return replace(whole.best, claim=claim)
+
+
+def _over_cores(fusion: Fusion, several_cores: bool) -> list[Fusion]:
+    """The search on one core, and the one over several where the machine has them and they are wanted."""
+    plain = fusion.singles.network
+    memories = core_memories(fusion.arch, plain.buffer if plain is not None else "")
+    return [fusion, CoreFusion(fusion, memories)] if memories is not None and several_cores else [fusion]
+
+
+class _Whole:
+    """The best Mapping of a Workload among those that were run.
+
+    Attributes:
+        value: of the objective, in its run, or as expected where that took too long; inf where there is none.
+        failed: why the first of those that do not work does not.
+    """
+
+    def __init__(self, workload: Workload, arch: Architecture, objective: str) -> None:
+        self.workload, self.arch, self.objective = workload, arch, objective
+        self.value = math.inf
+        self.best: Mapping | None = None
+        self.failed: AccelsimError | None = None
+
+    def take(self, chosen: Chosen | None, *, foreseen: bool) -> None:
+        """Run a Mapping, unless its objective is `foreseen` and surely worse, and keep it if it is better."""
+        if chosen is None or (foreseen and chosen.expected > SURELY_WORSE * self.value):
+            return
+        try:
+            value = run(self.arch, self.workload, chosen.mapping).value(self.objective, float(self.arch.clock))
+        except TooLong:
+            value = chosen.expected if foreseen else math.inf
+        except (DoesNotFit, MappingError) as error:  # groups that fit by themselves, and not beside each other
+            self.failed = self.failed or error
+            return
+        if value < self.value:
+            self.value, self.best = value, chosen.mapping
 
 
 def _least(bound: MachineBound, arch: Architecture, objective: str) -> float:

@@ -87,6 +87,7 @@ class Fusion:
         except BadInput:
             self.by_name = False
         self.complete = True
+        self._stays_count = True
         self._read = {e.name: e for e, _ in without_unread(workload).einsums()}
         self._known_groups: dict[tuple[str, ...], Group] = {}
         self._searches: dict[tuple[str, ...], GroupSearch] = {}
@@ -108,25 +109,42 @@ class Fusion:
         return Chosen(mapping, plain.value(cycles))
 
     def fused(self) -> Chosen | None:
-        """With the groups that are expected to be best; None where there are none."""
+        """With the groups that are expected to be best; None where there are none.
+
+        Cuts count on tensors to stay in the buffer as they do where nothing is fused. Where groups then leave some of
+        them no room, cuts that count on none are looked for, too.
+        """
         try:
             groups = self._all_groups()
         except Resettled:
             self._searches.clear()
             groups = self._all_groups()
+        chosen, crowded = self._fitted(groups)
+        if crowded:
+            self._stays_count = False
+            self._searches.clear()
+            other, _ = self._fitted(self._all_groups())
+            self._stays_count = True
+            self._searches.clear()
+            found = [c for c in (chosen, other) if c is not None]
+            chosen = min(found, key=lambda c: c.expected, default=None)
+        return chosen
+
+    def _fitted(self, groups: list[Fused]) -> tuple[Chosen | None, bool]:
+        """Groups with what else stays in the buffer beside them, and whether they left some of it no room."""
         refused: set[str] = set()
         while groups:
             network = FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups, refused)
             crowded = [network.crowded(group) for group in groups]
             if not any(crowded):
-                return Chosen(network.mapping(), network.value())
+                return Chosen(network.mapping(), network.value()), bool(refused)
             refused |= set().union(*crowded)
             groups = [
                 again
                 for group, short in zip(groups, crowded, strict=True)
                 if (again := self._again(group, network, refused) if short else group) is not None
             ]
-        return None
+        return None, bool(refused)
 
     def _again(self, group: Fused, network: FusedNetwork, refused: set[str]) -> Fused | None:
         """A group planned anew among the tensors that a network keeps in the buffer."""
@@ -235,8 +253,8 @@ class Fusion:
 
     @property
     def _kept(self) -> MappingABC[str, int]:
-        """Addresses of tensors that stay in the buffer where nothing is fused."""
-        return {} if self.singles.network is None else self.singles.network.addresses
+        """Addresses of tensors that stay in the buffer where nothing is fused; none where cuts count on none."""
+        return {} if self.singles.network is None or not self._stays_count else self.singles.network.addresses
 
     def _staying(self, stretch: Stretch, kept: MappingABC[str, int]) -> dict[str, int]:
         """Tensors that stay in the buffer while a group runs, with the addresses where they end."""
