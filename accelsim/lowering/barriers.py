@@ -6,9 +6,10 @@ from collections import defaultdict
 
 from ..engine.program import UNBOUNDED
 from ..errors import MappingError
+from ..mapping.scope import within
 from ..mapping.tree import Position, format_position
 from .actors import Actor, Actors
-from .order import Gate, gates, last_ops, within
+from .order import Gate, gates, last_ops
 from .parts import Part
 from .waits import Wait
 

@@ -9,12 +9,12 @@ from math import ceil
 
 from ..engine.program import UNBOUNDED
 from ..errors import MappingError
+from ..mapping.scope import within
 from ..mapping.tree import Move, Position, format_position, levels
 from .actors import Actor, Actors, reducing
 from .firing import Firings
 from .in_place import InPlace, in_place
 from .lent import lend
-from .order import within
 from .parts import Part
 from .rooms import Room, rooms, shared_loops
 from .stages import HandedPieces, Handing, handings, pieces_handed, spilled_between

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..mapping.scope import within
 from ..mapping.tree import Iterate, Loop, Mapping, Node, Op, Par, Pipe, Position, Seq, children, find, walk
 
 
@@ -78,11 +79,6 @@ def last_ops(root: Node, at: Position) -> list[Position]:
     if isinstance(node, Seq):
         below = below[-1:]
     return [p for step, _ in below for p in last_ops(root, (*at, step))]
-
-
-def within(at: Position, outer: Position) -> bool:
-    """Whether `at` is the node at `outer` or below it."""
-    return at[: len(outer)] == outer
 
 
 def tied_children(mapping: Mapping) -> dict[Position, tuple[bool, ...]]:

@@ -14,6 +14,7 @@ from ..arch.component import UnitBase
 from ..errors import MappingError
 from ..ir import Access, Affine, Einsum, Workload
 from ..ir.workload import Item, Repeat, View
+from ..mapping.scope import within
 from ..mapping.tree import (
     WHOLE,
     Iterate,
@@ -30,7 +31,7 @@ from ..mapping.tree import (
     walk,
 )
 from .halos import Ranges, corners, halo_ranges, unseen
-from .order import path, within
+from .order import path
 from .schedule import Nest, Place
 
 FRESH = "positions that were not touched before"

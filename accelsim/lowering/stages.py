@@ -9,8 +9,8 @@ from itertools import takewhile
 from ..arch.architecture import Architecture
 from ..ir import Affine
 from ..mapping.handing import way_between
+from ..mapping.scope import within
 from ..mapping.tree import WHOLE, Loop, Mapping, Move, Pipe, Position, find, levels
-from .order import within
 from .parts import Leaf, Names, Part, moving, pipes_around
 
 
