@@ -37,6 +37,7 @@ def test_no_exact_search_and_a_narrow_first_beam(crowd: int, monkeypatch: pytest
     monkeypatch.setattr(residency, "arranged", packed)
     monkeypatch.setattr(residency, "laid_out", laid)
     monkeypatch.setattr(residency, "rolled", refused)
+    monkeypatch.setattr("accelsim.mappers.ilp.windows.addresses", refused)
     plan = best_residency(problem, order, peak_bytes(problem, order) * 8 // 10, options=SolverOptions(seconds=4.0))
     assert plan.claim is not None and check_plan(problem, plan).spilled == plan.claim.value >= plan.claim.bound
     assert asked == ([0] if crowd else [])  # first fit alone, or nothing at all

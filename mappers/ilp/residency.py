@@ -53,7 +53,7 @@ GRACE = 0.5
 AMPLE = 10.0
 """Seconds without which a first plan is not followed by others."""
 MANY = 50
-"""Tensors side by side beyond which there is no exact search for addresses, nor a plan window by window by it."""
+"""Tensors side by side beyond which no exact search looks for addresses, neither of all nor of windows."""
 CROWD, ROOM = 1_000_000, 30_000_000
 """Steps times tensors side by side: beyond, not all is packed at once; the same times states of a first beam."""
 ROLLING = 0.2
@@ -160,9 +160,9 @@ class _Search:
         except KeyboardInterrupt:
             return self._hasty(dropped, bound, solver, loose=loose)
         stopped = False
-        if best.value > CLOSE * bound:
+        if best.value > CLOSE * bound or self.side > MANY:
             best, stopped = reinserted(best, settings)
-        if not stopped:
+        if not stopped and self.side <= MANY:
             best, stopped = improved(best, settings)
         if not stopped and bare.proven and len(self.lives.operators) <= FEW:
             try:
