@@ -58,8 +58,7 @@ def import_onnx(
 
     Raises:
         BadInput: the file is missing, is no ONNX model or is cut short; a symbolic dimension has no size; an operator
-            is not supported (or is let through, and the shape of its output is not known), or its node makes no sense;
-            an output of the graph has another shape than the file says.
+            is not supported (or is let through, and the shape of its output is not known), or its node makes no sense.
 
     Example:
         >>> import_onnx(wheel_models()["resnet50"]).macs

@@ -83,10 +83,9 @@ def assemble(graph: Graph, *, bits: int | None = None, allow_unknown: bool = Fal
             builder.input(value.name, value.shape, state.bits_of(value))
     fates = import_nodes(state, list(graph.nodes), graph.outputs, allow_unknown=allow_unknown)
     _finish(state, graph.outputs)
-    _check_shapes(state, graph.output_shapes)
     workload = read_in_place(builder.build())
     rows = _rows(state, fates, workload)
-    builder.notes += _notes(rows)
+    builder.notes += [*_unlike_shapes(state, graph.output_shapes), *_notes(rows)]
     return ImportedModel(replace(workload, notes=tuple(builder.notes)), rows, dict(builder.constants),
                          dict(state.derived))
 
@@ -152,11 +151,13 @@ def _finish(graph: GraphImport, outputs: Sequence[str]) -> None:
         raise BadInput(f"{graph.path}: the graph computes nothing")
 
 
-def _check_shapes(graph: GraphImport, said: Mapping[str, Sequence[int | None]]) -> None:
-    """Refuse outputs whose shapes are said to be others than they are."""
+def _unlike_shapes(graph: GraphImport, said: Mapping[str, Sequence[int | None]]) -> list[str]:
+    """Sentences for outputs that the file says to have other shapes than they have: runtimes warn of them, and run."""
+    found = []
     for name, sizes in said.items():
         shape = graph.values[name].shape
         if len(sizes) != len(shape) or any(n not in (None, m) for n, m in zip(sizes, shape, strict=True)):
             wanted = ", ".join("?" if n is None else str(n) for n in sizes)
-            raise BadInput(f"{graph.path}: output '{name}' of the graph is declared as [{wanted}]; "
-                           f"the nodes give it shape {list(shape)}")
+            found.append(f"output '{name}' is declared as [{wanted}] in the file; the nodes give it shape "
+                         f"{list(shape)}, which is what runs")  # fmt: skip
+    return found
