@@ -1,11 +1,12 @@
 """For one order: what is kept, at the least cost, and addresses for it.
 
-The gap model (`gap_model`) is solved without addresses; what it keeps is packed. Where that has none, a plan with
-addresses is made window by window (`rolling`); where that is far from what the gap model says, from residency that
-leaves memory free around the steps without addresses (`spared`), and by beams over layouts that race (`racing`), guided
-by what a byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way
-moves (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What
-is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
+The gap model (`gap_model`) is solved without addresses, where few tensors wait side by side by a shortest path through
+all that may be kept (`states`); what it keeps is packed. Where that has none, a plan with addresses is made window by
+window (`rolling`); where that is far from what the gap model says, from residency that leaves memory free around the
+steps without addresses (`spared`), and by beams over layouts that race (`racing`), guided by what a byte is worth at
+each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way moves (`reinsertion`).
+Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is left is closed by
+rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 
 Where tensors may be copied within the memory, all that the gap model keeps has addresses (`copying`).
 """
@@ -32,6 +33,7 @@ from .reinsertion import reinserted
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .spared import spared
+from .states import states_of
 from .windows import TOLERANCE, Settings, improved
 
 __all__ = ["BYTES", "Cost", "best_residency"]
@@ -44,10 +46,14 @@ AT_ONCE = 2000
 """Nodes of the exact search for all addresses of more steps than that; window by window it takes less."""
 SHARE, BARE = 0.3, 0.5
 """Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
+STATES = 0.2
+"""Of a limit of time that looking for all states may take."""
 SECOND = 0.15
 """Of what is left, windows without addresses, where addresses are to be found."""
 NARROW = 8
 """States of a first beam, at least."""
+SHORTEST = "shortest path"
+"""The solver of orders in which few tensors wait side by side."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 AMPLE = 10.0
@@ -189,6 +195,9 @@ class _Search:
         """What costs least without addresses: in a share of the time left, and in a second if that is not proven."""
         loose = len(self.costs) > 1
         try:
+            path = self._shortest()
+            if path is not None:
+                return path
             dropped, solutions = self._solved(model, share)
         except KeyboardInterrupt:  # between programs
             return _Found(Arrangement(self.along, model.one_by_one()), 0.0, NO_SOLVER, True, loose)
@@ -201,6 +210,16 @@ class _Search:
         ends = time.perf_counter() + second * self._left
         better, stopped = improved(found.arrangement, Settings(False, self.options, ends, bound))
         return replace(found, arrangement=better, interrupted=stopped)
+
+    def _shortest(self) -> _Found | None:
+        """The same by a shortest path through all states, where it is left open what solves it and there are few."""
+        if self.options.name != "auto" or len(self.costs) > 1 or len(self.lives.operators) <= FEW:
+            return None
+        states = states_of(self.along, ends=self.started + STATES * (self.ends - self.started))
+        if states is None:
+            return None
+        found = Arrangement(self.along, states.dropped())
+        return _Found(found, found.value, SHORTEST, False, False, True)
 
     def _whole(self, dropped: set[int]) -> tuple[Arrangement | None, bool]:
         """What is kept, with addresses if they are asked for, or None where there were none; and if that is final."""
