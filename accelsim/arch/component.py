@@ -310,8 +310,8 @@ class UnitBase(Component):
         """MACs of its own width that it counts at least for one of an Einsum with operands of these bits."""
         return 1
 
-    def rates_on(self, einsum: Any) -> Mapping[str, float]:
-        """`peak_rates`, as far as this Einsum, in whatever tiles, can use the unit."""
+    def rates_on(self, einsum: Any, bits: Any) -> Mapping[str, float]:
+        """`peak_rates`, as far as this Einsum with operands of these bits, in whatever tiles, can use the unit."""
         return self.peak_rates()
 
     def least_reads(self, einsum: Any) -> tuple[float, ...]:

@@ -16,10 +16,9 @@ from ..arch.units import ENERGY, ENERGY_PER_BYTE, Bytes, Energy, EnergyPerByte, 
 from ..ir import COST_CLASSES, Contraction, Einsum, contraction
 from .base import ComputeUnit, Cost, Extents, IntArray, SpatialOption, bytes_of
 from .elementwise import Points, Rate, check_classes, cycles_of, operations, refuse, unable
-from .folds import least_reads, used_elements
+from .folds import Dataflow, least_reads, used_elements
 from .macs import area_of_macs, least_mac_actions, mac_prices, mac_slices
 
-Dataflow = Literal["os", "ws", "is"]
 ELEMENTWISE = "elementwise"
 
 
@@ -108,10 +107,11 @@ class PeArray(ComputeUnit):
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.elements), **{c: float(self.elements * r) for c, r in self.rates.items() if r}}
 
-    def rates_on(self, einsum: Einsum) -> Mapping[str, float]:
+    def rates_on(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         if not einsum.is_contraction:
             return self.peak_rates()
-        return {"mac": float(used_elements(einsum, self.dataflows, self.rows, self.cols))}
+        used = used_elements(einsum, self.least_slices(einsum, bits), self.dataflows, self.rows, self.cols)
+        return {"mac": float(used)}
 
     def least_reads(self, einsum: Einsum) -> tuple[float, ...]:
         if not einsum.is_contraction:

@@ -20,12 +20,11 @@ from ..ir import Contraction, Einsum, contraction
 from ..ir.roles import rank_roles
 from ..ir.sparsity import group_rank
 from .base import Cost, Extents, IntArray, SpatialOption, bytes_of, tile_shape
-from .folds import least_reads, used_elements
+from .folds import Dataflow, least_reads, used_elements
 from .macs import area_of_macs, least_mac_actions, mac_prices, mac_slices
 from .sparse import SparseUnit, share_of, shortened
 from .systolic_banks import Shape, stream_and_shift_waits
 
-Dataflow = Literal["os", "ws", "is"]
 Deal = Literal["folds", "rows", "columns", "contraction", "groups"]
 Hidden = Literal["fill", "skew", "drain"]
 _LETTERS: Mapping[str, str] = {"groups": "g", "rows": "m", "columns": "n", "contraction": "k"}
@@ -185,10 +184,11 @@ class SystolicArray(SparseUnit):
     def peak_rates(self) -> Mapping[str, float]:
         return {"mac": float(self.rows * self.cols * self.arrays)}
 
-    def rates_on(self, einsum: Einsum) -> Mapping[str, float]:
+    def rates_on(self, einsum: Einsum, bits: Sequence[int]) -> Mapping[str, float]:
         if not einsum.is_contraction:
             return self.peak_rates()
-        return {"mac": float(used_elements(einsum, self.dataflows, self.rows, self.cols) * self.arrays)}
+        used = used_elements(einsum, self.least_slices(einsum, bits), self.dataflows, self.rows, self.cols)
+        return {"mac": float(used * self.arrays)}
 
     def least_reads(self, einsum: Einsum) -> tuple[float, ...]:
         if not einsum.is_contraction:

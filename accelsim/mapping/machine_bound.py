@@ -117,7 +117,7 @@ def _priced(rows: dict[tuple[float, ...], float], prices: Sequence[float]) -> fl
 def _cycles_on(
     unit: UnitBase, einsum: Einsum, bits: Sequence[int], densities: Sequence[Density], arch: Architecture
 ) -> float:
-    counts, rates = count_operations(einsum).counts, unit.rates_on(einsum)
+    counts, rates = count_operations(einsum).counts, unit.rates_on(einsum, bits)
     if not all(rates.get(c, 0) > 0 for c in counts):
         return math.inf
     left = {"mac": unit.least_shares(einsum, densities)[0] * unit.least_slices(einsum, bits)}
