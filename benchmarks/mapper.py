@@ -25,6 +25,7 @@ from accelsim.arch.loader import load_architecture
 from accelsim.components.base import SpatialOption
 from accelsim.components.spatial import VARIANT
 from accelsim.ir import Workload
+from accelsim.mappers.aims import AIMS, LATENCY
 from accelsim.mappers.tile.layouts import LayoutLeaf
 from accelsim.mappers.tile.nest import Nest
 from accelsim.mappers.tile.network import Network
@@ -81,7 +82,7 @@ def run(arch: Architecture, name: str, model: Workload, objective: str, counts: 
     planned.cache_clear()
     counts.__init__()  # type: ignore[misc]
     start = time.perf_counter()
-    network = Network(model, arch, objective, Constraints())
+    network = Network(model, arch, AIMS[objective], Constraints())
     seconds = time.perf_counter() - start
     cut = sum(not p.complete for p in network.plans.values())
     line = f"{arch.name:18} {name:13} {objective:8} {seconds:6.2f} s  {counts.tilings / seconds:11,.0f} tilings/s"
@@ -98,7 +99,7 @@ def main(arches: list[str]) -> None:
     count(counts)
     for path in arches or ARCHES:
         arch = load_architecture(path)
-        Network(load_model("resnet18", bits=8), arch, "latency", Constraints())  # loads compiled code
+        Network(load_model("resnet18", bits=8), arch, LATENCY, Constraints())  # loads compiled code
         for name in MODELS:
             for objective in OBJECTIVES:
                 run(arch, name, load_model(name, bits=8), objective, counts)

@@ -19,6 +19,7 @@ from accelsim.arch.loader import loads_architecture
 from accelsim.cli.app import app
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Workload
+from accelsim.mappers.aims import ENERGY
 from accelsim.mappers.ilp import mapper
 from accelsim.mappers.ilp.choices import Candidate, Choice, ChoiceProblem, Decision, Touch, decide
 from accelsim.mappers.ilp.machine import ResidentNetwork
@@ -111,10 +112,9 @@ def test_all_stays_where_there_is_room(small: Workload) -> None:
 def test_order(small: Workload) -> None:
     """Einsums of independent branches run in another order where that keeps less; the Mapping is of the Workload."""
     arch = npu("24 KiB")
-    rates = 0.0, 1.0
     given, *others = reordered(small, 24 * 1024)
     assert given is small and others
-    values = [ResidentNetwork(w, arch, "energy", Constraints(), decide, rates).model_value for w in (given, *others)]
+    values = [ResidentNetwork(w, arch, ENERGY, Constraints(), decide).model_value for w in (given, *others)]
     assert min(values) < values[0]
     plan = plan_workload(small, arch, objective="energy", options=SolverOptions())
     assert plan.value == min(values)

@@ -26,6 +26,7 @@ from accelsim.components.spatial_layout import FILLINGS, Filling, RegisterFile
 from accelsim.errors import DoesNotFit
 from accelsim.ir import Einsum
 from accelsim.ir.roles import RankRole
+from accelsim.mappers.aims import AIMS, Aim
 from accelsim.mappers.tile import layouts as searched_by
 from accelsim.mappers.tile.layout_kernel import B_CYCLES, B_JOULES, Best
 from accelsim.mappers.tile.layouts import LayoutLeaf
@@ -33,6 +34,9 @@ from accelsim.mappers.tile.leaf import Leaf
 from accelsim.mappers.tile.nest import TIE, Nest, Shortfall
 
 BITS = (8, 8, 16)
+
+EDP = Aim("edp", 1.0, 1e11)
+"""A cycle of 1 GHz counts as much as ten picojoules."""
 
 
 class Cost(NamedTuple):
@@ -47,7 +51,7 @@ def leaf_of(unit: SpatialArray, einsum: Einsum, objective: str = "latency", **po
     bound = arch.units["u"]
     assert isinstance(bound, SpatialArray)
     leaf = LayoutLeaf(einsum, bound, SpatialOption(VARIANT, {}), BITS, arch)
-    leaf.objective = objective
+    leaf.aim = AIMS.get(objective, EDP)
     return leaf
 
 
@@ -143,14 +147,14 @@ def check(leaf: LayoutLeaf, layouts: Sequence[Layout], *, all_pieces: bool = Tru
     assert chosen is not None
     (best,) = searched
     assert same(chosen, Cost(int(best.value[B_CYCLES]), float(best.value[B_JOULES])))
-    values: dict[str, Callable[[Cost], float]] = {
-        "latency": lambda c: c.cycles, "energy": lambda c: c.joules, "edp": lambda c: c.cycles * c.joules,
-    }  # fmt: skip
-    objective = values[leaf.objective]
-    limit = min(map(objective, costs)) * (1 + TIE[leaf.objective]) * (1 + 1e-9)
+
+    def objective(cost: Cost) -> float:
+        return leaf.aim.of(cost.cycles * leaf.ratio, cost.joules)
+
+    limit = min(map(objective, costs)) * (1 + TIE[leaf.aim.objective]) * (1 + 1e-9)
     near = [c for c in costs if objective(c) <= limit]
     assert objective(chosen) <= limit
-    if leaf.objective == "energy":
+    if leaf.aim.energy_alone:
         least = min(c.cycles for c in near)
         assert chosen.cycles == least
         assert isclose(chosen.joules, min(c.joules for c in near if c.cycles == least), rel_tol=1e-8)

@@ -14,6 +14,7 @@ from accelsim.arch.loader import loads_architecture
 from accelsim.components.base import ComputeUnit
 from accelsim.errors import AccelsimError, ConstraintError, DoesNotFit
 from accelsim.ir import Workload, WorkloadBuilder
+from accelsim.mappers.aims import ENERGY
 from accelsim.mappers.tile import map_workload
 from accelsim.mappers.tile.network import Network
 from accelsim.mapping.constraints import Constraints, OpConstraint, loads
@@ -50,7 +51,7 @@ def test_what_the_user_fixes_is_kept_on_every_level(levels: int) -> None:
         fixed = drawn(random, model, arch)
         einsum = next(model.einsums())[0]
         try:
-            network = Network(model, arch, "energy", Constraints(((einsum.name, fixed),)))
+            network = Network(model, arch, ENERGY, Constraints(((einsum.name, fixed),)))
         except ConstraintError:
             refused += 1
             assert not any(able(arch, model, unit, fixed.variant) for unit in ([fixed.unit] if fixed.unit else UNITS))
@@ -74,7 +75,7 @@ def test_a_tile_smaller_than_any_that_is_looked_at() -> None:
     b = WorkloadBuilder("product", bits=8)
     b.output(b.matmul(b.input("a", (97, 50)), b.weight("b", (50, 31))))
     fixed = OpConstraint("systolic", order=("n", "m", "k"), tiles={"m": 13, "k": 50, "n": 7})
-    (plan,) = Network(b.build(), arch, "energy", Constraints((("*", fixed),))).plans.values()
+    (plan,) = Network(b.build(), arch, ENERGY, Constraints((("*", fixed),))).plans.values()
     assert dict({"m": 97, "k": 50, "n": 31} | dict(plan.loops)) == fixed.tiles
 
 

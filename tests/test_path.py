@@ -96,8 +96,8 @@ def test_each_objective_is_best_at_its_own_measure(objective: str) -> None:
     arch, workload = edge(), load_model("onnx:squeezenet", bits=8)
     reports = {o: simulate(arch, workload, objective=o) for o in ("latency", "energy", "edp")}
     found = {o: measured(report, objective) for o, report in reports.items()}
-    # Latency is estimated per Einsum and ties within 1 % go to traffic; energy is counted exactly.
-    assert found[objective] <= min(found.values()) * (1.03 if objective != "energy" else 1.0 + 1e-9)
+    # Latency is estimated per Einsum and ties within 1 % go to traffic; energy is counted exactly, products in runs.
+    assert found[objective] <= min(found.values()) * (1.03 if objective == "latency" else 1.0 + 1e-9)
 
 
 def measured(report: Report, objective: str) -> float:

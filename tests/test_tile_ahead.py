@@ -11,6 +11,7 @@ from accelsim.engine import compiled, reference
 from accelsim.ir import Workload
 from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
+from accelsim.mappers.aims import LATENCY
 from accelsim.mappers.tile import map_workload
 from accelsim.mappers.tile.ahead import Ahead, Early, Load, Obstacle, Stretch
 from accelsim.mappers.tile.network import Network
@@ -85,7 +86,7 @@ def test_an_einsum_in_the_way_is_tiled_with_less_room() -> None:
     b.output(b.matmul(y, b.weight("w", (512, 64))))
     workload = b.build()
     arch = array_machine(8, 8, bandwidth="1 GB/s", capacity="32 KiB", dataflows="[os, ws]")
-    one = Network(workload, arch, "latency", Constraints())
+    one = Network(workload, arch, LATENCY, Constraints())
     further, plans = one.mapping(further=True), dict(one.plans)
     assert one.make_way(100.0)
     (changed,) = (place for place, plan in one.plans.items() if plan != plans[place])
@@ -127,7 +128,7 @@ def test_further_ahead_moves_the_same_and_fits(seed: int) -> None:
     random, workload = Random(seed), network(seed)
     capacity = random.choice(("4 KiB", "16 KiB", "64 KiB"))
     arch = array_machine(4, 4, bandwidth=random.choice(("0.5 GB/s", "4 GB/s")), capacity=capacity, dataflows="[os, ws]")
-    one = Network(workload, arch, "latency", Constraints())
+    one = Network(workload, arch, LATENCY, Constraints())
     plain = one.mapping()
     further = one.mapping(further=True)
     assert further.root == plain.root and further.stays == plain.stays

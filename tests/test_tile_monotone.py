@@ -13,6 +13,7 @@ from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import loads_architecture
 from accelsim.components.base import ComputeUnit
 from accelsim.ir import Einsum
+from accelsim.mappers.aims import ENERGY, LATENCY
 from accelsim.mappers.tile.nest import TIE, Shortfall
 from accelsim.mappers.tile.network import Network
 from accelsim.mappers.tile.search import Task, stage_of
@@ -45,7 +46,7 @@ units:
 
 def planned(arch: Architecture) -> tuple[float, bool]:
     """Cycles of a product, and whether its search was not cut short."""
-    network = Network(gemm(2048, 11008, 4096, bits=8), arch, "latency", Constraints())
+    network = Network(gemm(2048, 11008, 4096, bits=8), arch, LATENCY, Constraints())
     (plan,) = network.plans.values()
     return plan.cycles, plan.complete
 
@@ -84,7 +85,7 @@ def test_what_is_inside_takes_no_less_than_its_bound(seed: int) -> None:
         raise StopIteration
 
     with pytest.raises(StopIteration):
-        Network(workload(random, 12), arch, random.choice(["latency", "energy"]), Constraints(), planner=planner)
+        Network(workload(random, 12), arch, random.choice([LATENCY, ENERGY]), Constraints(), planner=planner)
     (task,) = tasks
     for unit in (u for u in arch.units.values() if isinstance(u, ComputeUnit) and u.name in task.operands):
         for option in unit.spatial_options(task.einsum):

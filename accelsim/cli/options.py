@@ -55,7 +55,9 @@ Set = Annotated[
 Mapper = Annotated[
     str, typer.Option(help="Which mapper; see `accelsim list`.", autocompletion=completion.of("mappers"))
 ]
-Objective = Annotated[str, typer.Option(help="latency, energy or edp.", autocompletion=completion.objectives)]
+Objective = Annotated[
+    str, typer.Option(help="latency, energy or edp (energy times latency).", autocompletion=completion.objectives)
+]
 Seed = Annotated[int, typer.Option(min=0, help="For mappers that choose at random.")]
 
 

@@ -26,6 +26,7 @@ from accelsim.arch.architecture import Architecture
 from accelsim.ir import Einsum, Role, Tensor, View, Workload
 from accelsim.ir.precision import with_precision
 from accelsim.ir.validate import validate
+from accelsim.mappers.aims import AIMS
 from accelsim.mappers.tile.nest import Shortfall
 from accelsim.mappers.tile.network import Child, Network
 from accelsim.mappers.tile.plans import Path as Scope
@@ -96,7 +97,7 @@ class Elements(Network):
 
     def __init__(self, workload: Workload, arch: Architecture, objective: str) -> None:
         self._owned = {e.name: machine_for("tpu_like", e).memories[REGISTERS].capacity for e in layers_of(workload)}
-        super().__init__(workload, arch, objective, Constraints(), within_elements)
+        super().__init__(workload, arch, AIMS[objective], Constraints(), within_elements)
 
     def _room_beside(self, path: Scope, child: Child) -> dict[str, int]:
         """Also for layers to come with the fewest elements: the share of each file that is free while this one runs."""

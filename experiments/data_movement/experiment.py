@@ -65,7 +65,7 @@ def _forward() -> Iterator[Row]:
     work = inference()
     levels = {level.name: level.nbytes for level in fusion_levels(work)}
     arch = load_spec(data_path(__package__, "machine.yaml")).build()
-    moved = sum(simulate(arch, work, mapper="tile", objective="edp").traffic_bytes["dram"].values())
+    moved = sum(simulate(arch, work, mapper="tile").traffic_bytes["dram"].values())
     where = f"{FORWARD}, one Einsum after the other"
     yield Row(
         "bytes moved",

@@ -17,9 +17,12 @@ from ...arch.architecture import Architecture
 from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Mapping
+from ..aims import AIMS
 from ..ilp.choices import Candidate, Choice, ChoiceProblem, Decision, Interval, decision_of
 from ..ilp.machine import ResidentNetwork
 from ..ilp.mapper import Built, MachinePlan, machine_plan
+from ..tile.network import Network
+from ..tile.product import aim_for, network_for
 from ..tile.trial import cycles_of
 from .memory import Memory
 
@@ -48,9 +51,10 @@ def plan_by(
     """
     started = time.perf_counter()
     policy, arena = POLICIES[name]
-    rates = (1.0, 0.0) if objective == "latency" else (0.0, 1.0)
+    fixed = constraints or Constraints()
+    aim = AIMS.get(objective) or aim_for(objective, network_for(objective, lambda a: Network(workload, arch, a, fixed)))
     decider = partial(_decided, policy=policy, arena=arena)
-    network = ResidentNetwork(workload, arch, objective, constraints or Constraints(), decider, rates)
+    network = ResidentNetwork(workload, arch, aim, fixed, decider)
     mapping = network.mapping()
     built = Built(mapping, network, cycles_of(mapping, workload, arch))
     return machine_plan(built, workload, arch, objective, name, seed=seed, finished=True, started=started)

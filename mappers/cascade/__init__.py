@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
@@ -30,6 +31,7 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import MachineBound, machine_bound
 from ...mapping.tree import Claim, Halo, Mapping
+from ..aims import AIMS, ENERGY, LATENCY, Aim, aim_about, measured
 from .cores import CoreFusion, core_memories
 from .fusion import OVERLAPS, Chosen, Fusion
 from .rewritten import candidates
@@ -39,9 +41,6 @@ SURELY_WORSE = 1.3
 """One Einsum after the other is not run where it is expected to come to more than so many times the fused Mapping."""
 PROVEN = 1 + 1e-9
 """A Mapping within this factor of the bound cannot be bettered: the rest is rounding."""
-ALSO = {"latency": (), "energy": ("latency",), "edp": ("latency", "energy")}
-"""Objectives whose Mappings are run, too. Groups grow as long as each step gains, and steps may be even in energy; and
-the products of groups' cycles and joules do not add up to that of the whole. So another objective may lead further."""
 
 
 def map_workload(
@@ -79,27 +78,23 @@ def map_workload(
     started = time.perf_counter()
     least = _least(machine_bound(workload, arch), arch, objective)
     whole = _Whole(workload, arch, objective)
-    searches = [
-        _over_cores(Fusion(workload, arch, one, constraints or Constraints(), halos), several_cores)
-        for one in (objective, *ALSO[objective])
-    ]
-    for fusions in searches:
-        if whole.value <= least * PROVEN:
-            break
-        own = fusions is searches[0]
+    why, complete = None, True
+    for aim in whole.aims():
+        fusions = _over_cores(Fusion(workload, arch, aim, constraints or Constraints(), halos), several_cores)
+        own = aim.objective == objective
         for fusion in fusions:
             whole.take(fusion.fused(), foreseen=own)
         whole.take(fusions[0].unfused(SURELY_WORSE * whole.value if own else math.inf), foreseen=own)
+        why = why or fusions[0].singles.why
+        if own:
+            complete = all(fusion.complete for fusion in fusions)
+        if whole.value <= least * PROVEN:
+            break
     if whole.best is None:
-        raise (
-            searches[0][0].singles.why
-            or whole.failed
-            or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
-        )
+        raise why or whole.failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     gap = (whole.value - least) / whole.value if whole.value else 0.0
-    complete = all(fusion.complete for fusion in searches[0])
     seconds = time.perf_counter() - started
-    claim = Claim(objective, whole.value, float(least), gap, seed, seconds, complete=complete, mapper="cascade")
+    claim = Claim(objective, whole.value, least, gap, seed, seconds, complete=complete, mapper="cascade")
     return replace(whole.best, claim=claim)
 
 
@@ -115,34 +110,59 @@ class _Whole:
 
     Attributes:
         value: of the objective, in its run, or as expected where that took too long; inf where there is none.
+        totals: its cycles and joules; as expected of the first Mapping where there is none.
         failed: why the first of those that do not work does not.
     """
 
     def __init__(self, workload: Workload, arch: Architecture, objective: str) -> None:
         self.workload, self.arch, self.objective = workload, arch, objective
         self.value = math.inf
+        self.totals: tuple[float, float] | None = None
         self.best: Mapping | None = None
         self.failed: AccelsimError | None = None
 
+    def aims(self) -> Iterator[Aim]:
+        """What is searched for, one after the other.
+
+        Energy: also the least latency, for groups grow as long as each step gains, and steps may be even in energy.
+        Energy times delay: the sum about the totals of the best Mapping for the other two.
+        """
+        if self.objective != "edp":
+            yield AIMS[self.objective]
+        if self.objective != "latency":
+            yield LATENCY
+        if self.objective == "edp":
+            yield ENERGY
+        if self.objective == "edp" and self.totals is not None:
+            yield aim_about(*self.totals)
+
     def take(self, chosen: Chosen | None, *, foreseen: bool) -> None:
         """Run a Mapping, unless its objective is `foreseen` and surely worse, and keep it if it is better."""
-        if chosen is None or (foreseen and chosen.expected > SURELY_WORSE * self.value):
+        if chosen is None:
+            return
+        totals = chosen.cycles, chosen.joules
+        expected = self._of(*totals)
+        self.totals = self.totals or totals
+        if foreseen and expected > SURELY_WORSE * self.value:
             return
         try:
-            value = run(self.arch, self.workload, chosen.mapping).value(self.objective, float(self.arch.clock))
+            ran = run(self.arch, self.workload, chosen.mapping)
+            totals, value = (ran.cycles, ran.joules), self._of(ran.cycles, ran.joules)
         except TooLong:
-            value = chosen.expected if foreseen else math.inf
+            value = expected if foreseen else math.inf
         except (DoesNotFit, MappingError) as error:  # groups that fit by themselves, and not beside each other
             self.failed = self.failed or error
             return
         if value < self.value:
-            self.value, self.best = value, chosen.mapping
+            self.value, self.totals, self.best = value, totals, chosen.mapping
+
+    def _of(self, cycles: float, joules: float) -> float:
+        return measured(self.objective, cycles, joules, float(self.arch.clock))
 
 
 def _least(bound: MachineBound, arch: Architecture, objective: str) -> float:
     """Below what no Mapping comes: cycles, joules or joule seconds."""
-    seconds = bound.cycles / float(arch.clock)
-    return {"latency": bound.cycles, "energy": bound.energy_J, "edp": seconds * bound.energy_J}[objective]
+    return measured(objective, bound.cycles, bound.energy_J, float(arch.clock))
 
 
 @dataclass(frozen=True)

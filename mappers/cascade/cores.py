@@ -186,12 +186,12 @@ class CoreFusion(Fusion):
                 break
             here = replace(site, ways=CoreWays(self.cores, self.memories, given))
             plans = CoreSearch(group, stretch.outside, leaving, here).plans(limit, coarse=coarse)
-            best = min([best, *(p.value(self.objective) for p in plans)])
+            best = min([best, *(p.value(self.aim) for p in plans)])
             found += plans
-        return sorted(found, key=lambda p: (p.value(self.objective), p.joules))
+        return sorted(found, key=lambda p: (p.value(self.aim), p.joules))
 
     def _given(self, einsums: Sequence[Einsum], group: Group) -> Iterator[tuple[float, dict[str, str]]]:
-        """Ways to give Einsums to cores, each once, with what the objective comes to at least, tiles apart."""
+        """Ways to give Einsums to cores, each once, with what the sum by the aim comes to at least, tiles apart."""
         assert isinstance(self.memories, CoreMemories)
         able: list[dict[str, tuple[Way, ...]]] = []
         for e in einsums:
@@ -209,8 +209,7 @@ class CoreFusion(Fusion):
         for cores in dict.fromkeys(map(tuple, wanted)):
             joules = sum(min(w.joules for w in row[core]) for row, core in zip(able, cores, strict=True))
             cycles = _busiest(able, cores)
-            least = {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
-            yield least, dict(zip((e.name for e in einsums), cores, strict=True))
+            yield self.aim.of(cycles, joules), dict(zip((e.name for e in einsums), cores, strict=True))
 
 
 Able = Sequence[Mapping[str, tuple[Way, ...]]]

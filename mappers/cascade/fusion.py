@@ -15,6 +15,7 @@ from ...ir.families import cascade_einsums
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Halo, Mapping
 from ...mapping.unread import without_unread
+from ..aims import Aim
 from ..tile.flow import Flow, Scope
 from ..tile.trial import faster
 from .binding import Ways
@@ -59,10 +60,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A Mapping, and what is expected of it: cycles, joules or joule seconds."""
+    """A Mapping, what it is expected to come to in cycles and joules, and by the objective of the search."""
 
     mapping: Mapping
-    expected: float
+    cycles: float
+    joules: float
+    value: float
 
 
 class Fusion:
@@ -72,14 +75,14 @@ class Fusion:
         self,
         workload: Workload,
         arch: Architecture,
-        objective: str,
+        aim: Aim,
         constraints: Constraints,
         halos: frozenset[Halo] = OVERLAPS,
     ) -> None:
-        self.workload, self.arch, self.objective, self.constraints = workload, arch, objective, constraints
+        self.workload, self.arch, self.aim, self.constraints = workload, arch, aim, constraints
         self.halos = halos
         self.flow = Flow(workload)
-        self.singles = Singles(workload, arch, objective, constraints)
+        self.singles = Singles(workload, arch, aim, constraints)
         self.memories = memories_of(arch)
         try:
             cascade_einsums(workload)
@@ -106,7 +109,8 @@ class Fusion:
         if plain is None:
             return None
         mapping, cycles = faster(plain)
-        return Chosen(mapping, plain.value(cycles))
+        expected, joules = plain.expected(())
+        return Chosen(mapping, expected if cycles is None else cycles, joules, plain.value(cycles))
 
     def fused(self) -> Chosen | None:
         """With the groups that are expected to be best; None where there are none.
@@ -127,17 +131,17 @@ class Fusion:
             self._stays_count = True
             self._searches.clear()
             found = [c for c in (chosen, other) if c is not None]
-            chosen = min(found, key=lambda c: c.expected, default=None)
+            chosen = min(found, key=lambda c: c.value, default=None)
         return chosen
 
     def _fitted(self, groups: list[Fused]) -> tuple[Chosen | None, bool]:
         """Groups with what else stays in the buffer beside them, and whether they left some of it no room."""
         refused: set[str] = set()
         while groups:
-            network = FusedNetwork(self.workload, self.arch, self.objective, self.constraints, groups, refused)
+            network = FusedNetwork(self.workload, self.arch, self.aim, self.constraints, groups, refused)
             crowded = [network.crowded(group) for group in groups]
             if not any(crowded):
-                return Chosen(network.mapping(), network.value()), bool(refused)
+                return Chosen(network.mapping(), *network.expected(()), network.value()), bool(refused)
             refused |= set().union(*crowded)
             groups = [
                 again
@@ -202,7 +206,7 @@ class Fusion:
 
     def _fused(self, stretch: Stretch, plan: GroupPlan) -> tuple[float, Fused]:
         group = Fused(stretch.scope.path, stretch.first, stretch.last, stretch.inside, plan)
-        return plan.value(self.objective), group
+        return plan.value(self.aim), group
 
     def stretch(self, scope: Scope, first: int, last: int) -> Stretch | None:
         """Items as what may be a group; None where they cannot be, or pass nothing on."""
@@ -236,7 +240,7 @@ class Fusion:
         at_edge, energy = edge(self.ways, loaded, stored)
         cycles = max(at_edge, bounds.cycles(stretch.first, stretch.last))
         joules = energy + bounds.joules(stretch.first, stretch.last)
-        return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
+        return self.aim.of(cycles, joules)
 
     def _touched(self, stretch: Stretch, name: str) -> int:
         """Bytes of the largest box of a tensor that an Einsum of the group must read or write."""
@@ -310,7 +314,7 @@ class Fusion:
         budgets[near] -= max(staying.values(), default=0)
         here = frozenset(staying) & ({*stretch.outside.values()} | stretch.leaving)
         leaving = stretch.leaving - here if near == self.memories.buffer else stretch.leaving
-        site = Site(self.arch, self.ways, self.memories, budgets, here, self.objective, self.constraints, self.halos)
+        site = Site(self.arch, self.ways, self.memories, budgets, here, self.aim, self.constraints, self.halos)
         return site, leaving
 
     def best_run(self, plans: Sequence[GroupPlan]) -> GroupPlan | None:
@@ -318,10 +322,10 @@ class Fusion:
         assert self.memories is not None
         best: GroupPlan | None = None
         for plan in plans:
-            if best is not None and plan.value(self.objective) > NEAR * best.value(self.objective):
+            if best is not None and plan.value(self.aim) > NEAR * best.value(self.aim):
                 break
             found = proved(plan, self.arch, self.memories)
-            if found is not None and (best is None or found.value(self.objective) < best.value(self.objective)):
+            if found is not None and (best is None or found.value(self.aim) < best.value(self.aim)):
                 best = found
         return best
 

@@ -9,6 +9,7 @@ from ...arch.architecture import Architecture
 from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Node, Position
+from ..aims import Aim
 from ..tile.flow import Flow
 from ..tile.nest import Shortfall
 from ..tile.network import Network
@@ -49,7 +50,7 @@ class FusedNetwork(Network):
         self,
         workload: Workload,
         arch: Architecture,
-        objective: str,
+        aim: Aim,
         constraints: Constraints,
         groups: Sequence[Fused],
         refused: Collection[str] = (),
@@ -57,7 +58,7 @@ class FusedNetwork(Network):
         """`refused` are tensors that must not stay in the buffer."""
         self.groups, self.refused = groups, frozenset(refused)
         self._members = {(g.path, i): g for g in groups for i in range(g.first, g.last)}
-        super().__init__(workload, arch, objective, constraints, plan_by_itself)
+        super().__init__(workload, arch, aim, constraints, plan_by_itself)
 
     def _flow(self, workload: Workload) -> Flow:
         """Without tensors that never leave a group; what a group uses lives as long as it runs."""

@@ -16,6 +16,7 @@ from ...ir import Einsum
 from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints, OpConstraint
 from ...mapping.tree import Halo
+from ..aims import Aim
 from .binding import WIDTH, Bound, Way, Ways, bind
 from .groups import Form, Group
 from .memories import Memories
@@ -61,8 +62,8 @@ class GroupPlan:
     traffic: int
     held: int
 
-    def value(self, objective: str) -> float:
-        return {"latency": self.cycles, "energy": self.joules, "edp": self.cycles * self.joules}[objective]
+    def value(self, aim: Aim) -> float:
+        return aim.of(self.cycles, self.joules)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Site:
     memories: Memories
     budgets: Mapping[str, int]
     here: frozenset[str]
-    objective: str
+    aim: Aim
     constraints: Constraints
     halos: frozenset[Halo]
 
@@ -117,7 +118,7 @@ class GroupSearch:
         rough: list[tuple[float, float, int, Arrangement]] = []
         if any(not self._runs(e) for e in self.group.einsums):
             return []
-        quick = self.site.objective == "latency"
+        quick = self.site.aim.objective == "latency"
         limit = limit if quick else math.inf
         hopeless = min(self._hopeless, HOPELESS * limit)
         for form in self.group.forms():
@@ -132,14 +133,14 @@ class GroupSearch:
                     continue
                 plan = self._weighed(found, binding if found.outer == first.outer else self._bound(found, width=2))
                 if plan is not None:
-                    rough.append((plan.value(self.site.objective), plan.joules, len(rough), found))
+                    rough.append((plan.value(self.site.aim), plan.joules, len(rough), found))
                     if quick:
                         hopeless = min(hopeless, HOPELESS * plan.cycles)
                         self._hopeless = min(self._hopeless, hopeless)
         rough.sort(key=lambda r: r[:3])
         wanted = islice(_different(r[3] for r in rough), 1 if coarse else SETTLED)
         plans = [self._weighed(found, self._bound(found)) for found in wanted]
-        return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.objective), p.joules))
+        return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.aim), p.joules))
 
     def _runs(self, einsum: Einsum) -> bool:
         return bool(self.site.ways.of(einsum, dict(einsum.sizes), self._constraint(einsum)))
@@ -336,7 +337,7 @@ class GroupSearch:
                 return None
             ways.append(able)
             times.append(runs)
-        return bind(ways, times, by_energy=self.site.objective == "energy", width=width), times
+        return bind(ways, times, by_energy=self.site.aim.energy_alone, width=width), times
 
     def _ways(self, place: Placed) -> tuple[Way, ...]:
         constraint = self.constraints[place.member]

@@ -11,6 +11,7 @@ from ...ir import Einsum, Workload
 from ...mapping.compulsory import Use, touched
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import einsum_bounds, off_chip_bandwidth
+from ..aims import Aim, measured
 from ..tile.flow import Scope
 from ..tile.network import Network
 from ..tile.plans import Path
@@ -50,13 +51,13 @@ class Singles:
     buffer is settled as if every Einsum fitted beside them; where one is found not to, all are planned (`Resettled`).
     """
 
-    def __init__(self, workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> None:
-        self._given = workload, arch, objective, constraints
-        self.arch, self.objective = arch, objective
+    def __init__(self, workload: Workload, arch: Architecture, aim: Aim, constraints: Constraints) -> None:
+        self._given = workload, arch, aim, constraints
+        self.arch, self.aim = arch, aim
         self.network: Network | None = None
         self.why: DoesNotFit | None = None
         if constraints == Constraints():
-            self.network = _Outline(workload, arch, objective, constraints, plan_by_itself)
+            self.network = _Outline(workload, arch, aim, constraints, plan_by_itself)
         else:
             self._settle()
 
@@ -79,7 +80,7 @@ class Singles:
         return (scope.path, item) in self.network.plans
 
     def cost(self, scope: Scope, item: int) -> float:
-        """Cycles, joules or their product of an item.
+        """The sum by the aim of an item.
 
         Raises:
             Resettled: it does not fit beside what was to stay; costs and what stays are others now.
@@ -94,28 +95,25 @@ class Singles:
             self._settle()
             raise Resettled
         plan = self.network.plans[scope.path, item]
-        return self._value(plan.cycles, plan.energy)
+        return self.aim.of(plan.cycles, plan.energy)
 
     def least(self, scope: Scope, item: int) -> float:
         """The cost of an item, or what that is at least where it is not known."""
-        return self.cost(scope, item) if self.settled(scope, item) else self._value(*self._least(scope, item))
+        return self.cost(scope, item) if self.settled(scope, item) else self.aim.of(*self._least(scope, item))
 
     @cached_property
     def floor(self) -> float:
-        """What all of them take together at least."""
+        """What all of them take together at least, by the objective."""
         cycles = joules = 0.0
         for scope in self.scopes:
             for i in range(len(scope.items)):
                 more = self._least(scope, i)
                 cycles, joules = cycles + scope.count * more[0], joules + scope.count * more[1]
-        return self._value(cycles, joules) / (float(self.arch.clock) if self.objective == "edp" else 1.0)
+        return measured(self.aim.objective, cycles, joules, float(self.arch.clock))
 
     @property
     def scopes(self) -> list[Scope]:
         return [] if self.network is None else list(self.network.flow.scopes.values())
-
-    def _value(self, cycles: float, joules: float) -> float:
-        return {"latency": cycles, "energy": joules, "edp": cycles * joules}[self.objective]
 
     def _least(self, scope: Scope, item: int) -> tuple[float, float]:
         """Cycles of the fastest unit, or of the off-chip memories for what does not stay, and joules of both."""

@@ -16,6 +16,7 @@ from ...lowering import lower
 from ...mapping.replay import replay
 from ...mapping.scope import Scope
 from ...mapping.tree import Mapping, Stay
+from ..aims import measured
 from .build import GroupTree
 from .memories import Memories
 from .plan import Arrangement
@@ -39,7 +40,7 @@ class Ran:
 
     def value(self, objective: str, clock: float) -> float:
         """The objective: cycles, joules, or joule seconds."""
-        return {"latency": self.cycles, "energy": self.joules, "edp": self.cycles / clock * self.joules}[objective]
+        return measured(objective, self.cycles, self.joules, clock)
 
 
 def run(arch: Architecture, workload: Workload, mapping: Mapping, most: int = MOST_STEPS) -> Ran:

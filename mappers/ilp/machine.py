@@ -21,6 +21,7 @@ from ...ir import Einsum, Role, Workload
 from ...lowering.ports import Route, route
 from ...mapping.constraints import Constraints
 from ...mapping.tree import Move, Stay
+from ..aims import Aim
 from ..tile.flow import Life
 from ..tile.nest import Shortfall
 from ..tile.network import Child, Network
@@ -74,21 +75,18 @@ class ResidentNetwork(Network):
         self,
         workload: Workload,
         arch: Architecture,
-        objective: str,
+        aim: Aim,
         constraints: Constraints,
         decider: Decider,
-        rates: tuple[float, float],
         ends: float = inf,
     ) -> None:
         self.decider = decider
         self.ends = ends
         """When there is no more time, as `perf_counter` has it; then OutOfTime is raised."""
-        self.rates = rates
-        """What a cycle and a joule cost."""
         self.held: dict[Path, list[Held]] = {}
         self.stored: dict[Path, set[tuple[str, int]]] = {}
         self.decisions: dict[Run, Decision] = {}
-        super().__init__(workload, arch, objective, constraints)
+        super().__init__(workload, arch, aim, constraints)
 
     def _settle(self) -> dict[str, int]:
         refused = {n for n in self.flow.lives if self.constraints.memory_of(n) not in (None, self.buffer)}
@@ -128,7 +126,7 @@ class ResidentNetwork(Network):
 
     def _per_byte(self, way: Route) -> float:
         cycles = sum(way.cycles_per_byte.values())
-        return self.rates[0] * cycles + self.rates[1] * way.joules_per_byte
+        return self.aim.of(cycles, way.joules_per_byte)
 
     def _candidates(self, run: Run, refused: set[str]) -> dict[str, Candidate]:
         """Tensors of which something may be saved: two uses at least in this run, or a single writer's result."""
@@ -238,7 +236,7 @@ class ResidentNetwork(Network):
 
     def _cost(self, plan: Plan) -> float:
         per_byte = max(self._per_byte(self._way(load=True)), 0.0) if self.buffer else 0.0
-        return self.rates[0] * plan.cycles + self.rates[1] * plan.energy + TIE * per_byte * plan.traffic
+        return self.aim.of(plan.cycles, plan.energy) + TIE * per_byte * plan.traffic
 
     def _too_small(self, einsum: Einsum, item: int, plan: Shortfall) -> None:
         if not plan.needed:

@@ -18,7 +18,9 @@ from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
+from ..aims import LATENCY, measured
 from ..tile.network import Network
+from ..tile.product import aim_for, network_for
 from ..tile.trial import cycles_of, faster
 from .choices import ChoiceProblem, Decision, decide
 from .machine import Decider, OutOfTime, ResidentNetwork
@@ -115,14 +117,14 @@ def plan_workload(
     ends = started + budget_s if budget_s is not None else inf
     decider = partial(_decide_before, ends=ends, options=replace(options, seed=seed))
     simple = _simple(workload, arch, objective, fixed, decider)
+    aim, capacity = aim_for(objective, simple), arch.memories[simple.buffer].capacity if simple.buffer else 0
     found = [_built(simple)]
     least: ResidentNetwork | None = None
     interrupted = False
-    rates, capacity = rates_about(simple, objective), arch.memories[simple.buffer].capacity if simple.buffer else 0
     try:
         for ordered in reordered(workload, capacity):
             try:
-                network = ResidentNetwork(ordered, arch, objective, fixed, decider, rates, ends)
+                network = ResidentNetwork(ordered, arch, aim, fixed, decider, ends)
             except ConstraintError:
                 continue  # the tile mapper has kept to it
             if least is None or network.model_value < least.model_value:
@@ -156,9 +158,9 @@ def _simple(
 ) -> Network:
     """The tile mapper's network. What does not fit is said by the other one, which knows of what."""
     try:
-        return Network(workload, arch, objective, constraints)
+        return network_for(objective, lambda aim: Network(workload, arch, aim, constraints))
     except DoesNotFit:
-        ResidentNetwork(workload, arch, objective, constraints, decider, (1.0, 1.0))
+        ResidentNetwork(workload, arch, LATENCY, constraints, decider)
         raise
 
 
@@ -172,25 +174,13 @@ class Built:
 
     def value(self, objective: str, arch: Architecture) -> float:
         """Of the objective: latency as it runs, energy as the model expects it."""
-        if objective == "latency":
-            return self.cycles
         _, joules = self.network.expected(())
-        return joules if objective == "energy" else self.cycles / float(arch.clock) * joules
+        return measured(objective, self.cycles, joules, float(arch.clock))
 
 
 def _built(network: Network) -> Built:
     mapping, cycles = faster(network)
     return Built(mapping, network, cycles_of(mapping, network.workload, network.arch) if cycles is None else cycles)
-
-
-def rates_about(simple: Network, objective: str) -> tuple[float, float]:
-    """What a cycle and a joule cost; a product of energy and delay is taken as linear about a network's."""
-    if objective == "latency":
-        return 1.0, 0.0
-    if objective == "energy":
-        return 0.0, 1.0
-    cycles, joules = simple.expected(())
-    return joules, cycles
 
 
 def machine_plan(
@@ -230,6 +220,4 @@ def machine_plan(
 def _least(workload: Workload, arch: Architecture, objective: str) -> float:
     """The machine bound."""
     bound = machine_bound(workload, arch)
-    if objective == "latency":
-        return float(bound.cycles)
-    return bound.energy_J if objective == "energy" else float(bound.cycles) / float(arch.clock) * bound.energy_J
+    return measured(objective, bound.cycles, bound.energy_J, float(arch.clock))

@@ -17,6 +17,7 @@ from ...mapping.machine_bound import machine_bound
 from ...mapping.phases import Phases
 from ...mapping.tree import Claim, Seq
 from ...mapping.tree import Mapping as Mapped
+from ..aims import Cost, best_options
 from .search import STYLES, plan_style
 
 
@@ -26,7 +27,7 @@ def map_workload(
 ) -> Mapped:  # fmt: skip
     """The best of sequential, dataflow and reconfigured execution of every part, on the machine's pool of cores.
 
-    Energy is that of transfers, cores and leakage; parts are chosen one by one, and of equals the first.
+    Energy is that of transfers, cores and leakage; of equal schedules of a part the first is taken.
 
     Raises:
         BadInput: the machine has no unit of kind `core_pool`, or several; an Einsum that it cannot run in phases.
@@ -37,10 +38,9 @@ def map_workload(
         raise ConstraintError("the mapper `phases` honours no constraints")
     begin = time.perf_counter()
     fabric = fabric_of(arch)
-    chosen: list[Plan] = []
-    total = 0.0, 0.0
+    offered: list[list[tuple[Cost, Plan]]] = []
     for graph in task_graphs(workload, fabric.pool):
-        found: list[tuple[float, int, tuple[float, float], Plan]] = []
+        found: list[tuple[Cost, Plan]] = []
         problem: DoesNotFit | None = None
         for style in STYLES:
             try:
@@ -49,15 +49,16 @@ def map_workload(
             except DoesNotFit as error:
                 problem = error
                 continue
-            found.append((_value(objective, *cost), len(found), cost, plan))
+            found.append((cost, plan))
         if not found:
             assert problem is not None
             raise problem
-        _, _, cost, best = min(found, key=lambda x: x[:2])
-        total = total[0] + cost[0], total[1] + cost[1]
-        chosen.append(best)
-    made = mapping_of(workload, arch, chosen)
-    value, bound = _value(objective, *total, float(arch.clock)), _bound(objective, workload, arch)
+        offered.append(found)
+    picked = best_options(objective, [[cost for cost, _ in found] for found in offered], [1] * len(offered))
+    chosen = [found[k] for found, k in zip(offered, picked, strict=True)]
+    made = mapping_of(workload, arch, [plan for _, plan in chosen])
+    seconds, joules = (sum(cost[i] for cost, _ in chosen) for i in range(2))
+    value, bound = _value(objective, seconds, joules, float(arch.clock)), _bound(objective, workload, arch)
     gap = (value - bound) / value if value else 0.0
     claim = Claim(objective, value, bound, gap, seed, time.perf_counter() - begin, mapper="phases")
     return replace(made, claim=claim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NoReturn
@@ -18,6 +18,7 @@ from ...errors import BadInput, DoesNotFit
 from ...ir import Einsum, Item, Repeat, Role, View, Workload
 from ...mapping.tree import Mapping as Mapped
 from ...mapping.tree import Move, Position, Stay
+from ..aims import best_options
 from ..whole import Lives, source_of, whole_tree
 
 STORED = (Role.INPUT, Role.WEIGHT, Role.STATE, Role.OUTPUT)
@@ -87,7 +88,7 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
     if banks is None:
         raise BadInput(f"{arch.name}: no unit of kind `pim`")
     tiled = has_array(arch)
-    found = []
+    found: list[list[Choice]] = []
     for einsum, times in workload.einsums():
         matrix = einsum.inputs[-1].tensor
         in_banks = stored(workload, matrix)
@@ -99,8 +100,10 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
         ]
         if not offered:
             _refuse(workload, einsum, arch)
-        found.append(min(offered, key=_preference(objective)))
-    return tuple(found)
+        found.append(offered)
+    costs = [[(c.seconds, c.joules) for c in offered] for offered in found]
+    picked = best_options(objective, costs, [offered[0].times for offered in found])
+    return tuple(offered[k] for offered, k in zip(found, picked, strict=True))
 
 
 def has_array(arch: Architecture) -> bool:
@@ -136,16 +139,6 @@ def _brought(choice: Choice, workload: Workload, matrix: str, memory: Memory) ->
     seconds = nbytes / port[1] if port is not None else 0.0
     joules = nbytes * memory.action_energy().get("read", 0.0)
     return replace(choice, seconds=max(choice.seconds, seconds), joules=choice.joules + joules)
-
-
-def _preference(objective: str) -> Callable[[Choice], tuple[float, float]]:
-    """What makes a Choice the better one: the least of this comes first."""
-    keys: dict[str, Callable[[Choice], tuple[float, float]]] = {
-        "latency": lambda c: (c.seconds, c.joules),
-        "energy": lambda c: (c.joules, c.seconds),
-        "edp": lambda c: (c.seconds * c.joules, c.seconds),
-    }
-    return keys[objective]
 
 
 def _offers(workload: Workload, einsum: Einsum, times: int, name: str, unit: ComputeUnit) -> Iterator[Choice]:

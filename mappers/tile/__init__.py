@@ -15,8 +15,10 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
+from ..aims import AIMS, measured
 from .floor import Watch, floor
 from .network import Network
+from .product import best_product
 from .trial import faster
 
 
@@ -38,7 +40,8 @@ def map_workload(
         seed: recorded in the Claim; the mapper makes no random choice.
         constraints: what the user has fixed.
         watch: told of cycles of the machine's clock and joules of action that the run will take at least, first of the
-            mapper's floor, then as these rise with every Einsum that is planned. What it raises ends the search.
+            mapper's floor, then as these rise with every Einsum that is planned (for ``edp`` once all are). What it
+            raises ends the search.
 
     Returns:
         The Mapping with its Claim: the value the mapper expects, the machine bound and the gap between them.
@@ -51,15 +54,9 @@ def map_workload(
     started = time.perf_counter()
     if watch is not None:
         watch(*floor(workload, arch))
-    network = Network(workload, arch, objective, constraints or Constraints(), watch=watch)
-    mapping, cycles = faster(network)
+    network, mapping, value = _mapped(workload, arch, objective, constraints or Constraints(), watch)
     bound = machine_bound(workload, arch)
-    least = {
-        "latency": bound.cycles,
-        "energy": bound.energy_J,
-        "edp": bound.cycles / float(arch.clock) * bound.energy_J,
-    }[objective]
-    value = network.value(cycles)
+    least = measured(objective, bound.cycles, bound.energy_J, float(arch.clock))
     return Mapping(
         mapping.workload,
         mapping.architecture,
@@ -69,11 +66,26 @@ def map_workload(
         Claim(
             objective,
             value,
-            float(least),
-            (value - float(least)) / value if value else 0.0,
+            least,
+            (value - least) / value if value else 0.0,
             seed,
             time.perf_counter() - started,
             complete=all(plan.complete for plan in network.plans.values()),
             mapper="tile",
         ),
     )
+
+
+def _mapped(
+    workload: Workload, arch: Architecture, objective: str, constraints: Constraints, watch: Watch | None
+) -> tuple[Network, Mapping, float]:
+    """The Mapping without its Claim, the plans that it is made of, and what is expected of it."""
+    if objective != "edp":
+        network = Network(workload, arch, AIMS[objective], constraints, watch=watch)
+        mapping, cycles = faster(network)
+        return network, mapping, network.value(cycles)
+    network, mapping, cycles = best_product(lambda aim: Network(workload, arch, aim, constraints))
+    if watch is not None:  # of several networks one may take less than another one: told of the best alone
+        network.tell(watch)
+    _, joules = network.expected(())
+    return network, mapping, measured(objective, cycles, joules, float(arch.clock))

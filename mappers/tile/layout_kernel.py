@@ -57,8 +57,6 @@ from .layout_tables import (
 
 Floats = NDArray[np.float64]
 
-LATENCY, ENERGY, EDP = range(3)
-OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
 E_MAC, E_TRANSFER, E_READ, E_WRITE, E_LOAD, E_STORE, E_HOP, E_WORDS = 0, 1, 2, 5, 8, 11, 14, 15
 """Joules: of a multiply-accumulate, of a byte on the network; of a byte read and written in the registers, and in the
 memory, of every operand."""
@@ -97,9 +95,16 @@ class Choices(NamedTuple):
     inner: IntArray
 
 
+class Weights(NamedTuple):
+    """Of a cycle of the array's clock and of a joule (see `Aim`)."""
+
+    cycle: float
+    joule: float
+
+
 class Best(NamedTuple):
-    """What was found so far: its objective, joules and cycles; the words of `R_FOUND` and so on, then pieces by
-    group."""
+    """What was found so far: its sum by the weights, joules and cycles; the words of `R_FOUND` and so on, then pieces
+    by group."""
 
     value: Floats
     record: IntArray
@@ -111,12 +116,12 @@ class Best(NamedTuple):
 
 @_jit
 def scan(
-    objective: int, among: bool, limit: float, spread: int, b: Body, u: IntArray, ports: IntArray, energy: Floats,
+    a: Weights, among: bool, limit: float, spread: int, b: Body, u: IntArray, ports: IntArray, energy: Floats,
     c: Choices, g: Grid, t: Tables, best: Floats, record: IntArray,
 ) -> int:  # fmt: skip
-    """Look for something better than `best`: a smaller objective or, `among` those up to a limit, fewer joules and
-    then fewer cycles, for the energy the other way about. Returns the number of layouts that were compared, or
-    ruled out all at once."""
+    """Look for something better than `best`: a smaller sum by the weights or, `among` those up to a limit, fewer joules
+    and then fewer cycles, for the energy alone the other way about. Returns the number of layouts that were compared,
+    or ruled out all at once."""
     groups = len(g.pieces)
     rows, seen = 1, 0
     for i in range(groups):
@@ -138,33 +143,33 @@ def scan(
             if t.trips[0, i, t.state[i]] > 1:
                 active |= 1 << i
         seen += c.begin[active + 1] - c.begin[active]
-        if among and t.least[row] > _most_joules(objective, among, limit, best):
+        if among and t.least[row] > _most_joules(a, among, limit, best, 0):
             continue
         if not among:
             t.least[row] = 0.0
         kind = _joined(g, t)
         steps = t.static[kind, STEPS]
-        if objective == LATENCY and steps > (limit if among else best[B_VALUE]):
+        if a.cycle * steps > (limit if among else best[B_VALUE]):
             continue
         joules = macs * energy[E_MAC]
         for o in range(3):
             joules += _columns(b, u, energy, c, g, t, active, kind, whole, o)
         t.least[row] = joules
-        if joules > _most_joules(objective, among, limit, best):
+        if joules > _most_joules(a, among, limit, best, steps):
             continue
         for n in range(c.begin[active], c.begin[active + 1]):
             x, y, z = c.choice[n, 0], c.choice[n, 1], c.choice[n, 2]
             if t.column[0, x, COL_FITS] + t.column[1, y, COL_FITS] + t.column[2, z, COL_FITS] < 3:
                 continue
             joules = macs * energy[E_MAC] + t.joules[0, x] + t.joules[1, y] + t.joules[2, z]
-            if joules > _most_joules(objective, among, limit, best):
+            if joules > _most_joules(a, among, limit, best, steps):
                 continue
-            if not _better(objective, among, limit, best, _least(u, ports, c, t, steps, n), joules):
+            if not _better(a, among, limit, best, _least(u, ports, c, t, steps, n), joules):
                 continue
             cycles, order, inner = _ordered(u, ports, b, c, g, t, steps, kind, n)
-            if not _better(objective, among, limit, best, cycles, joules):
+            if not _better(a, among, limit, best, cycles, joules):
                 continue
-            value = _value(objective, cycles, joules)
+            value = a.cycle * cycles + a.joule * joules
             best[B_VALUE], best[B_JOULES], best[B_CYCLES] = value, joules, cycles
             record[R_FOUND], record[R_SPREAD], record[R_CHOICE] = 1, spread, n
             record[R_ORDER], record[R_INNER] = order, inner
@@ -196,28 +201,21 @@ def work(
 
 
 @_jit
-def _most_joules(objective: int, among: bool, limit: float, best: Floats) -> float:
-    """More joules than that cannot be better."""
-    if objective == ENERGY:
-        return limit if among else best[B_VALUE]
-    return best[B_JOULES] * (1 + SAME) if among else np.inf
+def _most_joules(a: Weights, among: bool, limit: float, best: Floats, steps: int) -> float:
+    """More joules than that cannot be better, of what takes so many steps or more."""
+    if among and a.cycle > 0:
+        return best[B_JOULES] * (1 + SAME)
+    return ((limit if among else best[B_VALUE]) - a.cycle * steps) / a.joule if a.joule > 0 else np.inf
 
 
 @_jit
-def _value(objective: int, cycles: int, joules: float) -> float:
-    if objective == ENERGY:
-        return joules
-    return cycles * joules if objective == EDP else float(cycles)
-
-
-@_jit
-def _better(objective: int, among: bool, limit: float, best: Floats, cycles: int, joules: float) -> bool:
+def _better(a: Weights, among: bool, limit: float, best: Floats, cycles: int, joules: float) -> bool:
     """Whether this is better than the best so far. Joules that differ by less than a rounding error are equal."""
-    value = _value(objective, cycles, joules)
+    value = a.cycle * cycles + a.joule * joules
     if not among:
         return value < best[B_VALUE]
     fewer = joules < best[B_JOULES] * (1 - SAME)
-    if objective == ENERGY:
+    if a.cycle == 0:
         return value <= limit and (cycles < best[B_CYCLES] or (cycles == best[B_CYCLES] and fewer))
     return value <= limit and (fewer or (joules <= best[B_JOULES] * (1 + SAME) and cycles < best[B_CYCLES]))
 

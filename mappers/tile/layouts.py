@@ -25,6 +25,7 @@ from ...components.spatial import OPTIONS, SpatialArray
 from ...components.spreads import best_spreads
 from ...ir import Access, Einsum
 from ...ir.roles import rank_roles
+from ..aims import LATENCY, Aim
 from .leaf import Leaf
 from .nest import TIE, Lasts, Nest, Shortfall, Way, Work
 from .operand import Array, Extents, Floats
@@ -52,7 +53,7 @@ class LayoutLeaf(Leaf):
 
     exact = False
     unit: SpatialArray
-    objective: str = "latency"
+    aim: Aim = LATENCY
 
     def __init__(
         self, einsum: Einsum, unit: ComputeUnit, option: SpatialOption, bits: Sequence[int], arch: Architecture
@@ -75,6 +76,11 @@ class LayoutLeaf(Leaf):
     @cached_property
     def late(self) -> float:
         return self.unit.latency * self.ratio
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Of a cycle of the array's own clock, and of a joule."""
+        return self.aim.cycle * (self.ratio if self.aim.joule else 1.0), self.aim.joule
 
     def bound(self, extents: Extents, sums: Array, lasts: Lasts) -> Work:
         """As few steps as any spread may take; every word moved once; registers read once per step by all that share
@@ -132,7 +138,7 @@ class LayoutLeaf(Leaf):
             self._sliced[rank, size] = 0.0, 0.0
             if not isinstance(nest, Shortfall):
                 least = self.work(nest, whole, np.array([1, 2**40], np.int64), {}).joules.tolist()
-                each = (1 + TIE[self.objective]) * prod(tile.values())
+                each = (1 + TIE[self.aim.objective]) * prod(tile.values())
                 self._sliced[rank, size] = least[0] / each, least[1] / each
         return self._sliced[rank, size]
 
@@ -221,8 +227,8 @@ class LayoutLeaf(Leaf):
         return Work(cycles * self.ratio, joules, np.zeros(1))
 
     def settle(self, extents: Mapping[str, int], sums: int, lasts: Mapping[Way, int]) -> Nest | Shortfall:
-        """The layout with the least objective; of those within TIE of it the one of the fewest joules, then cycles (for
-        the energy: the fewest cycles, then joules). Partial results between tiles add the same to every layout, so
+        """The layout of the least sum by the aim; of those within TIE of it the one of the fewest joules, then cycles
+        (for the energy: the fewest cycles, then joules). Partial results between tiles add the same to every layout, so
         `sums` change nothing."""
         key = tuple(extents[r] for r in self.costs.ranks)
         if key not in self._settled:
@@ -237,7 +243,7 @@ class LayoutLeaf(Leaf):
         searches = [SpreadSearch(self, extents, Layout(spread)) for spread in spreads]
         best = Best.of(max((len(s.groups) for s in searches), default=0))
         for among in (False, True):
-            limit = float(best.value[B_VALUE]) * (1 + TIE[self.objective])
+            limit = float(best.value[B_VALUE]) * (1 + TIE[self.aim.objective])
             for number, search in enumerate(searches):
                 seen = search.scan(number, best, limit if among else None)
                 self.looked_at += 0 if among else seen
@@ -323,13 +329,13 @@ class SpreadSearch:
 
     def scan(self, number: int, best: Best, limit: float | None) -> int:
         """Look for what is better than the best so far, or among all up to a limit; the number of layouts seen."""
-        from .layout_kernel import OBJECTIVES, scan
+        from .layout_kernel import Weights, scan
 
         if self._packed is None:
             self._packed = self._pack(number)
         leaf, (body, grid, tables) = self.leaf, self._packed
         return scan(
-            OBJECTIVES[leaf.objective], limit is not None, limit or 0.0, number, body, leaf.costs.unit_words,
+            Weights(*leaf.weights), limit is not None, limit or 0.0, number, body, leaf.costs.unit_words,
             leaf.costs.ports, leaf.prices, self.choices, grid, tables, best.value, best.record,
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from ...lowering.ports import Route
 from .operand import Array, Extents, Floats, Operand
 
 TIE = {"latency": 0.001, "energy": 1e-7, "edp": 0.001}
-"""Plans whose objectives differ by less than this share count as equal, and the one of less energy is taken, for the
-objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
+"""By objective, plans whose sums by the aim differ by less than this share count as equal, and the one of less energy
+is taken, for the objective ``energy`` the faster one. Cycles are estimated, energy is counted."""
 
 Way: TypeAlias = tuple[str, str, bool]
 """A tensor, the memory that it comes to on its way to the unit or leaves on the way back; whether it is a result."""
@@ -114,7 +114,7 @@ class Found:
     """The best choice of a level.
 
     Attributes:
-        value: of the objective.
+        value: the sum by the aim.
         tie: what decides among equal ones: joules, for the objective ``energy`` cycles.
         traffic: bytes off chip.
         work: cycles without the edge, joules and edge.

@@ -10,6 +10,7 @@ from ...ir import Access, Einsum, Role, Workload
 from ...mapping.constraints import Constraints
 from ...mapping.tree import BODY, Iterate, Loop, Move, Node, Op, Position, Seq, Stay
 from ...mapping.tree import Mapping as MappingValue
+from ..aims import Aim
 from .ahead import Ahead, Choice, Obstacle, Stretch, ready_behind, stretch_of
 from .floor import Watch
 from .nest import Way
@@ -35,12 +36,12 @@ class Network(Plans):
         self,
         workload: Workload,
         arch: Architecture,
-        objective: str,
+        aim: Aim,
         constraints: Constraints,
         planner: Planner = best_plan,
         watch: Watch | None = None,
     ) -> None:
-        super().__init__(workload, arch, objective, constraints, planner, watch)
+        super().__init__(workload, arch, aim, constraints, planner, watch)
         self.stays: list[Stay] = []
         self.moves: list[Move] = []
         self.further, self.saved = False, 0.0
@@ -140,7 +141,7 @@ class Network(Plans):
 
     def make_way(self, worth: float) -> bool:
         """Plan Einsums anew, with less room, that were in the way of loads further ahead: those past which so many
-        cycles or more could be saved, if they lose less. Whether there were any."""
+        cycles or more could be saved, if they lose less by the aim. Whether there were any."""
         made = False
         for path, child, obstacle in self._obstacles:
             einsum, old = self.flow.scopes[path].items[child.item], self.plans[path, child.item]
@@ -150,7 +151,10 @@ class Network(Plans):
             budget = old.working_set.get(self.buffer, 0) + self._room_beside(path, child).get(self.buffer, 0)
             here = frozenset(self.staying.get((path, child.item), []))
             new = self._plan(einsum, budget, here, {obstacle.memory: left})
-            if isinstance(new, Plan) and self.flow.scopes[path].count * (new.cycles - old.cycles) < obstacle.saved:
+            if not isinstance(new, Plan):
+                continue
+            lost = self.aim.of(new.cycles, new.energy) - self.aim.of(old.cycles, old.energy)
+            if self.flow.scopes[path].count * lost < self.aim.of(obstacle.saved, 0.0):
                 self.plans[path, child.item], made = new, True
         return made
 

@@ -26,7 +26,7 @@ TINY = 1e-300
 
 
 class Bound(NamedTuple):
-    """At most the objective of each row, and what decides a tie."""
+    """At most the sum by the aim of each row, and what decides a tie."""
 
     value: Floats
     tie: Floats
@@ -121,7 +121,7 @@ class Pick:
         def ranked() -> list[int]:
             """What is left of these, the most promising last."""
             able = np.flatnonzero(left & (value < inf))
-            grade = np.round(np.log(np.maximum(value[able], TINY)) / GRADE[stage.objective])
+            grade = np.round(np.log(np.maximum(value[able], TINY)) / GRADE[stage.aim.objective])
             return [int(i) for i in able[np.lexsort((able, tie[able], grade))][::-1]]
 
         size = FIRST_BLOCK

@@ -14,6 +14,7 @@ from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...ir.signature import signature
 from ...lowering.ports import route
 from ...mapping.constraints import Constraints
+from ..aims import Aim, measured
 from .floor import Floor, Watch
 from .flow import Flow
 from .nest import Shortfall
@@ -37,13 +38,13 @@ class Plans:
         self,
         workload: Workload,
         arch: Architecture,
-        objective: str,
+        aim: Aim,
         constraints: Constraints,
         planner: Planner = best_plan,
         watch: Watch | None = None,
     ) -> None:
         self.workload, self.arch, self.planner, self.watch = workload, arch, planner, watch
-        self.objective, self.constraints = objective, constraints
+        self.aim, self.constraints = aim, constraints
         self.flow = self._flow(workload)
         self.units = [u for u in arch.units.values() if isinstance(u, ComputeUnit)]
         self.levels = {m.name: self._level(m.name) for m in arch.memories.values()}
@@ -111,7 +112,8 @@ class Plans:
             self._check_kept(addresses)
             crowded = self._plan_all(addresses)
             if not crowded:
-                self._tell()
+                if self.watch is not None:
+                    self.tell(self.watch)
                 return addresses
             refused |= crowded
 
@@ -188,14 +190,12 @@ class Plans:
 
         return rise
 
-    def _tell(self) -> None:
-        """Tell whoever watches what all plans take together at least."""
-        if self.watch is not None:
-            floor = Floor(self.workload, self.arch)
-            weights = self._weights()
-            for place in self._places():
-                floor.planned(place, self.plans[place], weights)
-            self.watch(*floor.value())
+    def tell(self, watch: Watch) -> None:
+        """Tell what all plans take together at least."""
+        floor, weights = Floor(self.workload, self.arch), self._weights()
+        for here in self._places():
+            floor.planned(here, self.plans[here], weights)
+        watch(*floor.value())
 
     def _weights(self) -> set[str]:
         return {name for name, life in self.flow.lives.items() if life.tensor.role is Role.WEIGHT}
@@ -283,7 +283,7 @@ class Plans:
             tuple((n, o.shapes, o.width, o.is_output, o.chain) for n, x in operands.items() for o in x),
             tuple(number[o.tensor] for x in operands.values() for o in x),
             (tuple(bits), tuple(densities)),
-            (self.arch.spec_hash, self.objective),
+            (self.arch.spec_hash, self.aim),
             (constraint, tuple(sorted(constraint.tiles.items())), tuple(sorted(constraint.spread.items()))),
             tuple(sorted((caps or {}).items())),
             self.planner,
@@ -293,7 +293,7 @@ class Plans:
         if known is not None:
             plan, made_for = known
         else:
-            task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.objective, constraint)
+            task = Task(einsum, operands, bits, densities, budgets, self.levels, self.arch, self.aim, constraint)
             found, made_for = planned(Call((identity, budget), self.planner, task, names))
             if isinstance(found, Shortfall):
                 return found
@@ -315,7 +315,7 @@ class Plans:
         """The objective as the mapper expects it over the whole run, or for a run of so many cycles."""
         expected, joules = self.expected(())
         cycles = expected if cycles is None else cycles
-        return {"latency": cycles, "energy": joules, "edp": cycles / float(self.arch.clock) * joules}[self.objective]
+        return measured(self.aim.objective, cycles, joules, float(self.arch.clock))
 
     def expected(self, path: Path) -> tuple[float, float]:
         """Cycles and joules of one run of a scope; streaming overlaps with the iterations it feeds."""

@@ -5,8 +5,8 @@ in which everything inside a tile costs what it must at least, and the insides o
 by the same search one level further in (or by `layouts`, for arrays with registers), until the bound of the next is no
 better than what has been found. So the plan is the best of the space, unless more than `NODES` tilings of a level
 would have had to be settled: then the plan says that the search was cut short (`Plan.complete`), and one for the least
-energy over layouts is made once more, in the order of guesses (`LayoutLeaf.guesses`). For ``edp``, levels further in
-minimise their own product of energy and delay.
+energy over layouts is made once more, in the order of guesses (`LayoutLeaf.guesses`). What is minimised, at every
+level, is a weighted sum of cycles and joules (`..aims`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ...ir.signature import signature
 from ...lowering.ports import route
 from ...mapping.constraints import OpConstraint
 from ...mapping.machine_bound import unit_bound
+from ..aims import Aim
 from .cuts import Space, orders_of
 from .layouts import LayoutLeaf
 from .leaf import Leaf
@@ -93,12 +94,12 @@ class Task:
     budgets: Mapping[str, int]
     levels: Mapping[str, int]
     arch: Architecture
-    objective: str
+    aim: Aim
     constraint: OpConstraint
 
 
 def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
-    """The plan with the least objective (``latency``, ``energy`` or ``edp``) over all units and their options.
+    """The plan of the least sum by the aim over all units and their options.
 
     Ties (see TIE) go to less energy (of least energy: to fewer cycles), then to the earlier candidate, so that equal
     inputs give equal plans. At most `nodes` tilings of one level have their insides settled, a quarter of them further
@@ -117,7 +118,7 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
             found = _best_of(task, unit, option, nodes)
             if isinstance(found, Shortfall):
                 short = found if short is None or found.needed < short.needed else short
-            elif best is None or _better((found.value, found.tie), best[0], TIE[task.objective]):
+            elif best is None or _better((found.value, found.tie), best[0], TIE[task.aim.objective]):
                 best = (found.value, found.tie), _plan(unit, option, found)
     return best[1] if best else short or Shortfall(0)
 
@@ -126,22 +127,21 @@ def _best_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int) -
     """The best of one option of a unit."""
     sizes = dict(task.einsum.sizes)
     found = stage_of(task, unit, option, nodes).best(sizes)
-    layouts = task.objective == "energy" and isinstance(unit, SpatialArray)
+    layouts = task.aim.energy_alone and isinstance(unit, SpatialArray)
     if not layouts or isinstance(found, Shortfall) or found.nest.complete:
         return found
     guessed = stage_of(task, unit, option, nodes, guesses=True).best(sizes)
-    tie = TIE[task.objective]
+    tie = TIE[task.aim.objective]
     if isinstance(guessed, Shortfall) or not _better((guessed.value, guessed.tie), (found.value, found.tie), tie):
         return found
     return replace(guessed, nest=replace(guessed.nest, complete=False))
 
 
 def _hopeless(unit: ComputeUnit, option: SpatialOption, task: Task, value: float) -> bool:
-    """Whether the least that a unit takes in one of its options is worse than an objective by more than a tie."""
+    """Whether the least that a unit takes in one of its options is worse than a sum by the aim by more than a tie."""
     cycles, joules = unit_bound(unit, task.einsum, task.bits, task.densities, task.arch)
     cycles = max(cycles, unit.least_cycles(task.einsum, option.variant) * float(task.arch.clock) / unit.clock_hz)
-    least = {"latency": cycles, "energy": joules, "edp": cycles / float(task.arch.clock) * joules}[task.objective]
-    return least > value * (1 + TIE[task.objective])
+    return task.aim.of(cycles, joules) > value * (1 + TIE[task.aim.objective])
 
 
 def _options(unit: ComputeUnit, task: Task) -> Sequence[SpatialOption]:
@@ -171,15 +171,15 @@ def stage_of(
     inner: Inner
     if isinstance(unit, SpatialArray):
         leaf = LayoutLeaf(einsum, unit, option, task.bits, arch)
-        leaf.objective, leaf.fixed, leaf.guesses = task.objective, _fixed(task), guesses
+        leaf.aim, leaf.fixed, leaf.guesses = task.aim, _fixed(task), guesses
         inner = leaf
     else:
         inner = Leaf(einsum, unit, option, task.bits, arch)
     grains = {r: option.layout.factor(r) for r in einsum.sizes} if option.layout else {}
     operands = task.operands[unit.name]
     deepest = max((task.levels[o.chain[-1]] for o in operands), default=1)
-    pieces = deepest > 1 and task.objective != "energy"
-    among_many = SIZES_FOR_ENERGY if task.objective == "energy" else SIZES_AMONG_MANY
+    pieces = deepest > 1 and not task.aim.energy_alone
+    among_many = SIZES_FOR_ENERGY if task.aim.energy_alone else SIZES_AMONG_MANY
     found: Stage | None = None
     for number in range(max(deepest, 1), 0, -1):
         hops = _hops(task, operands, number)
@@ -193,7 +193,7 @@ def stage_of(
         clock = float(arch.clock)
         settled = nodes // 4 if pieces and number > 1 else nodes
         found = Stage(
-            einsum, hops, budgets, space, inner, task.objective, clock, settled, nested=number > 1, pieces=pieces
+            einsum, hops, budgets, space, inner, task.aim, clock, settled, nested=number > 1, pieces=pieces
         )
         inner = found
     assert found is not None
@@ -229,7 +229,7 @@ def _plan(unit: ComputeUnit, option: SpatialOption, found: Found) -> Plan:
 
 
 def _better(a: tuple[float, float], b: tuple[float, float], tie: float) -> bool:
-    """Whether (objective, tie) `a` beats `b`: clearly by the objective, or by what decides where that is a tie."""
+    """Whether (sum by the aim, tie) `a` beats `b`: clearly by the sum, or by what decides where that is a tie."""
     if abs(a[0] - b[0]) > tie * min(a[0], b[0]):
         return a[0] < b[0]
     return (a[1], a[0]) < (b[1], b[0])

@@ -35,6 +35,7 @@ import numpy as np
 
 from ...ir import Einsum
 from ...ir.signature import signature
+from ..aims import Aim
 from .cuts import Cut, Pieces, Space, cut_table
 from .hop_costs import ONCE, Asked, HopCost, Leasts, Numbers, grid, hop_costs
 from .least import LeastCut, moves_at_least
@@ -82,7 +83,7 @@ class Stage:
         budgets: Mapping[str, int],
         space: Space,
         inner: Inner,
-        objective: str,
+        aim: Aim,
         clock: float,
         nodes: int,
         *,
@@ -90,7 +91,7 @@ class Stage:
         pieces: bool = False,
     ) -> None:
         self.einsum, self.hops, self.budgets, self.space, self.inner = einsum, tuple(hops), budgets, space, inner
-        self.objective, self.clock, self.nodes, self.equal = objective, clock, nodes, 1 + TIE[objective]
+        self.aim, self.clock, self.nodes, self.equal = aim, clock, nodes, 1 + TIE[aim.objective]
         self.nested = nested
         self.reduced = frozenset(einsum.reduced_ranks)
         operands = [hop.operand for hop in hops]
@@ -200,8 +201,8 @@ class Stage:
     def best(
         self, extents: Mapping[str, int], sums: int = 1, lasts: Mapping[Way, int] = MappingProxyType({})
     ) -> Found | Shortfall:
-        """The choice with the least objective over a tile (or the whole) of these extents, on the mean over `sums` of
-        them that add up to a result."""
+        """The choice of the least sum by the aim over a tile (or the whole) of these extents, on the mean over `sums`
+        of them that add up to a result."""
         key = sums, *sorted(extents.items()), *sorted(lasts.items())
         if key not in self._settled:
             self._settled[key] = self._search(extents, sums, {way: np.full(1, n) for way, n in lasts.items()})
@@ -236,13 +237,13 @@ class Stage:
         busiest, edge, moved = (np.tile(x, len(kinds)) for x in (bounds.busiest, bounds.edge, bounds.joules))
         cycles = np.maximum(inside[0], busiest) + (inside[2] + edge) * choices.once
         joules = inside[1] + moved
-        bound = Bound(self._value(cycles, joules), self._tie(cycles, joules))
+        bound = Bound(self.aim.of(cycles, joules), self._tie(cycles, joules))
         return Pick(self, extents, sums, lasts, tile, choices, tables, inside, bound, rows).best()
 
     def _as_one(self, extents: Extents, tile: Extents, sums: Array, lasts: Lasts) -> Found | None:
         """The single tile, which moves least, where it fits and no bound of a tiling is better: without looking at the
         places where operands could be cut."""
-        if self.objective == "energy" or any(t[0] != extents[r][0] for r, t in tile.items()):
+        if self.aim.energy_alone or any(t[0] != extents[r][0] for r, t in tile.items()):
             return None
         first = {r: t[:1] for r, t in tile.items()}
         costs = [self.costs.of(hop, Cut(frozenset()), extents, first, sums, lasts) for hop in self.hops]
@@ -254,12 +255,12 @@ class Stage:
         own = self.inside(extents, first, sums, None, NONE)
         work = self.around(costs, own, [0 * ONCE] * len(self.hops))
         once = self._once(extents)
-        value = float(self._value(work.cycles + work.edge * once, work.joules)[0])
+        value = float(self.aim.of(work.cycles + work.edge * once, work.joules)[0])
         least = moves_at_least(self.hops, self.budgets, extents, sums, lasts)
         for tilings in (first, tile):  # its own bound first, which takes less to find
             inside = own if tilings is first else self.inside(extents, tile, sums, None, NONE)
             bound = least.around(inside)
-            if value > self._value(bound.cycles + inside.edge * once, bound.joules).min() * self.equal:
+            if value > self.aim.of(bound.cycles + inside.edge * once, bound.joules).min() * self.equal:
                 return None
         traffic = sum(float(c.bytes_in[0] + c.bytes_out[0]) for h, c in zip(self.hops, costs, strict=True) if h.weighs)
         keys = [hop.key for hop in self.hops]
@@ -304,8 +305,6 @@ class Stage:
     @cached_property
     def _fixed(self) -> tuple[Any, ...]:
         """What of the choices does not depend on extents, as `stage_kernel.Choices` has it."""
-        from . import stage_kernel as kernel
-
         ports = sorted({p for h in self.hops for way in (h.load, h.store) for p in way.cycles_per_byte})
         rates = np.array(
             [[[way.cycles_per_byte.get(p, 0.0) for p in ports] for way in (h.load, h.store)] for h in self.hops]
@@ -317,7 +316,7 @@ class Stage:
             single, rates, prices, np.array([h.weighs for h in self.hops], np.int64),
             np.array([h.operand.is_output for h in self.hops], np.int64),
             np.array([memories.index(h.memory) for h in self.hops], np.int64),
-            np.array([*self.budgets.values()], np.int64), kernel.OBJECTIVES[self.objective], self.clock,
+            np.array([*self.budgets.values()], np.int64), self.aim.cycle, self.aim.joule,
             0.0 if self.nested else 1.0,
         )  # fmt: skip
 
@@ -379,11 +378,8 @@ class Stage:
             wait = self.late
         return sum(way.cycles_per_byte.values()), wait
 
-    def _value(self, cycles: Floats, joules: Floats) -> Floats:
-        return {"latency": cycles, "energy": joules, "edp": cycles / self.clock * joules}[self.objective]
-
     def _tie(self, cycles: Floats, joules: Floats) -> Floats:
-        return cycles if self.objective == "energy" else joules
+        return cycles if self.aim.energy_alone else joules
 
     def _bounds(self, choices: kernel.Choices, least: Sequence[Leasts]) -> _Least:
         """Bounds over all cuts, each operand cut as is best for it."""

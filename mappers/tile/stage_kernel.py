@@ -16,8 +16,6 @@ from .pieces import MOST
 
 Floats = NDArray[np.float64]
 
-LATENCY, ENERGY, EDP = range(3)
-OBJECTIVES = {"latency": LATENCY, "energy": ENERGY, "edp": EDP}
 HELD, BYTES_IN, BYTES_OUT, INSTANCES, TILE, BUFFERS, PIECE, SPREAD, PASS, FIELDS = range(10)
 """Of an operand cut at one place: bytes held, moved in and out; tiles; bytes of one, and buffers for them; bytes of its
 first (of a result: last) piece, and of the others that come in the first pass over it; the share of the run that this
@@ -121,7 +119,7 @@ class Choices(NamedTuple):
         prices: by operand and way, joules per byte.
         weighs: by operand, whether its bytes count as traffic; `result`, whether it is the result.
         memory: by operand, its memory; `budgets` by memory.
-        objective, clock: one of `OBJECTIVES`; in hertz.
+        cycle, joule: weights of the aim.
         several: tiles of a tensor, more of which come while others are used.
         once: share of the first load and the last store that counts: they are those of all tiles around.
     """
@@ -137,8 +135,8 @@ class Choices(NamedTuple):
     result: IntArray
     memory: IntArray
     budgets: IntArray
-    objective: int
-    clock: float
+    cycle: float
+    joule: float
     several: float
     once: float
 
@@ -357,12 +355,11 @@ def _blocked(c: Choices, tiling: int, row: int, n: int, inside: Floats, time: fl
 @_jit
 def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) -> tuple[float, float, float]:
     """Cycles without the first loads and last stores, joules, and cycles of these, of a combination of cuts; infinite
-    cycles where it is above `most` of the objective."""
+    cycles where it is above `most` of the aim."""
     tiling = row % c.table.shape[2]
     cycles, joules = inside[0, row], inside[1, row] + _sum(c, w, n, JOULES)
     alone, edge = _sum(c, w, n, ALONE), _sum(c, w, n, EDGE) + inside[2, row]
-    floor = joules if c.objective == ENERGY else cycles + alone + edge * c.once if c.objective == LATENCY else 0.0
-    if floor > most:
+    if c.cycle * (cycles + alone + edge * c.once) + c.joule * joules > most:
         return np.inf, joules, edge
     busiest, trips = cycles, 0.0
     for p in range(BUSY, w.words.shape[1]):
@@ -370,11 +367,11 @@ def _cost(c: Choices, w: Room, row: int, n: int, inside: Floats, most: float) ->
     for h in range(c.cuts.shape[1]):
         trips = max(trips, w.words[c.cuts[n, h], TRIPS])
     time = max(busiest, (cycles + trips) / 2)
-    if c.objective == LATENCY and time + alone + edge * c.once > most:
+    if c.cycle * (time + alone + edge * c.once) + c.joule * joules > most:
         return np.inf, joules, edge
     late = _behind(c, w, tiling, n, cycles, time)
     time, edge = time + alone + late[0], edge + late[1]
-    if c.objective == LATENCY and time + edge * c.once > most:
+    if c.cycle * (time + edge * c.once) + c.joule * joules > most:
         return np.inf, joules, edge
     run = time + edge * c.once
     return time + _crowding(c, tiling, row, n, inside, run) + _blocked(c, tiling, row, n, inside, run), joules, edge
@@ -403,10 +400,8 @@ def _evaluate(c: Choices, w: Room, row: int, inside: Floats, equal: float) -> fl
         if cycles == np.inf:
             continue
         time = cycles + edge * c.once
-        if c.objective == ENERGY:
-            w.value[n], w.tie[n] = energy, time
-        else:
-            w.value[n], w.tie[n] = time if c.objective == LATENCY else time / c.clock * energy, energy
+        w.value[n] = c.cycle * time + c.joule * energy
+        w.tie[n] = energy if c.cycle > 0 else time
         least = min(least, w.value[n])
     return least
 

@@ -12,6 +12,7 @@ from ...arch.architecture import Architecture
 from ...ir import Workload
 from ...lowering import lower
 from ...mapping.tree import Mapping
+from ..aims import measured
 from .network import Network
 
 WORTH = 0.001
@@ -21,25 +22,25 @@ WORTH = 0.001
 def faster(network: Network) -> tuple[Mapping, float | None]:
     """The Mapping that takes the fewest cycles, of equal ones that with fewer buffers, and the cycles where it was run.
 
-    For the least latency, Einsums that are in the way of loads are also planned with less room, where that promises
+    But for the least energy, Einsums that are in the way of loads are also planned with less room, where that promises
     more. The network is left with the plans of the Mapping.
     """
     cycles = partial(cycles_of, workload=network.workload, arch=network.arch)
     plain = network.mapping()
-    expected, _ = network.expected(())
+    expected, joules = network.expected(())
     further = network.mapping(further=True)
     worth, saved, plans = WORTH * expected, network.saved, dict(network.plans)
     best: tuple[Mapping, float | None] = plain, None
     if saved > worth and further.moves != plain.moves:
-        if network.objective == "energy":
+        if network.aim.energy_alone:
             return further, None
         first, second = cycles(plain), cycles(further)
         best = (further, second) if second < first else (plain, first)
-    if network.objective == "latency" and network.make_way(worth):
+    if not network.aim.energy_alone and network.make_way(worth):
         third = network.mapping(further=True)
         before = cycles(plain) if best[1] is None else best[1]
         after = cycles(third)
-        if after < before:
+        if network.value(after) < measured(network.aim.objective, before, joules, float(network.arch.clock)):
             return third, after
         network.plans, best = plans, (best[0], before)
     return best

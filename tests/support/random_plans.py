@@ -23,6 +23,7 @@ from accelsim.components.spatial import SpatialArray
 from accelsim.ir import Access, Affine, Apply, Const, Einsum, Read, Workload, WorkloadBuilder, affine
 from accelsim.ir.einsum import Expr
 from accelsim.lowering.ports import Route
+from accelsim.mappers.aims import AIMS, ENERGY
 from accelsim.mappers.tile.cuts import Cut
 from accelsim.mappers.tile.nest import Hop, Inner, Lasts, Level, Nest, Shortfall, Way, Work
 from accelsim.mappers.tile.network import Network
@@ -456,7 +457,7 @@ def task_of(arch: Architecture, model: Workload, objective: str, constraints: Co
         raise _Asked
 
     with suppress(_Asked):
-        Network(model, arch, objective, constraints or Constraints(), planner)
+        Network(model, arch, AIMS[objective], constraints or Constraints(), planner)
     return asked[0]
 
 
@@ -489,5 +490,5 @@ def case(seed: int) -> Case:
     random = Random(seed)
     arch, model = machine(random), workload(random)
     planner = RandomPlanner(random)
-    network = Network(model, arch, "energy", Constraints(), planner)
+    network = Network(model, arch, ENERGY, Constraints(), planner)
     return Case(arch, model, network, planner.chosen[0])
