@@ -132,6 +132,13 @@ def test_an_axis_with_a_condition_is_left_out_of_points(tmp_path: Path) -> None:
     assert all((Y in row.settings) == (float(row.settings[X]) >= 4) for row in study.rows)
 
 
+@pytest.mark.parametrize("seconds, points", [(0.0, 24), (1e-9, 4)])
+def test_the_time_of_a_search_is_that_of_all_its_models(seconds: float, points: int, tmp_path: Path) -> None:
+    sweep = toy_sweep(Search("random", 8, batch=4, seconds=seconds))
+    three = replace(sweep, models=tuple(Model(name) for name in ("gpt2", "bert-base", "llama-2-7b")))
+    assert len(run(three, tmp_path).rows) == points
+
+
 def test_an_earlier_study_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no study here"):
         run(toy_sweep(Search("nsga2", 40, batch=20, start=str(tmp_path / "none"))), tmp_path / "later")

@@ -53,7 +53,7 @@ def explore(sweep: Sweep, points: Sequence[Point], batches: Batches, *, ends: bo
             # Of a point that ended later than its floors would have it, the floors say too little to count.
             explorer.tell(outcomes, {p: hope.floors[p] for p in asked if not hope.has(p)} if hope is not None else {})
             if time.monotonic() > end:
-                break
+                return
 
 
 class _Hope:

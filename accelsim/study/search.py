@@ -31,7 +31,8 @@ class Search:
     batch: int = 20
     """Points that are asked for at once, from the results of all before; the first ones are drawn at random."""
     seconds: float = 0.0
-    """Begin no further batch after so long; 0 sets no limit. With one, results depend on the speed of this computer."""
+    """Begin no further batch after so long, the time of all machines and models together; 0 sets no limit. With one,
+    results depend on the speed of this computer."""
     start: str = ""
     """Folder of an earlier study of the same axes whose front is tried first."""
 
