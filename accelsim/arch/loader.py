@@ -75,7 +75,7 @@ class RawSpec:
             components = self.document.data.get(section)
             for name, spec in (components if isinstance(components, dict) else {}).items():
                 if isinstance(spec, dict):
-                    keys = {*spec, *_fields(spec.get("kind"))}
+                    keys = {*spec, *keys_of_kind(spec.get("kind"))}
                     found |= {f"{section}.{name}.{key}" for key in keys}
                     inner = {f"{k}.{i}": w for k, v in spec.items() if isinstance(v, dict) for i, w in v.items()}
                     inner |= {f"{k}.{i}": w for k, v in inner.items() if isinstance(v, dict) for i, w in v.items()}
@@ -91,7 +91,7 @@ class RawSpec:
         spec = spec.get(path[1]) if isinstance(spec, dict) else None
         if not isinstance(spec, dict):
             return False
-        fields = _fields(spec.get("kind"))
+        fields = keys_of_kind(spec.get("kind"))
         if len(path) == 3:
             return path[2] in spec or path[2] in fields
         inner = spec.get(path[2])
@@ -333,7 +333,8 @@ def _kinds_of(category: str) -> str:
     return "one of " + ", ".join(name for name, kind in component_kinds().items() if kind.category == category)
 
 
-def _fields(kind: Any) -> Mapping[str, FieldInfo]:
+def keys_of_kind(kind: Any) -> Mapping[str, FieldInfo]:
+    """The keys that a component of a kind may have; none if there is no such kind."""
     if not isinstance(kind, str) or kind not in kind_names():
         return {}
     return {k: info for k, info in component_kind(kind).model_fields.items() if k not in ("kind", "name")}

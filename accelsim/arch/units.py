@@ -56,6 +56,15 @@ class QuantityError(ValueError):
         self.what, self.hint = what, hint
 
 
+def split(text: str) -> tuple[Fraction, str] | None:
+    """The number of a quantity and its unit as they are written, the unit empty if there is none; None if the text does
+    not begin with a number."""
+    match = _NUMBER.fullmatch(text)
+    if match is None or abs(int(match[2] or 0)) > _LARGEST_POWER:
+        return None
+    return Fraction(match[1]), match[3] or ""
+
+
 @dataclass(frozen=True, eq=False)
 class Quantity:
     """A kind of quantity: its units with their factors to SI, and examples for messages and editors."""

@@ -32,7 +32,7 @@ def elasticity(
     set_: options.Set = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Such as memories.dram.bandwidth; without one, all numbers of the file."),
+        typer.Option(metavar="PATH", help="Such as memories.dram.bandwidth; without one, all numbers above 0."),
     ] = None,
     step: Annotated[float, typer.Option(help="Share by which a parameter is moved down and up.")] = 0.25,
     mapper: options.Mapper = "auto",
@@ -42,7 +42,7 @@ def elasticity(
 ) -> None:
     """Print d ln(result) / d ln(parameter) of the simulation and of the machine bound: -1 halves what is doubled."""
     from ..study import Point
-    from ..study.elasticity import elasticities, numeric_paths
+    from ..study.elasticity import elasticities, movable, numeric_paths
     from ..study.evaluation import machine
     from ..study.evaluation import model as workload_of
 
@@ -52,7 +52,11 @@ def elasticity(
     machine(arch, values)
     workload_of(model, wanted)
     base = Point(arch, model, values, wanted, mapper, objective)
-    paths = [path.removeprefix("arch.") for path in parameter or []] or numeric_paths(arch)
+    paths = [path.removeprefix("arch.") for path in parameter or []]
+    if not paths:
+        paths, others = movable(base, numeric_paths(arch), step=step)
+        if others:
+            typer.echo(f"note: left out, as a share of them is no step: {', '.join(others)}", err=True)
     found = elasticities(base, paths, step=step, run=lambda function, points: _run(function, points, jobs))
     if json_:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2))

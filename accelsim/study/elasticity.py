@@ -51,19 +51,40 @@ class Elasticity:
 
 def numeric_paths(arch: str) -> list[str]:
     """Paths of the machine's numbers and quantities that its file states. Raises SpecError for a wrong file."""
-    from .dimensions import quantity
+    from ..arch.loader import keys_of_kind
+    from ..arch.units import quantity_of, split
 
     data = spec_of(arch).document.data
     found = []
     for section, parts in data.items():
         if isinstance(parts, dict):
             for name, keys in parts.items():
-                for key, value in (keys if isinstance(keys, dict) else {}).items():
+                keys = keys if isinstance(keys, dict) else {}
+                fields = keys_of_kind(keys.get("kind"))
+                for key, value in keys.items():
                     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-                    if key not in LEFT_OUT and (numeric or (isinstance(value, str) and quantity(value))):
+                    quantity = isinstance(value, str) and key in fields and quantity_of(fields[key]) and split(value)
+                    if key not in LEFT_OUT and (numeric or quantity):
                         found.append(f"{section}.{name}.{key}")
         elif section == "clock":
             found.append(section)
+    return found
+
+
+def movable(base: Point, paths: Sequence[str], *, step: float = STEP) -> tuple[list[str], list[str]]:
+    """Parameters that can be moved by a share, and those that cannot, such as a latency of 0.
+
+    Raises:
+        BadInput: a path that is none, or a step that is no share.
+    """
+    _check(step)
+    found: tuple[list[str], list[str]] = [], []
+    for path in paths:
+        try:
+            _moves(base, path, step)
+            found[0].append(path)
+        except _Unmovable:
+            found[1].append(path)
     return found
 
 
@@ -87,8 +108,7 @@ def elasticities(
     Raises:
         BadInput: a path that is none, or whose value is no number; a machine that does not run as it is.
     """
-    if not 0 < step < 1:
-        raise BadInput(f"step: {step} (a share above 0 and below 1)")
+    _check(step)
     call = evaluate or simulate_point
     moves = [_moves(base, path, step) for path in paths]
     points = [base, *(moved(base, p, value) for p, (_, *ends) in zip(paths, moves, strict=True) for value in ends)]
@@ -114,6 +134,15 @@ def moved(base: Point, path: str, value: Scalar) -> Point:
     return replace(base, arch_values=(*((p, v) for p, v in base.arch_values if p != path), (path, value)))
 
 
+class _Unmovable(BadInput):
+    """A value that has no step of a share up and down."""
+
+
+def _check(step: float) -> None:
+    if not 0 < step < 1:
+        raise BadInput(f"step: {step} (a share above 0 and below 1)")
+
+
 def _moves(base: Point, path: str, step: float) -> tuple[Scalar, Scalar, Scalar]:
     """The value of a parameter, and a step down and up from it."""
     value: Any = dict(base.arch_values).get(path)
@@ -125,40 +154,52 @@ def _moves(base: Point, path: str, step: float) -> tuple[Scalar, Scalar, Scalar]
         if value is None:
             spec.with_values({path: 1})  # says what is wrong with the path
             raise BadInput(f"{base.arch}: `{path}` is not stated in the machine (give it a value with --set)")
-    if isinstance(value, int) and not isinstance(value, bool):
-        by = max(1, round(value * step))
-        return value, max(1, value - by), value + by
-    if isinstance(value, float):
-        return value, value * (1 - step), value * (1 + step)
-    number, unit = _split(base.arch, path, value)
-    if unit in _SMALLER:  # a capacity is a whole number of bytes
-        smaller = _SMALLER[unit]
-        return value, *(f"{round(number * (1 + by) * 1024)} {smaller}" for by in (-step, step))
-    return value, f"{number * (1 - step):.12g} {unit}", f"{number * (1 + step):.12g} {unit}"
+    ends = _ends(value, step)
+    if ends is None or not 0 < _amount(ends[0]) < _amount(ends[1]) < math.inf:
+        raise _Unmovable(f"{base.arch}: `{path}` is {value!r}, which cannot be moved by a share of {step:g} (a number "
+                         "above 0 can)")  # fmt: skip
+    return value, *ends
 
 
 _SMALLER = {"KiB": "B", "MiB": "KiB", "GiB": "MiB", "TiB": "GiB"}
 
 
-def _split(arch: str, path: str, value: Any) -> tuple[float, str]:
-    number, _, unit = str(value).strip().partition(" ")
-    try:
-        found = float(number)
-    except ValueError:
-        found = 0.0
-    if found <= 0 or not unit:
-        raise BadInput(f"{arch}: `{path}` is {value!r}, which cannot be moved by a share (a number above 0 can)")
-    return found, unit
+def _ends(value: Any, step: float) -> tuple[Scalar, Scalar] | None:
+    """A step down and up in the same unit; None for what is no number."""
+    from ..arch.units import BYTES, split
+
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _whole_ends(value, step)
+    if isinstance(value, float):
+        return value * (1 - step), value * (1 + step)
+    found = split(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    number, unit = found
+    if unit not in BYTES.units:
+        low, high = (f"{float(number) * (1 + by):.12g} {unit}" for by in (-step, step))
+        return low, high
+    # A capacity is a whole number of bytes, and often one of the next smaller unit.
+    smaller = _SMALLER.get(unit, "B")
+    count = number * BYTES.units[unit] / BYTES.units[smaller]
+    if count.denominator != 1:
+        smaller, count = "B", number * BYTES.units[unit]
+    low_count, high_count = _whole_ends(round(count), step)
+    return f"{low_count} {smaller}", f"{high_count} {smaller}"
+
+
+def _whole_ends(value: int, step: float) -> tuple[int, int]:
+    """A step of one at least, down to one at least."""
+    by = max(1, round(value * step))
+    return (max(1, value - by), value + by) if value > 0 else (value, value)
 
 
 def _amount(value: Scalar) -> float:
-    from .dimensions import quantity
+    """The number of a value; both ends of a step have the same unit."""
+    from ..arch.units import split
 
-    if isinstance(value, str):
-        read = quantity(value)
-        assert read is not None
-        return read[0]
-    return float(value)
+    found = split(value) if isinstance(value, str) else (value, "")
+    return float(found[0]) if found else math.nan
 
 
 def _bounds(point: Point) -> dict[str, Scalar]:
