@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
@@ -59,20 +59,24 @@ def load_mapper(name: str) -> Mapper:
     Raises:
         BadInput: there is none.
     """
-    wanted = "tile" if name == "auto" else name
-    for entry in entry_points(group=MAPPER_GROUP):
-        if entry.name == wanted:
-            mapper: Mapper = entry.load()
-            return mapper
-    raise BadInput(f"no mapper {name!r}; there are auto, {', '.join(mapper_names())}")
+    entry = entry_of(MAPPER_GROUP, "tile" if name == "auto" else name)
+    if entry is None:
+        raise BadInput(f"no mapper {name!r}; there are auto, {', '.join(mapper_names())}")
+    mapper: Mapper = entry.load()
+    return mapper
 
 
 @lru_cache
 def load_floor(name: str) -> Floor | None:
     """The floor that a mapper publishes under its own name in the entry-point group ``accelsim.floors``, if any."""
-    found = [entry for entry in entry_points(group=FLOOR_GROUP) if entry.name == name]
-    floor: Floor | None = found[0].load() if found else None
+    entry = entry_of(FLOOR_GROUP, name)
+    floor: Floor | None = entry.load() if entry is not None else None
     return floor
+
+
+def entry_of(group: str, name: str) -> EntryPoint | None:
+    """The first entry point of that name in a group, if any."""
+    return next((entry for entry in entry_points(group=group) if entry.name == name), None)
 
 
 def check_objective(objective: str) -> None:

@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+from .extensions import Extensions
 from .point import Point
 from .span import Scalar
 
@@ -124,8 +125,8 @@ class Identity:
         machine.cache_clear()
         spec_of.cache_clear()
         model.cache_clear()
-        self._code = code_hash()
-        self._machines: dict[tuple[str, Options], str] = {}
+        self._code, self._extensions = code_hash(), Extensions()
+        self._machines: dict[tuple[str, Options, str], list[str]] = {}
         self._models: dict[tuple[str, Options], str] = {}
         self._choices: set[tuple[str, str]] = set()
 
@@ -138,14 +139,15 @@ class Identity:
             load_mapper(point.mapper)
             check_objective(point.objective)
             self._choices.add((point.mapper, point.objective))
-        here = (point.arch, point.arch_values)
+        here = (point.arch, point.arch_values, point.mapper)
         if here not in self._machines:
-            self._machines[here] = machine(*here).spec_hash
+            arch = machine(point.arch, point.arch_values)
+            self._machines[here] = [arch.spec_hash, self._extensions.hash(arch, point.mapper)]
         what = (point.model, point.model_options)
         if what not in self._models:
             self._models[what] = value_hash(model(*what))
         choices = [point.mapper, point.objective, point.seed]
-        parts = [self._code, self._machines[here], self._models[what], *choices]
+        parts = [self._code, *self._machines[here], self._models[what], *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
