@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -204,6 +205,56 @@ BAD: tuple[tuple[Callable[[], LlmScenario], type[Exception], str], ...] = (
 def test_bad_scenarios_are_named(make: Callable[[], LlmScenario], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         simulate_serving(make())
+
+
+WRONG = (
+    ("parallel: {tensor: 5}", "parallel:5: parallel: several sockets a replica need the `bandwidth`"),
+    ("parallel:\n  data: 1\n  tensor: 5\n  network: {bandwidth: 1 GB/s}", "tensor:7: parallel.tensor: .*not divide 12"),
+    ("parallel: {expert: 2, network: {bandwidth: 1 GB/s}}", "expert:5: parallel.expert: .*no experts"),
+    ("parallel: {pipeline: 5, network: {bandwidth: 1 GB/s}}", "pipeline:5: parallel.pipeline: .*not divide 12 layers"),
+    ("parallel: {data: 2, prefill: 2, network: {bandwidth: 1 GB/s}}", "parallel:5: parallel: .*none decodes"),
+    ("policy: {batch: 8, step_tokens: 4}", "policy:5: policy: a batch of 8 in steps of 4"),
+    ("policy: {preemption: swap}", "swap:5: policy.preemption: swap needs `swap`"),
+    ("swap: ddr", "swap:5: swap: nothing is swapped"),
+    ("policy: {preemption: swap}\nswap: ddr", "swap:6: swap: .*no memory `ddr`"),
+    ("speculative: {model: gpt22}", "speculative:5: speculative.model: no model `gpt22`"),
+    ("set: {memories.hbm.bandwith: 1 GB/s}", "set:5: set: .*no value at `memories.hbm.bandwith`"),
+    ("set: {memories.hbm.bandwidth: 1 GB}", "set:5: set: .*memories.hbm.bandwidth: `GB` is not a unit of bandwidth"),
+    ("slo: {ttft: 1 s}", ":4: arrivals: request 0: 2000 \\+ 8 tokens exceed the 1024 learned positions"),
+)
+
+
+@pytest.mark.parametrize("text, words", WRONG, ids=[text for text, _ in WRONG])
+def test_what_does_not_go_together_is_told_with_its_line(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    poisson = f"{{requests: 1, per_second: 5, prompt: {2000 if 'positions' in words else 20}, output: 8}}"
+    file.write_text(f"# of four lines\nmodel: gpt2\nmachine: a100_80gb\narrivals: {{poisson: {poisson}}}\n{text}\n")
+    ran = CliRunner().invoke(app, ["serve", str(file)])
+    assert ran.exit_code == 2
+    assert re.match(f"error: {re.escape(str(file))}:{words.partition(':')[2]}", ran.output), ran.output
+
+
+@pytest.mark.parametrize("model, machine, words", [
+    ("gpt22", "a100_80gb", "2: model: no model `gpt22`"), ("gpt2", "a100", "3: machine: .*a100"),
+])  # fmt: skip
+def test_names_that_nothing_has_are_told_with_their_line(model: str, machine: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(TEXT.replace("gpt2", model).replace("a100_80gb", machine))
+    ran = CliRunner().invoke(app, ["serve", str(file)])
+    assert ran.exit_code == 2
+    assert re.match(f"error: {re.escape(str(file))}:{words}", ran.output), ran.output
+
+
+@pytest.mark.parametrize("trace, words", [
+    ("{file: t.csv}", "must be a name"), ("t.csv", "cannot read .*t.csv: No such file"), ("''", "cannot read"),
+    (".", "cannot read .*: Is a directory"),
+])  # fmt: skip
+def test_a_trace_that_cannot_be_read_is_told_with_its_line(trace: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(f"model: gpt2\nmachine: a100_80gb\narrivals:\n  trace: {trace}\n")
+    ran = CliRunner().invoke(app, ["serve", str(file)])
+    assert ran.exit_code == 2
+    assert re.match(f"error: {re.escape(str(file))}:4: arrivals.trace: {words}", ran.output), ran.output
 
 
 def test_rows_of_a_trace_that_are_wrong_are_named_and_the_others_kept(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from .units import FREQUENCY, quantity_of
 __all__ = ["RawSpec", "load_architecture", "load_spec", "loads_architecture", "preset_names"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
-_SET = "value set"
+VALUE_SET = "value set"
+"""In place of the file, in messages on values that were replaced."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -65,7 +66,7 @@ class RawSpec:
             into[path[-1]] = value
             for known in [p for p in document.positions if p[: len(path)] == path]:
                 del document.positions[known]
-            document.positions[path] = Position(_SET, 0)
+            document.positions[path] = Position(VALUE_SET, 0)
         return RawSpec(self.name, document)
 
     def paths(self) -> list[str]:

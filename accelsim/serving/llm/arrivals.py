@@ -15,6 +15,7 @@ from ...errors import BadInput, Problem
 from ...files import read_text
 from ...text.names import nearest, short
 from ..driver import Request
+from .faults import ScenarioError
 from .state import Tokens
 
 TICK_HZ = Fraction(10**9)
@@ -50,14 +51,15 @@ class PoissonRequests:
     def requests(self, seed: int) -> tuple[Request, ...]:
         """Raises BadInput for a number that is out of range."""
         if self.count < 1 or self.per_second <= 0 or min(self.prompt.mean, self.output.mean) < 1:
-            raise BadInput(f"arrivals: {self.count} requests, {self.per_second} per second, of {self.prompt.mean} and "
-                           f"{self.output.mean} tokens (all at least 1, and a rate above 0)")
+            tokens = f"{self.prompt.mean} and {self.output.mean} tokens"
+            raise ScenarioError("arrivals", f"{self.count} requests, {self.per_second} per second, of {tokens} (all at "
+                                "least 1, and a rate above 0)")  # fmt: skip
         if self.count > MOST_REQUESTS:
-            raise BadInput(f"arrivals: {self.count:,} requests (at most {MOST_REQUESTS:,})")
+            raise ScenarioError("arrivals", f"{self.count:,} requests (at most {MOST_REQUESTS:,})")
         rng = np.random.default_rng(seed)
         ticks = np.cumsum(rng.exponential(float(TICK_HZ) / self.per_second, self.count))
         if ticks[-1] > MOST_SECONDS * float(TICK_HZ):
-            raise BadInput(f"arrivals: the last request comes later than {MOST_SECONDS:,} s (more per second)")
+            raise ScenarioError("arrivals", f"the last request comes later than {MOST_SECONDS:,} s (more per second)")
         prompts, outputs = self.prompt.draw(self.count, rng), self.output.draw(self.count, rng)
         return tuple(Request(i, int(t), Tokens(int(p), int(o)))
                      for i, (t, p, o) in enumerate(zip(ticks, prompts, outputs, strict=True)))  # fmt: skip

@@ -10,6 +10,7 @@ from ...engine.program import Program
 from ...errors import BadInput, DoesNotFit
 from ..driver import Request, Submission
 from .blocks import Blocks
+from .faults import ScenarioError
 from .speculation import Draft
 from .state import KINDS, PREEMPTIONS, BatchState, Move, Policy, Replica, Sequence, Shape, Step, Tokens, Way
 from .turn import Turn
@@ -55,24 +56,23 @@ class Batching:
             DoesNotFit: there is not even one block for each request of a batch.
         """
         if policy.kind not in KINDS or policy.preemption not in PREEMPTIONS:
-            raise BadInput(f"policy: {policy.kind}, {policy.preemption} (known: {', '.join(KINDS)}; "
-                           f"{', '.join(PREEMPTIONS)})")
+            known = f"{', '.join(KINDS)}; {', '.join(PREEMPTIONS)}"
+            raise ScenarioError("policy", f"{policy.kind}, {policy.preemption} (known: {known})")
+        steps = f"a batch of {policy.batch} in steps of {policy.step_tokens} tokens"
         if policy.batch < 1 or policy.step_tokens < policy.batch:
-            raise BadInput(f"policy: a batch of {policy.batch} in steps of {policy.step_tokens} tokens (a batch is at "
-                           "least 1, and a step has room for one token of each)")
+            raise ScenarioError("policy", f"{steps} (a batch is at least 1, and a step has room for one token of each)")
         if self.prefill and (policy.kind == "static" or policy.preemption == "swap"):
-            raise BadInput(f"policy: {policy.kind}, {policy.preemption}, where {self.prefill} replicas prefill for the "
-                           "others (continuous or chunked, and recompute)")  # fmt: skip
+            raise ScenarioError("policy", f"{policy.kind}, {policy.preemption}, where {self.prefill} replicas prefill "
+                                "for the others (continuous or chunked, and recompute)")  # fmt: skip
         if self.prefill >= self.replicas > 0 and self.prefill:
-            raise BadInput(f"parallel: {self.prefill} of {self.replicas} replicas prefill, and none decodes")
+            raise ScenarioError("parallel", f"{self.prefill} of {self.replicas} replicas prefill, and none decodes")
         if self.draft is not None and policy.kind == "static":
-            raise BadInput("policy: a static batch has no draft model (continuous or chunked)")
+            raise ScenarioError("policy", "a static batch has no draft model (continuous or chunked)")
         each = 1 + (self.draft.tokens if self.draft else 0)
         if policy.step_tokens < policy.batch * each:
-            raise BadInput(f"policy: a batch of {policy.batch} in steps of {policy.step_tokens} tokens, of which a "
-                           f"draft model makes {each} for each request")  # fmt: skip
+            raise ScenarioError("policy", f"{steps}, of which a draft model makes {each} for each request")
         if policy.preemption == "swap" and not self.lower_blocks:
-            raise BadInput("policy: preemption by swap needs a lower tier with room for at least one block")
+            raise ScenarioError("policy", "preemption by swap needs a lower tier with room for at least one block")
         self._fits(self._on_a_socket(policy.batch), f"a batch of {policy.batch} requests with a block each")
         return BatchState(policy, tuple(Replica(Blocks(self.blocks, self.block_tokens)) for _ in range(self.replicas)))
 

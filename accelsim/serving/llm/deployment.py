@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...arch.architecture import Architecture
-from ...arch.loader import load_spec
+from ...arch.loader import VALUE_SET, load_spec
 from ...arch.network import network_of
 from ...engine.compiled import CompiledSession
 from ...engine.session import Session
-from ...errors import BadInput
+from ...errors import SpecError
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Attention, Bits, Transformer, kv_bytes, tensor_parallel
 from ..spans import SpanSession
 from .arrivals import TICK_HZ
 from .batching import Batching
+from .faults import ScenarioError, blamed
 from .fragments import Fragments, bandwidth_of, with_capacity
 from .parallel import expert_parallel, stages
 from .placement import Placement, place
@@ -52,15 +53,16 @@ def deploy(s: LlmScenario) -> Deployment:
         BadInput: a name or number in it is wrong, or a parallel degree does not divide the model.
         DoesNotFit: weights find no room; the message has the tier and the bytes.
     """
-    model, p = load_config(s.model).spec, s.parallel
-    arch = load_spec(s.machine).with_values(dict(s.values)).build()
+    p, arch = s.parallel, _machine(s)
+    with blamed("model"):
+        model = load_config(s.model).spec
     if not arch.off_chip:
-        raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
+        raise ScenarioError("machine", f"{arch.name} has no memory outside the chip for weights and keys and values")
     memory, bits = arch.off_chip[-1], Bits(s.bits, s.bits, s.cache.bits)
     _degrees(p)
-    shares = [(stage, expert_parallel(tensor_parallel(stage, p.tensor), p.expert))
-              for stage in stages(model, p.pipeline)]  # fmt: skip
-    network = network_of(p.topology, p.stage_sockets, p.bandwidth or 1.0, p.latency_s)
+    shares = [(stage, _share(stage, p)) for stage in _stages(model, p)]
+    with blamed("parallel.network"):
+        network = network_of(p.topology, p.stage_sockets, p.bandwidth or 1.0, p.latency_s)
     fragments = [Fragments(stage, share, arch, memory.name, network, bits, s.mappers, p.algorithm, p.expert, p.overlap)
                  for stage, share in shares]  # fmt: skip
     draft = _draft(s, fragments[0], arch)
@@ -98,14 +100,42 @@ def deploy(s: LlmScenario) -> Deployment:
     return Deployment(model, costs, placement, driver, session)
 
 
+def _machine(s: LlmScenario) -> Architecture:
+    with blamed("machine"):
+        spec = load_spec(s.machine)
+    with blamed("set"):
+        changed = spec.with_values(dict(s.values))
+    try:
+        return changed.build()
+    except SpecError as error:
+        if any(problem.where.startswith(VALUE_SET) for problem in error.problems):
+            raise ScenarioError("set", str(error)) from error
+        raise
+
+
+def _stages(model: Transformer, p: Parallel) -> tuple[Transformer, ...]:
+    with blamed("parallel.pipeline"):
+        return stages(model, p.pipeline)
+
+
+def _share(stage: Transformer, p: Parallel) -> Transformer:
+    """One socket's share of a stage."""
+    with blamed("parallel.tensor"):
+        whole = tensor_parallel(stage, p.tensor)
+    with blamed("parallel.expert"):
+        return expert_parallel(whole, p.expert)
+
+
 def _draft(s: LlmScenario, target: Fragments, arch: Architecture) -> Fragments | None:
     """The draft model's share of a socket."""
     if s.speculative is None:
         return None
     if s.parallel.pipeline > 1 or s.parallel.expert > 1:
-        raise BadInput("speculative: a draft model with pipeline or expert parallelism is not modelled (use tensor)")
-    model = load_config(s.speculative.model).spec
-    share = tensor_parallel(model, s.parallel.tensor)
+        raise ScenarioError("speculative", "a draft model with pipeline or expert parallelism is not modelled (use "
+                            "tensor)")  # fmt: skip
+    with blamed("speculative.model"):
+        model = load_config(s.speculative.model).spec
+        share = tensor_parallel(model, s.parallel.tensor)
     return replace(target, model=model, share=share, arch=arch)
 
 
@@ -120,36 +150,38 @@ MOST_SOCKETS = 1 << 16
 def _degrees(parallel: Parallel) -> None:
     """Raise BadInput for degrees that do not go together."""
     if parallel.tensor < 1 or parallel.data < 1:
-        raise BadInput(f"parallel: {parallel.tensor} sockets a replica, {parallel.data} replicas (at least 1 of each)")
+        raise ScenarioError("parallel", f"{parallel.tensor} sockets a replica, {parallel.data} replicas (at least 1 of "
+                            "each)")  # fmt: skip
     if parallel.sockets > MOST_SOCKETS:
-        raise BadInput(f"parallel: {parallel.sockets:,} sockets in all (at most {MOST_SOCKETS:,})")
+        raise ScenarioError("parallel", f"{parallel.sockets:,} sockets in all (at most {MOST_SOCKETS:,})")
     if parallel.prefill and parallel.pipeline > 1:
-        raise BadInput("parallel: replicas that prefill for others have no pipeline (tensor or expert instead)")
+        raise ScenarioError("parallel", "replicas that prefill for others have no pipeline (tensor or expert instead)")
     if (parallel.sockets > parallel.data or parallel.prefill) and parallel.bandwidth <= 0:
-        raise BadInput("parallel: several sockets a replica need the `bandwidth` of their network")
+        raise ScenarioError("parallel", "several sockets a replica need the `bandwidth` of their network")
     if parallel.tensor > 1 and parallel.expert > 1:
-        raise BadInput(f"parallel: {parallel.tensor} sockets share every layer and {parallel.expert} the experts (only "
-                       "one of both may be above 1)")  # fmt: skip
+        raise ScenarioError("parallel", f"{parallel.tensor} sockets share every layer and {parallel.expert} the "
+                            "experts (only one of both may be above 1)")  # fmt: skip
 
 
 def _lower(s: LlmScenario, arch: Architecture, memory: str) -> Lower | None:
     """The tier to swap to, of one socket."""
     if s.policy.preemption != "swap":
         if s.swap is not None:
-            raise BadInput(f"swap: nothing is swapped where preemption is {s.policy.preemption} (preemption: swap)")
+            raise ScenarioError("swap", f"nothing is swapped where preemption is {s.policy.preemption} (preemption: "
+                                "swap)")  # fmt: skip
         return None
     if s.policy.kind == "static":
-        raise BadInput("preemption by swap: nothing leaves a static batch (kind: continuous or chunked)")
+        raise ScenarioError("policy.preemption", "swap: nothing leaves a static batch (kind: continuous or chunked)")
     if s.parallel.pipeline > 1:
-        raise BadInput("pipeline parallelism: blocks cannot be swapped to a lower tier (preemption: recompute)")
+        raise ScenarioError("parallel.pipeline", "blocks cannot be swapped to a lower tier (preemption: recompute)")
     if s.swap is None:
-        raise BadInput("preemption by swap needs `swap`: a memory of the machine, or bandwidth and capacity of a tier")
+        raise ScenarioError("policy.preemption", "swap needs `swap`: a memory of the machine, or a tier of its own")
     if isinstance(s.swap, Lower):
         return s.swap
     farther = [m.name for m in arch.off_chip if m.name != memory]
     if s.swap not in farther:
-        raise BadInput(f"swap: {arch.name} has no memory `{s.swap}` behind {memory} "
-                       f"(known: {', '.join(farther) or 'none'})")  # fmt: skip
+        raise ScenarioError("swap", f"{arch.name} has no memory `{s.swap}` behind {memory} "
+                            f"(known: {', '.join(farther) or 'none'})")  # fmt: skip
     return Lower(s.swap, arch.memories[s.swap].capacity, bandwidth_of(arch, memory, s.swap))
 
 

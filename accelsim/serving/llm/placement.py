@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ...arch.architecture import Architecture
 from ...arch.component import Memory
-from ...errors import BadInput, DoesNotFit
+from ...errors import DoesNotFit
+from .faults import ScenarioError
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ def place(
         DoesNotFit: there is no placement; the message has the bytes and the tier.
     """
     if not arch.off_chip:
-        raise BadInput(f"{arch.name}: serving needs a memory outside the chip for weights and keys and values")
+        raise ScenarioError("machine", f"{arch.name} has no memory outside the chip for weights and keys and values")
     if not 0 < share <= 1:
-        raise BadInput(f"memory_share: {share} (above 0, at most 1)")
+        raise ScenarioError("kv.memory_share", f"{share} (above 0, at most 1)")
     memory, farther = arch.off_chip[-1], arch.off_chip[-2::-1]
     usable = int(memory.capacity * share)
     least = token_bytes if kv_bytes is None else kv_bytes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...errors import BadInput, ProgramError
+from ...errors import ProgramError
 from ...workloads.huggingface import load_config
 from ...workloads.transformer import Transformer
 from ..driver import Request
@@ -15,6 +15,7 @@ from ..loop import Completion, completions
 from ..scenario import Listed, Scenario
 from .arrivals import TICK_HZ, TraceRequests
 from .deployment import Deployment, deploy
+from .faults import ScenarioError, located
 from .result import Check, Requests, ServingResult, Steps
 from .scenario import LlmScenario
 from .staged import StagedCosts
@@ -25,17 +26,19 @@ def simulate_serving(s: LlmScenario) -> ServingResult:
     """Serve all requests of a scenario.
 
     Raises:
-        BadInput: a name or number in it is wrong, or the parallel degree does not divide the model.
+        BadInput: a name or number in it is wrong, or the parallel degree does not divide the model; where it was read
+            from a file, with its line there.
         DoesNotFit: weights, a batch or a request find no room; the message has the tier and the bytes.
     """
-    requests = s.arrivals.requests(s.seed)
-    d = deploy(s)
-    _positions(d.model, requests)
-    if s.speculative is not None:
-        _positions(load_config(s.speculative.model).spec, requests)
-    arrivals = Listed(tuple((r.arrival, r.wants) for r in requests))
-    done = list(completions(d.driver, Scenario(arrivals, s.policy, s.seed), d.session))
-    return _result(s, requests, done, d)
+    with located(s.places):
+        requests = s.arrivals.requests(s.seed)
+        d = deploy(s)
+        _positions(d.model, requests)
+        if s.speculative is not None:
+            _positions(load_config(s.speculative.model).spec, requests)
+        arrivals = Listed(tuple((r.arrival, r.wants) for r in requests))
+        done = list(completions(d.driver, Scenario(arrivals, s.policy, s.seed), d.session))
+        return _result(s, requests, done, d)
 
 
 def _positions(model: Transformer, requests: Sequence[Request]) -> None:
@@ -43,8 +46,9 @@ def _positions(model: Transformer, requests: Sequence[Request]) -> None:
     for r in requests:
         assert isinstance(r.wants, Tokens)
         if model.positions is not None and sum(r.wants) > model.positions:
-            raise BadInput(f"request {r.id}: {r.wants.prompt} + {r.wants.output} tokens exceed the {model.positions} "
-                           f"learned positions of {model.name}")  # fmt: skip
+            tokens = f"{r.wants.prompt} + {r.wants.output} tokens"
+            raise ScenarioError("arrivals", f"request {r.id}: {tokens} exceed the {model.positions} learned positions "
+                                f"of {model.name}")  # fmt: skip
 
 
 def _result(

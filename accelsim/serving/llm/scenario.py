@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .arrivals import PoissonRequests, TraceRequests
@@ -112,6 +113,7 @@ class LlmScenario:
         overheads: what software takes besides.
         speculative: a draft model; None: there is none.
         checks: steps that are simulated at their own sizes, to measure the error of interpolation.
+        places: ``file:line`` of values by their paths, and the file by the empty path, where it was read from one.
     """
 
     model: str
@@ -130,3 +132,4 @@ class LlmScenario:
     checks: int = 4
     seed: int = 0
     name: str = "scenario"
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

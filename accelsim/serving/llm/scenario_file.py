@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...arch.network import TOPOLOGIES
 from ...arch.units import BANDWIDTH, BYTES, TIME, Quantity, QuantityError
-from ...errors import BadInput, SpecError
+from ...errors import BadInput
 from ...files import read_text
 from ...ir import MOST_BITS
 from ...lowering.collectives import COLLECTIVES
@@ -27,8 +27,7 @@ def load_scenario(path: str | Path) -> LlmScenario:
     """Read a scenario file; a trace file that it names is looked for beside it.
 
     Raises:
-        BadInput: there is no such file, or no row of the trace is right.
-        SpecError: everything that is wrong in it, with its line.
+        SpecError: there is no such file, or everything that is wrong in it, with its line.
     """
     return scenario_of(read_text(path), str(path), Path(path).parent)
 
@@ -48,10 +47,19 @@ def scenario_of(text: str, file: str = "scenario", folder: Path | None = None) -
         r.integer(top.get("bits"), "bits", least=1, default=16, most=MOST_BITS), r.overheads(top.get("overheads")),
         r.speculative(top.get("speculative")),
         r.integer(top.get("checks"), "checks", least=0, default=LlmScenario.checks),
-        r.integer(top.get("seed"), "seed", least=0), Path(file).stem,
+        r.integer(top.get("seed"), "seed", least=0), Path(file).stem, {"": file, **_places(r.root, file)},
     )  # fmt: skip
     r.finish()
     return scenario
+
+
+def _places(node: Node, file: str, above: str = "") -> dict[str, str]:
+    """``file:line`` of every key, by its path."""
+    found = {}
+    for key, (line, value) in (node.entries if isinstance(node, Table) else {}).items():
+        found[above + key] = f"{file}:{line}"
+        found |= _places(value, file, f"{above}{key}.")
+    return found
 
 
 class _Fields(Reader):
@@ -70,11 +78,12 @@ class _Fields(Reader):
         columns = self.table(found["columns"], f"{path}.columns", (), COLUMNS, "arrival_s: timestamp") \
             if "columns" in found else {}  # fmt: skip
         named = {name: self.text(value, f"{path}.columns.{name}") for name, value in columns.items()}
-        file = folder / self.text(found["trace"], f"{path}.trace")
+        before = len(self.problems)
+        name = self.text(found["trace"], f"{path}.trace")
+        if len(self.problems) > before:
+            return None
         try:
-            return read_trace(file, named)
-        except SpecError:
-            raise
+            return read_trace(folder / name, named)
         except BadInput as error:
             self.problem(found["trace"].line, f"{path}.trace", str(error))
             return None
