@@ -5,8 +5,9 @@ all that may be kept (`states`); what it keeps is packed. Where that has none, a
 window (`rolling`); where that is far from what the gap model says, from residency that leaves memory free around the
 steps without addresses (`spared`), and by beams over layouts that race (`racing`), guided by what a byte is worth at
 each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way moves (`reinsertion`).
-Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is left is closed by
-rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
+Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is left of a limit of
+time goes, where there are few states, to deciding what is kept and where at once (`zone_search`). In short orders what
+is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 
 Where tensors may be copied within the memory, all that the gap model keeps has addresses (`copying`).
 """
@@ -33,8 +34,9 @@ from .reinsertion import reinserted
 from .rolling import rolled
 from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .spared import spared
-from .states import states_of
+from .states import States, states_of
 from .windows import TOLERANCE, Settings, improved
+from .zone_search import with_addresses
 
 __all__ = ["BYTES", "Cost", "best_residency"]
 
@@ -54,6 +56,8 @@ NARROW = 8
 """States of a first beam, at least."""
 SHORTEST = "shortest path"
 """The solver of orders in which few tensors wait side by side."""
+TOGETHER = 0.4
+"""Share of what is left of a limit of time, once there is a plan, for what is kept and addresses at once."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 AMPLE = 10.0
@@ -146,6 +150,8 @@ class _Search:
         self.crowd = self.side * len(lives.operators)
         self.width = max(NARROW, min(WIDTH, ROOM // max(1, self.crowd)))
         """Of a first beam."""
+        self.states: States | None = None
+        """Where there are few."""
         self.there: list[Arrangement] = []
         """Plans with addresses so far."""
         self.ends = started + options.seconds if options.seconds is not None else inf
@@ -166,10 +172,14 @@ class _Search:
         except KeyboardInterrupt:
             return self._hasty(dropped, bound, solver, loose=loose)
         stopped = False
+        if self.states is not None and self.ends != inf:
+            settings = replace(settings, ends=self.ends - TOGETHER * self._left)
         if best.value > CLOSE * bound or self.side > MANY:
             best, stopped = reinserted(best, settings)
         if not stopped and self.side <= MANY:
             best, stopped = improved(best, settings)
+        if not stopped:
+            best, bound, stopped = self._together(best, bound)
         if not stopped and bare.proven and len(self.lives.operators) <= FEW:
             try:
                 best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
@@ -178,6 +188,16 @@ class _Search:
         elif len(self.costs) > 1:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
+
+    def _together(self, best: Arrangement, bound: float) -> tuple[Arrangement, float, bool]:
+        """What is kept and addresses decided at once, in the time left: plan, bound, and whether Ctrl-C ended it."""
+        if self.states is None or self.ends == inf or best.value <= bound + TOLERANCE * max(1.0, bound):
+            return best, bound, False
+        try:
+            found = with_addresses(self.states, enough=best.value, ends=self.ends)
+        except KeyboardInterrupt:
+            return best, bound, True
+        return found.arrangement or best, max(bound, found.bound), False
 
     def with_copies(self) -> _Found:
         """What costs least without addresses, with copies where these are wanting."""
@@ -215,7 +235,7 @@ class _Search:
         """The same by a shortest path through all states, where it is left open what solves it and there are few."""
         if self.options.name != "auto" or len(self.costs) > 1 or len(self.lives.operators) <= FEW:
             return None
-        states = states_of(self.along, ends=self.started + STATES * (self.ends - self.started))
+        self.states = states = states_of(self.along, ends=self.started + STATES * (self.ends - self.started))
         if states is None:
             return None
         found = Arrangement(self.along, states.dropped())
