@@ -8,8 +8,11 @@ addresses and with them, the gap to the bound, which holds without addresses, an
 process.
 
 Of reach 10, 1,000 operators are proven least in under 3 s at 70 % of the peak and more (fan 2) or 80 % (fan 3), and
-within 0.3 to 5 % in 8 to 21 s below; 3,000 operators at 60 to 80 % within 0 to 2.3 % in 2 to 15 s. Of reach 40 the gap
-model is within 2 % without addresses. It keeps some 15 to 21 tensors side by side (1,000 operators at fan 3, 50 and 70
+within 0.3 to 5 % in 8 to 21 s below; 3,000 operators at 60 to 80 % within 0 to 2.3 % in 2 to 15 s. Figures of
+reach 10 with addresses are from before `zone_search`, which has what is left of the limit. Without addresses, graphs of
+reach 10 to 20 with few tensors side by side take 0.1 to 0.6 s of processor time by a shortest path, 0.03 to 22 s by
+HiGHS (reach 20, fan 2, 50 %: 20,913,152 bytes, proven; HiGHS 0.9 % open after 60 s). Of reach 40 the gap model is
+within 2 % without addresses. It keeps some 15 to 21 tensors side by side (1,000 operators at fan 3, 50 and 70
 % of the peak), which fill 87 to 88 % of the memory on average and over 98 % of it at 9 % of the steps. With addresses,
 1,000 operators at fan 3 are within 16 to 22 % at 50 % of the peak and 30 % at 70 %, in 15 to 25 s; 3,000 operators
 within 41 % at 70 %. How much of that any addresses could avoid is not known for so many operators; with 100 (fan 3, 70

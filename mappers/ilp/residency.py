@@ -56,8 +56,6 @@ NARROW = 8
 """States of a first beam, at least."""
 SHORTEST = "shortest path"
 """The solver of orders in which few tensors wait side by side."""
-TOGETHER = 0.4
-"""Share of what is left of a limit of time, once there is a plan, for what is kept and addresses at once."""
 GRACE = 0.5
 """Seconds for addresses after Ctrl-C."""
 AMPLE = 10.0
@@ -172,8 +170,6 @@ class _Search:
         except KeyboardInterrupt:
             return self._hasty(dropped, bound, solver, loose=loose)
         stopped = False
-        if self.states is not None and self.ends != inf:
-            settings = replace(settings, ends=self.ends - TOGETHER * self._left)
         if best.value > CLOSE * bound or self.side > MANY:
             best, stopped = reinserted(best, settings)
         if not stopped and self.side <= MANY:
