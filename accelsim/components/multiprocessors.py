@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
@@ -149,58 +150,58 @@ class Multiprocessors(ComputeUnit):
             raise BadInput(f"{self.name or self.kind}: cannot run {einsum.name} as `{option.variant}` "
                            f"(can: {BLOCKS if c else 'none: it is not a sum of products of two inputs'})")  # fmt: skip
         points = Points(einsum, extents)
-        g, m, n, k = (points.of(frozenset(ranks)) for ranks in (c.g, c.m, c.n, c.k))
+        tile = np.broadcast_arrays(*(points.of(frozenset(ranks)) for ranks in (c.g, c.m, c.n, c.k)))
         a_slices, b_slices = -(-bits[0] // self.mac_bits), -(-bits[1] // self.mac_bits)
-        results = g * m * n
-        sums, done = bytes_of(results, self.accumulator_bits), bytes_of(results, bits[-1])
-        kernels = []
-        for shape in self.shapes:
-            busy, tail, a, b, blocks, whole = self._kernels((g, m, n, k), shape, (a_slices, b_slices), bits)
-            # One block each: sums stay in registers from tile to tile, and parts are added up after the last.
-            kept, cut = blocks <= self.count, blocks > whole
-            joined = np.where(cut, sums * (blocks // whole), 0)
-            between = np.where(kept, 0, sums)
-            writes = joined + (between if unfinished else done)
-            again = joined + between * resumed
-            busy = busy + np.where(cut, self._overhead, 0)
-            busy = np.maximum(busy, self.feed_cycles((a, b), writes, again))
-            rows = np.stack(np.broadcast_arrays(busy, tail, a, b, writes, again))
-            kernels.append(_first_done(rows))
-        best = _first_done(np.stack(kernels, axis=1))
-        macs = results * k * (a_slices * b_slices)
+        done_by = partial(self._kernels, slices=(a_slices, b_slices), bits=bits, resumed=resumed, unfinished=unfinished)
+        best = [x.reshape(tile[0].shape) for x in self._fastest(np.stack([x.ravel() for x in tile]), done_by)]
+        g, m, n, k = tile
+        macs = g * m * n * k * (a_slices * b_slices)
         word_bits = -(-bits[0] // a_slices) + -(-bits[1] // b_slices) + self.accumulator_bits
         actions = {"mac": macs, "register": bytes_of(macs, word_bits)}
         return Cost(best[0], best[1], (best[2], best[3]), best[4], best[5], actions)
 
-    def _kernels(
-        self, gmnk: tuple[IntArray, IntArray, IntArray, IntArray], shape: tuple[int, int], slices: tuple[int, int],
-        bits: Sequence[int],
-    ) -> tuple[IntArray, ...]:  # fmt: skip
-        """Cycles of service and latency, bytes of both operands, blocks, and those where K is not cut.
+    def _fastest(self, tile: IntArray, done_by: Callable[..., Sequence[IntArray]]) -> Sequence[IntArray]:
+        """Of all kernels the one that is done first for each tile, of equals the first block and then the fewest parts;
+        as `_kernels` has it. `tile`: its g, m, n, k in rows.
 
-        Along the first axis K is cut in `_PARTS`; where it cannot be cut in so many parts it is not cut at all.
+        Where K cannot be cut in two it cannot be cut at all: only the other tiles are looked at with parts of K.
         """
-        g, m, n, k = gmnk
-        (rows, cols), (a_slices, b_slices) = shape, slices
-        parts = np.array(_PARTS, np.int64).reshape(-1, *(1,) * g.ndim)
+        shapes = self._kinds
+        found = done_by(tile, shapes[:, :, None], np.int64(1))
+        whole = _blocks(tile, shapes[:, :, None])
+        which, cut = np.nonzero((whole * _PARTS[1] <= self.count) & (tile[3] >= _PARTS[1] * _LEAST_PART))
+        if len(cut):
+            there, of, parts = tile[:, cut], shapes[:, which], np.array(_PARTS, np.int64)[:, None]
+            allowed = (_blocks(there, of) * parts <= self.count) & (there[3] >= parts * _LEAST_PART)
+            for x, y in zip(found, _first_done(done_by(there, of, np.where(allowed, parts, 1))), strict=True):
+                x[which, cut] = y
+        return _first_done(found)
+
+    def _kernels(
+        self, tile: IntArray, shape: IntArray, parts: IntArray | np.int64, *, slices: tuple[int, int],
+        bits: Sequence[int], resumed: bool, unfinished: bool,
+    ) -> Sequence[IntArray]:  # fmt: skip
+        """Cycles of service and latency, bytes of both operands, and of results written and partial ones read.
+
+        Args:
+            tile: g, m, n, k in rows.
+            shape: of blocks, as in `_kinds`.
+            parts: that K is cut in.
+        """
+        g, m, n, k = tile
+        rows, cols = shape[:2]
+        a_slices, b_slices = slices
+        results = g * m * n
         across, down = -(-m // rows), -(-n // cols)
-        whole = g * across * down
-        pieces = np.where((whole * parts <= self.count) & (k >= parts * _LEAST_PART), parts, 1)
-        blocks = whole * pieces
-        part = -(-k // pieces)
-        block = -(-rows * cols * part * (a_slices * b_slices) // self.macs)
-        if self.port is not None:
-            operand_bytes = bytes_of(rows * part, bits[0]) + bytes_of(cols * part, bits[1])
-            block = np.maximum(block, -(-operand_bytes // self.port))
-        if self.shared is not None:
-            of_a, of_b = self._passed(rows, cols)
-            passed = bytes_of(of_a * part, bits[0]) + bytes_of(of_b * part, bits[1])
-            block = np.maximum(block, -(-passed // self.shared))
+        whole = _blocks(tile, shape)
+        blocks = whole * parts
+        block = self._block(-(-k // parts), shape, a_slices * b_slices, bits)
         service = np.maximum(block, -(-blocks * block // self.count))
-        done = -(-blocks // self.count) * block
+        tail = -(-blocks // self.count) * block
         if self.sustained is not None:
-            macs = g * m * n * k * (a_slices * b_slices)
+            macs = results * k * (a_slices * b_slices)
             service = np.maximum(service, np.ceil(macs / (self.count * self.macs * self.sustained)).astype(np.int64))
+        tail = np.maximum(tail - service, 0)
         a = bytes_of(g * m * k * down * b_slices, bits[0])
         b = bytes_of(g * n * k * across * a_slices, bits[1])
         if self.cluster > 1:
@@ -208,23 +209,30 @@ class Multiprocessors(ComputeUnit):
             once_b = bytes_of(g * n * k * -(-across // self.cluster) * a_slices, bits[1])
             along_row = a - once_a > b - once_b
             a, b = np.where(along_row, once_a, a), np.where(along_row, b, once_b)
-        return np.maximum(service, 1), np.maximum(done - service, 0), a, b, blocks, whole
+        # One block each: sums stay in registers from tile to tile, and parts are added up after the last.
+        sums = bytes_of(results, self.accumulator_bits)
+        cut = blocks > whole
+        joined, between = np.where(cut, sums * parts, 0), np.where(blocks <= self.count, 0, sums)
+        writes = joined + (between if unfinished else bytes_of(results, bits[-1]))
+        again = joined + between * resumed
+        service = np.maximum(service, 1) + np.where(cut, self._overhead, 0)
+        service = np.maximum(service, self.feed_cycles((a, b), writes, again))
+        return np.broadcast_arrays(service, tail, a, b, writes, again)
 
-    def _passed(self, rows: int, cols: int) -> tuple[int, int]:
-        """Points of either operand that pass the shared memory for each point along K of a block.
+    def _block(self, part: IntArray, shape: IntArray, slices: int, bits: Sequence[int]) -> IntArray:
+        """Cycles of one block over so many points of K: for the products, at the port and at the shared memory."""
+        rows, cols, of_a, of_b = shape
+        cycles: IntArray = -(-rows * cols * part * slices // self.macs)
+        for rate, a, b in ((self.port, rows, cols), (self.shared, of_a, of_b)):
+            if rate is not None:
+                cycles = np.maximum(cycles, -(-(bytes_of(a * part, bits[0]) + bytes_of(b * part, bits[1])) // rate))
+        return cycles
 
-        Each is written once, and read by every fragment of the results that needs it. The longer side of a fragment
-        is halved until a block has enough of them; it may lie along rows or columns.
-        """
-        (tall, wide), = _sizes((self.fragment,))
-        found = []
-        for height, width in ((tall, wide), (wide, tall)):
-            height, width = min(rows, height), min(cols, width)
-            while -(-rows // height) * -(-cols // width) < self.fragments and max(height, width) > 1:
-                height, width = (height, -(-width // 2)) if width >= height else (-(-height // 2), width)
-            pieces = -(-rows // height) * -(-cols // width)
-            found.append((rows + pieces * height, cols + pieces * width))
-        return min(found, key=sum)
+    @property
+    def _kinds(self) -> IntArray:
+        """Rows and columns of every kind of block, and what passes the shared memory for each; kinds in columns."""
+        (fragment,) = _sizes((self.fragment,))
+        return _passing(self.shapes, fragment, self.fragments)
 
     @property
     def _overhead(self) -> int:
@@ -239,13 +247,45 @@ class Multiprocessors(ComputeUnit):
         return area_of_macs(self, self.count * self.macs)
 
 
-def _sizes(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+@lru_cache(maxsize=256)
+def _sizes(texts: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     """(rows, columns) of texts such as ``128x64``."""
     found = (_SHAPE.fullmatch(text) for text in texts)
     return tuple((int(m[1]), int(m[2])) for m in found if m is not None)
 
 
-def _first_done(rows: IntArray) -> IntArray:
-    """Of kernels along the second axis the one done first, by service and latency: the first two rows."""
-    chosen: IntArray = np.take_along_axis(rows, np.argmin(rows[0] + rows[1], axis=0)[None, None], axis=1)[:, 0]
-    return chosen
+@lru_cache(maxsize=256)
+def _passing(shapes: tuple[tuple[int, int], ...], fragment: tuple[int, int], fragments: int) -> IntArray:
+    """Rows and columns of blocks, and points of either operand that pass their shared memory; blocks in columns."""
+    found = np.array([(*shape, *_passed(*shape, fragment, fragments)) for shape in shapes], np.int64).T
+    found.setflags(write=False)
+    return found
+
+
+def _passed(rows: int, cols: int, fragment: tuple[int, int], fragments: int) -> tuple[int, int]:
+    """Points of either operand that pass the shared memory for each point along K of a block.
+
+    Each is written once, and read by every fragment of the results that needs it. The longer side of a fragment is
+    halved until a block has enough of them; it may lie along rows or columns.
+    """
+    found = []
+    for height, width in (fragment, fragment[::-1]):
+        height, width = min(rows, height), min(cols, width)
+        while -(-rows // height) * -(-cols // width) < fragments and max(height, width) > 1:
+            height, width = (height, -(-width // 2)) if width >= height else (-(-height // 2), width)
+        pieces = -(-rows // height) * -(-cols // width)
+        found.append((rows + pieces * height, cols + pieces * width))
+    return min(found, key=sum)
+
+
+def _blocks(tile: IntArray, shape: IntArray) -> IntArray:
+    """Blocks of a tile (g, m, n, k in rows) where K is not cut."""
+    g, m, n, _ = tile
+    blocks: IntArray = g * -(-m // shape[0]) * -(-n // shape[1])
+    return blocks
+
+
+def _first_done(kernels: Sequence[IntArray]) -> Sequence[IntArray]:
+    """Of kernels along the first axis the one done first, by service and latency: the first two."""
+    first = np.argmin(kernels[0] + kernels[1], axis=0)
+    return [x[first, np.arange(len(first))] for x in kernels]
