@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, isqrt, lcm
+from typing import TypeAlias
 
 from ...components.pipelined import Timing
 from ...errors import DoesNotFit
@@ -126,61 +126,112 @@ def lay_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]
     return found
 
 
-def _timings(graph: TaskGraph, stages: Iterable[Stage], fabric: Fabric) -> dict[str, Timing]:
-    """By task; each found once for a fabric."""
-    known = graph.memo.setdefault(fabric, {})
-    assert isinstance(known, dict)  # nothing else is kept under a fabric
-    found: dict[str, Timing] = {}
-    for stage in stages:
-        key = stage.task, stage.cores, stage.outer, stage.pieces
-        timing = known.get(key)
-        if timing is None:
-            timing = known[key] = stage_timing(graph.by_name[stage.task], stage, fabric)
-        found[stage.task] = timing
-    return found
+_Key: TypeAlias = tuple[str, int, str, int]
+"""Of a stage: its task, cores, outermost rank and pieces."""
+
+
+class _Known:
+    """What was worked out of the stages of a graph on a fabric, each once, whatever else is in the phase."""
+
+    def __init__(self, graph: TaskGraph, fabric: Fabric) -> None:
+        self._graph, self._fabric = graph, fabric
+        self._in_flight = float(whole_rate(fabric)) * fabric.cycles(fabric.latency_s)
+        self._timings: dict[_Key, Timing] = {}
+        self._taken: dict[tuple[_Key, tuple[str, ...]], tuple[tuple[Read, Transfer, int], ...]] = {}
+        self._streams: dict[tuple[_Key, _Key, str, int], dict[int, Stream]] = {}
+        self._stored: dict[_Key, Transfer] = {}
+
+    @staticmethod
+    def of(graph: TaskGraph, fabric: Fabric) -> _Known:
+        """Kept with the graph."""
+        found = graph.memo.get(fabric)
+        if found is None:
+            found = graph.memo[fabric] = _Known(graph, fabric)
+        assert isinstance(found, _Known)  # nothing else is kept under a fabric
+        return found
+
+    def timing(self, key: _Key, stage: Stage) -> Timing:
+        found = self._timings.get(key)
+        if found is None:
+            found = self._timings[key] = stage_timing(self._graph.by_name[stage.task], stage, self._fabric)
+        return found
+
+    def taken(self, key: _Key, stage: Stage) -> tuple[tuple[Read, Transfer, int], ...]:
+        """What a stage reads, each with the load that it takes if it is not on the chip, and bytes for that."""
+        found = self._taken.get((key, stage.resident))
+        if found is None:
+            task, time = self._graph.by_name[stage.task], self._timings[key]
+            loads = [(read, _load(task, stage, time, read, self._in_flight))
+                     for read in _distinct(task.reads, stage.outer)]  # fmt: skip
+            found = tuple((read, load, _buffered(load, read, task, self._fabric.block)) for read, load in loads)
+            self._taken[key, stage.resident] = found
+        return found
+
+    def stream(self, made: _Key, key: _Key, read: Read, latency: int) -> dict[int, Stream]:
+        """By depth, what passes from one stage to another so far away; the first is as deep as they ask for."""
+        found = self._streams.get((made, key, read.tensor, latency))
+        if found is None:
+            stream = _stream(self._graph.by_name[made[0]], made[2], self._timings[made],
+                             self._graph.by_name[key[0]], key[2], self._timings[key], read, latency)  # fmt: skip
+            found = self._streams[made, key, read.tensor, latency] = {stream.depth: stream}
+        return found
+
+    def store(self, key: _Key) -> Transfer:
+        """What a stage writes to memory: at once where its outermost rank is reduced."""
+        found = self._stored.get(key)
+        if found is None:
+            task, time = self._graph.by_name[key[0]], self._timings[key]
+            pieces = 1 if _reduced(task, key[2]) else time.firings
+            slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
+            found = Transfer(task.name, task.output, pieces, task.output_bytes, slots, stored=task.output)
+            self._stored[key] = found
+        return found
+
+
+def _reduced(task: Task, outer: str) -> bool:
+    return bool(outer) and outer not in task.output_dims
 
 
 def work_out(graph: TaskGraph, fabric: Fabric, phase: Phase, held: frozenset[str]) -> Layout:
     """`lay_out` of a phase that may be larger than the memory."""
-    by_task = {s.task: s for s in phase.stages}
-    tasks = {s.task: graph.by_name[s.task] for s in phase.stages}
-    timings = _timings(graph, by_task.values(), fabric)
+    known = _Known.of(graph, fabric)
+    keys = {s.task: (s.task, s.cores, s.outer, s.pieces) for s in phase.stages}
+    tasks = {name: graph.by_name[name] for name in keys}
+    timings = {s.task: known.timing(keys[s.task], s) for s in phase.stages}
     places = _places(phase, fabric)
-    in_flight = float(whole_rate(fabric)) * fabric.cycles(fabric.latency_s)
-    streams: list[Stream] = []
+    passed: list[dict[int, Stream]] = []
     loads: list[Transfer] = []
     used: dict[str, int] = {}
     for name in sorted(held):
         used[name] = graph.makers[name].output_bytes
     for stage in phase.stages:
-        task, time = tasks[stage.task], timings[stage.task]
-        for read in _distinct(task.reads, stage.outer):
+        key = keys[stage.task]
+        for read, load, nbytes in known.taken(key, stage):
             maker = graph.makers.get(read.tensor)
             if maker is not None and maker.name in tasks:
-                hops = abs(places[maker.name] - places[task.name])
-                streams.append(_stream(maker, by_task[maker.name], timings[maker.name], task, stage, time, read,
-                                       ceil(hops * fabric.pool.hop_latency)))  # fmt: skip
+                hops = abs(places[maker.name] - places[stage.task])
+                passed.append(known.stream(keys[maker.name], key, read, ceil(hops * fabric.pool.hop_latency)))
             elif read.tensor not in held:
-                loads.append(_load(task, stage, time, read, in_flight))
-                used[f"{read.tensor} for {task.name}"] = _buffered(loads[-1], read, task, fabric.block)
-    streams = _roomy(streams, timings)
+                loads.append(load)
+                used[f"{read.tensor} for {stage.task}"] = nbytes
+    streams = _roomy(passed, timings)
+    inside: dict[str, list[Stream]] = {}
+    for s in streams:
+        inside.setdefault(s.tensor, []).append(s)
     stores = []
     for task in tasks.values():
-        time, outer = timings[task.name], by_task[task.name].outer
-        reduced = bool(outer) and outer not in task.output_dims
+        outer, given = keys[task.name][2], inside.get(task.output, ())
         leaves = task.persistent or (task.output not in phase.keep and _leaves(graph, task, tasks))
-        inside = [s for s in streams if s.tensor == task.output]
-        if task.output in phase.keep or any(s.whole for s in inside) or (reduced or not outer):
+        if task.output in phase.keep or any(s.whole for s in given) or not outer or _reduced(task, outer):
             used[task.output] = task.output_bytes
-        for s in inside:
+        for s in given:
             if not s.whole and task.output not in used:
                 used[f"{s.tensor} to {s.reader}"] = min(s.nbytes, -(-s.nbytes * s.depth // s.tokens))
         if leaves and task.output_bytes:
-            pieces = 1 if reduced else time.firings
-            slots = min(pieces, 2 + ceil(time.latency / max(1, time.cycles)))
-            stores.append(Transfer(task.name, task.output, pieces, task.output_bytes, slots, stored=task.output))
+            store = known.store(keys[task.name])
+            stores.append(store)
             if task.output not in used:
-                used[f"{task.output} to memory"] = slots * stores[-1].piece
+                used[f"{task.output} to memory"] = store.slots * store.piece
     total = sum(fabric.blocks(n) for n in used.values())
     rates = rates_of(fabric, (*loads, *stores))
     return Layout(phase.stages, timings, tuple(streams), tuple(loads), tuple(stores), rates, total, used)
@@ -193,42 +244,44 @@ def _leaves(graph: TaskGraph, task: Task, here: Mapping[str, Task]) -> bool:
 
 
 def _stream(
-    maker: Task, made: Stage, made_time: Timing, task: Task, stage: Stage, time: Timing, read: Read, latency: int
+    maker: Task, made_outer: str, made_time: Timing, task: Task, outer: str, time: Timing, read: Read, latency: int
 ) -> Stream:
     wait = made_time.latency + latency
-    if not hands_on(maker, made.outer, task, stage.outer, read):
+    if not hands_on(maker, made_outer, task, outer, read):
         return Stream(maker.name, task.name, read.tensor, 1, 0, wait, read.nbytes, 1)
     tokens = lcm(made_time.firings, time.firings)
-    rows = maker.sizes[made.outer]
+    rows = maker.sizes[made_outer]
     ahead = min(tokens, -(-read.ahead * tokens // rows))
     put, take = tokens // made_time.firings, tokens // time.firings
     depth = 2 * max(put, take) + ahead + put * ceil(wait / max(1, made_time.cycles))
     return Stream(maker.name, task.name, read.tensor, tokens, ahead, wait, read.nbytes, depth)
 
 
-def _roomy(streams: Sequence[Stream], timings: Mapping[str, Timing]) -> list[Stream]:
+def _roomy(passed: Sequence[dict[int, Stream]], timings: Mapping[str, Timing]) -> list[Stream]:
     """Streams that hold what their maker is ahead of its reader, so that paths that meet again never block.
 
     A stage lags behind what is upstream by the pieces that it waits for, as fractions of the whole, and by all of it
-    where something passes as a whole. Stages come in the order of `timings`.
+    where something passes as a whole. Stages come in the order of `timings`. Streams are given by their depth; those
+    that are made deeper are added.
     """
     slowest = max(t.total for t in timings.values())
+    streams = [next(iter(depths.values())) for depths in passed]
+    grains = [1.0 if s.whole else _grain(s, timings[s.maker], timings[s.reader], slowest) for s in streams]
     lags: dict[str, float] = {}
-    into: dict[str, list[Stream]] = {name: [] for name in timings}
-    for s in streams:
-        into[s.reader].append(s)
-    for name, time in timings.items():
-        lags[name] = max(
-            (lags[s.maker] + (1.0 if s.whole else _grain(s, timings[s.maker], time, slowest)) for s in into[name]),
-            default=0.0,
-        )
+    into: dict[str, list[tuple[str, float]]] = {name: [] for name in timings}
+    for s, grain in zip(streams, grains, strict=True):
+        into[s.reader].append((s.maker, grain))
+    for name in timings:
+        lags[name] = max((lags[maker] + grain for maker, grain in into[name]), default=0.0)
     found = []
-    for s in streams:
+    for s, grain, depths in zip(streams, grains, passed, strict=True):
         if not s.whole:
-            grain = _grain(s, timings[s.maker], timings[s.reader], slowest)
             waiting = max(0.0, lags[s.reader] - lags[s.maker] - grain)
             if waiting or s.depth > s.tokens:
-                s = replace(s, depth=min(s.tokens, s.depth + ceil(waiting * s.tokens)))
+                depth = min(s.tokens, s.depth + ceil(waiting * s.tokens))
+                if depth not in depths:
+                    depths[depth] = replace(s, depth=depth)
+                s = depths[depth]
         found.append(s)
     return found
 
@@ -271,7 +324,6 @@ def _distinct(reads: Sequence[Read], outer: str) -> list[Read]:
     return list(found.values())
 
 
-@lru_cache(maxsize=1 << 12)
 def _places(phase: Phase, fabric: Fabric) -> Mapping[str, float]:
     """Where stages lie along the mesh, in hops: strips of cores, column by column, in the order of the stages."""
     rows = fabric.pool.grid[0] if fabric.pool.grid else max(1, isqrt(fabric.pool.cores))
