@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,12 +11,15 @@ from support.random_plans import machine, workload
 from accelsim import simulate
 from accelsim.arch import Architecture
 from accelsim.arch.layout import Spread
-from accelsim.arch.loader import loads_architecture
+from accelsim.arch.loader import load_architecture, loads_architecture
 from accelsim.components.base import ComputeUnit
+from accelsim.components.pe_array import PeArray
+from accelsim.components.systolic import SystolicArray
 from accelsim.errors import AccelsimError, ConstraintError, DoesNotFit
 from accelsim.ir import Workload, WorkloadBuilder
 from accelsim.mappers.aims import ENERGY
 from accelsim.mappers.tile import map_workload
+from accelsim.mappers.tile.nest import TIE
 from accelsim.mappers.tile.network import Network
 from accelsim.mapping.constraints import Constraints, OpConstraint, loads
 from accelsim.mapping.replay import replay
@@ -67,6 +71,24 @@ def test_what_the_user_fixes_is_kept_on_every_level(levels: int) -> None:
         kept += 1
     assert kept > 20
     assert refused > 3
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 64), (32, 32, 32), (1, 300, 7)])
+@pytest.mark.parametrize("name, rows", [("fusemax", 256), ("tpu_like", 64)])
+def test_no_dataflow_betters_the_one_that_is_chosen(name: str, rows: int, sizes: tuple[int, int, int]) -> None:
+    """Where the result of a product stays on the chip the fill of the array counts, too, before the next Einsum."""
+    arch = load_architecture(name)
+    array = next(unit for unit in arch.units.values() if isinstance(unit, PeArray | SystolicArray))
+    arch = replace(arch, units={**arch.units, array.name: array.model_copy(update={"rows": rows})})
+    m, k, n = sizes
+    b = WorkloadBuilder("two", bits=8)
+    b.output(b.relu(b.matmul(b.input("x", (m, k)), b.weight("w", (k, n)), name="product")))
+    model = b.build()
+    product = next(e.name for e, _ in model.einsums() if e.is_contraction)
+    chosen = simulate(arch, model)
+    for dataflow in array.dataflows:
+        fixed = Constraints(((product, OpConstraint(array.name, dataflow)),))
+        assert simulate(arch, model, constraints=fixed).cycles >= chosen.cycles * (1 - TIE["latency"]), dataflow
 
 
 def test_a_tile_smaller_than_any_that_is_looked_at() -> None:

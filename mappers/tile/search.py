@@ -125,16 +125,26 @@ def best_plan(task: Task, nodes: int = NODES) -> Plan | Shortfall:
 
 def _best_of(task: Task, unit: ComputeUnit, option: SpatialOption, nodes: int) -> Found | Shortfall:
     """The best of one option of a unit."""
-    sizes = dict(task.einsum.sizes)
-    found = stage_of(task, unit, option, nodes).best(sizes)
+    found = _best_in(task, stage_of(task, unit, option, nodes), task.operands[unit.name])
     layouts = task.aim.energy_alone and isinstance(unit, SpatialArray)
     if not layouts or isinstance(found, Shortfall) or found.nest.complete:
         return found
-    guessed = stage_of(task, unit, option, nodes, guesses=True).best(sizes)
+    guessed = _best_in(task, stage_of(task, unit, option, nodes, guesses=True), task.operands[unit.name])
     tie = TIE[task.aim.objective]
     if isinstance(guessed, Shortfall) or not _better((guessed.value, guessed.tie), (found.value, found.tie), tie):
         return found
     return replace(guessed, nest=replace(guessed.nest, complete=False))
+
+
+def _best_in(task: Task, stage: Stage, operands: Sequence[Operand]) -> Found | Shortfall:
+    """The best of a level; a result that stays in the unit's memory is there after the unit's own latency."""
+    found = stage.best(dict(task.einsum.sizes))
+    if isinstance(found, Shortfall) or any(len(o.chain) > 1 for o in operands if o.is_output):
+        return found
+    late = stage.late
+    work = replace(found.work, edge=found.work.edge + late)
+    tie = found.tie + (late if task.aim.energy_alone else 0.0)
+    return replace(found, value=found.value + task.aim.cycle * late, tie=tie, work=work)
 
 
 def _hopeless(unit: ComputeUnit, option: SpatialOption, task: Task, value: float) -> bool:
