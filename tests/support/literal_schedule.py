@@ -47,6 +47,15 @@ class Literal:
         found: float = pulp.value(self.model.objective)
         return round(found) - self.problem.compulsory_bytes
 
+    def attains(self, nbytes: int) -> bool:
+        """Whether so many non-compulsory bytes, or fewer, are enough; this takes less than the optimum does."""
+        model = self.model.copy()
+        model += self.model.objective <= nbytes + self.problem.compulsory_bytes
+        model.setObjective(pulp.LpAffineExpression())
+        model.solve(pulp.HiGHS(msg=False, threads=1))
+        assert model.status in (pulp.LpStatusOptimal, pulp.LpStatusInfeasible)
+        return bool(model.status == pulp.LpStatusOptimal)
+
     def _bit(self, name: str) -> pulp.LpVariable:
         return self.model.add_variable(name, cat="Binary")
 
