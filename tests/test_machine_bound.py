@@ -409,7 +409,17 @@ def test_resident_tensors_of_a_mapping() -> None:
     )  # fmt: skip
     ops = (Op("one", "array", "ws"), Op("two", "array", "ws"))
     mapping = Mapping("w", "m", Seq(ops), stays, (Move("b", "dram", "buffer", (0,), (0,)),))
-    assert resident_tensors(mapping, machine()) == ("a",)
+    assert resident_tensors(mapping, gemm(4, 4, 4), machine()) == ("a",)
+
+
+def test_a_result_that_is_stored_is_not_resident() -> None:
+    """It may be made in a buffer that holds it from the first position on; that it leaves is compulsory all the same."""
+    workload = gemm(4, 4, 4)
+    (result,) = (t.name for t in workload.tensors.values() if t.role is Role.OUTPUT)
+    kept = Mapping("w", "m", Op("one", "array", "ws"), (Stay(result, "buffer", (), ()),))
+    stored = replace(kept, moves=(Move(result, "buffer", "dram", (), (), store=True),))
+    assert resident_tensors(kept, workload, machine()) == (result,)
+    assert resident_tensors(stored, workload, machine()) == ()
 
 
 @pytest.mark.parametrize("bandwidth", [1e9, 1e12])

@@ -298,6 +298,7 @@ def test_the_claim_is_what_the_run_takes() -> None:
     assert report.mapping is not None
     assert report.mapping.claim is not None
     assert report.mapping.claim.value == pytest.approx(report.latency_s * arch.clock)
+    assert report.provenance["notes"] == list(workload.notes)  # all is brought to the chip, and the result is stored
 
 
 # -- the language ----------------------------------------------------------------------------------------------------

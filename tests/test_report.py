@@ -475,3 +475,10 @@ def test_the_machine_bound_leaves_out_what_is_on_the_chip_from_the_start(run: Sa
     report = make_report(run.arch, run.workload, mapping, run.program, run.trace)
     assert report.bounds.traffic.reads == {"x": INPUT_BYTES}
     assert report.provenance["notes"] == ["the machine bound takes as on the chip from the start: w"]
+
+
+def test_a_result_that_never_leaves_is_told_as_left_on_the_chip(run: Sample) -> None:
+    mapping = replace(run.mapping, stays=(Stay("y", "buffer", (), ()),), moves=())
+    report = make_report(run.arch, run.workload, mapping, run.program, run.trace)
+    assert "y" not in report.bounds.traffic.writes
+    assert report.provenance["notes"] == ["the machine bound takes as left on the chip at the end: y"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..arch.architecture import Architecture
 from ..arch.component import Direction, Memory, UnitBase
-from ..ir import Density, Einsum, Workload, count_operations
+from ..ir import Density, Einsum, Role, Workload, count_operations
 from ..ir.same import Same
 from ..ir.signature import signature
 from .compulsory import CompulsoryTraffic, compulsory_traffic
@@ -75,12 +75,15 @@ def _bound(of: Same[Workload], on: Same[Architecture], resident: frozenset[str])
     return MachineBound(max(compute, moving), compute, moving, energy, traffic, limit)
 
 
-def resident_tensors(mapping: Mapping, arch: Architecture) -> tuple[str, ...]:
+def resident_tensors(mapping: Mapping, workload: Workload, arch: Architecture) -> tuple[str, ...]:
     """Tensors that a Mapping takes to be on the chip when the run begins (weights in a crossbar), sorted.
 
-    They stay in an on-chip memory from the start of the root on, and no Move brings them there.
+    They stay in an on-chip memory from the start of the root on, and no Move brings them there. A result is made during
+    the run: it is among them where no Move takes it away again, so that it is there at the end.
     """
     loaded = {(move.tensor, move.dst) for move in mapping.moves if not move.store}
+    results = {name for name, tensor in workload.tensors.items() if tensor.role is Role.OUTPUT}
+    loaded |= {(move.tensor, move.src) for move in mapping.moves if move.store and move.tensor in results}
     return tuple(sorted({
         stay.tensor for stay in mapping.stays
         if not any(stay.start) and stay.memory in arch.memories and arch.memories[stay.memory].on_chip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -209,12 +210,21 @@ def make_report(
     notes = (*workload.notes, *notes)
     if bounds is None:
         scale = Fraction(arch.clock) / program.tick_hz
-        resident = resident_tensors(mapping, arch) if mapping is not None else ()
-        standing = [n for n in resident if n in workload.tensors and workload.tensors[n].role is not Role.ACTIVATION]
-        if standing:
-            notes = (*notes, f"the machine bound takes as on the chip from the start: {', '.join(standing)}")
+        resident = resident_tensors(mapping, workload, arch) if mapping is not None else ()
+        notes = (*notes, *_resident_notes(workload, resident))
         bounds = Bounds.of(machine_bound(workload, arch, resident=resident), program_bound(program), scale)
     return _Maker(arch, workload, trace, bounds).report(mapping, notes, tables)
+
+
+def _resident_notes(workload: Workload, resident: Sequence[str]) -> Iterator[str]:
+    """What the machine bound leaves out, as this Mapping neither brings it to the chip nor takes it away."""
+    roles = {name: workload.tensors[name].role for name in resident if name in workload.tensors}
+    standing = [name for name, role in roles.items() if role not in (Role.ACTIVATION, Role.OUTPUT)]
+    left = [name for name, role in roles.items() if role is Role.OUTPUT]
+    if standing:
+        yield f"the machine bound takes as on the chip from the start: {', '.join(standing)}"
+    if left:
+        yield f"the machine bound takes as left on the chip at the end: {', '.join(left)}"
 
 
 class _Maker:

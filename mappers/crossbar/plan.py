@@ -65,7 +65,7 @@ def map_workload(
         assert short is not None
         raise short
     value, mapping = min(tried, key=lambda t: t[0])
-    bound = machine_bound(workload, arch, resident=resident_tensors(mapping, arch))
+    bound = machine_bound(workload, arch, resident=resident_tensors(mapping, workload, arch))
     delay = bound.cycles / float(arch.clock)
     least = {"latency": bound.cycles, "energy": bound.energy_J, "edp": bound.energy_J * delay}
     gap = (value - least[objective]) / value if value else 0.0
