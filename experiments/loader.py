@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SHOWN = "simulated: not published"
 """The source of rows without a published figure."""
+ANOTHER_ROUTE = "accelsim, another route: "
+"""How the source of a row begins that holds one way of computing against another, as no figure is published."""
 UNITS: Mapping[str, float] = {
     "TFLOP/s": 1e12, "GB/s": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "ms": 1e-3, "us": 1e-6, "ns": 1e-9,
     "bytes": 1.0, "requests": 1.0, "fraction": 1.0, "": 1.0,
@@ -44,12 +46,13 @@ class Row:
     Attributes:
         quantity: what is compared, such as ``cycles``.
         where: for which machine, model, layer.
-        published: the figure in the source; None where there is none to compare with.
+        published: the figure in the source, which may be a closed law, a count or `ANOTHER_ROUTE` in place of a
+            publication; None where there is none to compare with.
         accelsim: the simulator's figure; None where it has none.
         unit: of both.
         tolerance: largest relative error that passes, 0 for exact; None for a figure that is unreachable, or shown
             without judgement, and `note` gives the reason.
-        source: of the published figure.
+        source: of the published figure, or what stands in its place.
         note: what a reader should know.
     """
 

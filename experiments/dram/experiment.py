@@ -10,7 +10,7 @@ import numpy as np
 from ...components.dram_step import server
 from ...components.dram_timing import DramDevice, preset, preset_names
 from ...components.dram_trace import Controller, TraceResult, run_trace
-from ..loader import Row, table
+from ..loader import ANOTHER_ROUTE, Row, table
 from .patterns import IntArray, addresses, writes
 from .peers import RAMULATOR_MAPPING, dramsim3, ramulator
 
@@ -23,7 +23,7 @@ TRANSFERRED = (("DDR3_1600H", 1), ("DDR4_2400R", 1), ("DDR5_4800AN", 2), ("LPDDR
                ("GDDR6_14000_1250mV_double", 1))  # fmt: skip
 TRANSFER_PATTERNS = ("stream_rd", "hit_1bank", "conflict_1bank", "allbank_newrow", "twobg_hit", "rand_rd")
 LAW = "closed law of the timing constraints (JESD79, JESD235)"
-COMMANDS = "accelsim's command-level model"
+COMMANDS = f"{ANOTHER_ROUTE}every command (accelsim/components/dram_trace.py)"
 QUIET = Controller(refresh=False)
 _N = 20_000
 

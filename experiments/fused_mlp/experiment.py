@@ -16,7 +16,7 @@ from ...arch.loader import load_spec
 from ...ir import Workload, fusion_levels, parse_cascade
 from ...report import Report
 from ...report.page import Figure
-from ..loader import Row, table
+from ..loader import ANOTHER_ROUTE, Row, table
 
 MACHINE = "a100_80gb"
 INPUTS, LAYERS = 2**20, 4
@@ -28,9 +28,9 @@ LEVELS = {"layer by layer": "unfused", "fused": "full"}
 ABOVE = 0.2
 """Fill, drain and tiles that do not divide by 108 SMs keep a run above its roofline by that much at most."""
 ONCE = 1e-3
-COUNTED = "operands and results once"
-ROOFLINE = "the longer of operations at peak and bytes at bandwidth"
-COUNT = "counted: operations over bytes"
+COUNTED = f"{ANOTHER_ROUTE}operands and results once"
+ROOFLINE = f"{ANOTHER_ROUTE}the longer of operations at peak and bytes at bandwidth"
+COUNT = "counted by hand: operations over bytes"
 HALF_BITS = 16
 ATTAINED = "attained"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..loader import Row, shown, table
+from ..loader import ANOTHER_ROUTE, Row, shown, table
 from .ways import C2C, PCIE, by_device, by_host, by_pages, figures, host_from, share_for_whole, whole
 
 MANY = 1_000_000
@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
                   r["note"])  # fmt: skip
     law = throughput(PCIE, 128) / figures(PCIE)["long transfers"]
     yield Row("share of the table from which a whole copy is faster", f"{PCIE}, rows of 128 bytes", law,
-              share_for_whole(PCIE, 128), "share", 0.02, "law: throughput of reads over that of copies",
+              share_for_whole(PCIE, 128), "share", 0.02, f"{ANOTHER_ROUTE}throughput of reads over that of copies",
               "reads as simulated above, copies as in machine.csv")  # fmt: skip
     for link in (PCIE, C2C):
         yield from _times(link)

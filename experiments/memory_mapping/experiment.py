@@ -17,7 +17,7 @@ from ...mappers.ilp.tiers.model import BYTES
 from ...mappers.ilp.tiers.search import place
 from ...mappers.ilp.variants import Chip, with_variants
 from ...mapping.tiers.problem import TierProblem
-from ..loader import Row, table
+from ..loader import ANOTHER_ROUTE, Row, table
 from .graphs import planned, random_graph
 from .mapping import Machine, all_off_chip, greedy, problem
 
@@ -122,7 +122,8 @@ def _random_rows(*, proven: bool) -> Iterator[Row]:
         if r["copies"] == "yes":
             where += ", with copies"
             note += f"; {moved.copied:,} bytes are copied within the memory"
-        yield Row("bytes spilled", where, found.bound, found.value, "bytes", 0.0 if proven else None, r["source"], note)
+        source = f"{ANOTHER_ROUTE}least bytes without addresses; {r['source']}"
+        yield Row("bytes spilled", where, found.bound, found.value, "bytes", 0.0 if proven else None, source, note)
 
 
 def rows() -> Iterator[Row]:
