@@ -6,7 +6,8 @@ import pytest
 from support.experiments import rows_of
 
 from accelsim.experiments.data_movement import layer
-from accelsim.experiments.data_movement.experiment import figure, seconds
+from accelsim.experiments.data_movement.experiment import buffer_bytes, figure, forward_bytes, machine, seconds
+from accelsim.ir import fused_traffic_curve
 
 UNIT = 8 * 512 * 1024 * 2
 """Bytes of the activations of a layer; scores are 8 of these, hidden values 4, a matrix of 1024 a quarter."""
@@ -65,3 +66,27 @@ def test_a_larger_layer_moves_more(rank: str, monkeypatch: pytest.MonkeyPatch) -
     size = layer.SIZES[rank]
     small, large = moved(size * 4 // 5), moved(size * 6 // 5)
     assert small[0] < large[0] and small[1] < large[1]
+
+
+@pytest.mark.parametrize(("part", "helps_fusion"), [("products", 1), ("memory", -1)])
+def test_what_moves_the_speed_up_of_fused_kernels(part: str, helps_fusion: int) -> None:
+    """Either peak makes a step faster; what fusing gains rises with faster products and falls with faster memory."""
+    step, more, less = layer.training_step(), ((part, 1.2),), ((part, 0.8),)
+    for fused in (False, True):
+        assert seconds(step, fused, more) < seconds(step, fused) < seconds(step, fused, less)
+    gains = [seconds(step, False, c) / seconds(step, True, c) for c in (less, (), more)]
+    assert gains == sorted(gains, reverse=helps_fusion < 0) and len(set(gains)) == 3
+
+
+def test_what_moves_the_bytes_of_the_forward_part() -> None:
+    """Bytes from a slower memory cost more of the latency, so that the mapping moves fewer. 20 % of the buffer change
+    nothing, sizes being powers of two; half of it and four times as much do."""
+
+    def moved(key: str, value: str) -> int:
+        return forward_bytes(((f"memories.{key}", value),))
+
+    assert moved("dram.bandwidth", "320 GiB/s") < forward_bytes() < moved("dram.bandwidth", "480 GiB/s")
+    assert moved("buffer.capacity", "13107 KiB") == forward_bytes() == moved("buffer.capacity", "19661 KiB")
+    assert moved("buffer.capacity", "8 MiB") > forward_bytes() > moved("buffer.capacity", "64 MiB")
+    least = [p.fused_bytes for p in fused_traffic_curve(layer.inference(), [1 << 20, buffer_bytes(machine())])]
+    assert least[0] >= least[1] > 0

@@ -7,19 +7,16 @@ forward part, without dropout, also runs on a machine, one Einsum after the othe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from ... import simulate
+from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...ir import Workload, contraction, count_operations, fused_traffic_curve, fusion_levels
 from ...report.page import Figure
-from ..loader import ANOTHER_ROUTE, Row, data_path, table
+from ..loader import ANOTHER_ROUTE, Changes, Row, data_path, figures_of, table
 from .layer import einsums_of_kernels, inference, kernels, moved_bytes, training_step
-
-PEAK_FLOPS = 125e12
-BYTES_PER_S = 900e9
-"""A V100's: dense half-precision products and memory (data sheet)."""
-BUFFER = 16 * 2**20
 
 KERNELS = "which kernels the framework runs is not in the paper's summary: scaling scores, not queries, adds a tenth"
 AGAIN = 0.05
@@ -30,13 +27,19 @@ PEAKS = "both at data-sheet peaks; what was measured has products below their pe
 TRAINING, FORWARD = "training step", "forward"
 
 
-def seconds(workload: Workload, fused: bool) -> float:
+@cache
+def machine(values: tuple[tuple[str, object], ...] = ()) -> Architecture:
+    """That of ``machine.yaml``, on which the forward part runs, with changes."""
+    return load_spec(data_path(__package__, "machine.yaml")).with_values(dict(values)).build()
+
+
+def seconds(workload: Workload, fused: bool, changes: Changes = ()) -> float:
     """Time of a step in which every kernel takes the longer of its products and its bytes, at the peaks of a V100."""
-    of = einsums_of_kernels(workload)
+    of, peak = einsums_of_kernels(workload), figures_of(table(__package__, "v100.csv"), changes)
     total = 0.0
     for group, nbytes in moved_bytes(workload, kernels(fused)).items():
         macs = sum(count_operations(e).macs for name in group for e in of[name] if contraction(e))
-        total += max(2 * macs / PEAK_FLOPS, nbytes / BYTES_PER_S)
+        total += max(2 * macs / peak["products"], nbytes / peak["memory"])
     return total
 
 
@@ -60,12 +63,23 @@ def rows() -> Iterator[Row]:
     yield from _forward()
 
 
+@cache
+def forward_bytes(values: tuple[tuple[str, object], ...] = ()) -> int:
+    """DRAM bytes of the forward part, one Einsum after the other, simulated."""
+    report = simulate(machine(values), inference(), mapper="tile")
+    return sum(report.traffic_bytes["dram"].values())
+
+
+def buffer_bytes(arch: Architecture) -> int:
+    """Capacity of the machine's buffer."""
+    return int(arch.memories["buffer"].capacity)
+
+
 def _forward() -> Iterator[Row]:
     """One Einsum after the other: counted and simulated; together: the least through the buffer."""
     work = inference()
     levels = {level.name: level.nbytes for level in fusion_levels(work)}
-    arch = load_spec(data_path(__package__, "machine.yaml")).build()
-    moved = sum(simulate(arch, work, mapper="tile").traffic_bytes["dram"].values())
+    moved = forward_bytes()
     where = f"{FORWARD}, one Einsum after the other"
     yield Row(
         "bytes moved",
@@ -76,7 +90,7 @@ def _forward() -> Iterator[Row]:
         AGAIN,
         f"{ANOTHER_ROUTE}counted, operands and results once",
     )
-    (point,) = fused_traffic_curve(work, [BUFFER])
+    (point,) = fused_traffic_curve(work, [buffer_bytes(machine())])
     yield Row("bytes moved", f"{FORWARD}, together, at least", float(levels["full"]), float(point.fused_bytes), "byte",
               0.0, f"{ANOTHER_ROUTE}counted, what stands ready and the result once")  # fmt: skip
 
