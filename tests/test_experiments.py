@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.accuracy import not_on_their_pages
 from support.cli import accelsim
 from support.experiments import rows_of
 
@@ -40,6 +41,7 @@ def test_experiment_is_within_its_tolerances(name: str, monkeypatch: pytest.Monk
     missed = [row for row in told["rows"] if row["ok"] is False]
     assert not missed
     assert ran.code == 0
+    assert not_on_their_pages(name, found) == []
 
 
 @pytest.mark.parametrize("name", experiment_names())

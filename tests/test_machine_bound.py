@@ -413,7 +413,7 @@ def test_resident_tensors_of_a_mapping() -> None:
 
 
 def test_a_result_that_is_stored_is_not_resident() -> None:
-    """It may be made in a buffer that holds it from the first position on; that it leaves is compulsory all the same."""
+    """It may be made in a buffer that holds it from the first position on; that it leaves is compulsory still."""
     workload = gemm(4, 4, 4)
     (result,) = (t.name for t in workload.tensors.values() if t.role is Role.OUTPUT)
     kept = Mapping("w", "m", Op("one", "array", "ws"), (Stay(result, "buffer", (), ()),))

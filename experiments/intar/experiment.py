@@ -227,8 +227,8 @@ def _averages() -> Iterator[Row]:
     for style, published in OVER.items():
         board = [float(built()[k, style]["latency_ms"]) / float(built()[k, "reconfigurable"]["latency_ms"])
                  for k in KERNELS]  # fmt: skip
-        note = ("geometric mean over the kernels; the paper's table per kernel is not public, nor how it averages: that "
-                f"of the board's latencies is {_mean(board):.3f}")  # fmt: skip
+        note = ("geometric mean over the kernels; the paper's table per kernel is not public, nor how it averages; "
+                f"that of the board's latencies is {_mean(board):.3f}")  # fmt: skip
         for place, run in ((BUILT, run_built), (BUDGET, run_budget)):
             ratios = [run(k, style).seconds / run(k, "reconfigurable").seconds for k in KERNELS]
             yield Row(f"speed-up over {style}", f"mean of the kernels, {place}", published, _mean(ratios), "x", None,

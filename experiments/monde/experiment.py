@@ -114,7 +114,8 @@ def _splits() -> Iterator[Row]:
         found = outcome(model, load)
         place = f"{model.name}, {'decoder' if load.decoder else 'encoder'}, batch {load.batch}"
         yield Row("time of the split", place, seconds, found.plan.seconds, "s", 1e-9,
-                  f"{ANOTHER_ROUTE}brute force over all numbers of experts that move", f"{hot} and {found.moved} move")  # fmt: skip
+                  f"{ANOTHER_ROUTE}brute force over all numbers of experts that move",
+                  f"{hot} and {found.moved} move")  # fmt: skip
 
 
 def figure(rows: Sequence[Row]) -> Mapping[str, object]:
