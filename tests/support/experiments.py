@@ -7,9 +7,13 @@ from functools import cache
 from accelsim.experiments.loader import Row, load_experiment
 
 
-@cache
 def rows_of(name: str, judged: int | None = None) -> tuple[Row, ...]:
     """The rows of the experiment of that name; with `judged`, until so many of them had a tolerance."""
+    return _rows_of(name, judged)  # one key, whether None is given or not
+
+
+@cache
+def _rows_of(name: str, judged: int | None) -> tuple[Row, ...]:
     found = []
     for row in load_experiment(name).rows():
         found.append(row)
