@@ -316,12 +316,15 @@ def test_pool_replaces_a_dead_worker() -> None:
         assert pool.submit(max, 1, 2).result() == 2
 
 
-def test_killing_the_pool_ends_what_runs() -> None:
+def test_killing_the_pool_ends_what_runs(tmp_path: Path) -> None:
     pool = WorkerPool(2)
-    futures = [pool.submit(time.sleep, 60) for _ in range(4)]
-    wait_until(lambda: len(pool.pids()) == 2, "the workers did not start")
+    futures = [pool.submit(evaluators.tell_and_sleep, str(tmp_path)) for _ in range(4)]
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, "the workers did not start")
     pool.kill()
-    assert pool.pids() == []
+    for worker in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker.name), 0)
+    assert len(list(tmp_path.iterdir())) == 2
     assert all(f.cancelled() or isinstance(f.exception(), WorkerDied) for f in futures)
 
 

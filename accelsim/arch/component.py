@@ -332,8 +332,3 @@ class UnitBase(Component):
     @abstractmethod
     def server(self, tick_hz: Fraction) -> Any:
         """The engine's Server of this unit, in cycles of its clock."""
-
-
-def field_docs(kind: type[Component]) -> dict[str, Any]:
-    """The documentation of each key of a kind."""
-    return {name: info.description for name, info in kind.model_fields.items()}

@@ -129,11 +129,6 @@ class WorkerPool(Executor):
                 running.process.kill()
         self.shutdown()
 
-    def pids(self) -> list[int]:
-        """Process ids of the workers that are alive."""
-        with self._lock:
-            return sorted(running.process.pid for running in self._workers)
-
     def _drop(self) -> None:
         while True:
             try:
