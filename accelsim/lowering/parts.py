@@ -13,7 +13,7 @@ from math import prod
 from ..arch.component import UnitBase
 from ..errors import MappingError
 from ..ir import Access, Affine, Einsum, Workload
-from ..ir.workload import Item, Repeat, View
+from ..ir.workload import Item, Repeat
 from ..mapping.scope import within
 from ..mapping.tree import (
     WHOLE,
@@ -105,7 +105,6 @@ class Names:
         self.workload = workload
         self.einsums: dict[str, Einsum] = {}
         self.repeats: dict[str, Repeat] = {}
-        self._views: dict[str, str] = {}
         self._accesses: dict[tuple[str, str, bool], list[Access]] = {}
         self._collect(workload.body)
 
@@ -113,17 +112,13 @@ class Names:
         for item in items:
             if isinstance(item, Einsum):
                 self.einsums[item.name] = item
-            elif isinstance(item, View):
-                self._views[item.output] = item.input
-            else:
+            elif isinstance(item, Repeat):
                 self.repeats[item.name] = item
                 self._collect(item.body)
 
     def storage(self, tensor: str) -> str:
         """The tensor that holds the bytes of `tensor`; for gathered rows, the table."""
-        while tensor in self._views:
-            tensor = self._views[tensor]
-        return tensor
+        return self.workload.origin(tensor)
 
     def accesses(self, einsum: Einsum, tensor: str, store: bool) -> list[Access]:
         """The accesses by which an Einsum reads (for a store: writes) the stored tensor `tensor`."""

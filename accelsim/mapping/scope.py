@@ -191,8 +191,6 @@ class Names:
         """Name to the Repeat, the Repeats around it, and the numbers of its first Einsum and of the one after it."""
         self.carried: list[tuple[str, str, str]] = []
         """(Repeat, stored tensor that it makes, stored tensor that this is in the next iteration)"""
-        self._views: dict[str, str] = {}
-        self._tables: dict[str, str] = {}
         self.rows: dict[str, str] = {}
         """A tensor of rows of a table to the tensor that says which."""
         self._used: dict[str, tuple[str, ...]] = {}
@@ -208,11 +206,9 @@ class Names:
                     self._used.setdefault(self.stored(access.tensor), path)
             elif isinstance(item, View):
                 if item.rows:
-                    self._tables[item.output], self.rows[item.output] = item.input, item.rows
+                    self.rows[item.output] = item.rows
                     for name in (item.output, item.input, item.rows):
                         self._used.setdefault(self.stored(name), path)
-                else:
-                    self._views[item.output] = item.input
             else:
                 first = len(self.einsums)
                 self._collect(item.body, (*path, item.name))
@@ -221,15 +217,13 @@ class Names:
 
     def stored(self, name: str) -> str:
         """The tensor whose bytes `name` is a view of."""
-        while name in self._views:
-            name = self._views[name]
-        return name
+        return self.workload.storage(name)
 
     def known_as(self, name: str) -> tuple[str, ...]:
         """The stored tensors in which a read of `name` may find it: itself, and the table that it is rows of."""
         found = [self.stored(name)]
-        while found[-1] in self._tables:
-            found.append(self.stored(self._tables[found[-1]]))
+        while found[-1] in self.workload.tables:
+            found.append(self.stored(self.workload.tables[found[-1]]))
         return tuple(found)
 
     def chooser(self, name: str) -> str:

@@ -17,11 +17,10 @@ from ...mappers.ilp.problem import GraphProblem
 from ...mappers.ilp.residency import best_residency
 from ...mappers.ilp.search import schedule
 from ...mappers.ilp.solver import SolverOptions
-from ..loader import Row, data_path, table
+from ..loader import SHOWN, Row, data_path, table
 from .networks import BUILDERS
 
 SPILLED, REDUCTION = "non-compulsory bytes", "reduction of non-compulsory bytes"
-SHOWN = "simulated: not published"
 KB = 1024
 OPTIONS = SolverOptions(nodes=2000)
 """Limits in nodes: the same result on every machine."""

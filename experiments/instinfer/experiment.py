@@ -10,10 +10,9 @@ from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...engine import compiled
 from ...mappers.sites import choose, program_of
-from ..loader import Row, data_path, table
+from ..loader import SHOWN, Row, data_path, table
 from .layer import OPT_13B, Load, Model, problem
 
-SHOWN = "simulated: not published"
 BATCHES = (4, 16, 64, 128, 256)
 SPARSITIES = (1, 8)
 TWICE = (

@@ -16,7 +16,7 @@ from ...mapping.replay import replay
 from ...mapping.scope import Scope
 from ...mapping.tree import Mapping as MappingValue
 from ...report.occupancy import Occupancy, occupancies, step_operators
-from ..loader import Row, data_path, table
+from ..loader import SHOWN, Row, data_path, table
 
 if TYPE_CHECKING:
     from ...report.page import Figure
@@ -25,7 +25,6 @@ STAGE = "inverted_3.unit_2.conv"
 """The last convolution of the patch stage: the first that makes 28x28 feature maps."""
 OPEN, CHIP = "stm32f746_open.yaml", "stm32f746_flash.yaml"
 PEAK, RECOMPUTE, LATENCY = "peak activations", "recompute of the network", "latency"
-SHOWN = "simulated: not published"
 KB = 1024
 
 

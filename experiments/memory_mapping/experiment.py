@@ -17,13 +17,12 @@ from ...mappers.ilp.tiers.model import BYTES
 from ...mappers.ilp.tiers.search import place
 from ...mappers.ilp.variants import Chip, with_variants
 from ...mapping.tiers.problem import TierProblem
-from ..loader import ANOTHER_ROUTE, Row, table
+from ..loader import ANOTHER_ROUTE, SHOWN, Row, table
 from .graphs import planned, random_graph
 from .mapping import Machine, all_off_chip, greedy, problem
 
 BELOW = "edge_npu"
 """The machine of small memories: bytes are what is minimised, its rates say how long they take."""
-SHOWN = "simulated: not published"
 OPTIONS = SolverOptions(gap=0.01)
 GENERATED = (40, 80, 160)
 """Buffers of the generated cases."""

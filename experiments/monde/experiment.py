@@ -9,10 +9,9 @@ from functools import cache
 from ...arch.architecture import Architecture
 from ...arch.loader import load_spec
 from ...mappers.sites import SitePlan, SiteProblem, Task, choose, simulated
-from ..loader import ANOTHER_ROUTE, Row, data_path, table
+from ..loader import ANOTHER_ROUTE, SHOWN, Row, data_path, table
 from .layer import GPU, NEAR, NLLB, SWITCH, Load, Model, problem
 
-SHOWN = "simulated: not published"
 CASES = {
     "encoder": [(SWITCH, Load(b, False)) for b in (1, 4, 16)]
     + [(NLLB, Load(b, False)) for b in (1, 4)]

@@ -9,9 +9,8 @@ from statistics import mean
 import numpy as np
 
 from ...mappers.offload.nested import NestedExpert, expert_by_expert, hottest_bits_first, run
-from ..loader import Row, table
+from ..loader import SHOWN, Row, table
 
-SHOWN = "simulated: not published"
 EXPERTS, TOKENS, SEEDS = 8, 64, 8
 PLANE_BITS = (2, 1, 1)
 """Of the coarsest plane, and of those that refine it to 3 and 4 bits."""

@@ -11,7 +11,7 @@ from ...arch.loader import load_spec
 from ...ir import Role
 from ...mappers.sites import SiteProblem, Sites, beside, chain, check_room, choose, simulated
 from ...mappers.sites.ways import STORED
-from ..loader import Row, data_path, table
+from ..loader import SHOWN, Row, data_path, table
 
 TICK_HZ = 10**12
 BANKS, CHIP = "dram", "sram"
@@ -34,7 +34,6 @@ LOADS: dict[str, tuple[int, int, tuple[tuple[str, object], ...]]] = {
 """Sequences, tokens of each in its cache, and what differs from the machine."""
 MODES = {"NPU alone": (1, True), "in turns": (1, True), "two sub-batches": (2, False), "two, banks shared": (2, True)}
 """Sub-batches, and whether units in the memory keep its banks from transfers."""
-SHOWN = "simulated: not published"
 
 
 @cache

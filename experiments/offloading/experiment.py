@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...mappers.offload import Block, Generation, Policy, best, generate, solve
 from ...mappers.offload.machine import Role
-from ..loader import ANOTHER_ROUTE, Row, table
+from ..loader import ANOTHER_ROUTE, SHOWN, Row, table
 from .served import Options, machine, model, planned, ran
 
-SHOWN = "simulated: not published"
 PUBLISHED: Mapping[Role, tuple[float, ...]] = {
     "weight": (0.2, 0.8, 0.0), "cache": (0.0, 1.0, 0.0), "hidden": (0.0, 1.0, 0.0),
 }  # fmt: skip

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..loader import Row, table
+from ..loader import SHOWN, Row, table
 from .caches import FEW_BITS, LOW_RANK, MODEL, drafted, link_bytes, machine, made, model, most, nested, shadowed, whole
 
-SHOWN = "simulated: not published"
 CONTEXTS = (32768, 131072)
 LONG = CONTEXTS[-1]
 SHADOWS = {"rank 160": LOW_RANK, "4.5 bits": FEW_BITS}

@@ -12,11 +12,10 @@ from ...mappers.ilp.tiers.policies import largest_stay, least_recently_used, mos
 from ...mappers.ilp.tiers.search import place
 from ...mapping.tiers.plan import TierPlan
 from ...mapping.tiers.problem import TierProblem
-from ..loader import Row, table
+from ..loader import SHOWN, Row, table
 from .offload import Decoder, serve
 from .scenes import beside_data, experts, kv_blocks, routed
 
-SHOWN = "simulated: not published"
 OPTIONS = SolverOptions(gap=0.01)
 RULES = SolverOptions(gap=0.05)
 """Plans under a rule may be so much slower than the best one that keeps to it; what that one is at least is shown."""

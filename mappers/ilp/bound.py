@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .gap_model import Cost
+from .orders import bits_of
 from .problem import GraphProblem
 from .solver import DEFAULT, Program, SolverOptions, solve
 
@@ -49,7 +50,7 @@ def any_order_bound(problem: GraphProblem, capacity: int, cost: Cost, options: S
     needed = False
     by_operator: list[list[int]] = [[] for _ in problem.operators]
     for number, span in enumerate(spans):
-        for i in _bits(span.over):
+        for i in bits_of(span.over):
             by_operator[i].append(number)
     for i, members in enumerate(by_operator):
         held = [problem.tensors[spans[k].tensor].nbytes for k in members]
@@ -94,13 +95,4 @@ def _closure(direct: Sequence[Sequence[int]], order: Sequence[int]) -> list[int]
     for i in order:
         for j in direct[i]:
             found[i] |= found[j] | 1 << j
-    return found
-
-
-def _bits(mask: int) -> list[int]:
-    found = []
-    while mask:
-        low = mask & -mask
-        found.append(low.bit_length() - 1)
-        mask ^= low
     return found

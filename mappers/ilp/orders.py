@@ -130,7 +130,7 @@ def _minimum_peak(problem: GraphProblem, states: int) -> MinimumPeak:
             return MinimumPeak(state.order(), state.peak, state.peak)
         if number > states:
             break
-        for op in _bits(state.ready):
+        for op in bits_of(state.ready):
             following = search.settle(search.run(state, op))
             if following.peak < min(best, least.get(following.ran, best)):
                 least[following.ran] = following.peak
@@ -202,7 +202,7 @@ class _Search:
         found = True
         while found:
             found = False
-            for op in _bits(state.ready):
+            for op in bits_of(state.ready):
                 needs, leaves = self.change(state.ran, op)
                 if leaves <= 0 and state.live + needs <= state.peak:
                     state = self.run(state, op)
@@ -210,7 +210,8 @@ class _Search:
         return state
 
 
-def _bits(mask: int) -> list[int]:
+def bits_of(mask: int) -> list[int]:
+    """Numbers of the bits that are set, rising."""
     found = []
     while mask:
         low = mask & -mask

@@ -74,7 +74,7 @@ def _ordered(workload: Workload, flow: Flow, run: Sequence[Einsum], chooser: Cho
 
 def _problem(workload: Workload, flow: Flow, run: Sequence[Einsum]) -> GraphProblem | None:
     """What the order of a run is free in; None where it is not."""
-    rows = {item.rows for item in _views(workload.body) if item.rows}
+    rows = {item.rows for item in workload.views() if item.rows}
     tensors: dict[str, Tensor] = {}
     operators: list[Operator] = []
     read: set[str] = set()
@@ -95,11 +95,3 @@ def _problem(workload: Workload, flow: Flow, run: Sequence[Einsum]) -> GraphProb
     )
     used = dict.fromkeys(n for op in kept for n in op.touches)
     return GraphProblem(workload.name, {n: tensors[n] for n in used}, kept)
-
-
-def _views(items: Sequence[Item]) -> Iterator[View]:
-    for item in items:
-        if isinstance(item, View):
-            yield item
-        elif isinstance(item, Repeat):
-            yield from _views(item.body)

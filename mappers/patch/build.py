@@ -126,7 +126,7 @@ class Builder:
         """Output channels whose weights come at a time."""
         each = 0
         for access in group.lead.inputs:
-            if self.chain.stored(access.tensor) in group.weights and channels in access.ranks:
+            if self.workload.storage(access.tensor) in group.weights and channels in access.ranks:
                 each += self.workload.tensors[access.tensor].nbytes
         size = group.lead.sizes[channels]
         return max(1, min(size, WEIGHT_TILE_BYTES * size // each)) if each else size
@@ -173,7 +173,7 @@ class Builder:
         )
 
     def _is_output(self, name: str) -> bool:
-        return any(t.role is Role.OUTPUT and self.chain.stored(n) == name for n, t in self.workload.tensors.items())
+        return any(t.role is Role.OUTPUT and self.workload.storage(n) == name for n, t in self.workload.tensors.items())
 
     def _homes(self) -> list[Stay]:
         """What stands off chip before the run, or after it."""
@@ -231,12 +231,12 @@ class Builder:
         for einsum in group.einsums:
             mine = set(every)
             for access in einsum.inputs:
-                stored = self.chain.stored(access.tensor)
+                stored = self.workload.storage(access.tensor)
                 if stored == name:
                     mine &= alike(einsum, access)
                 elif stored in dims:
                     mine &= alike(einsum, access) & dims[stored]
-            dims[self.chain.stored(einsum.output.tensor)] = mine
+            dims[self.workload.storage(einsum.output.tensor)] = mine
         return dims[group.output]
 
     def _aside(self, group: Group, name: str) -> int:

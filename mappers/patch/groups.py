@@ -35,26 +35,18 @@ class Chain:
 
     def __init__(self, workload: Workload, *, fuse_residual: bool) -> None:
         self.workload = workload
-        self.views: dict[str, str] = {}
         einsums: list[Einsum] = []
         for item in workload.body:
             if isinstance(item, Einsum):
                 einsums.append(item)
-            elif isinstance(item, View) and not item.rows:
-                self.views[item.output] = item.input
-            else:
+            elif not isinstance(item, View) or item.rows:
                 raise BadInput(f"model {workload.name}: the patch mapper takes no Repeats and no gathered rows")
+        self.viewed = {view.input for view in workload.views()}
         self.readers: dict[str, list[str]] = {}
         for einsum in einsums:
             for access in einsum.inputs:
-                self.readers.setdefault(self.stored(access.tensor), []).append(einsum.name)
+                self.readers.setdefault(self.workload.storage(access.tensor), []).append(einsum.name)
         self.groups = self._group(einsums, fuse_residual)
-
-    def stored(self, name: str) -> str:
-        """The tensor whose bytes `name` is a view of."""
-        while name in self.views:
-            name = self.views[name]
-        return name
 
     def _group(self, einsums: Sequence[Einsum], fuse_residual: bool) -> list[Group]:
         rows: list[list[Einsum]] = []
@@ -68,22 +60,22 @@ class Chain:
     def _follows(self, row: list[Einsum], einsum: Einsum, fuse_residual: bool) -> bool:
         """Whether an Einsum works on the results of the one before point by point, and nothing else needs them."""
         before = row[-1].output.tensor
-        if einsum.reduced_ranks or self.readers.get(before) != [einsum.name] or before in self.views.values():
+        if einsum.reduced_ranks or self.readers.get(before) != [einsum.name] or before in self.viewed:
             return False
         if self.workload.tensors[before].role is Role.OUTPUT:
             return False
         points = [a for a in einsum.inputs if a.tensor == before]
         if any(a.indices != einsum.output.indices or not _plain(a) for a in points) or not points:
             return False
-        others = [self.stored(a.tensor) for a in einsum.inputs if a.tensor != before]
+        others = [self.workload.storage(a.tensor) for a in einsum.inputs if a.tensor != before]
         return fuse_residual or all(self.workload.tensors[x].role is Role.WEIGHT for x in others)
 
     def _made(self, row: tuple[Einsum, ...]) -> Group:
-        inside = {self.stored(e.output.tensor) for e in row}
-        names = list(dict.fromkeys(self.stored(a.tensor) for e in row for a in e.inputs))
+        inside = {self.workload.storage(e.output.tensor) for e in row}
+        names = list(dict.fromkeys(self.workload.storage(a.tensor) for e in row for a in e.inputs))
         standing = [n for n in names if self.workload.tensors[n].role in (Role.WEIGHT, Role.STATE)]
         reads = [n for n in names if n not in inside and n not in standing]
-        return Group(row, tuple(standing), tuple(reads), self.stored(row[-1].output.tensor))
+        return Group(row, tuple(standing), tuple(reads), self.workload.storage(row[-1].output.tensor))
 
 
 def _plain(access: Access) -> bool:
