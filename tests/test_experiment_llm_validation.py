@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from accelsim.arch.loader import RawSpec, load_spec
-from accelsim.experiments.llm_validation import serving
+from accelsim.experiments.llm_validation import experiment, serving, serving_rows
 from accelsim.experiments.llm_validation.all_reduces import NETWORKS, AllReduce, all_reduces, constants
 from accelsim.experiments.llm_validation.experiment import SETS, WANTED, fit, held, records
 from accelsim.experiments.llm_validation.gpt3_layer import CONTEXT, HIDDEN, PROMPT, SEQUENCES, SOCKETS, layer_parts
@@ -136,6 +136,22 @@ def test_made_runs_give_their_constants_back(made: Overheads, monkeypatch: pytes
     assert (found.sequence_s, found.grouped_attention) == pytest.approx(
         (made.sequence_s, made.grouped_attention), rel=0.01
     )
+
+
+def test_errors_without_constants_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of operators, here by the roofline in place of both ways, and of serving runs."""
+    flat = fit(SET, Roofline(machine(SET)))
+    monkeypatch.setattr(experiment, "fitted", lambda name: (flat, flat))
+    for rows, calibrated in ((experiment._uncalibrated, False), (experiment._calibrated, True)):
+        e = Errors.of(flat.errors(held(SET, "softmax"), calibrated=calibrated))
+        found = list(rows(SET, "softmax"))
+        assert [r.accelsim for r in found] == [e.mean, e.median, e.p95, e.maximum] * 2
+        assert [r.where.count("uncalibrated") for r in found] == [1 - calibrated] * 8
+    monkeypatch.setattr(serving_rows, "bare_error", lambda row: -0.25 if row.batch > 1 else 0.25)
+    shown = list(serving_rows.uncalibrated_rows())
+    assert [r.accelsim for r in shown] == [0.25] * 24
+    runs = [int(r.note.split()[0]) for r in shown[::4]]
+    assert sum(runs) == sum(not r.fit for r in served())
 
 
 RUN = Served("a100", "TensorRT-LLM", "llama-3-8b", 1, 16, Tokens(128, 128), 2.0, False, "made")

@@ -77,10 +77,28 @@ def flat_error(row: Served) -> float:
 
 def serving_rows() -> Iterator[Row]:
     """By device and software."""
-    sets = dict.fromkeys((r.device, r.software) for r in served())
-    for device, software in sets:
-        rows = [r for r in served() if (r.device, r.software) == (device, software)]
+    for (device, software), rows in _sets().items():
         yield from _set(device, software, rows)
+
+
+def uncalibrated_rows() -> Iterator[Row]:
+    """Errors without constants, by device and software."""
+    for (device, software), rows in _sets().items():
+        held = [r for r in rows if not r.fit]
+        yield from _errors(f"{device}, {software}, uncalibrated", Errors.of(map(bare_error, held)), rows[0].source)
+
+
+def _sets() -> dict[tuple[str, str], list[Served]]:
+    found: dict[tuple[str, str], list[Served]] = {}
+    for r in served():
+        found.setdefault((r.device, r.software), []).append(r)
+    return found
+
+
+def _errors(where: str, e: Errors, source: str) -> Iterator[Row]:
+    for what, value in (("mean", e.mean), ("median", e.median), ("95th percentile", e.p95), ("largest", e.maximum)):
+        note = f"{e.count} runs that are not fitted"
+        yield Row(f"{what} error", where, None, value, "share", None, source, note)
 
 
 def _set(device: str, software: str, rows: Sequence[Served]) -> Iterator[Row]:
@@ -96,16 +114,10 @@ def _set(device: str, software: str, rows: Sequence[Served]) -> Iterator[Row]:
                               ("share of grouped attention", o.grouped_attention, "share"),
                               ("host's time for a sequence of a step", o.sequence_s * 1e6, "us")):  # fmt: skip
         yield Row(what, where, None, value, unit, None, source, note)
-    errors = {
-        "uncalibrated": Errors.of(bare_error(r) for r in held),
-        "calibrated": Errors.of(signed_error(r) for r in held),
-        "roofline, calibrated": Errors.of(flat_error(r) for r in held),
-    }
-    for kind, e in errors.items():
-        for what, value in (("mean", e.mean), ("median", e.median), ("95th percentile", e.p95), ("largest", e.maximum)):
-            yield Row(f"{what} error", f"{where}, {kind}", None, value, "share", None, source,
-                      f"{e.count} runs that are not fitted")  # fmt: skip
-    mean, other = errors["calibrated"].mean, errors["roofline, calibrated"].mean
+    ours, flats = Errors.of(map(signed_error, held)), Errors.of(map(flat_error, held))
+    yield from _errors(f"{where}, calibrated", ours, source)
+    yield from _errors(f"{where}, roofline, calibrated", flats, source)
+    mean, other = ours.mean, flats.mean
     yield Row(f"mean error below {WANTED:.0%}", where, 1.0, float(mean < WANTED), "", 0.0, source,
               f"it is {mean:.1%}; of runs that are not fitted")  # fmt: skip
     yield Row("mean error below the roofline's", where, 1.0, float(mean < other), "", 0.0, source,
