@@ -8,8 +8,10 @@ from functools import cache
 import pytest
 
 from accelsim import load_architecture, simulate
+from accelsim.arch.loader import loads_architecture
 from accelsim.ir import Einsum, Role, Workload
 from accelsim.mappers.cascade import map_workload
+from accelsim.mappers.cascade.search import GroupSearch
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import Iterate, Loop, Mapping, Op, Pipe, walk
 from accelsim.workloads import load_model
@@ -75,3 +77,23 @@ def test_a_transformer_with_repeats_and_views() -> None:
     assert fused.macs == layers.macs
     assert fused.cycles < layers.cycles
     assert fused.bounds.machine <= fused.bounds.program <= fused.cycles
+
+
+def test_loops_around_a_group_stand_in_the_order_that_moves_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and values of GPT-2, whose weights do not fit: once for all tokens, not once for each tile of them."""
+    chip = """
+        name: chip
+        clock: 800 MHz
+        memories:
+          dram: {kind: dram, capacity: 2 GiB, bandwidth: 12.8 GB/s, standard: LPDDR4}
+          sram: {kind: buffer, parent: dram, capacity: 512 KiB, bandwidth: 64 B/cycle}
+        units:
+          array: {kind: systolic, memory: sram, rows: 16, cols: 16, dataflows: [os, ws]}
+          vector: {kind: vector, memory: sram, lanes: 16}
+        """
+    arch, model = loads_architecture(chip), load_model("gpt2", seq=64, bits=8)
+    found = simulate(arch, model, mapper="cascade")
+    monkeypatch.setattr(GroupSearch, "_turned", lambda self, best: None)
+    other = simulate(arch, model, mapper="cascade")
+    assert found.cycles <= other.cycles
+    assert found.traffic_bytes["dram"]["read"] < 0.7 * other.traffic_bytes["dram"]["read"]

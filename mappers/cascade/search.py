@@ -138,9 +138,25 @@ class GroupSearch:
                         hopeless = min(hopeless, HOPELESS * plan.cycles)
                         self._hopeless = min(self._hopeless, hopeless)
         rough.sort(key=lambda r: r[:3])
-        wanted = islice(_different(r[3] for r in rough), 1 if coarse else SETTLED)
+        most = 1 if coarse else SETTLED
+        for _, _, _, best in rough[:most]:
+            plan = self._turned(best)
+            if plan is not None:
+                rough.append((plan.value(self.site.aim), plan.joules, len(rough), plan.arrangement))
+        rough.sort(key=lambda r: r[:3])
+        wanted = islice(_different(r[3] for r in rough), most)
         plans = [self._weighed(found, self._bound(found)) for found in wanted]
         return sorted((p for p in plans if p is not None), key=lambda p: (p.value(self.site.aim), p.joules))
+
+    def _turned(self, best: Arrangement) -> GroupPlan | None:
+        """The same with the two innermost loops around the group in the other order: what they cut comes less often, or
+        more."""
+        outer = best.tiling.outer
+        if best.form.stream >= 0 or len(outer) < 2:
+            return None
+        tiling = Tiling((*outer[:-2], outer[-1], outer[-2]), best.tiling.step, best.tiling.inner)
+        found = self._settled(self.arrangement(self.placement, best.form, tiling))
+        return None if found is None else self._weighed(found, self._bound(found, width=2))
 
     def _runs(self, einsum: Einsum) -> bool:
         return bool(self.site.ways.of(einsum, dict(einsum.sizes), self._constraint(einsum)))
