@@ -1,13 +1,14 @@
 """For one order: what is kept, at the least cost, and addresses for it.
 
-The gap model (`gap_model`) is solved without addresses, where few tensors wait side by side by a shortest path through
-all that may be kept (`states`); what it keeps is packed. Where that has none, a plan with addresses is made window by
-window (`rolling`); where that is far from what the gap model says, from residency that leaves memory free around the
-steps without addresses (`spared`), and by beams over layouts that race (`racing`), guided by what a byte is worth at
-each step (`prices`). Where it still is, dropped gaps are kept again and what is in their way moves (`reinsertion`).
-Windows of steps are then decided anew (`windows`), until they cost what the gap model said. What is left of a limit of
-time goes, where there are few states, to deciding what is kept and where at once (`zone_search`). In short orders what
-is left is closed by rows which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
+The gap model (`gap_model`) is solved without addresses; where few tensors wait side by side and it is left open, or no
+addresses are asked for, by a shortest path through all that may be kept (`states`). What it keeps is packed. Where that
+has none, a plan with addresses is made window by window (`rolling`); where that is far from what the gap model says,
+from residency that leaves memory free around the steps without addresses (`spared`), and by beams over layouts that
+race (`racing`), guided by what a byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again
+and what is in their way moves (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what
+the gap model said. What is left of a limit of time goes, where there are few states, to deciding what is kept and where
+at once (`zone_search`). In short orders what is left is closed by rows which say that the kept gaps around the crowded
+steps cannot all be kept, and solving again.
 
 Where tensors may be copied within the memory, all that the gap model keeps has addresses (`copying`).
 """
@@ -212,7 +213,7 @@ class _Search:
         loose = len(self.costs) > 1
         try:
             path = self._shortest()
-            if path is not None:
+            if path is not None and not self.packed:
                 return path
             dropped, solutions = self._solved(model, share)
         except KeyboardInterrupt:  # between programs
@@ -221,8 +222,10 @@ class _Search:
         stopped = any(s.interrupted for s in solutions)
         proven = all(s.proven for s in solutions)
         found = _Found(Arrangement(self.along, dropped), bound, solver, stopped, loose and not proven, proven)
-        if proven or stopped:
+        if proven or stopped:  # of plans as good as each other, addresses are looked for in the solver's
             return found
+        if path is not None:
+            return path
         ends = time.perf_counter() + second * self._left
         better, stopped = improved(found.arrangement, Settings(False, self.options, ends, bound))
         return replace(found, arrangement=better, interrupted=stopped)
