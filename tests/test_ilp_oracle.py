@@ -6,37 +6,27 @@ import random
 
 import pytest
 from support.literal_schedule import Literal
+from support.residency import small_graph
 
 from accelsim.mappers.ilp.orders import minimum_peak
-from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor
+from accelsim.mappers.ilp.problem import GraphProblem
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.search import schedule
 
 FIXED, FREE, BATCH = 160, 60, 20
 
 
-def small_graph(seed: int, count: int) -> tuple[GraphProblem, int]:
-    """Operators with one or two inputs, now and then a weight, and a memory between working set and peak."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", rng.randint(1, 9), source=True)}
-    names, operators = ["in"], []
-    for i in range(count):
-        reads = tuple(dict.fromkeys(rng.choice(names) for _ in range(rng.randint(1, 2))))
-        if rng.random() < 0.2:
-            tensors[f"w{i}"] = Tensor(f"w{i}", rng.randint(1, 9), source=True)
-            reads += (f"w{i}",)
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 9), result=rng.random() < 0.2)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
-        names.append(f"t{i}")
-    problem = GraphProblem("random", tensors, tuple(operators))
+def some_capacity(problem: GraphProblem, seed: int) -> int:
+    """Between working set and peak."""
     least = problem.largest_working_set
-    return problem, least + rng.randint(0, max(0, minimum_peak(problem).peak - least))
+    return least + random.Random(seed).randint(0, max(0, minimum_peak(problem).peak - least))
 
 
 @pytest.mark.parametrize("first", range(0, FIXED, BATCH))
 def test_fixed_order(first: int) -> None:
     for seed in range(first, first + BATCH):
-        problem, capacity = small_graph(seed, 5 if seed % 2 else 6)
+        problem = small_graph(seed, 5 if seed % 2 else 6)
+        capacity = some_capacity(problem, seed)
         order = range(len(problem.operators))
         plan = best_residency(problem, order, capacity)
         assert plan.claim is not None and plan.claim.proven, seed
@@ -46,7 +36,7 @@ def test_fixed_order(first: int) -> None:
 @pytest.mark.parametrize("first", range(0, FREE, BATCH))
 def test_free_order(first: int) -> None:
     for seed in range(first, first + BATCH):
-        problem, _ = small_graph(1000 + seed, 5 if seed % 2 else 6)
+        problem = small_graph(1000 + seed, 5 if seed % 2 else 6)
         capacity = problem.largest_working_set
         plan = schedule(problem, capacity)
         assert plan.claim is not None
@@ -55,7 +45,7 @@ def test_free_order(first: int) -> None:
 
 def test_addresses_may_cost_bytes() -> None:
     """A graph found by search: what is best without addresses has none."""
-    problem, _ = small_graph(1249, 8)
+    problem = small_graph(1249, 8, reach=8)
     order = range(8)
     without = best_residency(problem, order, 24, addresses=False)
     plan = best_residency(problem, order, 24)

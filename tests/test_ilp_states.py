@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 from support.far_graphs import far_graph
+from support.residency import all_states
 
 from accelsim.experiments.memory_mapping.graphs import random_graph
 from accelsim.mappers.ilp import states
@@ -17,7 +18,7 @@ from accelsim.mappers.ilp.plan import PlanClaim
 from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import FEW, SHORTEST, best_residency
 from accelsim.mappers.ilp.solver import SolverOptions
-from accelsim.mappers.ilp.states import States, states_of
+from accelsim.mappers.ilp.states import states_of
 
 UNLIKE = Cost("energy", load=1.5, store=4.0)
 
@@ -35,12 +36,6 @@ def mixed(seed: int, count: int) -> GraphProblem:
         operators.append(Operator(f"o{i}", reads, (name,)))
         names = [n for n in names if n != name] + [name]
     return GraphProblem("mixed", tensors, tuple(operators))
-
-
-def all_states(problem: GraphProblem, capacity: int, cost: Cost = BYTES) -> States:
-    found = states_of(Along(Lives(problem, range(len(problem.operators))), capacity, cost))
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize("cost", [BYTES, UNLIKE, Cost("loads", 1.0, 0.0)])

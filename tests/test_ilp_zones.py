@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from support.residency import all_states, small_graph
 
 from accelsim.experiments.memory_mapping.graphs import random_graph
 from accelsim.mappers.ilp import residency
-from accelsim.mappers.ilp.arrangement import Along
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Cost
-from accelsim.mappers.ilp.lives import Lives
-from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
+from accelsim.mappers.ilp.problem import GraphProblem, peak_bytes
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.solver import SolverOptions
-from accelsim.mappers.ilp.states import States, states_of
 from accelsim.mappers.ilp.zone_search import Found, with_addresses
-
-
-def small_graph(seed: int, count: int) -> GraphProblem:
-    """Operators with one or two inputs, now and then a weight."""
-    rng = random.Random(seed)
-    tensors = {"in": Tensor("in", rng.randint(1, 9), source=True)}
-    names, operators = ["in"], []
-    for i in range(count):
-        reads = tuple(dict.fromkeys(rng.choice(names[-6:]) for _ in range(rng.randint(1, 2))))
-        if rng.random() < 0.2:
-            tensors[f"w{i}"] = Tensor(f"w{i}", rng.randint(1, 9), source=True)
-            reads += (f"w{i}",)
-        tensors[f"t{i}"] = Tensor(f"t{i}", rng.randint(1, 9), result=rng.random() < 0.2)
-        operators.append(Operator(f"o{i}", reads, (f"t{i}",)))
-        names.append(f"t{i}")
-    return GraphProblem("random", tensors, tuple(operators))
-
-
-def all_states(problem: GraphProblem, capacity: int, cost: Cost = BYTES) -> States:
-    found = states_of(Along(Lives(problem, range(len(problem.operators))), capacity, cost))
-    assert found is not None
-    return found
 
 
 def replayed(problem: GraphProblem, found: Found, cost: Cost = BYTES) -> float:

@@ -108,7 +108,7 @@ def _at(i: int, j: int) -> int:
 
 @_jit
 def _apart(d: Small, row: int, i: int, j: int) -> int:
-    return 0 if i == j else d[row, j * (j - 1) // 2 + i]
+    return 0 if i == j else d[row, _at(i, j)]
 
 
 @_jit
@@ -287,14 +287,8 @@ def expand(
         The first layout that was not expanded, or not in full, and how many there are in the pool.
     """
     while row < rows:
-        state = s.state[row]
-        edges, best, kept = g.first[state + 1] - g.first[state], np.inf, 0
-        for e in range(g.first[state], g.first[state + 1]):
-            to = g.target[e]
-            rank = max(s.value[row] + g.cost[e], g.floor[to]) + g.ahead[to]
-            best = min(best, rank)
-            if rank <= limit:
-                kept |= g.far[to]
+        edges = g.first[s.state[row] + 1] - g.first[s.state[row]]
+        best, kept = _beyond(g, s, row, limit)
         if best > limit:
             least[0] = min(least[0], best)
             row += 1
@@ -330,6 +324,19 @@ def expand(
                     w.place[level] = 0
         row += 1
     return row, count
+
+
+@_jit
+def _beyond(g: Given, s: Layouts, row: int, limit: float) -> tuple[float, int]:
+    """The least rank behind the step of what comes from a layout, and slots that are kept there within the limit."""
+    state, best, kept = s.state[row], np.inf, 0
+    for e in range(g.first[state], g.first[state + 1]):
+        to = g.target[e]
+        rank = max(s.value[row] + g.cost[e], g.floor[to]) + g.ahead[to]
+        best = min(best, rank)
+        if rank <= limit:
+            kept |= g.far[to]
+    return best, kept
 
 
 @_jit
