@@ -394,6 +394,9 @@ class _Maker:
         peak = sum(self.mac_peak(self.arch.units[u]) for u in units) / float(self.arch.clock)
         # What the units did: more than the Einsum's MACs where operands are wider than theirs and come in slices.
         done = total(r for r in rows if r.category == "unit" and r.action == "mac")
+        # Operators that overlap share their common time, so that a unit may serve one for longer than its share.
+        busy = float(activity.computed * self.scale)
+        possible = peak * max(cycles, busy)
         limit, limit_ticks = activity.limit
         waits = {w: ticks * float(self.scale) for w, ticks in activity.waited().items()}
         return OperatorRow(
@@ -402,7 +405,7 @@ class _Maker:
             runs=runs,
             unit="+".join(units),
             cycles=cycles,
-            busy_cycles=float(activity.computed * self.scale),
+            busy_cycles=busy,
             start_cycle=float(activity.start * self.scale),
             end_cycle=float(activity.end * self.scale),
             macs=macs,
@@ -411,7 +414,7 @@ class _Maker:
             off_chip_read_bytes=read,
             off_chip_write_bytes=write,
             intensity=operations / (read + write) if read + write else None,
-            utilization=done / (peak * cycles) if peak * cycles else None,
+            utilization=done / possible if possible else None,
             limit=limit,
             limit_cycles=float(limit_ticks * self.scale),
             wait_data=waits["data"],

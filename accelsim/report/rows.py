@@ -53,7 +53,8 @@ class OperatorRow:
         off_chip_read_bytes: read from memories outside the chip onto it; moves among them are not in it.
         off_chip_write_bytes: written to them.
         intensity: operations per off-chip byte; None when there are no such bytes.
-        utilization: MACs that its units did over their peak during `cycles`; None without a peak.
+        utilization: MACs that its units did over their peak during `cycles`, or while they served it where that is
+            longer (operators that overlap share their common time); None without a peak.
         limit: the component that served it longest.
         limit_cycles: how long.
         wait_data: with the next four, the part of `cycles` in which its unit did not compute: for operands,
