@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import pickle
 from importlib import resources
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from support.machine_files import GOOD, changed, problems
 
 from accelsim.arch import Architecture, OperatingPoint, load_spec, loads_architecture
 from accelsim.arch.energy import (
+    Arithmetic,
     logic_scale,
     mac_area,
     operation,
@@ -59,6 +61,34 @@ def test_default_energies_grow_with_size_and_node() -> None:
         for bits in (8, 16, 32):
             values = [operation(cost_class, "float", bits, node).value for node in nodes]
             assert values == sorted(values)
+
+
+def test_default_energies_grow_with_width_at_every_node() -> None:
+    for node in (3, 7, 10, 16, 28, 45, 65, 90):
+        for arithmetic in get_args(Arithmetic):
+            for cost_class in ("mac", "add", "mul", "exp", "div", "max", "copy"):
+                values = [operation(cost_class, arithmetic, bits, node).value for bits in range(1, 65)]
+                assert values == sorted(values), (node, arithmetic, cost_class)
+                assert len(set(values)) == len(values)
+
+
+def test_rows_of_a_quantity_at_a_node_are_of_one_family() -> None:
+    """What one source says of a width must not stand beside what another says of the next."""
+    text = resources.files("accelsim.arch").joinpath("energy.csv").read_text(encoding="utf-8")
+    families: dict[tuple[str, str], set[str]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        assert len(row["scope"]) > 4, row
+        if row["bits"]:
+            families.setdefault((row["quantity"], row["node_nm"]), set()).add(row["source"].split()[0])
+    assert {found for found, names in families.items() if len(names) > 1} == set()
+
+
+def test_a_width_between_two_rows_is_interpolated_and_cites_the_nearest() -> None:
+    figure = operation("mac", "int", 12, 45)
+    assert figure.value == pytest.approx(1.033e-12 * (3.890 / 1.033) ** 0.58496, rel=1e-4)  # log2(12 / 8)
+    assert "16 b multiplier and 32 b adder; Aladdin" in figure.source
+    assert figure.source.endswith("interpolated to 12 b")
+    assert operation("mac", "int", 4, 45).value == pytest.approx(1.033e-12 / 2)
 
 
 def test_a_figure_between_two_nodes_lies_between_theirs_and_cites_both() -> None:

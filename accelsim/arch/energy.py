@@ -1,8 +1,10 @@
 """Default energies and areas by technology node, from cited tables, for what a machine file does not state.
 
 The figures are in energy.csv and area.csv with their sources: `(recalled)` marks one that was not looked up again in
-the cited paper, `(computed)` one that a tool gave. Between tabulated sizes and nodes they are interpolated on
-logarithmic axes; beyond them the last slope continues (sizes) or two curves carry a figure to another node (nodes):
+the cited paper, `(computed)` one that a tool gave; its scope says what is in an energy. Rows of a quantity come from
+one family of sources, those of different quantities need not: a MAC of int32 costs five times its multiplication.
+Between tabulated sizes, widths and nodes figures are interpolated on logarithmic axes. Beyond them the last slope
+continues (sizes), the last figure is taken in proportion (widths), or two curves carry a figure to another node:
 logic by the int8 MAC, SRAM by a 64 KiB array; SRAM below 16 nm follows logic. Areas are given only between the nodes
 of their table, and leakage has no default: there is no figure to cite for it.
 """
@@ -49,7 +51,12 @@ class _Row:
     bits: int
     pj: float
     per_bits: int
-    source: str
+    scope: str
+    citation: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.scope}; {self.citation}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def _read(name: str) -> list[dict[str, str]]:
 def _table() -> tuple[_Row, ...]:
     return tuple(
         _Row(r["quantity"], float(r["node_nm"] or 0), r["size"], int(r["bits"] or 0), float(r["pJ"]),
-             int(r["per_bits"] or 0), r["source"])
+             int(r["per_bits"] or 0), r["scope"], r["source"])
         for r in _read("energy.csv")
     )  # fmt: skip
 
@@ -144,7 +151,8 @@ def operation(cost_class: str, arithmetic: Arithmetic, bits: int, node_nm: float
     """Joules of one operation of a cost class of `accelsim.ir` at the given width.
 
     The row of the arithmetic is used, else of the other one. Between two nodes of one width the figure is
-    interpolated, beyond them it is scaled as logic from the nearest; a width without a row is scaled in proportion.
+    interpolated, beyond them it is scaled as logic from the nearest. Between two widths it is interpolated, too; beyond
+    them it is in proportion to the nearest.
 
     Raises:
         ValueError: the class has no figure.
@@ -157,11 +165,16 @@ def operation(cost_class: str, arithmetic: Arithmetic, bits: int, node_nm: float
     rows = next(filter(None, map(_rows, (f"{arithmetic}_{like}", f"float_{like}", f"int_{like}"))), [])
     if not rows:
         raise ValueError(f"no default energy of {cost_class}")
-    width = min({r.bits for r in rows}, key=lambda w: (abs(math.log(w / bits)), w))
-    pj, source = _at_node([r for r in rows if r.bits == width], node, node_nm)
+    at = {w: _at_node([r for r in rows if r.bits == w], node, node_nm) for w in sorted({r.bits for r in rows})}
+    width = min(at, key=lambda w: (abs(math.log(w / bits)), w))
+    pj, source = at[width]
+    if bits != width:
+        inside = min(at) < bits < max(at)
+        pj = _log_interpolate([(w, e) for w, (e, _) in at.items()], bits, extend=False) if inside else pj * bits / width
+        source = f"{source}, {'interpolated' if inside else 'scaled'} to {bits} b"
     if like != cost_class:
         source = f"as {like}: {source}"
-    return Figure(pj * bits / width * _PJ, source if bits == width else f"{source}, scaled to {bits} b")
+    return Figure(pj * _PJ, source)
 
 
 def _at_node(rows: list[_Row], node: float, node_nm: float | None) -> tuple[float, str]:
