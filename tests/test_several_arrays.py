@@ -206,3 +206,27 @@ def test_what_cannot_be_dealt() -> None:
     for keys in ("deals: [rows, rows]", "deals: [slices]", "overlap: [spill]"):
         with pytest.raises(SpecError, match=r"units\.array"):
             chip(keys)
+
+
+@pytest.mark.parametrize("deal", DEALS)
+def test_one_array_runs_as_by_folds_however_it_would_deal(deal: str) -> None:
+    text = """
+        name: m
+        clock: 1 GHz
+        memories:
+          dram: {kind: dram, capacity: 1 GiB, bandwidth: 16 B/cycle}
+          sram: {kind: buffer, parent: dram, capacity: 8 KiB, bandwidth: 64 B/cycle}
+        units:
+          array: {kind: systolic, memory: sram, rows: 4, cols: 4, deals: [%s]}
+          vector: {kind: vector, memory: sram, lanes: 2}
+    """
+    workload = product(24, 20, 16)
+    dealt, folds = (simulate(loads_architecture(text % d), workload, objective="energy") for d in (deal, "folds"))
+    assert dealt.cycles == folds.cycles
+    assert dealt.energy_J == pytest.approx(folds.energy_J)
+    array = loads_architecture(text % deal).units["array"]
+    assert isinstance(array, SystolicArray)
+    einsum, _ = next(workload.einsums())
+    plain = array.model_copy(update={"deals": ("folds",)})
+    for dataflow in DATAFLOWS:
+        assert array.least_cycles(einsum, f"{dataflow}/{deal}") == plain.least_cycles(einsum, dataflow) > 0

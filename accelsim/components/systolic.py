@@ -205,7 +205,8 @@ class SystolicArray(SparseUnit):
         if c is None or self.arrays > 1 or self.skipped is not None:
             return super().least_cycles(einsum, variant)
         sizes = [np.asarray(prod(einsum.sizes[r] for r in ranks)) for ranks in (c.g, c.m, c.n, c.k)]
-        return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows if variant in ("", d)))
+        dataflow, _, _ = variant.partition("/")  # one array has nothing to deal
+        return float(min(self._run(d, "folds", *sizes).service for d in self.dataflows if dataflow in ("", d)))
 
     def least_slices(self, einsum: Einsum, bits: Sequence[int]) -> int:
         return 1 if self.timing == "scalesim" else mac_slices(einsum, bits, self.mac_bits)
