@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from accelsim import simulation
 from accelsim.arch.registry import temporary_kinds
 from accelsim.study import Model, Point, Scalar, Status, Sweep, run_sweep
 from accelsim.study.evaluation import Identity
@@ -119,3 +121,21 @@ def test_a_resumed_sweep_simulates_anew_what_a_changed_mapper_made(site: Path, t
         seen.clear()
         if not mappers:
             (site / "ext_maps" / "mapper.py").write_text(MAPPER.format(package="ext_maps") + "\n\nLATER = 1\n")
+
+
+def test_packages_are_looked_for_once_and_not_at_every_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of all points are there before the first one is simulated."""
+    asked: list[str] = []
+
+    def entry_of(group: str, name: str) -> EntryPoint | None:
+        asked.append(name)
+        return found(group, name)
+
+    found = simulation.entry_of
+    monkeypatch.setattr(simulation, "entry_of", entry_of)
+    identify = Identity()
+    capacity = "memories.sram.capacity"
+    points = [Point("edge_npu", "gpt2", ((capacity, f"{256 + i} KiB"),), (("seq", 8),)) for i in range(5)]
+    keys = [identify(point) for point in points]
+    assert len(set(keys)) == len(points)
+    assert asked.count("tile") <= 3  # of the mapper's group twice, of floors once

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
+    from ..arch.component import Component
 
 OWN = "accelsim"
 SUFFIXES = (".py", ".csv", ".so", ".pyd")
@@ -21,34 +22,54 @@ SUFFIXES = (".py", ".csv", ".so", ".pyd")
 
 
 class Extensions:
-    """Hashes of the packages that results depend on beside accelsim, each package read once."""
+    """Hashes of the packages that results depend on beside accelsim.
+
+    Each package is read once, and the packages of a mapper or of a kind of component are found once: to go through all
+    entry points takes longer than many a simulation.
+    """
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
+        self._mappers: dict[str, frozenset[str]] = {}
+        self._kinds: dict[type[Component], frozenset[str]] = {}
 
     def hash(self, arch: Architecture, mapper: str) -> str:
         """Packages behind a mapper and the components of a machine, each with SHA-256; empty if there are none."""
-        packages = sorted({package for module in _modules(arch, mapper) if (package := _package(module))})
-        for package in packages:
-            if package not in self._hashes:
-                self._hashes[package] = _hash(package)
-        return ",".join(f"{package}:{self._hashes[package]}" for package in packages)
+        from ..simulation import auto_mapper
+
+        chosen = auto_mapper(arch) if mapper == "auto" else mapper
+        if chosen not in self._mappers:
+            self._mappers[chosen] = _packages(_of_mapper(chosen))
+        found = set(self._mappers[chosen])
+        for kind in {type(component) for component in arch.components()}:
+            if kind not in self._kinds:
+                self._kinds[kind] = _packages(_of_kind(kind))
+            found |= self._kinds[kind]
+        for package in found - self._hashes.keys():
+            self._hashes[package] = _hash(package)
+        return ",".join(f"{package}:{self._hashes[package]}" for package in sorted(found))
 
 
-def _modules(arch: Architecture, mapper: str) -> Iterator[str]:
-    """Modules of the mapper, its floor, and of the machine's kinds of components with those they are derived from."""
-    from ..arch.component import Component
-    from ..simulation import FLOOR_GROUP, MAPPER_GROUP, auto_mapper, entry_of
+def _of_mapper(mapper: str) -> Iterator[str]:
+    """Modules of a mapper and its floor."""
+    from ..simulation import FLOOR_GROUP, MAPPER_GROUP, entry_of
 
-    chosen = auto_mapper(arch) if mapper == "auto" else mapper
     for group in (MAPPER_GROUP, FLOOR_GROUP):
-        if (entry := entry_of(group, chosen)) is not None:
+        if (entry := entry_of(group, mapper)) is not None:
             yield entry.module
             if entry.module.split(".")[0] != OWN:  # may have been made elsewhere
                 yield str(getattr(entry.load(), "__module__", entry.module))
-    components = (*arch.memories.values(), *arch.units.values(), *arch.links.values())
-    for kind in {type(component) for component in components}:
-        yield from (base.__module__ for base in kind.__mro__ if issubclass(base, Component))
+
+
+def _of_kind(kind: type[Component]) -> Iterator[str]:
+    """Modules of a kind of component and of those it is derived from."""
+    from ..arch.component import Component
+
+    return (base.__module__ for base in kind.__mro__ if issubclass(base, Component))
+
+
+def _packages(modules: Iterable[str]) -> frozenset[str]:
+    return frozenset(package for module in modules if (package := _package(module)))
 
 
 def _package(module: str) -> str:
