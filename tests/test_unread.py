@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from accelsim import load_architecture, simulate
 from accelsim.arch.loader import loads_architecture
 from accelsim.ir import Access, Affine, Einsum, Read, Repeat, Role, Tensor, View, Workload
+from accelsim.ir.build import WorkloadBuilder
 from accelsim.mapping.compulsory import compulsory_traffic
 from accelsim.mapping.machine_bound import einsum_bounds, machine_bound
 from accelsim.mapping.unread import without_unread
@@ -127,3 +128,24 @@ def test_no_fused_run_is_below_its_bounds(kernels: tuple[int, int], stride: int,
     assert bound.energy_J <= report.energy_J
     off_chip = sum(report.traffic_bytes["dram"].values())
     assert bound.traffic.read_bytes + bound.traffic.write_bytes <= off_chip
+
+
+@pytest.mark.parametrize("unit", [
+    "{kind: core_pool, memory: sram, cores: 2, multipliers: 1}", "{kind: vector, memory: sram, lanes: 2}",
+])  # fmt: skip
+def test_tiles_in_which_nothing_is_made_cost_nothing(unit: str) -> None:
+    """Padding reads no row in the first tile and no column in the last: what is before it runs there on no points."""
+    arch = loads_architecture(f"""
+        name: m
+        clock: 1 GHz
+        memories:
+          dram: {{kind: dram, capacity: 1 GiB, bandwidth: 64 B/cycle, latency: 100 ns}}
+          sram: {{kind: buffer, parent: dram, capacity: 1 KiB, bandwidth: 256 B/cycle}}
+        units: {{unit: {unit}}}
+    """)
+    b = WorkloadBuilder("padded", bits=8)
+    b.output(b.pad(b.relu(b.input("x", (3, 8))), [1, 0], [0, 1]))
+    workload = b.build()
+    report = simulate(arch, workload, mapper="cascade")
+    assert machine_bound(workload, arch).cycles <= report.cycles
+    assert report.traffic_bytes["dram"] == {"read": 24, "write": 36}

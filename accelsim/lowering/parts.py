@@ -76,7 +76,8 @@ class Leaf:
         sizes = {rank: {size} for rank, size in self.einsum.sizes.items()}
         for depth, (rank, level) in enumerate(zip(self.cuts, self.levels, strict=True)):
             if depth in self.points:
-                sizes[rank] = {len(points) for points in self.points[depth]}
+                # Where only what is read is made, some tiles have no points: nothing runs for these.
+                sizes[rank] = {len(points) for points in self.points[depth] if points}
             elif rank and isinstance(level, Loop):
                 tile = level.tile
                 sizes[rank] = {n for e in sizes[rank] for n in (min(e, tile), e % tile if e > tile else 0) if n}
