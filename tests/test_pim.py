@@ -23,6 +23,7 @@ from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.errors import AccelsimError, BadInput, DoesNotFit
 from accelsim.experiments.pim_machines.attacc import CHANNELS, attention_cycles, lone_move_cycles
 from accelsim.experiments.pim_machines.experiment import attacc_stack, gemv_seconds, rows
+from accelsim.ir import parse_cascade
 from accelsim.lowering import lower
 from accelsim.mappers.pim import in_memory
 from accelsim.report import Report, print_report
@@ -299,3 +300,16 @@ def test_units_with_rows_of_their_own_work_beside_host_traffic() -> None:
     assert cycles[0] > cycles[1]
     assert busy[0]["dram"] > busy[0]["pim"] > 0.5
     assert busy[1]["dram"] < busy[1]["pim"]
+
+
+def test_an_einsum_that_only_fills_a_tensor_runs_beside_the_memory() -> None:
+    """The first value of a recurrence has no operands, and so no matrix in the banks."""
+    running = parse_cascade("""
+        size i = 3; size p = 16
+        R[0,p] = 0
+        R[i+1,p] = R[i,p] * A[i,p] + X[i,p]
+        Y[p] = R[I,p]
+    """)
+    report = simulate(load_architecture("gddr6_aim"), running)
+    assert {row.unit for row in report.operators} == {"vector"}
+    assert report.traffic_bytes["dram"] == {"read": 2 * 3 * 16 * 2, "write": 16 * 2}

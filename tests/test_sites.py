@@ -17,6 +17,7 @@ from accelsim.components.dram_timing import DEFAULT_MAPPING, preset
 from accelsim.engine import compiled, reference
 from accelsim.engine.program import Server
 from accelsim.errors import BadInput, DoesNotFit
+from accelsim.ir import parse_cascade
 from accelsim.mappers.sites import (
     SiteProblem,
     Sites,
@@ -185,3 +186,17 @@ def test_sites_of_a_machine_with_units_in_its_memory() -> None:
         assert set(plan.sites(found)) == {"sram", "dram"}
         times[shared] = plan.seconds
     assert times[False] <= times[True]
+
+
+def test_an_einsum_without_operands_is_a_task_like_others() -> None:
+    running = parse_cascade("""
+        size i = 3; size p = 16
+        R[0,p] = 0
+        R[i+1,p] = R[i,p] * A[i,p] + X[i,p]
+        Y[p] = R[I,p]
+    """)
+    sites = Sites(load_architecture("edge_npu"), running, "dram")
+    names = [einsum.name for einsum, _ in running.einsums()]
+    tasks = chain(sites, names)
+    assert [t.name for t in tasks] == names[:1]
+    assert all(way.stages for t in tasks for way in t.ways)

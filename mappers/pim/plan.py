@@ -90,8 +90,8 @@ def choices(workload: Workload, arch: Architecture, objective: str = "latency") 
     tiled = has_array(arch)
     found: list[list[Choice]] = []
     for einsum, times in workload.einsums():
-        matrix = einsum.inputs[-1].tensor
-        in_banks = stored(workload, matrix)
+        matrix = einsum.inputs[-1].tensor if einsum.inputs else ""  # one that fills a tensor has none
+        in_banks = bool(matrix) and stored(workload, matrix)
         offered = [
             offer if isinstance(unit, PimArray) or not in_banks else _brought(offer, workload, matrix, banks)
             for name, unit in units.items()

@@ -22,8 +22,9 @@ def chain(sites: Sites, names: Sequence[str], roles: Sequence[Role] = STORED) ->
     alone = True
     for name in names:
         einsum = sites.einsums[name]
-        matrix = sites.workload.tensors[sites.workload.storage(einsum.inputs[-1].tensor)]
-        product = einsum.is_contraction and len(einsum.inputs) == 2 and matrix.role in roles
+        product = einsum.is_contraction and len(einsum.inputs) == 2 and (
+            sites.workload.tensors[sites.workload.storage(einsum.inputs[-1].tensor)].role in roles
+        )
         if product or alone:
             groups.append([name])
         else:

@@ -177,7 +177,8 @@ class Sites:
 
     def _in_banks(self, einsum: Einsum) -> bool:
         """Whether the last operand of an Einsum is stored."""
-        return self.workload.tensors[self.workload.storage(einsum.inputs[-1].tensor)].role in STORED
+        last = [self.workload.storage(access.tensor) for access in einsum.inputs[-1:]]
+        return any(self.workload.tensors[name].role in STORED for name in last)
 
     @cached_property
     def _found(self) -> dict[tuple[object, ...], tuple[ComputeUnit, int] | None]:
