@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,11 @@ from accelsim import load_architecture, simulate
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import load_spec
 from accelsim.ir import Einsum, Workload
+from accelsim.mappers.aims import LATENCY
 from accelsim.mappers.cascade import map_workload
+from accelsim.mappers.cascade.fusion import Fusion
+from accelsim.mappers.cascade.trial import proved
+from accelsim.mapping.constraints import Constraints
 from accelsim.mapping.replay import replay
 from accelsim.mapping.tree import Halo, Loop, Mapping, Op, walk
 from accelsim.report import Report
@@ -172,3 +177,39 @@ def test_no_other_objective_leads_further(objective: str) -> None:
 
     own = value(map_workload(work, arch, objective=objective))
     assert own <= min(value(map_workload(work, arch, objective=o)) for o in ("latency", "energy")) * (1 + 1e-9)
+
+
+RESIDUALS = """
+input: [8, 16, 16]
+layers:
+- conv: {out: 8, kernel: 3, pad: 1, bias: false}
+- residual:
+  - conv: {out: 16, bias: false}
+  - depthwise: {kernel: 3, pad: 1, bias: false}
+  - conv: {out: 8, bias: false}
+- residual:
+  - depthwise: {kernel: 3, pad: 1, bias: false}
+- relu
+"""
+
+
+def test_plans_of_groups_can_be_run() -> None:
+    """Also of those whose results in the middle are read by what comes after them, and stay in the buffer for it."""
+    arch, work = load_architecture("edge_npu"), loads_layers(RESIDUALS, bits=8)
+    fusion = Fusion(work, arch, LATENCY, Constraints())
+    assert fusion.singles.planned() is not None and fusion.memories is not None
+    looked = 0
+    for scope in fusion.flow.scopes.values():
+        for first, last in combinations(range(len(scope.items) + 1), 2):
+            stretch = fusion.stretch(scope, first, last) if last > first + 1 else None
+            for plan in fusion.plans(stretch) if stretch else ():
+                assert proved(plan, arch, fusion.memories) is not None, (first, last, plan.arrangement.tiling)
+                looked += 1
+    assert looked > 10
+
+
+def test_no_arrays_are_dealt_out_to_tiles_without_points() -> None:
+    """Windows of five rows in tiles of two leave the last tile of a Loop that retains none. (It divided by zero.)"""
+    text = "input: [48, 14, 14]\nlayers:\n- conv: {out: 144, bias: false}\n- relu6\n"
+    work = loads_layers(text + "- depthwise: {kernel: 5, pad: 2, bias: false}\n", bits=8)
+    assert halos(map_workload(work, load_architecture("tpu_like"))) == {"retained"}

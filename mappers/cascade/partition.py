@@ -76,29 +76,32 @@ def best_cuts(
             if last:
                 known[key] = found
 
+    def refine() -> tuple[float, float, bool, list[tuple[int, int]]]:
+        """Until the cuts chosen name none but costed groups: the bound, the least sum, whether they met, its groups."""
+        while True:
+            value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
+            settled = [math.inf if i in bounded else cost for i, cost in enumerate(single)]
+            surely, sure = _cut(settled, {key: found[0] for key, found in known.items()})
+            wanted = [key for key in chosen if key not in known]
+            alone = bounded.difference(*(range(*key) for key in chosen))
+            done = not (wanted or alone) or value >= surely * (1 - SLACK)
+            if done or (asked >= most and surely < math.inf):
+                return min(value, surely), surely, done, sure
+            for key in wanted if asked < most else ():
+                look(key)
+            if not wanted or asked >= most:  # groups first: of better ones the items are not wanted by themselves
+                for i in sorted(alone or bounded):
+                    single[i] = settle(i)
+                bounded.difference_update(alone or set(bounded))
+
     if len(single) > LONG:
         _merge(single, values, look)
-        hopes = {key: found for key, found in values.items() if not found[1]}
-        values = {key: found for key, found in values.items() if found[1]}
+        hopes = {key: values.pop(key) for key, (_, level) in list(values.items()) if not level}
+        refine()  # what is foreseen first, lest those of which little is known take all that may be costed
         likely = sorted(hopes, key=lambda key: hopes[key][0] - sum(single[key[0] : key[1]]))
-        for key in likely[:FURTHER]:
-            values[key] = hopes[key]
-    while True:
-        value, chosen = _cut(single, {key: v for key, (v, _) in values.items()})
-        settled = [math.inf if i in bounded else cost for i, cost in enumerate(single)]
-        surely, sure = _cut(settled, {key: found[0] for key, found in known.items()})
-        wanted = [key for key in chosen if key not in known]
-        alone = bounded.difference(*(range(*key) for key in chosen))
-        done = not (wanted or alone) or value >= surely * (1 - SLACK)
-        if done or (asked >= most and surely < math.inf):
-            groups = {key: known[key][1] for key in sure}
-            return Cuts(groups, surely, min(value, surely), done and len(single) <= LONG)
-        for key in wanted if asked < most else ():
-            look(key)
-        if not wanted or asked >= most:  # groups first: of better ones the items are not wanted by themselves
-            for i in sorted(alone or bounded):
-                single[i] = settle(i)
-            bounded -= alone or bounded
+        values.update((key, hopes[key]) for key in likely[:FURTHER])
+    value, surely, done, sure = refine()
+    return Cuts({key: known[key][1] for key in sure}, surely, value, done and len(single) <= LONG)
 
 
 def _merge(

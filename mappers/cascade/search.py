@@ -214,7 +214,7 @@ class GroupSearch:
         if not wide and form.stream < 0:
             wide, alone = alone[-2:], alone[:-2]
         assert self.fixed is not None
-        if form.stream < 0 and group.windows and not self.fixed:
+        if form.stream < 0 and group.windows and not self.fixed and self._last_alone_is_used():
             yield from self._patches()
         around = tuple((c, self.fixed.get(c, 1)) for c in alone)
         outer_sizes = [self._sizes(c, TILES[min(len(wide), len(TILES)) - 1]) for c in wide]
@@ -224,6 +224,11 @@ class GroupSearch:
             for step in steps:
                 for inner in ((),) if coarse else self._inner(form, wide, sizes):
                     yield (Tiling(outer, step, inner),)
+
+    def _last_alone_is_used(self) -> bool:
+        """Whether nothing but the last Einsum's result is used outside the group: with halos, only that may be."""
+        *others, _ = (einsum.output.tensor for einsum in self.group.einsums)
+        return (self.placement.leaving | self.placement.here).isdisjoint(others)
 
     def _patches(self) -> Iterator[tuple[Tiling, ...]]:
         """Loops with a halo over the ranks that may have some: what to do with each, what makes less again first.
