@@ -14,7 +14,7 @@ from support.fuzz.seeds import ATTENTION, GPT2, POOL_MACHINE
 from support.random_cascades import random_cascade
 
 from accelsim import simulate
-from accelsim.arch import Architecture, loads_architecture
+from accelsim.arch import Architecture, load_spec, loads_architecture
 from accelsim.components.core_pool import CorePool
 from accelsim.components.pipelined import Loop
 from accelsim.engine import compiled, reference
@@ -239,3 +239,23 @@ def test_the_fastest_style_is_taken() -> None:
     (graph,) = task_graphs(workload, fabric_of(arch).pool)
     assert made.claim.value == simulate_plan(reconfigurable(graph, fabric_of(arch))).cycles
     assert made.claim.bound <= made.claim.value
+
+
+def test_what_is_kept_too_long_is_no_plan_and_no_failure() -> None:
+    """Four blocks: results that are kept as long as the phase that makes them allows leave a later phase no room."""
+    arch = load_spec("alveo_u280_cores").with_values({
+        "units.cores.cores": 16, "units.cores.multipliers": 4, "memories.onchip.capacity": "18432 B",
+    }).build()  # fmt: skip
+    workload = parse_cascade("""
+        size m = 1; size n = 48; size k = 16; size h = 8
+        C[m,n] = A[m,k] * B[k,n]
+        D[h] = X[h+6]
+        E[h,n] = D[h] * G[n]
+        Z[m,n] = C[m,n] + E[0,n]
+    """, bits=32)
+    report = simulate(arch, workload, mapper="phases")
+    assert report.bounds.machine <= report.bounds.program <= report.cycles
+    fabric = fabric_of(arch)
+    (graph,) = task_graphs(workload, fabric.pool)
+    with pytest.raises(DoesNotFit):
+        groups(graph, fabric, [(t.name,) for t in graph.tasks], keep=True)

@@ -38,7 +38,7 @@ def groups(
     """Given groups of tasks, each a phase.
 
     Raises:
-        DoesNotFit: a group does not fit.
+        DoesNotFit: a group does not fit, with `keep` beside what earlier ones keep.
     """
     phases: list[Phase] = []
     held: frozenset[str] = frozenset()
@@ -48,7 +48,10 @@ def groups(
         done |= set(part)
         held = _still(graph, held, done)
         if keep:
-            *_, (phase, _) = _keeping(graph, fabric, phase, held, done)
+            ways = [kept for kept, _ in _keeping(graph, fabric, phase, held, done)]
+            if not ways:
+                lay_out(graph, fabric, phase, held)  # raises: beside what earlier phases keep there is no room
+            phase = ways[-1]
             held |= set(phase.keep)
         phases.append(phase)
     return Plan(graph, fabric, tuple(phases), style)
