@@ -9,10 +9,10 @@ from accelsim.experiments.memory_mapping.graphs import random_graph
 from accelsim.mappers.ilp import residency
 from accelsim.mappers.ilp.check import check_plan
 from accelsim.mappers.ilp.gap_model import BYTES, Cost
-from accelsim.mappers.ilp.problem import GraphProblem, peak_bytes
+from accelsim.mappers.ilp.problem import GraphProblem, Operator, Tensor, peak_bytes
 from accelsim.mappers.ilp.residency import best_residency
 from accelsim.mappers.ilp.solver import SolverOptions
-from accelsim.mappers.ilp.zone_search import Found, with_addresses
+from accelsim.mappers.ilp.zone_search import FEW, Found, Search, with_addresses
 
 
 def replayed(problem: GraphProblem, found: Found, cost: Cost = BYTES) -> float:
@@ -75,6 +75,49 @@ def test_other_costs_known_plans_and_limits_of_time() -> None:
     assert none.arrangement is None and none.bound == pytest.approx(value)  # nothing is better
     late = with_addresses(states, ends=0.0)
     assert late.arrangement is None and late.bound == states.least
+
+
+@pytest.mark.parametrize("seed", [2, 4, 5, 9])
+def test_few_layouts_prove_long_orders(seed: int) -> None:
+    """Where addresses cost bytes (4 and 9), windows that had to be passed at more are put together to show it."""
+    problem = random_graph(200, 2, 10, seed)
+    states = all_states(problem, int(peak_bytes(problem, range(200)) * 0.6))
+    search = Search(states, float("inf"), float("inf"), max(FEW))
+    windows = len(search.windows)
+    search.look(FEW)
+    assert search.over
+    assert search.bound == replayed(problem, Found(search.best, search.bound))
+    dearer = seed in (4, 9)
+    assert (search.bound > states.least) is dearer
+    assert (len(search.windows) < windows) is dearer
+
+
+@pytest.mark.parametrize("room", [2, 100])
+def test_all_is_dropped_or_nothing_is_to_be_decided(room: int) -> None:
+    """The least room keeps nothing between two uses; a chain waits for nothing."""
+    names = {n: Tensor(n, 1, source=n == "a", result=n == "e") for n in "abcde"}
+    chain = GraphProblem("chain", names, tuple(Operator(b, (a,), (b,)) for a, b in zip("abcd", "bcde", strict=True)))
+    found = with_addresses(all_states(chain, room), width=10)
+    assert found.bound == replayed(chain, found) == 0
+    wide = {f"{n}{i}": Tensor(f"{n}{i}", 1, source=n == "s") for n in "sr" for i in range(2)}
+    operators = [Operator(f"o{i}", (f"s{i % 2}",), (f"r{i}",)) for i in range(2)]
+    operators += [Operator(f"p{i}", (f"s{i}", f"r{i}"), ()) for i in range(2)]
+    both = GraphProblem("both", wide, tuple(operators))
+    found = with_addresses(all_states(both, room), width=10)
+    assert found.bound == replayed(both, found)
+    assert (found.bound > 0) is (room == 2)
+
+
+def test_ctrl_c_leaves_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(search: Search, widths: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(residency, "FEW", 10)  # as of a long order
+    monkeypatch.setattr(Search, "look", interrupted)
+    problem = random_graph(20, 2, 10, seed=36)
+    plan = best_residency(problem, range(20), 140_288, options=SolverOptions(seconds=60.0))
+    assert plan.claim is not None and plan.claim.interrupted and not plan.claim.proven
+    assert plan.claim.value == check_plan(problem, plan).spilled >= plan.claim.bound > 0
 
 
 @pytest.mark.parametrize("seconds", [60.0, None])

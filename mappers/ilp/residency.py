@@ -1,14 +1,14 @@
 """For one order: what is kept, at the least cost, and addresses for it.
 
 The gap model (`gap_model`) is solved without addresses; where few tensors wait side by side and it is left open, or no
-addresses are asked for, by a shortest path through all that may be kept (`states`). What it keeps is packed. Where that
-has none, a plan with addresses is made window by window (`rolling`); where that is far from what the gap model says,
-from residency that leaves memory free around the steps without addresses (`spared`), and by beams over layouts that
-race (`racing`), guided by what a byte is worth at each step (`prices`). Where it still is, dropped gaps are kept again
-and what is in their way moves (`reinsertion`). Windows of steps are then decided anew (`windows`), until they cost what
-the gap model said. What is left of a limit of time goes, where there are few states, to deciding what is kept and where
-at once (`zone_search`). In short orders what is left is closed by rows which say that the kept gaps around the crowded
-steps cannot all be kept, and solving again.
+addresses are asked for, by a shortest path through all that may be kept (`states`). There, within a limit of time, what
+is kept and where is decided at once (`zone_search`): with few layouts, and once other plans are known, with more.
+Otherwise what is kept is packed. Where that has none, a plan with addresses is made window by window (`rolling`); where
+that is far from what the gap model says, from residency that leaves memory free around the steps without addresses
+(`spared`), and by beams over layouts that race (`racing`), guided by what a byte is worth at each step (`prices`). If
+that is not enough, dropped gaps are kept again and what is in their way moves (`reinsertion`). Windows of steps are
+then decided anew (`windows`), until they cost what the gap model said. In short orders what is left is closed by rows
+which say that the kept gaps around the crowded steps cannot all be kept, and solving again.
 
 Where tensors may be copied within the memory, all that the gap model keeps has addresses (`copying`).
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 
 from ...errors import BadInput
@@ -37,7 +38,10 @@ from .solver import DEFAULT, NO_SOLVER, Solution, SolverOptions
 from .spared import spared
 from .states import States, states_of
 from .windows import TOLERANCE, Settings, improved
-from .zone_search import with_addresses
+from .zone_search import FEW as NARROW_LAYOUTS
+from .zone_search import MANY as MANY_LAYOUTS
+from .zone_search import WIDTH as WIDEST
+from .zone_search import Search
 
 __all__ = ["BYTES", "Cost", "best_residency"]
 
@@ -51,6 +55,8 @@ SHARE, BARE = 0.3, 0.5
 """Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
 STATES = 0.2
 """Of a limit of time that looking for all states may take."""
+LAYOUTS, BETTERED = 0.4, 0.3
+"""Of what is left, few layouts of all states; windows decided anew behind that."""
 SECOND = 0.15
 """Of what is left, windows without addresses, where addresses are to be found."""
 NARROW = 8
@@ -157,6 +163,9 @@ class _Search:
 
     def run(self) -> _Found:
         model = Model.of(self.lives, self.capacity)
+        together = self._together(model) if self.packed and self.ends != inf else None
+        if together is not None:
+            return together
         share, second = (SHARE, SECOND) if self.packed else (BARE, 1.0)
         bare = self._bare(model, share, second)
         dropped, bound, solver, loose = bare.arrangement.dropped, bare.bound, bare.solver, bare.loose
@@ -175,8 +184,6 @@ class _Search:
             best, stopped = reinserted(best, settings)
         if not stopped and self.side <= MANY:
             best, stopped = improved(best, settings)
-        if not stopped:
-            best, bound, stopped = self._together(best, bound)
         if not stopped and bare.proven and len(self.lives.operators) <= FEW:
             try:
                 best, bound, loose = self._with_cuts(model, dropped, final, best, bound)
@@ -186,15 +193,48 @@ class _Search:
             loose = True
         return _Found(best, bound, solver, stopped, loose)
 
-    def _together(self, best: Arrangement, bound: float) -> tuple[Arrangement, float, bool]:
-        """What is kept and addresses decided at once, in the time left: plan, bound, and whether Ctrl-C ended it."""
-        if self.states is None or self.ends == inf or best.value <= bound + TOLERANCE * max(1.0, bound):
-            return best, bound, False
+    def _together(self, model: Model) -> _Found | None:
+        """What is kept and addresses decided at once, with few layouts; if that is not proven, with more at the end.
+
+        None where there are too many states, or an operator has too many tensors.
+        """
+        dropped, bound = set[int](), 0.0
         try:
-            found = with_addresses(self.states, enough=best.value, ends=self.ends)
+            path = self._shortest
+            if path is None or self.states is None:
+                return None
+            dropped, bound = path.arrangement.dropped, path.bound
+            search = Search(self.states, inf, time.perf_counter() + LAYOUTS * self._left, WIDEST)
+            if not search.zones.fits:
+                return None
+            search.look(NARROW_LAYOUTS)
+            self._keep(search.best)
+            if not search.over or not self.there:
+                self._otherwise(dropped, search)
+                search.beat(min(a.value for a in self.there))
+                search.zones.ends = self.ends
+                search.look(MANY_LAYOUTS if search.best is not None else (*NARROW_LAYOUTS, *MANY_LAYOUTS))
+                search.look_ahead()
+                self._keep(search.best)
+            return replace(path, arrangement=min(self.there, key=lambda a: a.value), bound=search.bound)
         except KeyboardInterrupt:
-            return best, bound, True
-        return found.arrangement or best, max(bound, found.bound), False
+            dropped = dropped or model.one_by_one()
+            return self._hasty(dropped, bound, SHORTEST, loose=False)
+
+    def _otherwise(self, dropped: set[int], search: Search) -> None:
+        """Plans found by other means, where the search has none or a bad one; and the best of all bettered."""
+        settings = Settings(True, self.options, self.ends, search.bound)
+        if not self._within(CLOSE * search.bound):
+            whole, _ = self._whole(dropped)
+            self._keep(whole)
+            if whole is None:
+                self._first(dropped, settings)
+        best = min(self.there, key=lambda a: a.value)
+        soon = replace(settings, ends=time.perf_counter() + BETTERED * self._left)
+        better, stopped = improved(best, soon)
+        self._keep(better)
+        if stopped:
+            raise KeyboardInterrupt
 
     def with_copies(self) -> _Found:
         """What costs least without addresses, with copies where these are wanting."""
@@ -212,7 +252,7 @@ class _Search:
         """What costs least without addresses: in a share of the time left, and in a second if that is not proven."""
         loose = len(self.costs) > 1
         try:
-            path = self._shortest()
+            path = self._shortest
             if path is not None and not self.packed:
                 return path
             dropped, solutions = self._solved(model, share)
@@ -230,6 +270,7 @@ class _Search:
         better, stopped = improved(found.arrangement, Settings(False, self.options, ends, bound))
         return replace(found, arrangement=better, interrupted=stopped)
 
+    @cached_property
     def _shortest(self) -> _Found | None:
         """The same by a shortest path through all states, where it is left open what solves it and there are few."""
         if self.options.name != "auto" or len(self.costs) > 1 or len(self.lives.operators) <= FEW:

@@ -34,6 +34,8 @@ WORK = 20
 """Layouts looked at in a step, in those that go on."""
 AT_ONCE = 200
 """Layouts that are expanded between two looks at the clock."""
+HORIZON = 40
+"""Steps beyond which tensors are taken to stay alike long."""
 BLOCKS = 16
 """In a layout, at most."""
 FRESH = 6
@@ -90,7 +92,7 @@ class Zones:
         self.rows, self.least, self.full = 0, inf, False
 
     def _layouts(self, rows: int, most: int, pairs: int) -> Layouts:
-        ints, small = np.zeros((8, rows), np.int64), np.zeros((rows, most + pairs), np.int32)
+        ints, small = np.zeros((9, rows), np.int64), np.zeros((rows, most + pairs), np.int32)
         value, rank = np.zeros((2, rows))
         slot, apart = small[:, :most].copy(), small[:, most:].copy()
         return self.kernel.Layouts(ints[0], value, rank, ints[1], slot, apart, *ints[2:])
@@ -113,6 +115,13 @@ class Zones:
             self._sides[step, back] = Side(near, far, first, target[order], layer.cost[order])
         return self._sides[step, back]
 
+    def _stays(self, step: int, back: bool) -> Ints:
+        """Steps for which the tensor in each slot may stay on the far side of a step, and the memory's ends do."""
+        touches = self.states.along.lives.touches
+        names = self.states.slots.tensor[step]
+        found = [0 if n is None else step - touches[n][0] if back else touches[n][-1] - step for n in names]
+        return np.array([*(min(n, HORIZON) for n in found), HORIZON], np.int64)
+
     def begin(self, values: Floats, ranks: Floats, limit: float) -> None:
         """At a boundary: what is kept lies anywhere; states with what they cost, and what plans through them cost."""
         order = np.argsort(ranks, kind="stable").astype(np.int64)
@@ -122,6 +131,18 @@ class Zones:
         here = self.here
         here.state[: self.rows], here.value[: self.rows], here.blocks[: self.rows] = inside, values[inside], 0
         here.apart[: self.rows, 0], here.rank[: self.rows] = self.states.along.capacity, ranks[inside]
+
+    def copied(self) -> Layouts:
+        """The layouts that there are, in arrays of their own."""
+        parts: Iterable[NDArray[Any]] = self.here
+        return self.kernel.Layouts(*(values[: self.rows].copy() for values in parts))
+
+    def resume(self, layouts: Layouts) -> None:
+        """Where those were, of which nothing is left out."""
+        self.rows, self.least, self.full = len(layouts.state), inf, False
+        parts: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(layouts, self.here, strict=True)
+        for values, room in parts:
+            room[: self.rows] = values
 
     def advance(self, step: int, back: bool, ahead: Floats, floor: Floats, limit: float) -> None:
         """To the other side of a step.
@@ -139,9 +160,10 @@ class Zones:
         side, capacity = self._side(step, back), np.array([self.states.along.capacity])
         given = self.kernel.Given(
             capacity, self.states.slots.size[step], self.touched[step], side.near, side.far, side.first, side.target,
-            side.cost, ahead, floor,
+            side.cost, ahead, floor, self._stays(step, back),
         )  # fmt: skip
-        pool, table, least = self._pool, self._table, np.array([self.least])
+        pool, least = self._pool, np.array([self.least])
+        table = self._table[: 1 << min(WORK * self.width, 2 * len(pool.state)).bit_length()]
         self.kernel.link(pool, 0, table)
         row = count = times = 0
         self._scratch.work[0] = WORK * self.width
@@ -163,14 +185,22 @@ class Zones:
         self.rows, self.least = self._narrowed(count, self.here, least), float(least[0])
 
     def _narrowed(self, count: int, to: Layouts, least: Floats) -> int:
-        """Put the best layouts of the pool, by what plans through them cost, then by how wide they are, elsewhere."""
+        """Put the best layouts of the pool elsewhere: half by what plans through them cost, half by their order.
+
+        Neighbours that leave together leave one hole. What costs least so far may have no place for what comes.
+        """
         pool = self._pool
         there = np.flatnonzero(pool.gone[:count] == 0)
-        there = there[np.lexsort((pool.tight[there], pool.rank[there]))]
+        there = there[np.lexsort((pool.tight[there], pool.uneven[there], pool.rank[there]))]
         if len(there) > self.width:
-            least[0] = min(least[0], pool.rank[there[self.width]])
             self.full = True
-        there = there[: self.width]
+            half = self.width // 2
+            rest = there[half:]
+            rest = rest[np.lexsort((pool.tight[rest], pool.rank[rest], pool.uneven[rest]))]
+            left = rest[self.width - half :]
+            least[0] = min(least[0], pool.rank[left].min())
+            there = np.sort(np.concatenate([there[:half], rest[: self.width - half]]))
+            there = there[np.lexsort((pool.tight[there], pool.uneven[there], pool.rank[there]))]
         parts: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(pool, to, strict=True)
         for values, room in parts:
             room[: len(there)] = values[there]

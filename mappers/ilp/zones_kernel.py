@@ -38,6 +38,7 @@ class Layouts(NamedTuple):
         slot: of each block by address.
         apart: of each pair of floor, blocks and ceiling, bytes between their beginnings, packed by columns.
         tight: sum of all `apart`: what is more may not be wider anywhere.
+        uneven: how much sooner or later neighbours leave than each other, in all.
         parent, places: the layout that it comes from, and which blocks came where, and whether upside down since.
         mark, next: hash of state and order, and the next layout with that place in the table, or -1.
         gone: 1 where another is as good.
@@ -50,6 +51,7 @@ class Layouts(NamedTuple):
     slot: Small
     apart: Small
     tight: Ints
+    uneven: Ints
     parent: Ints
     places: Ints
     mark: Ints
@@ -68,6 +70,7 @@ class Given(NamedTuple):
         first, target, cost: of each near state its edges, as ends in the list of targets and costs.
         ahead: by far state, what is added to the value to compare layouts.
         floor: by far state, the least value there.
+        stays: of the tensor in each slot, steps for which it may stay behind the step; of the memory's ends, last.
     """
 
     capacity: Ints
@@ -80,6 +83,7 @@ class Given(NamedTuple):
     cost: Floats
     ahead: Floats
     floor: Floats
+    stays: Ints
 
 
 class Scratch(NamedTuple):
@@ -228,6 +232,17 @@ def _kept(p: Layouts, count: int, table: Ints, w: Scratch, m: int, state: int, v
 
 
 @_jit
+def _uneven(g: Given, w: Scratch, m: int) -> int:
+    """How much sooner or later neighbours of the layout that is done leave than each other, in all."""
+    found, before = 0, g.stays[-1]
+    for i in range(m):
+        stays = g.stays[w.slots[i]]
+        found += abs(stays - before)
+        before = stays
+    return found + abs(g.stays[-1] - before)
+
+
+@_jit
 def _ended(
     g: Given, s: Layouts, row: int, w: Scratch, level: int, places: int, p: Layouts, count: int, table: Ints,
     limit: float, least: Floats,
@@ -250,6 +265,7 @@ def _ended(
             p.slot[count, i] = w.slots[i]
         for k in range(_at(m, m + 1) + 1):
             p.apart[count, k] = w.done[k]
+        p.uneven[count] = _uneven(g, w, m)
         p.parent[count], p.places[count], p.gone[count] = row, places * 2 + over, 0
         p.next[count] = table[at]
         table[at] = count
