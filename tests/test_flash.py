@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.einsums import SMALL
 
+from accelsim import simulate
 from accelsim.arch.loader import loads_architecture
 from accelsim.components.flash import PARTS, Flash, step
 from accelsim.engine import compiled, reference
 from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.errors import BadInput, SpecError
+from accelsim.ir import parse_cascade
 
 HZ = Fraction(10**9)
 PAGE = 4096
@@ -125,3 +127,27 @@ def test_machines_that_cannot_be(old: str, new: str, message: str) -> None:
     assert loads_architecture(MACHINE.format(more="")).memories["flash"].kind == "flash"
     with pytest.raises(SpecError, match=message):
         loads_architecture(MACHINE.replace(old, new).format(more=""))
+
+
+@pytest.mark.parametrize("mapper", ["tile", "cascade", "ilp"])
+def test_flash_without_energies_can_be_mapped_onto(mapper: str) -> None:
+    """There is no default to cite: what it moves takes none, and the report says so."""
+    machine = """
+        name: storage
+        clock: 1 GHz
+        memories:
+          flash:
+            {kind: flash, capacity: 1 GiB, dies: 4, channels: 2, page: 4 KiB, page_read: 3 us, page_program: 20 us,
+             channel_bandwidth: 1.2 GB/s%s}
+          sram: {kind: buffer, parent: flash, capacity: 8 KiB, bandwidth: 64 B/cycle}
+        units:
+          array: {kind: systolic, memory: sram, rows: 8, cols: 8}
+          vector: {kind: vector, memory: sram, lanes: 8}
+    """
+    product = parse_cascade("size m = 24; size n = 32; size k = 16; C[m,n] = A[m,k] * B[k,n]", bits=8)
+    silent = simulate(loads_architecture(machine % ""), product, mapper=mapper)
+    given = ", read_energy: 0 pJ/bit, write_energy: 0 pJ/bit"
+    stated = simulate(loads_architecture(machine % given), product, mapper=mapper)
+    assert (silent.cycles, silent.traffic_bytes) == (stated.cycles, stated.traffic_bytes)
+    assert silent.energy_J == stated.energy_J > 0
+    assert silent.provenance["actions_without_energy"] == ["flash.read", "flash.write"]

@@ -88,8 +88,8 @@ def _route(on: Same[Architecture], src: str, dst: str) -> Route:
     arch = on.value
     ports = ports_between(arch, src, dst)
     links = links_between(arch, src, dst)
-    energy = arch.memories[src].action_energy()["read"] + arch.memories[dst].action_energy()["write"]
-    energy += sum(link.action_energy()["transfer"] for link in links)
+    prices = ((arch.memories[src], "read"), (arch.memories[dst], "write"), *((link, "transfer") for link in links))
+    energy = sum(part.action_energy().get(action, 0.0) for part, action in prices)  # flash need not give any
     return Route(ports, arch.memories[src].latency + sum(link.latency for link in links), energy)
 
 
