@@ -89,8 +89,6 @@ def fluid_bound(program: Program, *, instants: int | None = None, references: Se
         BadInput: the Program has too many firings.
         ProgramError: no run of it comes to its end.
     """
-    from scipy.optimize import linprog
-
     if (number := cells(program)) > MOST_CELLS:
         raise BadInput(f"{program.name} has too many firings for a fluid bound: {number:,} counts, at most "
                        f"{MOST_CELLS:,}; give it fewer repeats")  # fmt: skip
@@ -99,21 +97,44 @@ def fluid_bound(program: Program, *, instants: int | None = None, references: Se
     chosen = tuple(references) or busiest(program, curves)
     if not chosen:
         return FluidBound(least, (), 0)
-    if instants is None:
-        instants = min(INSTANTS, max(FEWEST, MOST_UNKNOWNS // program.n_actors))
-    at = Instants(curves, chosen, instants)
-    made = FluidRows(curves, at, max(1.0, float(least) / at.number))
+    at = Instants(curves, chosen, how_many(program) if instants is None else instants)
+    ticks, prices = solve(curves, at, float(least))
+    if ticks <= least:
+        return FluidBound(least, (), at.number)
+    return FluidBound(ticks, prices, at.number)
+
+
+def how_many(program: Program) -> int:
+    """Instants, where nobody says how many."""
+    return min(INSTANTS, max(FEWEST, MOST_UNKNOWNS // program.n_actors))
+
+
+def solve(curves: Curves, at: Instants, about: float) -> tuple[Fraction, tuple[Price, ...]]:
+    """The least end time, or the shortest period, of the linear program at some instants, and the prices.
+
+    Args:
+        curves: of the Program.
+        at: the instants.
+        about: ticks to measure time by.
+
+    Raises:
+        ProgramError: no run of the Program comes to its end.
+    """
+    from scipy.optimize import linprog
+
+    made = FluidRows(curves, at, max(1.0, about / at.number))
     rows = made.rows
     cost = np.zeros(len(rows.low))
     cost[made.times[-1]] = 1.0
     bounds = np.array([rows.low, rows.high]).T
     found = linprog(cost, A_ub=rows.matrix, b_ub=rows.limits, bounds=bounds, method="highs-ipm")
+    name = curves.program.name
     if found.status == INFEASIBLE:
-        raise ProgramError(f"{program.name} cannot run to its end: no order of its firings has the room that it needs")
-    ticks = Fraction(found.fun * made.scale * (1 - EXACT)) if found.status == 0 else Fraction(0)
-    if ticks <= least:
-        return FluidBound(least, (), at.number)
-    return FluidBound(ticks, _prices(program, made, found.x, found.ineqlin.marginals), at.number)
+        raise ProgramError(f"{name} cannot run to its end: no order of its firings has the room that it needs")
+    if found.status != 0:
+        return Fraction(0), ()
+    ticks = Fraction(found.fun * made.scale * (1 - EXACT))
+    return ticks, _prices(curves.program, made, found.x, found.ineqlin.marginals)
 
 
 def _prices(program: Program, made: FluidRows, x: np.ndarray, duals: np.ndarray) -> tuple[Price, ...]:
@@ -121,8 +142,9 @@ def _prices(program: Program, made: FluidRows, x: np.ndarray, duals: np.ndarray)
     gain: dict[tuple[str, int], float] = {}
     for row, (resource, size) in made.rows.priced.items():
         if isinstance(size, tuple):
-            before, after = size
+            before, after, periods = size
             size = float(x[made.times[after]] - (x[made.times[before]] if before != START else 0.0))
+            size += periods * float(x[made.times[-1]])
         gain[resource] = gain.get(resource, 0.0) - float(duals[row]) * size
     names = {"server": [s.name for s in program.platform.servers], "actor": list(program.actor_names),
              "fifo": [f.name for f in program.fifos], "pool": [p.name for p in program.platform.pools]}  # fmt: skip

@@ -36,22 +36,35 @@ class Need:
 class Curves:
     """Cumulative counts of a Program's actors.
 
+    Args:
+        program: any Program.
+        around: how often all of it is done before and after once more, for what is the same in every period. What an
+            actor has done then begins, and ends, with those others.
+
     Attributes:
+        around: as given.
         phases: by actor [n] the phases that it fires, in order.
         work: by actor [n+1] units of work in its first n firings.
         needs: the orders that FIFOs make.
+        moved: by FIFO the tokens that are put, and taken, in all.
         taken, given: by pool, and by actor [n+1], bytes of it that the first n firings take, or give back.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.phases = [_firings(program, a) for a in range(program.n_actors)]
+    def __init__(self, program: Program, around: int = 0) -> None:
+        self.program, self.around = program, around
+        self.phases = [np.tile(_firings(program, a), 2 * around + 1) for a in range(program.n_actors)]
         self.work = [_sums(program.phase_work[phases]) for phases in self.phases]
+        self.moved: list[tuple[int, int]] = []
         self.needs = tuple(self._needs())
         pools = range(len(program.platform.pools))
         takes = (np.where(program.take_pool == pool, program.take_bytes, 0) for pool in pools)
         self.taken = [self._of_pool(nbytes) for nbytes in takes]
         self.given = [self._of_pool(_gives(program, pool)) for pool in pools]
+
+    def per_period(self, curve: IntArray) -> int:
+        """What a curve gains in one period, which is all of it where there are none around."""
+        period = (len(curve) - 1) // (2 * self.around + 1)
+        return int(curve[(self.around + 1) * period] - curve[self.around * period])
 
     def _needs(self) -> Iterator[Need]:
         p = self.program
@@ -59,6 +72,7 @@ class Curves:
         for f, fifo in enumerate(p.fifos):
             taken, looked_at = self._port(fifo.dst, ins.get(f, ()), p.in_need, p.in_take)
             put, reserved = self._port(fifo.src, outs.get(f, ()), p.out_need, p.out_put)
+            self.moved.append((int(put[-1]), int(taken[-1])))
             yield Need(fifo.dst, looked_at, fifo.src, fifo.init + put, fifo.data_at_start, fifo.latency)
             if fifo.depth != UNBOUNDED:
                 free = fifo.depth - fifo.init + taken

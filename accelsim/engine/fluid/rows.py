@@ -11,7 +11,7 @@ from scipy import sparse
 from ..bounds import carrying
 from ..program import NONE, IntArray, Program
 from .curves import Curves, Need
-from .instants import START, Instants
+from .instants import START, Instants, Order
 from .lines import Line, lines_above, lines_below
 from .windows import ended_before
 
@@ -31,7 +31,7 @@ class Rows:
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
-    priced: dict[int, tuple[tuple[str, int], float | tuple[int, int]]] = field(default_factory=dict)
+    priced: dict[int, tuple[tuple[str, int], float | Order]] = field(default_factory=dict)
     _row: list[int] = field(default_factory=list)
     _column: list[int] = field(default_factory=list)
     _factor: list[float] = field(default_factory=list)
@@ -58,8 +58,8 @@ class Rows:
 class FluidRows:
     """The linear program of a Program at some instants.
 
-    Columns are the times of the instants and of the end, in units of `scale` ticks, the part of its work that each
-    actor has done at each of them, and what is in use of pools.
+    Columns are the times of the instants and of the end, or the length of a period, in units of `scale` ticks, the part
+    of its work that each actor has done at each of them, and what is in use of pools.
     """
 
     def __init__(self, curves: Curves, instants: Instants, scale: float) -> None:
@@ -68,11 +68,13 @@ class FluidRows:
         self._owner = self.program.actor_of_phase()
         self.rows = Rows()
         self.times = [self.rows.column() for _ in range(instants.number + 1)]
-        self.total = [float(work[-1]) for work in curves.work]
+        self.total = [float(curves.per_period(work)) for work in curves.work]
         self.active = [a for a, total in enumerate(self.total) if total]
         self.done: dict[tuple[int, int], int] = {}
         for a in self.active:
             least, most = (curves.work[a][n[a]] / self.total[a] for n in (instants.least, instants.most))
+            if curves.around:
+                least[instants.least[a] == 0], most[instants.most[a] == len(curves.phases[a])] = -np.inf, np.inf
             self.done |= {(a, k): self.rows.column(least[k], most[k]) for k in range(instants.number)}
         self._lines: dict[tuple[int, bool, int, int, int], list[Line]] = {}
         self._never_back()
@@ -97,9 +99,9 @@ class FluidRows:
     def _never_back(self) -> None:
         """Instants follow one another, and nothing is undone meanwhile."""
         for a in self.active:
-            for before, after in self.at.order:
+            for before, after, periods in self.at.order:
                 if before != START and after != self.at.number:
-                    self.rows.add([(self.done[a, before], 1.0), (self.done[a, after], -1.0)], 0.0)
+                    self.rows.add([(self.done[a, before], 1.0), (self.done[a, after], -1.0)], periods)
 
     def _servers(self) -> None:
         """No resource does more between two instants than its rate allows."""
@@ -111,9 +113,10 @@ class FluidRows:
             server = self.program.platform.servers[i] if kind == "server" else None
             tick = self.scale * float(server.rate if server is not None else 1)
             ahead = self._ahead(actors, tick) if server is not None and self._carries(i) else {}
-            for before, after in self.at.order:
-                terms = [(self.times[after], -1.0)] + ([(self.times[before], 1.0)] if before != START else [])
-                limit = 0.0
+            in_period = sum(self.total[a] for a in actors) / tick
+            for before, after, periods in self.at.order:
+                terms = self._between(before, after, periods)
+                limit = -periods * in_period
                 for k, sign in ((after, 1.0), (before, -1.0)):
                     if k in ahead:
                         terms.append((ahead[k], sign))
@@ -122,13 +125,18 @@ class FluidRows:
                         more, constant = self._work(a, k, sign / tick)
                         terms += more
                         limit -= constant
-                self.rows.priced[self.rows.add(terms, limit)] = (kind, i), (before, after)
+                self.rows.priced[self.rows.add(terms, limit)] = (kind, i), (before, after, periods)
+
+    def _between(self, before: int, after: int, periods: int) -> list[Term]:
+        """Less the time between two instants."""
+        terms = [(self.times[after], -1.0)] + ([(self.times[before], 1.0)] if before != START else [])
+        return terms + ([(self.times[-1], -float(periods))] if periods else [])
 
     def _ahead(self, actors: list[int], tick: float) -> dict[int, int]:
         """What a server that keeps the rest of a tick for its next piece has done, with that rest: at most a tick."""
         found = {}
         for k in range(self.at.number):
-            found[k] = self.rows.column()
+            found[k] = self.rows.column(-np.inf)
             terms = [term for a in actors for term in self._work(a, k, 1 / tick)[0]]
             self.rows.add([*terms, (found[k], -1.0)], 0.0)
             self.rows.add([*((c, -factor) for c, factor in terms), (found[k], 1.0)], 1 / self.scale)
@@ -160,10 +168,10 @@ class FluidRows:
         firings = self.at.at[need.actor]
         earlier = self.at.before(need.other, ended_before(need, firings))
         last: IntArray = self.program.phase_work[self.curves.phases[need.actor][firings - 1]]
-        for k, (before, work) in enumerate(zip(earlier, last, strict=True), self.at.first[need.actor]):
+        for k, ((before, periods), work) in enumerate(zip(earlier, last, strict=True), self.at.first[need.actor]):
             served = max(0.0, float(work) / rate - rest) / self.scale
             if before != START:
-                terms = [(self.times[before], 1.0), (self.times[k], -1.0)]
+                terms = self._between(before, k, periods)
                 self.rows.priced[self.rows.add(terms, -need.latency / self.scale - served)] = resource, served
 
     def _pool(self, i: int) -> None:
@@ -204,8 +212,21 @@ class FluidRows:
         low, high = int(self.at.least[a, k]), int(self.at.most[a, k])
         key = id(curve), above, shift, low, high
         if key not in self._lines:
+            if self.curves.around and (low == 0 or high == len(self.curves.phases[a])):
+                self._lines[key] = [self._mean(curve, a, above, shift)]
+                return self._lines[key]
             x = self.curves.work[a][low : high + 1].astype(np.float64)
             reached = np.minimum(np.arange(low, high + 1) + shift, len(curve) - 1)
             y = curve[reached].astype(np.float64)
             self._lines[key] = (lines_above if above else lines_below)(x, y)
         return self._lines[key]
+
+    def _mean(self, curve: IntArray, a: int, above: bool, shift: int) -> Line:
+        """The line of a curve's mean slope that is nowhere above it, or below it: all that is known in any period."""
+        period = len(self.curves.phases[a]) // (2 * self.curves.around + 1)
+        if not period:
+            return 0.0, float(curve[0])
+        firings = np.arange(self.curves.around * period, (self.curves.around + 1) * period)
+        slope = self.curves.per_period(curve) / self.total[a]
+        value = curve[firings + shift] - slope * self.curves.work[a][firings]
+        return slope, float(value.max() if above else value.min())
