@@ -23,7 +23,7 @@ from accelsim.experiments.fusemax.closed_forms import (
     traffic_bytes,
 )
 from accelsim.experiments.fusemax.ladder import machine_of, run
-from accelsim.experiments.fusemax.machines import SMALL_BUFFERS, Small, side_values
+from accelsim.experiments.fusemax.machines import OUTSIDE_BAND, SMALL_BUFFERS, Small, side_values
 from accelsim.experiments.fusemax.mappings import Pieces, fused, fused_in_pieces, fused_in_strips
 from accelsim.experiments.fusemax.pareto import pareto_figure, pareto_rows
 from accelsim.experiments.loader import data_path, load_experiment, table
@@ -42,6 +42,9 @@ def test_every_row_with_a_tolerance_is_within_it() -> None:
     rows = load_experiment("fusemax").run().rows
     assert len(rows) > 350
     assert [r.where for r in rows if r.ok is False] == []
+    above = [r.accelsim for r in rows if r.quantity == "steady fluid bound above its bound"]
+    assert len(above) == len(OUTSIDE_BAND)
+    assert above[0] is not None and above[0] > 0.05  # no order of transfers brings its mapping into the band
 
 
 def test_closed_forms_agree_with_every_printed_figure() -> None:

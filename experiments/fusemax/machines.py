@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ... import simulate
-from ...engine.fluid import fluid_bound
+from ...engine.fluid import fluid_bound, steady_bound
 from ...report import Report
 from ..loader import Row
 from . import closed_forms
@@ -21,9 +21,12 @@ RULE = "the published rule and cycles of a tile, with this machine's numbers"
 BOUND = "the bound of its own Program"
 OUTSIDE = "outside 5 %: DRAM would have to be busy throughout, but has nowhere to put what it could bring"
 ROOM = "the fluid bound knows the room of the buffer; what lies between the two bounds is want of room"
+STEADY = "the fluid bound of one group of resident blocks, times as many as there are: no order of transfers is faster"
 SEQUENCES = 4
 FEW_HEADS, INSTANTS = 4, 256
-"""Of one sequence, and of the fluid bound of these."""
+"""Of one sequence, and of the fluid bound of these; as many are looked at of one group of resident blocks."""
+PRODUCTS_WITH_VALUES = "SLNV"
+"""Of the actors the one whose firings as instants give the highest bound."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,19 @@ def small_buffer_rows() -> Iterator[Row]:
         report, where = small.run(), f"binding, {small.variant().name}"
         yield Row("simulated latency above its bound", where, None, report.cycles / report.bounds.program - 1, "", None,
                   BOUND, OUTSIDE)  # fmt: skip
+        yield from steady_rows(where, report)
         yield from room_rows(small, report)
+
+
+def steady_rows(where: str, report: Report) -> Iterator[Row]:
+    """The steady-state fluid bound of a report's Mapping: above the program bound, and what is simulated above it."""
+    program = report.trace.program
+    reference = program.actor_names.index(PRODUCTS_WITH_VALUES)
+    ticks = float(steady_bound(program, instants=INSTANTS, references=(reference,)).ticks)
+    above = ticks / report.bounds.program - 1
+    yield Row("steady fluid bound above its bound", where, None, above, "", None, BOUND, STEADY)
+    yield Row("simulated latency above its steady fluid bound", where, None, report.cycles / ticks - 1, "", None, BOUND,
+              STEADY)  # fmt: skip
 
 
 def room_rows(small: Small, report: Report) -> Iterator[Row]:
