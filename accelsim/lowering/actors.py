@@ -18,7 +18,7 @@ from ..engine.program import NONE
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload
 from ..mapping.tree import Mapping, Position, format_position
-from .costs import OpCosts, option_of
+from .costs import OpCosts, op_costs, option_of
 from .order import chain_key, segment_key, tied_children
 from .parts import Leaf, Names, Part, leaves_of, parts_of
 from .ports import Port, Route, ServerSet, route
@@ -116,7 +116,7 @@ class Actors:
             raise MappingError(f"position {where}: the machine has no unit {leaf.op.unit!r}")
         option: SpatialOption = option_of(unit, leaf.einsum, leaf.op, where)
         bits = [self.names.bits(a.tensor) for a in (*leaf.einsum.inputs, leaf.einsum.output)]
-        self.costs[leaf.at] = OpCosts(unit, leaf.einsum, option, bits, self.names, leaf.shapes, leaf.op.registers)
+        self.costs[leaf.at] = op_costs(unit, leaf.einsum, leaf.op, option, bits, self.names, leaf.shapes)
         label = ActorLabel(leaf.einsum.name, unit.name, "compute")
         server = self.servers.unit(unit, self._part(unit, leaf, option, bits))
         self.of_op[leaf.at] = self._add(leaf.einsum.name, label, server, leaf, len(leaf.levels), leaf.at)

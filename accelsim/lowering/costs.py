@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from ..components.base import ComputeUnit, Cost, SpatialOption
 from ..engine.labels import Action
 from ..errors import BadInput, MappingError
 from ..ir import Einsum
+from ..ir.same import Same
 from ..mapping.tree import Op
 from .parts import Names
 
@@ -112,6 +114,35 @@ class OpCosts:
             elif not self._einsum.is_contraction:  # whose MACs count their registers
                 count(self._unit.name, "register", self._names.storage(tensor), _at(n, i))
         return TileCost(_at(cost.cycles, i), actions)
+
+
+def op_costs(
+    unit: ComputeUnit, einsum: Einsum, op: Op, option: SpatialOption, bits: Sequence[int], names: Names,
+    shapes: Sequence[Mapping[str, int]],
+) -> OpCosts:  # fmt: skip
+    """Costs of the tiles of an Op, remembered: Mappings that a mapper compares have most of their Ops in common."""
+    identity = Same(names.workload), Same(unit), op, tuple(tuple(shape.items()) for shape in shapes)
+    return _op_costs(_Asked(identity, op, unit, einsum, option, bits, names, shapes))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A call of `op_costs`; `identity` stands for all of it."""
+
+    identity: Hashable
+    op: Op = field(compare=False)
+    unit: ComputeUnit = field(compare=False)
+    einsum: Einsum = field(compare=False)
+    option: SpatialOption = field(compare=False)
+    bits: Sequence[int] = field(compare=False)
+    names: Names = field(compare=False)
+    shapes: Sequence[Mapping[str, int]] = field(compare=False)
+
+
+@lru_cache(maxsize=2**9)
+def _op_costs(asked: _Asked) -> OpCosts:
+    a = asked
+    return OpCosts(a.unit, a.einsum, a.option, a.bits, a.names, a.shapes, a.op.registers)
 
 
 def _at(values: NDArray[np.int64], i: int) -> int:
