@@ -14,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import log
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Number = TypeVar("Number", float, NDArray[np.float64])
+STAYS = 0.3
+"""Share by which a joule's worth in cycles may move: about its least the product is flat."""
 Cost: TypeAlias = tuple[float, float]
 """Cycles (or seconds) and joules."""
 
@@ -31,11 +34,13 @@ class Aim:
     Attributes:
         objective: ``latency``, ``energy`` or ``edp``.
         cycle, joule: weight of a cycle (of the machine's clock, where nothing else is said) and of a joule.
+        edge: share of the cycles of first loads and last stores that counts; 0 if all of them pass beside other parts.
     """
 
     objective: str
     cycle: float
     joule: float
+    edge: float = 1.0
 
     @property
     def energy_alone(self) -> bool:
@@ -46,10 +51,18 @@ class Aim:
         """The weighted sum."""
         return self.cycle * cycles + self.joule * joules
 
+    def is_near(self, other: Aim) -> bool:
+        """Whether a joule is worth nearly as many cycles."""
+        if self.joule == other.joule:
+            return True
+        return min(self.joule, other.joule) > 0 and abs(log(self.joule / other.joule)) <= STAYS
+
 
 LATENCY, ENERGY = Aim("latency", 1.0, 0.0), Aim("energy", 0.0, 1.0)
 AIMS = {aim.objective: aim for aim in (LATENCY, ENERGY)}
 """Of the objectives that add up."""
+OVERLAPPING = Aim("latency", 1.0, 0.0, edge=0.0)
+"""The least latency where first loads and last stores pass while other parts run."""
 
 
 def aim_about(cycles: float, joules: float) -> Aim:

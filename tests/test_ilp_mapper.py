@@ -123,7 +123,7 @@ def test_order(small: Workload) -> None:
 def test_repeats_and_tiers() -> None:
     """Layers of a Repeat are decided once, and what streams from a far tier is claimed, too."""
     arch = loads_architecture("extends: sn40l\nmemories: {hbm: {capacity: 8 GiB}}\n")
-    plan = plan_workload(load_model("llama-3-8b", seq=64), arch)
+    plan = plan_workload(load_model("llama-3-8b", seq=64), arch, objective="energy")
     counted = replay(plan.mapping, load_model("llama-3-8b", seq=64), arch).traffic_bytes
     assert plan.residency == "ilp"
     assert plan.far_bytes == counted["ddr", "read"] > 0

@@ -299,7 +299,7 @@ class ResidentNetwork(Network):
 
     def _ready(self, path: Path, items: Sequence[int]) -> dict[str, int]:
         """Weights alone: other tensors come and go as the decision says."""
-        weights = self._weights()
+        weights = self.weights()
         return {name: first for name, first in super()._ready(path, items).items() if name in weights}
 
     def _room_beside(self, path: Path, child: Child) -> dict[str, int]:

@@ -20,8 +20,8 @@ from ...mapping.replay import replay
 from ...mapping.tree import Claim, Mapping
 from ..aims import LATENCY, measured
 from ..tile.network import Network
-from ..tile.product import aim_for, network_for
-from ..tile.trial import cycles_of, faster
+from ..tile.product import aim_for, best_run
+from ..tile.trial import Tried, tried
 from .choices import ChoiceProblem, Decision, decide
 from .machine import Decider, OutOfTime, ResidentNetwork
 from .reorder import reordered
@@ -117,7 +117,8 @@ def plan_workload(
     ends = started + budget_s if budget_s is not None else inf
     decider = partial(_decide_before, ends=ends, options=replace(options, seed=seed))
     simple = _simple(workload, arch, objective, fixed, decider)
-    aim, capacity = aim_for(objective, simple), arch.memories[simple.buffer].capacity if simple.buffer else 0
+    aim, buffer = aim_for(objective, simple.network), simple.network.buffer
+    capacity = arch.memories[buffer].capacity if buffer else 0
     found = [_built(simple)]
     least: ResidentNetwork | None = None
     interrupted = False
@@ -137,7 +138,7 @@ def plan_workload(
         interrupted = True
     try:
         if least is not None:
-            found.append(_built(least))
+            found.append(_built(tried(least)))
     except KeyboardInterrupt:
         interrupted = True
     best = min(reversed(found), key=lambda b: b.value(objective, arch))
@@ -155,10 +156,10 @@ def _decide_before(problem: ChoiceProblem, *, ends: float, options: SolverOption
 
 def _simple(
     workload: Workload, arch: Architecture, objective: str, constraints: Constraints, decider: Decider
-) -> Network:
-    """The tile mapper's network. What does not fit is said by the other one, which knows of what."""
+) -> Tried:
+    """The tile mapper's best run. What does not fit is said by the other one, which knows of what."""
     try:
-        return network_for(objective, lambda aim: Network(workload, arch, aim, constraints))
+        return best_run(objective, lambda aim: Network(workload, arch, aim, constraints))
     except DoesNotFit:
         ResidentNetwork(workload, arch, LATENCY, constraints, decider)
         raise
@@ -178,9 +179,8 @@ class Built:
         return measured(objective, self.cycles, joules, float(arch.clock))
 
 
-def _built(network: Network) -> Built:
-    mapping, cycles = faster(network)
-    return Built(mapping, network, cycles_of(mapping, network.workload, network.arch) if cycles is None else cycles)
+def _built(best: Tried) -> Built:
+    return Built(best.mapping, best.network, best.cycles)
 
 
 def machine_plan(

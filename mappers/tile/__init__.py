@@ -15,10 +15,11 @@ from ...ir import Workload
 from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import machine_bound
 from ...mapping.tree import Claim, Mapping
-from ..aims import AIMS, measured
+from ..aims import AIMS, Aim, measured
 from .floor import Watch, floor
+from .mixed import few
 from .network import Network
-from .product import best_product
+from .product import best_product, least_latency
 from .trial import faster
 
 
@@ -80,12 +81,15 @@ def _mapped(
     workload: Workload, arch: Architecture, objective: str, constraints: Constraints, watch: Watch | None
 ) -> tuple[Network, Mapping, float]:
     """The Mapping without its Claim, the plans that it is made of, and what is expected of it."""
-    if objective != "edp":
+    if objective == "energy" or (objective == "latency" and not few(workload, arch)):
         network = Network(workload, arch, AIMS[objective], constraints, watch=watch)
         mapping, cycles = faster(network)
         return network, mapping, network.value(cycles)
-    network, mapping, cycles = best_product(lambda aim: Network(workload, arch, aim, constraints))
+
+    def make(aim: Aim) -> Network:
+        return Network(workload, arch, aim, constraints)
+
+    best = least_latency(make) if objective == "latency" else best_product(make)
     if watch is not None:  # of several networks one may take less than another one: told of the best alone
-        network.tell(watch)
-    _, joules = network.expected(())
-    return network, mapping, measured(objective, cycles, joules, float(arch.clock))
+        best.network.tell(watch)
+    return best.network, best.mapping, best.value(objective)

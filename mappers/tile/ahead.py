@@ -15,7 +15,7 @@ from ...arch.architecture import Architecture
 from ...ir import Einsum, Role, Workload
 from ...lowering.ports import route
 from ...mapping.machine_bound import einsum_bounds
-from .floor import Rates
+from .floor import rates_of
 from .flow import Flow
 from .nest import Way
 from .search import Plan
@@ -153,7 +153,7 @@ def stretch_of(
             )
     read, written = (sum(amounts) for amounts in zip(*plan.moved.values(), (0.0, 0.0), strict=True))
     least = einsum_bounds(workload, arch)[einsum.name].cycles[list(arch.units).index(plan.unit)]
-    return Stretch(tuple(loads), room, plan.cycles, Rates(arch).cycles(read, written), max(plan.computing, least))
+    return Stretch(tuple(loads), room, plan.cycles, rates_of(arch).cycles(read, written), max(plan.computing, least))
 
 
 class Ahead:

@@ -67,7 +67,7 @@ class Floor:
     def __init__(self, workload: Workload, arch: Architecture) -> None:
         self._bound = machine_bound(workload, arch)
         capacity = max((m.capacity for m in arch.memories.values() if m.on_chip), default=0)
-        self._rates = Rates(arch)
+        self._rates = rates_of(arch)
         self._least: dict[Place, _Least] = {}
         self._passing = 0.0
         self._times: dict[Place, int] = {}
@@ -91,14 +91,7 @@ class Floor:
     def planned(self, place: Place, plan: Plan, weights: Collection[str]) -> None:
         """Take a plan for what holds of an Einsum; `weights` are the tensors that may come before it begins."""
         times, before = self._times[place], self._least[place]
-        here, ahead = [0.0, 0.0], 0.0
-        for (name, written), (come, gone) in plan.moved.items():
-            if name in weights and not written:
-                ahead += come
-            else:
-                here = [here[0] + come, here[1] + gone]
-        alone = max(plan.computing, self._rates.cycles(here[0], here[1]))
-        moving = self._rates.cycles(here[0] + ahead, here[1])
+        alone, moving = self._rates.of_plan(plan, weights)
         self._least[place] = _Least(
             max(before.alone, times * alone), max(before.moving, times * moving), times * plan.energy * _COUNTED
         )
@@ -155,8 +148,29 @@ class Rates:
         amounts = {"read": reads, "write": writes, None: reads + writes}
         return max(amounts[way] / bandwidth for way, bandwidth in self._bandwidth.items())
 
+    def of_plan(self, plan: Plan, weights: Collection[str]) -> tuple[float, float]:
+        """Cycles that a plan takes at least, without what may come before it begins, which are the tensors `weights`;
+        and cycles of the off-chip memories."""
+        here, ahead = [0.0, 0.0], 0.0
+        for (name, written), (come, gone) in plan.moved.items():
+            if name in weights and not written:
+                ahead += come
+            else:
+                here = [here[0] + come, here[1] + gone]
+        return max(plan.computing, self.cycles(here[0], here[1])), self.cycles(here[0] + ahead, here[1])
+
     def joules(self, reads: float, writes: float) -> float:
         return reads * self._read + writes * self._write
+
+
+def rates_of(arch: Architecture) -> Rates:
+    """Those of a machine, remembered."""
+    return _rates_of(Same(arch))
+
+
+@lru_cache(maxsize=8)
+def _rates_of(arch: Same[Architecture]) -> Rates:
+    return Rates(arch.value)
 
 
 class _Moved(NamedTuple):

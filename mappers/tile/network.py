@@ -168,7 +168,7 @@ class Network(Plans):
         if plan is None or not isinstance(einsum, Einsum):
             return None
         room = self._room_beside(path, child)
-        return stretch_of(self.arch, self.workload, einsum, plan, room, ready, self._weights())
+        return stretch_of(self.arch, self.workload, einsum, plan, room, ready, self.weights())
 
     def _op_moves(
         self, path: Path, einsum: Einsum, child: Child, early: Mapping[Way, tuple[Position, int]]

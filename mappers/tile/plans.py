@@ -176,10 +176,10 @@ class Plans:
     def _rising(self, addresses: Mapping[str, int]) -> Callable[[Path, int], None]:
         """What to tell of every plan, so that whoever watches may end the search; nothing while plans may be made
         anew, because an Einsum has no room beside what stays."""
-        if self.watch is None or not all(self._has_room(*place, addresses) for place in self._places()):
+        if self.watch is None or not all(self._has_room(*place, addresses) for place in self.places()):
             return lambda path, item: None
         floor, watch, told = Floor(self.workload, self.arch), self.watch, [(0.0, 0.0)]
-        weights = self._weights()
+        weights = self.weights()
 
         def rise(path: Path, item: int) -> None:
             floor.planned((path, item), self.plans[path, item], weights)
@@ -192,15 +192,21 @@ class Plans:
 
     def tell(self, watch: Watch) -> None:
         """Tell what all plans take together at least."""
-        floor, weights = Floor(self.workload, self.arch), self._weights()
-        for here in self._places():
-            floor.planned(here, self.plans[here], weights)
-        watch(*floor.value())
+        watch(*self.least())
 
-    def _weights(self) -> set[str]:
+    def least(self) -> tuple[float, float]:
+        """Cycles of the machine's clock and joules of action that all plans take together at least."""
+        floor, weights = Floor(self.workload, self.arch), self.weights()
+        for here in self.places():
+            floor.planned(here, self.plans[here], weights)
+        return floor.value()
+
+    def weights(self) -> set[str]:
+        """Stored tensors that are weights."""
         return {name for name, life in self.flow.lives.items() if life.tensor.role is Role.WEIGHT}
 
-    def _places(self) -> list[tuple[Path, int]]:
+    def places(self) -> list[tuple[Path, int]]:
+        """Of all Einsums, the path of the scope and the number of the item."""
         scopes = self.flow.scopes.values()
         return [(s.path, i) for s in scopes for i, item in enumerate(s.items) if isinstance(item, Einsum)]
 

@@ -1,53 +1,34 @@
-"""Plans of all Einsums for the least energy times delay of the whole.
+"""Plans of all Einsums for the least latency, and for the least energy times delay of the whole.
 
-First plans for the least latency, then for the least weighted sum about the totals of what was found before (`..aims`),
-until a joule's worth in cycles stays. Every Einsum then takes that of its plans with which the product of the totals is
-least. What is expected of plans leaves out that loads overlap with what runs before. So plans for the least latency are
-run, too, where they come near, and those for the least energy where a run shows that this matters.
+Where Einsums are few and wait, mixtures of plans are run for either (`mixed`). Otherwise latency is
+planned Einsum by Einsum; for energy times delay, first plans for the least latency are made, then for the least
+weighted sum about the totals of what was found before (`..aims`), until a joule's worth in cycles stays. Every Einsum
+then takes that of its plans with which the product of the totals is least. What is expected of plans leaves out that
+loads overlap with what runs before. So plans for the least latency are run, too, where they come near, and those for
+the least energy where a run shows that this matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import log
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
 
-from ...components.spatial import SpatialArray
-from ...mapping.tree import Mapping
 from ..aims import AIMS, ENERGY, LATENCY, Aim, aim_about, least_product
+from .mixed import FEW, Make, best_of, few, has_layouts, mixtures, waits
 from .nest import TIE
 from .network import Network
-from .trial import cycles_of, faster
+from .trial import Tried, tried
 
-Make: TypeAlias = Callable[[Aim], Network]
-"""Plans all Einsums of a Workload for an aim."""
 ROUNDS = 3
 """Weighted sums that are minimised at most, one about the totals of another."""
 SURELY = 1 - TIE["edp"]
 """Products that differ by less than that factor count as equal: of plans as good as each other by its sum, a search
 takes those of less energy."""
-STAYS = 0.3
-"""Share by which a joule's worth in cycles may move: about its least the product is flat."""
 NEAR = 1.05
 """Plans for the least latency are run that are expected to come to no more than so many times the least product. Of 120
 small networks at random they came to a smaller one in 3, all of that kind."""
 OVERLAPS = 0.975
 """Plans for the least energy are run where a run takes less than so many times what was expected: of 120 small
 networks at random they came to a smaller product in 18, all of that kind."""
-FEW = 16
-"""Of more Einsums no plans for the least energy are made on spatial arrays: of all searches that takes longest."""
-
-
-class Tried(NamedTuple):
-    """A network, its Mapping, and the cycles that it took."""
-
-    network: Network
-    mapping: Mapping
-    cycles: float
-
-    @property
-    def product(self) -> float:
-        return self.cycles * self.network.expected(())[1]
 
 
 def network_for(objective: str, make: Make) -> Network:
@@ -55,44 +36,51 @@ def network_for(objective: str, make: Make) -> Network:
     return make(AIMS[objective]) if objective in AIMS else best_product(make).network
 
 
+def best_run(objective: str, make: Make) -> Tried:
+    """The tile mapper's Mapping for ``latency``, ``energy`` or ``edp``, run."""
+    if objective == "energy":
+        return tried(make(ENERGY))
+    return least_latency(make) if objective == "latency" else best_product(make)
+
+
 def aim_for(objective: str, network: Network) -> Aim:
     """What parts are to minimise for an objective of the whole, about what a network comes to."""
     return AIMS[objective] if objective in AIMS else aim_about(*network.expected(()))
 
 
+def least_latency(make: Make) -> Tried:
+    """The fastest run of plans for the least latency, or of mixtures with others where that promises more."""
+    first = tried(make(LATENCY))
+    mixing = few(first.network.workload, first.network.arch) and waits(first)
+    return best_of(mixtures(make, first), "latency") if mixing else first
+
+
 def best_product(make: Make) -> Tried:
     """The plans of least energy times delay, by runs; of equal ones those that were expected to be best."""
-    known = _settled(make)
+    plain = make(LATENCY)
+    if few(plain.workload, plain.arch) and waits(first := tried(plain)):
+        return best_of(mixtures(make, first), "edp")
+    known = _settled(make, plain)
     best = _best(known)
-    tried = [_tried(best)]
+    runs = [tried(best)]
     expected, _ = best.expected(())
-    overlaps = tried[0].cycles < OVERLAPS * expected
+    overlaps = runs[0].cycles < OVERLAPS * expected
     if known[0] is not best and _expected(known[0]) <= NEAR * _expected(best):
-        tried.append(_tried(known[0]))
-    quick = len(best.plans) <= FEW or not any(isinstance(unit, SpatialArray) for unit in best.units)
-    if overlaps and quick:
-        tried.append(_tried(make(ENERGY)))
-    return min(tried, key=lambda t: t.product)
+        runs.append(tried(known[0]))
+    if overlaps and (len(best.plans) <= FEW or not has_layouts(best.arch)):
+        runs.append(tried(make(ENERGY)))
+    return min(runs, key=lambda t: t.value("edp"))
 
 
-def _tried(network: Network) -> Tried:
-    mapping, cycles = faster(network)
-    return Tried(network, mapping, cycles_of(mapping, network.workload, network.arch) if cycles is None else cycles)
-
-
-def _settled(make: Make) -> list[Network]:
+def _settled(make: Make, plain: Network) -> list[Network]:
     """Plans for the least latency, and for sums about the totals of the best before."""
-    known = [make(LATENCY)]
+    known = [plain]
     for _ in range(ROUNDS):
         aim = aim_about(*_best(known).expected(()))
-        if any(_near(network.aim, aim) for network in known[1:]):
+        if any(network.aim.is_near(aim) for network in known[1:]):
             break
         known.append(_mixed(make(aim), known))
     return known
-
-
-def _near(a: Aim, b: Aim) -> bool:
-    return a.joule == b.joule or (min(a.joule, b.joule) > 0 and abs(log(a.joule / b.joule)) <= STAYS)
 
 
 def _mixed(network: Network, others: Sequence[Network]) -> Network:

@@ -282,8 +282,8 @@ class Stage:
         return found
 
     def _once(self, extents: Extents) -> float:
-        """One over the number of tiles of these extents."""
-        return 1 / prod(-(-size // int(extents[r][0])) for r, size in self.einsum.sizes.items())
+        """The share of the first load and the last store that counts, over the number of tiles of these extents."""
+        return self.aim.edge / prod(-(-size // int(extents[r][0])) for r, size in self.einsum.sizes.items())
 
     def _lists(self, extents: Mapping[str, int]) -> dict[str, list[int]]:
         """Tile sizes inside a tile of these extents, largest first."""

@@ -7,16 +7,50 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import partial
+from typing import NamedTuple
 
 from ...arch.architecture import Architecture
 from ...ir import Workload
 from ...lowering import lower
 from ...mapping.tree import Mapping
 from ..aims import measured
+from .floor import Place
 from .network import Network
+from .search import Plan
 
 WORTH = 0.001
 """Share of all cycles that loads must be foreseen to save, for it to be worth trying."""
+
+
+class Tried(NamedTuple):
+    """A network and its plans, its Mapping, the cycles of the machine's clock that it took, and the joules expected."""
+
+    network: Network
+    plans: dict[Place, Plan]
+    mapping: Mapping
+    cycles: float
+    joules: float
+
+    def value(self, objective: str) -> float:
+        return measured(objective, self.cycles, self.joules, float(self.network.arch.clock))
+
+
+def tried(network: Network) -> Tried:
+    """The faster Mapping, run."""
+    mapping, cycles = faster(network)
+    return _ran(network, mapping, cycles)
+
+
+def run(network: Network) -> Tried:
+    """The Mapping with loads further ahead, run."""
+    return _ran(network, network.mapping(further=True), None)
+
+
+def _ran(network: Network, mapping: Mapping, cycles: float | None) -> Tried:
+    if cycles is None:
+        cycles = cycles_of(mapping, network.workload, network.arch)
+    _, joules = network.expected(())
+    return Tried(network, dict(network.plans), mapping, cycles, joules)
 
 
 def faster(network: Network) -> tuple[Mapping, float | None]:
