@@ -6,9 +6,18 @@ from itertools import islice
 
 import pytest
 
-from accelsim.experiments.tiered_placement.experiment import placements, rows, simulated, speed_up
+from accelsim.experiments.tiered_placement.experiment import (
+    OPTIONS,
+    RESERVE,
+    RULES,
+    placements,
+    rows,
+    simulated,
+    speed_up,
+)
 from accelsim.experiments.tiered_placement.offload import Decoder, serve
-from accelsim.experiments.tiered_placement.scenes import beside_data, kv_blocks, routed
+from accelsim.experiments.tiered_placement.scenes import beside_data, experts, kv_blocks, routed
+from accelsim.mappers.ilp.tiers.policies import largest_stay, least_recently_used
 from accelsim.mappers.ilp.tiers.search import place
 
 FASTER = ("cpu_to_gpu", "gpu_to_cpu_cache", "prefill_matmul", "gpu_memory")
@@ -54,6 +63,17 @@ def test_plans_beat_rules() -> None:
     assert found.pop("bound") <= best * (1 + 1e-6)
     assert best <= found.pop("tiered program with addresses") < min(found.values())
     assert all(best < seconds for seconds in found.values())
+
+
+def test_experts_over_three_tiers_beat_rules() -> None:
+    """Within a percent of the bound of all plans; of those under the rule, none is as fast."""
+    problem = experts()
+    plan = place(problem, options=OPTIONS)
+    best = simulated(problem, plan)
+    assert plan.claim is not None and plan.claim.bound <= best * (1 + 1e-6) <= plan.claim.bound * 1.01
+    stays = place(problem, options=RULES, pinned=largest_stay(problem, "hbm", reserve=RESERVE))
+    assert stays.claim is not None and best < stays.claim.bound <= simulated(problem, stays) * (1 + 1e-6)
+    assert all(best < simulated(problem, least_recently_used(problem, ahead=ahead)) for ahead in (True, False))
 
 
 def test_link_to_the_host() -> None:
