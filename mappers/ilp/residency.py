@@ -55,7 +55,7 @@ SHARE, BARE = 0.3, 0.5
 """Of a limit of time that the program without addresses may take, where addresses are to be found and where not."""
 STATES = 0.2
 """Of a limit of time that looking for all states may take."""
-LAYOUTS, BETTERED = 0.4, 0.3
+LAYOUTS, BETTERED = 0.25, 0.3
 """Of what is left, few layouts of all states; windows decided anew behind that."""
 SECOND = 0.15
 """Of what is left, windows without addresses, where addresses are to be found."""
@@ -229,10 +229,14 @@ class _Search:
             self._keep(whole)
             if whole is None:
                 self._first(dropped, settings)
-        best = min(self.there, key=lambda a: a.value)
-        soon = replace(settings, ends=time.perf_counter() + BETTERED * self._left)
-        better, stopped = improved(best, soon)
-        self._keep(better)
+        better, stopped = min(self.there, key=lambda a: a.value), False
+        if better.value > CLOSE * search.bound:
+            better, stopped = reinserted(better, settings)
+            self._keep(better)
+        if not stopped:
+            soon = replace(settings, ends=time.perf_counter() + BETTERED * self._left)
+            better, stopped = improved(better, soon)
+            self._keep(better)
         if stopped:
             raise KeyboardInterrupt
 
