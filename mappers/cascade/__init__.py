@@ -32,6 +32,9 @@ from ...mapping.constraints import Constraints
 from ...mapping.machine_bound import MachineBound, machine_bound
 from ...mapping.tree import Claim, Halo, Mapping
 from ..aims import AIMS, ENERGY, LATENCY, Aim, aim_about, measured
+from ..tile.mixed import few
+from ..tile.network import Network
+from ..tile.product import best_run
 from .cores import CoreFusion, core_memories
 from .fusion import OVERLAPS, Chosen, Fusion
 from .rewritten import candidates
@@ -90,12 +93,24 @@ def map_workload(
             complete = all(fusion.complete for fusion in fusions)
         if whole.value <= least * PROVEN:
             break
+    surely = fusions[0].singles.floor if objective == "latency" else least
+    if few(workload, arch) and objective != "energy" and max(surely, least * PROVEN) < whole.value:
+        whole.take(_tiled(workload, arch, objective, constraints or Constraints()), foreseen=True)
     if whole.best is None:
         raise why or whole.failed or MappingError(f"{workload.name}: nothing can be fused on {arch.name}")
     gap = (whole.value - least) / whole.value if whole.value else 0.0
     seconds = time.perf_counter() - started
     claim = Claim(objective, whole.value, least, gap, seed, seconds, complete=complete, mapper="cascade")
     return replace(whole.best, claim=claim)
+
+
+def _tiled(workload: Workload, arch: Architecture, objective: str, constraints: Constraints) -> Chosen | None:
+    """The tile mapper's Mapping, which mixes plans of few Einsums; None where an Einsum does not fit."""
+    try:
+        best = best_run(objective, lambda aim: Network(workload, arch, aim, constraints))
+    except DoesNotFit:
+        return None
+    return Chosen(best.mapping, best.cycles, best.joules, best.value(objective))
 
 
 def _over_cores(fusion: Fusion, several_cores: bool) -> list[Fusion]:
