@@ -109,7 +109,8 @@ def test_large_products_and_long_networks_are_left_as_they_are() -> None:
 
         return make
 
-    large, long, short = products("large", 512, [512, 512]), products("long", 8, [8] * (MOST + 2)), chain(0)
+    large, long, short = products("large", 512, [512] * 3), products("long", 8, [8] * (MOST + 2)), chain(0)
+    assert not few(products("alone", 8, [8, 8]), MACHINES["slow"])
     assert few(large, MACHINES["slow"]) and not waits(tried(planned(large, MACHINES["slow"], LATENCY)))
     least_latency(maker(large, MACHINES["slow"]))
     assert not few(long, MACHINES["edge_npu"]) and waits(tried(planned(long, MACHINES["edge_npu"], LATENCY)))

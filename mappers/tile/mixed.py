@@ -3,10 +3,10 @@
 What is expected of a plan knows nothing of its neighbours. It counts first loads and last stores in full, though many
 pass while the Einsum before or after runs, so that plans may be taken that read again, or wait, only to begin early.
 What overlaps depends on the plans all around, and is found by running them together: few Einsums are run in a moment.
-So where Einsums are few, and much of the time may be such waiting, other plans for every Einsum are made: for loads
-that all overlap, for energy, and for some weight of it, which prefer to move less. From the best of these networks on,
-the plan of one Einsum (or of equal ones) after the other is changed for another one's, and left so where a run of the
-whole is better.
+So where Einsums are few, but more than one, and much of the time may be such waiting, other plans for every Einsum
+are made: for loads that all overlap, for energy, and for some weight of it, which prefer to move less. From the best
+of these networks on, the plan of one Einsum (or of equal ones) after the other is changed for another one's, and left
+so where a run of the whole is better.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ RUNS = 512
 
 
 def few(workload: Workload, arch: Architecture) -> bool:
-    """Whether Einsums that run are few enough for their plans to be mixed."""
-    return sum(times for _, times in workload.einsums()) <= (FEW if has_layouts(arch) else MOST)
+    """Whether Einsums that run are few enough for their plans to be mixed. One alone has no neighbours."""
+    return 1 < sum(times for _, times in workload.einsums()) <= (FEW if has_layouts(arch) else MOST)
 
 
 def has_layouts(arch: Architecture) -> bool:
