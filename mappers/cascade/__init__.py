@@ -87,7 +87,8 @@ def map_workload(
         own = aim.objective == objective
         for fusion in fusions:
             whole.take(fusion.fused(), foreseen=own)
-        whole.take(fusions[0].unfused(SURELY_WORSE * whole.value if own else math.inf), foreseen=own)
+        if own or objective == "edp":  # unfused, plans for the least latency take no less energy than those for energy
+            whole.take(fusions[0].unfused(SURELY_WORSE * whole.value if own else math.inf), foreseen=own)
         why = why or fusions[0].singles.why
         if own:
             complete = all(fusion.complete for fusion in fusions)
