@@ -53,7 +53,7 @@ def test_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), enumerate(["'two_tiers' with 2 memories, 2 units", "'elements' with 2 memories, 2 units"])
+    ("number", "shown"), [(0, "'two_tiers' with 2 memories, 2 units"), (1, "'elements' with 2 memories, 2 units")]
 )
 def test_the_machine_is_valid(tmp_path: Path, number: int, shown: str) -> None:
     file = tmp_path / "machine.yaml"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
+from typing import Any
 
 from ... import load_model, simulate
 from ...arch.architecture import Architecture
@@ -19,15 +20,13 @@ PAPER = "arXiv:2003.01551 (2020)"
 PUBLISHED = {(r["quantity"], r["where"]): (float(r["value"]), r["source"]) for r in table(__package__, "published.csv")}
 OPERATIONS = {"add": "steps of an addition", "mul": "steps of a product"}
 SOFT = (
-    ("sot_mram", "step_times.read", 0.5, "ns"), ("sot_mram", "step_times.write", 2.0, "ns"),
-    ("sot_mram", "step_times.search", 0.5, "ns"), ("floatpim", "step_times.nor", 1.1, "ns"),
-    ("sot_mram", "step_energies.read", 2.9, "fJ"), ("sot_mram", "step_energies.write", 12.0, "fJ"),
-    ("sot_mram", "step_energies.search", 2.9, "fJ"), ("floatpim", "step_energies.nor", 24.12, "fJ"),
-    ("sot_mram", "cell_area", 3.136e-9, "mm2"), ("floatpim", "cell_area", 3.136e-9, "mm2"),
-    ("sot_mram", "periphery_area", 8e-5, "mm2"), ("floatpim", "periphery_area", 8e-5, "mm2"),
-    ("sot_mram", "cols", 165, ""), ("floatpim", "cols", 551, ""),
+    ("sot_mram", "step_times.read"), ("sot_mram", "step_times.write"), ("sot_mram", "step_times.search"),
+    ("floatpim", "step_times.nor"), ("sot_mram", "step_energies.read"), ("sot_mram", "step_energies.write"),
+    ("sot_mram", "step_energies.search"), ("floatpim", "step_energies.nor"), ("sot_mram", "cell_area"),
+    ("floatpim", "cell_area"), ("sot_mram", "periphery_area"), ("floatpim", "periphery_area"), ("sot_mram", "cols"),
+    ("floatpim", "cols"),
 )  # fmt: skip
-"""Constants that are recalled or assumed: machine, key, value, unit."""
+"""Constants that are recalled or assumed: machine and key."""
 MORE = 1.2
 WRITES = (1.0, 1.5, 3.0)
 """Times of a write, in nanoseconds, beside the one that is taken."""
@@ -82,11 +81,18 @@ def ratios(sot: Changes = (), floatpim: Changes = ()) -> dict[str, float]:
     }
 
 
-def changed(name: str, key: str, value: float, unit: str) -> Changes:
-    """A soft constant, replaced."""
-    if key == "cols":
-        return (("units.logic.cols", round(value)),)
-    return ((f"units.logic.{key}", f"{value:.6g} {unit}"),)
+def stated(name: str, key: str) -> str:
+    """What a machine's file says of a key of its unit."""
+    found: Any = load_spec(data_path(__package__, f"{name}.yaml")).document.data["units"]["logic"]
+    for part in key.split("."):
+        found = found[part]
+    return str(found)
+
+
+def scaled(name: str, key: str, times: float) -> Changes:
+    """A constant of a machine's unit, so many times what its file says."""
+    value, _, unit = stated(name, key).partition(" ")
+    return ((f"units.logic.{key}", f"{float(value) * times:.6g} {unit}" if unit else round(float(value) * times)),)
 
 
 def rows() -> Iterator[Row]:
@@ -96,15 +102,15 @@ def rows() -> Iterator[Row]:
         published, source = PUBLISHED[quantity, "lenet5"]
         yield Row(quantity, "lenet5", published, found, "ratio", None, source, NOTE)
     yield from _steps()
-    for name, key, value, unit in SOFT:
-        change = changed(name, key, value * MORE, unit)
+    for name, key in SOFT:
+        change = scaled(name, key, MORE)
         moved = ratios(**{"sot" if name == "sot_mram" else "floatpim": change})
         for quantity, found in moved.items():
             if abs(slope := log(found / base[quantity]) / log(MORE)) > 1e-3:
                 yield Row(f"sensitivity of the {quantity}", f"{name}, {key}", None, slope, "d ln / d ln", None, PAPER,
-                          f"{value:g} {unit} is soft; here it is 20 % more")  # fmt: skip
+                          f"{stated(name, key)} is soft; here it is 20 % more")  # fmt: skip
     for time in WRITES:
-        found = ratios(sot=changed("sot_mram", "step_times.write", time, "ns"))["latency ratio"]
+        found = ratios(sot=(("units.logic.step_times.write", f"{time:g} ns"),))["latency ratio"]
         yield Row("latency ratio", f"lenet5, writes of {time:g} ns", None, found, "ratio", None, PAPER,
                   "which write time is published is recalled: 2 ns")  # fmt: skip
     for name in MACHINES:
