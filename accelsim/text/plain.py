@@ -2,7 +2,7 @@
 
 Mappings of large models have tens of thousands of lines, for which a general YAML parser in Python takes seconds. What
 accelsim writes, and most of what people write by hand, is a small part of YAML: blocks, `{...}` and `[...]` within a
-line, plain words and double quotes.
+line, words, sentences that end with their line or stand folded (`>-`) below it, and double quotes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ class NotPlain(Exception):
 
 
 _STRANGE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
-_WORD = r"[A-Za-z0-9_./+](?:[A-Za-z0-9_./+-]*[A-Za-z0-9_./+-])?|-[0-9.][0-9.eE+-]*"
+_WORD = r"[$A-Za-z0-9_./+][$A-Za-z0-9_./+-]*|-[0-9.][0-9.eE+-]*"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _KEY = re.compile(rf"({_WORD}|{_QUOTED}):(?: +(.*))?$")
-_TOKEN = re.compile(rf" *(?:([{{}}\[\],])|({_WORD})(?=[ ,:}}\]]|$)|({_QUOTED}))(:(?= |$))?")
+_WORDS = rf"(?:{_WORD})(?: +[$A-Za-z0-9_./+*()%^<=>-]+)*"
+_TOKEN = re.compile(rf" *(?:([{{}}\[\],])|({_WORDS})(?=[ ,:}}\]]|$)|({_QUOTED}))(:(?= |$))?")
+_SENTENCE = re.compile(r"(?:[$A-Za-z0-9_./+(]|-[0-9.])(?:[ !\"$-9;-~\xa1-\u024f]|:(?! |$))*")
+"""What may stand alone behind a key or a dash: no comment begins in it, and nothing else."""
 _ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(["\\/nt])|(.))')
 _SIMPLE = {"n": "\n", "t": "\t"}
 
@@ -42,11 +45,16 @@ class _Plain:
         self.max_depth = max_depth
         if _STRANGE.search(text):
             raise NotPlain
+        self.text = text.split("\n")
         self.lines: list[tuple[int, str, int]] = []
-        for number, line in enumerate(text.split("\n"), 1):
+        self.unclear: set[int] = set()
+        """Numbers of lines in which a quote may hide a comment, or a comment a quote."""
+        for number, line in enumerate(self.text, 1):
             content = line.lstrip(" ")
             if content and content[0] != "#":
                 if "#" in content:
+                    if '"' in content:
+                        self.unclear.add(number)
                     content = _without_comment(content)
                 self.lines.append((len(line) - len(line.lstrip(" ")), content.rstrip(" "), number))
         self.i = 0
@@ -99,7 +107,9 @@ class _Plain:
             if here > indent or match is None:
                 raise NotPlain
             key, rest = match.group(1), match.group(2)
-            if rest:
+            if rest == ">-" and depth < self.max_depth:
+                value: Node = self.folded(indent, number)
+            elif rest:
                 self.lines[self.i] = (indent + 1, rest, number)
                 value = self.inline(depth + 1)
                 if self.i < len(self.lines) and self.lines[self.i][0] > indent:
@@ -117,10 +127,30 @@ class _Plain:
         if self.i >= len(self.lines) or self.lines[self.i][0] <= indent:
             raise NotPlain
 
+    def folded(self, indent: int, number: int) -> Scalar:
+        """The lines below a line that are farther in than its key, as one; of blank ones there are none in between."""
+        last = number
+        while last < len(self.text) and self.text[last][: indent + 1].isspace():
+            last += 1
+        found = self.text[number:last]
+        after = next((line for line in self.text[last:] if line.strip(" ")), "")
+        within = len(found[0]) - len(found[0].lstrip(" ")) if found else 0
+        if not found or after[: indent + 1].isspace():
+            raise NotPlain
+        if any(line[:within].strip(" ") or not (rest := line[within:]) or rest != rest.strip(" ") for line in found):
+            raise NotPlain
+        while self.i < len(self.lines) and self.lines[self.i][2] <= last:
+            self.i += 1
+        return Scalar(number, " ".join(line[within:] for line in found), True)
+
     def inline(self, depth: int) -> Node:
         """A value that fills the rest of the current line."""
         _, content, number = self.lines[self.i]
         self.i += 1
+        if depth > self.max_depth:
+            raise RecursionError
+        if _SENTENCE.fullmatch(content) and not ('"' in content and number in self.unclear):
+            return Scalar(number, content)
         node, end = _flow(content, 0, number, self.max_depth - depth)
         if end != len(content):
             raise NotPlain
@@ -179,6 +209,13 @@ def _flow_items(text: str, at: int, line: int, levels: int) -> tuple[Node, int]:
         token = _TOKEN.match(text, at)
         if token is not None and token.group(1) == "]" and not token.group(4):
             return Items(line, tuple(items)), token.end()
+        if token is not None and token.group(4) and not token.group(1):
+            inside, at = _flow(text, token.end(), line, levels - 2)
+            entries: dict[str, tuple[int, Node]] = {}
+            _add(entries, token.group(2) or token.group(3), line, inside)
+            items.append(Table(line, entries))
+            at = _after_entry(text, at, "]")
+            continue
         value, at = _flow(text, at, line, levels - 1)
         items.append(value)
         at = _after_entry(text, at, "]")
