@@ -239,6 +239,21 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "--resume" in stderr
 
 
+def test_ctrl_c_while_the_command_is_imported_is_told_in_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from accelsim.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
+
+
 def _finished(folder: Path) -> int:
     try:
         study = package.Study.load(folder)

@@ -78,8 +78,3 @@ studies.command("export")(guarded(study.export))
 studies.command("importance")(guarded(study_insight.importance))
 studies.command("hypervolume")(guarded(study_insight.hypervolume))
 app.add_typer(studies, name="study")
-
-
-def main() -> None:
-    """Entry point of the ``accelsim`` command."""
-    app()

@@ -11,11 +11,11 @@ from typing import NoReturn, ParamSpec, TypeVar
 import typer
 
 from ..errors import AccelsimError
+from . import INTERRUPTED
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INTERRUPTED = 130
 UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 DEBUG = "ACCELSIM_DEBUG"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadInput
-from . import completion
-from .errors import INTERRUPTED, fail
+from . import INTERRUPTED, completion
+from .errors import fail
 
 if TYPE_CHECKING:
     from ..experiments.loader import Comparison

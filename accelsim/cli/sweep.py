@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import BadInput, DoesNotFit
-from . import options, options_of_study
+from . import INTERRUPTED, options, options_of_study
 from . import options_of_sweep as of_sweep
 from .cells import console, table
-from .errors import INTERRUPTED, fail
+from .errors import fail
 from .live import live
 
 if TYPE_CHECKING:
