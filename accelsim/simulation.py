@@ -185,6 +185,7 @@ def simulate(
         idle_components,
         missed_claim,
         moved_bytes,
+        one_by_one,
         unmade,
     )
 
@@ -198,8 +199,10 @@ def simulate(
     if problems:
         raise SpecError(problems)
     given = unlike(mapping, workload, arch) if mapping is not None else []
+    by_default = False
     if mapping is None:
         chosen = auto_mapper(arch) if mapper == "auto" else mapper
+        by_default = mapper == "auto" and chosen == "tile"
         search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
         if watch is not None and _takes(chosen, "watch"):
             search = partial(search, watch=watch)  # type: ignore[call-arg]
@@ -220,6 +223,7 @@ def simulate(
         *crowded_ports(arch, trace),
         *bank_waits(trace),
         *unmade(workload, replayed.macs),
+        *(one_by_one(arch, workload, trace) if by_default and tables else ()),
         *idle_components(arch, mapping, trace),
     )
     return make_report(arch, workload, mapping, program, trace, notes=notes, tables=tables)

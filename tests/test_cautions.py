@@ -15,6 +15,7 @@ from accelsim.ir.build import WorkloadBuilder
 from accelsim.lowering import lower
 from accelsim.mapping.tree import Claim, Loop, Mapping, Op, Par, Seq, Stay
 from accelsim.mapping.unlike import unlike
+from accelsim.report import Report
 from accelsim.report.cautions import crowded_ports, idle_components, missed_claim
 
 TWO_UNITS = """
@@ -105,3 +106,40 @@ def test_parts_that_do_nothing_are_pointed_out() -> None:
     report = simulate(arch, gemm(64, 64, 64))
     assert report.mapping is not None
     assert idle_components(arch, report.mapping, report.trace) == ["vector is not used by this mapping"]
+
+
+def told_of_fusion(report: Report) -> list[str]:
+    return [note for note in report.provenance["notes"] if "mapper cascade" in note]
+
+
+def test_what_running_operators_together_may_save_is_pointed_out() -> None:
+    """A chain whose results do not fit the buffer: all of them pass the chip's edge twice."""
+    arch = loads_architecture(TWO_UNITS.replace("1 MiB", "16 KiB"))
+    b = WorkloadBuilder("chain", bits=8)
+    x = b.input("x", (256, 256))
+    b.output(b.relu(b.relu(b.relu(x, name="first"), name="second"), name="third"))
+    chain = b.build()
+    (told,) = told_of_fusion(simulate(arch, chain))
+    handed_on = 2 * 2 * 256 * 256
+    assert f"what they hand on is {handed_on / (handed_on + 2 * 256 * 256):.0%} of the bytes off the chip" in told
+    assert "idles" not in told  # a single unit works
+    fused = simulate(arch, chain, mapper="cascade")
+    assert fused.traffic_bytes["dram"]["read"] < 3 * 256 * 256
+    roomy = loads_architecture(TWO_UNITS)
+    assert not any(told_of_fusion(r) for r in (fused, simulate(arch, chain, mapper="tile"), simulate(roomy, chain)))
+
+
+def test_time_that_operators_one_by_one_leave_the_busiest_unit_idle_is_pointed_out() -> None:
+    """Products and element-wise operators that take about as long, on units that could work at once."""
+    arch = array_machine(8, 8, bandwidth="unlimited")
+    b = WorkloadBuilder("two kinds", bits=8)
+    x, w = b.input("x", (64, 64)), b.weight("w", (64, 64))
+    y = b.matmul(x, w, name="product")
+    for number in range(5):
+        y = b.relu(y, name=f"relu{number}")
+    b.output(y)
+    report = simulate(arch, b.build())
+    idle = 1 - max(unit["busy"] for unit in report.utilization.values())
+    assert idle > 0.1
+    (told,) = told_of_fusion(report)
+    assert told.split(": ")[1].startswith(f"the busiest component idles for {idle:.0%} of the time")

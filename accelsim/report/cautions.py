@@ -10,11 +10,13 @@ from ..arch.architecture import Architecture
 from ..arch.component import CONFLICT, Direction
 from ..engine.labels import Action
 from ..engine.trace import Trace
-from ..ir import Workload, count_operations
+from ..ir import Repeat, Role, Workload, count_operations
 from ..mapping.tree import Mapping
 
 TOLERANCE = 0.1
 """Share of the latency by which a mapper's expectation may miss it without a word."""
+WORTH_TELLING = 0.1
+"""Share of the bytes off the chip, or of the time, from which on running operators together may matter."""
 _DIRECTIONS: tuple[Direction, Direction] = ("read", "write")
 
 
@@ -104,6 +106,45 @@ def unmade(workload: Workload, macs: MappingABC[str, int]) -> list[str]:
         if macs.get(einsum.name, whole) < whole:
             done = f"{einsum.name} does {macs[einsum.name]:,} of its {whole:,} MACs"
             found.append(f"{done}: nothing reads what the others make")
+    return found
+
+
+def one_by_one(arch: Architecture, workload: Workload, trace: Trace) -> list[str]:
+    """What running one operator after the other may cost, where the mapper that does so was not chosen by the user.
+
+    That is what operators hand on to others off the chip, and the time in which the busiest component idles: at most so
+    much of bytes and time can a mapper save that runs operators together. The time counts where two units or more are
+    in service, for one does not overlap with itself.
+    """
+    outside = {m.name for m in arch.off_chip}
+    handed_on = _handed_on(workload)
+    moved: dict[bool, int] = {False: 0, True: 0}
+    for action, count in zip(trace.program.actions, trace.action_counts().tolist(), strict=True):
+        if isinstance(action, Action) and action.component in outside and action.action in _DIRECTIONS:
+            moved[action.tensor in handed_on] += count
+    share = moved[True] / sum(moved.values()) if moved[True] else 0.0
+    busy = dict(zip((s.name for s in trace.program.platform.servers), trace.server_busy.tolist(), strict=True))
+    working = sum(any(ticks for name, ticks in busy.items() if name.split("/")[0] == unit) for unit in arch.units)
+    idle = 1 - max(busy.values(), default=0) / trace.finish if trace.finish and working > 1 else 0.0
+    costs = [f"what they hand on is {share:.0%} of the bytes off the chip"] if share >= WORTH_TELLING else []
+    costs += [f"the busiest component idles for {idle:.0%} of the time"] if idle >= WORTH_TELLING else []
+    if not costs:
+        return []
+    return [
+        f"mapper auto took tile, which runs one operator after the other: {' and '.join(costs)}; mapper cascade, which "
+        "searches longer, runs operators together and may do better"
+    ]
+
+
+def _handed_on(workload: Workload) -> set[str]:
+    """Stored tensors that operators hand on, but for those that pass from one iteration of a Repeat to the next."""
+    found = {name for name, tensor in workload.tensors.items() if tensor.role is Role.ACTIVATION}
+    stack = list(workload.body)
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Repeat):
+            found -= {workload.storage(name) for pair in item.carried for name in pair}
+            stack += item.body
     return found
 
 
