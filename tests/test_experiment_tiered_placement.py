@@ -17,6 +17,7 @@ from accelsim.experiments.tiered_placement.experiment import (
 )
 from accelsim.experiments.tiered_placement.offload import Decoder, serve
 from accelsim.experiments.tiered_placement.scenes import beside_data, experts, kv_blocks, routed
+from accelsim.mappers.ilp.tiers.addresses import place_addressed
 from accelsim.mappers.ilp.tiers.policies import largest_stay, least_recently_used
 from accelsim.mappers.ilp.tiers.search import place
 
@@ -66,9 +67,10 @@ def test_plans_beat_rules() -> None:
 
 
 def test_experts_over_three_tiers_beat_rules() -> None:
-    """Within a percent of the bound of all plans; of those under the rule, none is as fast."""
+    """With addresses, within a percent of the bound of all plans; of those under the rule, none is as fast."""
     problem = experts()
-    plan = place(problem, options=OPTIONS)
+    plan = place_addressed(problem, options=OPTIONS)
+    assert all(r.address is not None for r in plan.rooms)
     best = simulated(problem, plan)
     assert plan.claim is not None and plan.claim.bound <= best * (1 + 1e-6) <= plan.claim.bound * 1.01
     stays = place(problem, options=RULES, pinned=largest_stay(problem, "hbm", reserve=RESERVE))

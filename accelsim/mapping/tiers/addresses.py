@@ -5,22 +5,26 @@ Shares no code with what finds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .plan import Room, TierPlan
 from .problem import Choice, TierProblem
+
+Spans = list[tuple[int, int, int]]
+"""First byte of an item, the one behind its last, and what its address is above the former: sorted, and apart."""
 
 
 def address_faults(problem: TierProblem, plan: TierPlan, chosen: Sequence[Choice]) -> list[str]:
     """What is wrong with the addresses of a plan's rooms; nothing where none have any.
 
-    An item lies in one piece: its byte 0 would be at one address for all of its rooms at a position, and stays there
-    from one position to the next, and from the last to the first where steps run periodically. What is at home in a
-    tier takes its end. A step's workspace is one free range.
+    An item that is in a tier whole lies there in one piece; of one that is there in part, on its way, bytes may lie
+    apart. No byte moves within a tier: it has one address from one position to the next, and from the last to the
+    first where steps run periodically, unless a transfer brings it again. What is at home in a tier takes its end. A
+    step's workspace is one free range.
 
     Args:
         problem: what it is a plan of.
-        plan: its rooms.
+        plan: its rooms and transfers.
         chosen: the choice of each step.
     """
     wrong: list[str] = []
@@ -33,45 +37,94 @@ def address_faults(problem: TierProblem, plan: TierPlan, chosen: Sequence[Choice
             wrong.append(f"{tier}: some rooms have addresses and others have none")
             continue
         homes = sum(i.nbytes for i in problem.items.values() if i.home == tier)
-        wrong += _faults(problem, chosen, tier, given, None if capacity is None else capacity - homes)
+        tier_check = _Tier(problem, plan, chosen, tier, None if capacity is None else capacity - homes)
+        wrong += tier_check.faults(given)
     return wrong
 
 
-def _faults(
-    problem: TierProblem, chosen: Sequence[Choice], tier: str, rooms: Sequence[Room], free: int | None
-) -> list[str]:
-    wrong: list[str] = []
-    begin: dict[int, list[Room]] = {}
-    for r in rooms:
-        begin.setdefault(r.first, []).append(r)
-    live: list[Room] = []
-    zero: dict[str, int] = {}
-    first: dict[str, int] = {}
-    for position in range(problem.positions):
-        live = [r for r in live if r.last >= position] + begin.get(position, [])
-        now: dict[str, int] = {}
+class _Tier:
+    """One tier, and what is wrong with it so far."""
+
+    def __init__(
+        self, problem: TierProblem, plan: TierPlan, chosen: Sequence[Choice], tier: str, free: int | None
+    ) -> None:
+        self.problem, self.chosen, self.tier, self.free = problem, chosen, tier, free
+        self.wrong: list[str] = []
+        self.brought: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        """(position, item) to the bytes that transfers bring then."""
+        for t in plan.transfers:
+            if problem.by_link[t.link].dst == tier:
+                self.brought.setdefault((t.position, t.item), []).append((t.low, t.high))
+
+    def faults(self, rooms: Sequence[Room]) -> list[str]:
+        """Walk through the positions."""
+        begin: dict[int, list[Room]] = {}
+        for r in rooms:
+            begin.setdefault(r.first, []).append(r)
+        live: list[Room] = []
+        before: dict[str, Spans] = {}
+        first: dict[str, Spans] = {}
+        for position in range(self.problem.positions):
+            live = [r for r in live if r.last >= position] + begin.get(position, [])
+            now = self._items(position, live)
+            self._unmoved(position, before, now)
+            self._apart(position, now)
+            first, before = (now if not position else first), now
+        if self.problem.periodic:
+            self._unmoved(0, before, first)
+        return self.wrong
+
+    def _items(self, position: int, live: Iterable[Room]) -> dict[str, Spans]:
+        """Where the bytes of each item are. Rooms of the same bytes must say the same."""
+        rooms: dict[str, list[tuple[int, int, int]]] = {}
         for r in live:
             assert r.address is not None
-            if now.setdefault(r.item, r.address - r.low) != r.address - r.low:
-                wrong.append(f"position {position}: {r.item} lies in {tier} in pieces")
-        wrong += [f"position {position}: {n} moves within {tier}" for n in now if n in zero and zero[n] != now[n]]
-        zero = now
-        first = first if position else now
+            rooms.setdefault(r.item, []).append((r.low, r.high, r.address - r.low))
+        found: dict[str, Spans] = {}
+        for item, spans in rooms.items():
+            mine = found.setdefault(item, [])
+            for low, high, base in sorted(spans):
+                if mine and low < mine[-1][1] and mine[-1][2] != base:
+                    self.wrong.append(f"position {position}: {item} lies in {self.tier} at two addresses")
+                if mine and low <= mine[-1][1] and mine[-1][2] == base:
+                    mine[-1] = mine[-1][0], max(mine[-1][1], high), base
+                else:
+                    mine.append((low, high, base))
+            whole = sum(high - low for low, high, _ in mine) >= self.problem.items[item].nbytes
+            if whole and len(mine) > 1:
+                self.wrong.append(f"position {position}: {item} is whole in {self.tier}, and lies in pieces")
+        return found
+
+    def _unmoved(self, position: int, before: dict[str, Spans], now: dict[str, Spans]) -> None:
+        for item, spans in now.items():
+            for low, high, base in spans:
+                for a, b, other in before.get(item, ()):
+                    a, b = max(low, a), min(high, b)
+                    if a < b and base != other and not self._comes(position, item, a, b):
+                        self.wrong.append(f"position {position}: {item} moves within {self.tier}")
+
+    def _comes(self, position: int, item: str, low: int, high: int) -> bool:
+        """Whether transfers bring all of some bytes at a position."""
+        for a, b in sorted(self.brought.get((position, item), ())):
+            low = max(low, b) if a <= low else low
+        return low >= high
+
+    def _apart(self, position: int, now: dict[str, Spans]) -> None:
+        """Nothing overlaps or ends beyond the tier, and the step's workspace has room in one piece."""
         reach, holder, hole = 0, "", 0
-        for address, end, name in sorted((r.address or 0, (r.address or 0) + r.high - r.low, r.item) for r in live):
-            if address < reach and name != holder:
-                wrong.append(f"position {position}: {name} at {address:,} of {tier} overlaps {holder}")
+        for address, end, name in sorted((low + base, high + base, n) for n, x in now.items() for low, high, base in x):
+            if address < reach:
+                self.wrong.append(f"position {position}: {name} at {address:,} of {self.tier} overlaps {holder}")
             hole = max(hole, address - reach)
             if end > reach:
                 reach, holder = end, name
-        if free is None:
-            continue
-        if reach > free:
-            wrong.append(f"position {position}: {holder} ends at {reach:,} of {tier}, which has {free:,}")
-        step, place = divmod(position + 1, problem.stride)
-        needed = 0 if place else chosen[step - 1].workspace.get(tier, 0)
-        if needed > max(hole, free - reach):
-            wrong.append(f"position {position}: no {needed:,} free bytes of {tier} in one piece for the workspace")
-    if problem.periodic:
-        wrong += [f"{n} moves within {tier} between periods" for n in first if n in zero and zero[n] != first[n]]
-    return wrong
+        if self.free is None:
+            return
+        if reach > self.free:
+            what = f"{holder} ends at {reach:,} of {self.tier}, which has {self.free:,}"
+            self.wrong.append(f"position {position}: {what}")
+        step, place = divmod(position + 1, self.problem.stride)
+        needed = 0 if place else self.chosen[step - 1].workspace.get(self.tier, 0)
+        if needed > max(hole, self.free - reach):
+            what = f"no {needed:,} free bytes of {self.tier} in one piece for the workspace"
+            self.wrong.append(f"position {position}: {what}")

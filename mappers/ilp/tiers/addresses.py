@@ -1,30 +1,28 @@
-"""Addresses in every tier for a plan: the packer of one memory, and a smaller tier in the program where it fails.
+"""Addresses in every tier for a plan: bytes come later where they had no room yet, and tiers count as smaller where
+copies that stay have none.
 
-Of ``benchmarks/tiers.py`` with two tokens, 2 and 4 layers take 5 s of a processor each and are 12.8 and 4.4 % over the
-bound without addresses; at 32 layers and four tokens the second program did not end within nine minutes of a busy
-machine.
+Of ``benchmarks/tiers.py`` with two tokens, 2 and 4 layers take 5 and 14 s of a processor and are 6.9 and 0.2 % over the
+bound without addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ....errors import DoesNotFit
-from ....mapping.tiers.check import check_tier_plan
-from ....mapping.tiers.plan import Room, TierPlan
+from ....mapping.tiers.plan import TierPlan
 from ....mapping.tiers.problem import TierProblem
-from ..packing import Buffer, pack
 from ..solver import SolverOptions
-from .model import LATENCY, Aim
-from .search import DEFAULT, ROUNDING, place
+from .extract import Dealt, Span, carried, plan_of, rooms_of
+from .model import LATENCY, Aim, Within
+from .search import DEFAULT, ROUNDING, Placed, claimed, placed
+from .stays import Coming, Layout, Settled, laid, passing
 
-NODES, WORK = 20_000, 2_000_000
-"""Of the exact search for addresses in a tier, each time: nodes, and nodes times buffers."""
+ROUNDS = 12
+"""Times that a program is solved with the same choices and copies until all bytes have room when they come."""
 ROUGH = 0.02
 """Gap that is good enough for the programs with less of a tier."""
-TRIES = 150
-"""Times that first fit is tried from each order: what went beyond the tier is taken first the next time."""
 MOST, LEAST = 0.97, 0.93
 """Share of what a tier's room was before that the next program gets, at most and at least."""
 
@@ -38,9 +36,11 @@ def place_addressed(
 ) -> TierPlan:
     """As `place`, with an address for every room of tiers that may fill.
 
-    An item has its whole range from when its first byte comes to when the last one leaves. Where a tier has no
-    addresses for that, the program is solved again with as much less of it as first fit went beyond it, and so on.
-    The claim's bound is of plans without addresses.
+    An item that is whole in a tier lies there in one piece, and its bytes come there in an order for which there is
+    room; what passes may lie in pieces. Where bytes have no room when they come, the program is solved again with the
+    same choices and copies, and these bytes later. Where copies that stay have no addresses, it is solved from the
+    start with as much less of the tier as first fit went beyond it, and so on. The claim's bound is of plans without
+    addresses.
 
     Raises:
         DoesNotFit: as `place`, or no addresses were found.
@@ -50,22 +50,83 @@ def place_addressed(
     while True:
         least = problem if bound is None else _squeezed(problem, shares)
         solver = options if bound is None else replace(options, gap=max(options.gap, ROUGH))
-        plan = place(least, aims=aims, options=solver, pinned=pinned)
-        assert plan.claim is not None
-        bound = plan.claim.bound if bound is None else bound
-        rooms, failed = addresses_of(problem, plan)
-        if not failed:
-            found = replace(plan, rooms=tuple(rooms))
-            check_tier_plan(problem, found)
-            value = plan.claim.value
+        first = placed(least, aims=aims, options=solver, pinned=pinned)
+        claim = first.plan.claim
+        assert claim is not None
+        bound = claim.bound if bound is None else bound
+        found, failed = _best(problem, least, first, aims, solver)
+        if found is not None:
+            value = claimed(problem, found, aims[0])
             gap = (value - min(bound, value)) / value if value else 0.0
-            proven = plan.claim.proven and gap <= max(options.gap, ROUNDING)
-            return replace(found, claim=replace(plan.claim, bound=min(bound, value), gap=gap, proven=proven))
+            proven = claim.proven and gap <= max(options.gap, ROUNDING)
+            return replace(found, claim=replace(claim, value=value, bound=min(bound, value), gap=gap, proven=proven))
         for tier, over in failed.items():
             before = _squeezed(problem, shares).capacities[tier]
             shares[tier] *= max(LEAST, min(MOST, 1 / over))
             if _squeezed(problem, shares).capacities[tier] == before:
                 raise DoesNotFit(f"placement {problem.name}: no addresses in {tier}, though all fits without them")
+
+
+def _best(
+    problem: TierProblem, least: TierProblem, first: Placed, aims: Sequence[Aim], options: SolverOptions
+) -> tuple[TierPlan | None, dict[str, float]]:
+    """The better of plans whose layouts go on from one another, and from nothing, where the former costs more."""
+    found: list[tuple[float, TierPlan]] = []
+    failed: dict[str, float] = {}
+    assert first.plan.claim is not None
+    for onward in (True, False):
+        plan, failed = _refined(problem, least, first, aims, options, onward=onward)
+        if plan is not None:
+            found.append((claimed(problem, plan, aims[0]), plan))
+            if found[-1][0] <= first.plan.claim.value * (1 + max(options.gap, ROUNDING)):
+                break
+    return (min(found, key=lambda f: f[0])[1] if found else None), failed
+
+
+def _refined(
+    problem: TierProblem,
+    least: TierProblem,
+    first: Placed,
+    aims: Sequence[Aim],
+    options: SolverOptions,
+    *,
+    onward: bool,
+) -> tuple[TierPlan | None, dict[str, float]]:
+    """A plan with addresses that keeps choices and copies; by tier that has none, how many times its room it takes."""
+    within, failed = Within(), dict[str, float]()
+    taken: Mapping[str, Sequence[tuple[str, int]]] = {}
+    at = placed(least, aims=aims, options=options, pinned=None, before=first, within=within)
+    for _ in range(ROUNDS):
+        attempt = addressed(problem, at.dealt, taken if onward else {})
+        if attempt.plan is not None:
+            return attempt.plan, {}
+        taken = attempt.taken
+        if attempt.failed:
+            return None, dict(attempt.failed)
+        within = _within(within, at.dealt, attempt, problem)
+        failed = dict.fromkeys({*attempt.missing, *(tier for tier, _, _ in attempt.late)}, 1.0)
+        try:
+            at = placed(least, aims=aims, options=options, pinned=None, before=at, within=within)
+        except DoesNotFit:
+            break
+    return None, failed
+
+
+def _within(within: Within, dealt: Dealt, attempt: Attempt, problem: TierProblem) -> Within:
+    """With what an attempt left no room for."""
+    most = {key: dict(rows) for key, rows in within.most.items()}
+    for _, coming, how in attempt.late:
+        carriage = dealt.carriages[coming.carriage]
+        rows = most.setdefault((carriage.job.gap, carriage.way), {})
+        come, arrivals = 0, dict(how.arrivals)
+        for p in range(carriage.job.start + 1, carriage.job.end):
+            come += arrivals.get(p, 0)
+            key = coming.link + 1, p % problem.positions
+            rows[key] = min(come, rows.get(key, come))
+    less = dict(within.less)
+    for tier, nbytes in attempt.missing.items():
+        less[tier] = less.get(tier, 0) + nbytes
+    return Within(most, less)
 
 
 def _squeezed(problem: TierProblem, shares: Mapping[str, float]) -> TierProblem:
@@ -95,144 +156,53 @@ def _largest_step(problem: TierProblem, tier: str) -> int:
     )
 
 
-@dataclass
-class _Stay:
-    """Rooms of an item that must lie in one piece: they overlap in time, or one begins where another ends."""
+@dataclass(frozen=True)
+class Attempt:
+    """What came of looking for addresses.
 
-    rooms: list[Room] = field(default_factory=list)
-    last: int = -2
-    wraps: bool = False
-
-    @property
-    def low(self) -> int:
-        return min(r.low for r in self.rooms)
-
-    @property
-    def nbytes(self) -> int:
-        return max(r.high for r in self.rooms) - self.low
-
-
-def addresses_of(problem: TierProblem, plan: TierPlan) -> tuple[list[Room], dict[str, float]]:
-    """The rooms of a plan with addresses in tiers that may fill; by tier that has none, what first fit takes of it."""
-    found: list[Room] = []
-    failed: dict[str, float] = {}
-    for tier, capacity in problem.capacities.items():
-        rooms = [r for r in plan.rooms if r.tier == tier]
-        if capacity is None:
-            found += rooms
-            continue
-        homes = sum(i.nbytes for i in problem.items.values() if i.home == tier)
-        stays = _stays(rooms, problem)
-        at, reach = _packed(problem, plan, tier, stays, capacity - homes)
-        if at is None:
-            failed[tier] = reach / max(1, capacity - homes)
-            continue
-        for stay, address in zip(stays, at, strict=True):
-            found += [replace(r, address=address + r.low - stay.low) for r in stay.rooms]
-    return sorted(found, key=lambda r: (r.first, r.item, r.tier, r.low, r.last)), failed
-
-
-def _stays(rooms: Sequence[Room], problem: TierProblem) -> list[_Stay]:
-    found: list[_Stay] = []
-    of_item: dict[str, list[_Stay]] = {}
-    for r in sorted(rooms, key=lambda r: (r.item, r.first)):
-        mine = of_item.setdefault(r.item, [])
-        if not mine or r.first > mine[-1].last + 1:
-            mine.append(_Stay())
-            found.append(mine[-1])
-        mine[-1].rooms.append(r)
-        mine[-1].last = max(mine[-1].last, r.last)
-    if not problem.periodic:
-        return found
-    for mine in of_item.values():
-        if mine[0].rooms[0].first == 0 and mine[-1].last == problem.positions - 1:
-            mine[0].wraps = True
-            if len(mine) > 1:
-                mine[0].rooms += mine[-1].rooms
-                found.remove(mine[-1])
-    return found
-
-
-def _packed(
-    problem: TierProblem, plan: TierPlan, tier: str, stays: Sequence[_Stay], free: int
-) -> tuple[list[int] | None, int]:
-    """An address for each stay: first fit of their true shapes, else the packer, for which each is a rectangle.
-
-    And the bytes over which first fit spreads them, if that is more than are free.
+    Attributes:
+        plan: with addresses, where nothing stood against them.
+        failed: by tier in which copies that stay have none, how many times its room they take.
+        late: (tier, what comes, how) of bytes that have room later than they come.
+        missing: by tier, bytes that pass and find no room.
+        taken: by tier, the order in which first fit took what stays.
     """
-    workspaces = []
-    for s, (step, name) in enumerate(zip(problem.framed, plan.choices, strict=True)):
-        needed = next(c for c in step.choices if c.name == name).workspace.get(tier, 0)
-        if needed:
-            p = problem.position(s)
-            workspaces.append(_Stay([Room("", tier, 0, needed, p, p)], p))
-    everything = [*stays, *workspaces]
-    least = 0
-    for key in KEYS:
-        order = sorted(range(len(everything)), key=lambda k: key(everything[k]))
-        for _ in range(TRIES):
-            found = _first_fit(order, everything)
-            ends = [a + s.nbytes for a, s in zip(found, everything, strict=True)]
-            reach = max(ends, default=0)
-            if reach <= free:
-                return found[: len(stays)], reach
-            least = min(least or reach, reach)
-            order.sort(key=lambda k: ends[k] <= free)
-    return _searched(everything, free, len(stays)), least
+
+    plan: TierPlan | None
+    failed: Mapping[str, float] = field(default_factory=dict)
+    late: Sequence[tuple[str, Coming, Settled]] = ()
+    missing: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
 
 
-KEYS: tuple[Callable[[_Stay], tuple[int, ...]], ...] = (
-    lambda s: (not s.wraps, -s.nbytes, s.rooms[0].first),
-    lambda s: (not s.wraps, s.rooms[0].first, -s.nbytes),
-    lambda s: (not s.wraps, s.rooms[0].first - s.last, -s.nbytes),
-    lambda s: (not s.wraps, -s.last, -s.nbytes),
-)
-"""Orders in which first fit takes stays: those over the end of a period, then by size, start, length, end."""
-
-
-def _first_fit(order: Sequence[int], stays: Sequence[_Stay]) -> list[int]:
-    """The lowest address for one stay after the other at which no room of it overlaps with another's."""
-    found = [0] * len(stays)
-    placed: list[tuple[int, int, int, int]] = []
-    for k in order:
-        stay = stays[k]
-        low, taken = stay.low, []
-        for r in stay.rooms:
-            taken += [
-                (start - (r.high - low), end - (r.low - low))
-                for first, last, start, end in placed
-                if first <= r.last and r.first <= last
-            ]
-        address = 0
-        for start, end in sorted(taken):
-            if start < address < end:
-                address = end
-        found[k] = address
-        placed += [(r.first, r.last, address + r.low - low, address + r.high - low) for r in stay.rooms]
-    return found
-
-
-def _searched(stays: Sequence[_Stay], free: int, count: int) -> list[int] | None:
-    """Addresses of the first ones by the packer; those over the end of a period lie one above the other."""
-    buffers: list[Buffer] = []
-    reach = 0
-    for k, stay in enumerate(stays):
-        base = reach if stay.wraps else None
-        reach += stay.nbytes if stay.wraps else 0
-        for n, (first, last) in enumerate(_spans(stay)):
-            buffers.append(Buffer(f"{k} {n}", first, last + 1, stay.nbytes, address=base))
-    if reach > free:
-        return None
-    found = pack(buffers, free, nodes=min(NODES, WORK // max(1, len(buffers)))).addresses
-    return None if found is None else [found[f"{k} 0"] for k in range(count)]
-
-
-def _spans(stay: _Stay) -> list[tuple[int, int]]:
-    """Positions of a stay: two rows of them where it goes on in the next period."""
-    found: list[tuple[int, int]] = []
-    for r in sorted(stay.rooms, key=lambda r: r.first):
-        if found and r.first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(found[-1][1], r.last)
-        else:
-            found.append((r.first, r.last))
-    return found
+def addressed(problem: TierProblem, dealt: Dealt, taken: Mapping[str, Sequence[tuple[str, int]]]) -> Attempt:
+    """Addresses in all tiers that may fill, for what moves and stays as it does; `taken` is of an earlier attempt."""
+    free = {
+        tier: capacity - sum(i.nbytes for i in problem.items.values() if i.home == tier)
+        for tier, capacity in problem.capacities.items() if capacity is not None
+    }  # fmt: skip
+    orders: dict[int, Sequence[Span]] = {}
+    layouts: dict[str, Layout] = {}
+    for tier, room in free.items():
+        layouts[tier] = laid(dealt, tier, room, orders, taken.get(tier, ()))
+        orders |= {coming.carriage: how.order for coming, how in layouts[tier].settled}
+    failed = {t: x.reach / max(1, free[t]) for t, x in layouts.items() if x.beyond}
+    late = [(t, coming, how) for t, x in layouts.items() for coming, how in x.settled if how.late]
+    order = {tier: layout.order for tier, layout in layouts.items()}
+    if failed or late:
+        return Attempt(None, failed, late, taken=order)
+    rooms = [r for x in layouts.values() for r in x.rooms]
+    missing: dict[str, int] = {}
+    for tier, room in free.items():
+        found, nbytes = passing(dealt, tier, room, orders, layouts[tier].boxes)
+        rooms += found
+        missing |= {tier: nbytes} if nbytes else {}
+    if missing:
+        return Attempt(None, missing=missing, taken=order)
+    for number, carriage in enumerate(dealt.carriages):
+        for tier, pieces in zip(carriage.way.route, carriage.places(orders.get(number, ())), strict=True):
+            if tier not in free:
+                rooms += [r for p in pieces for r in rooms_of(problem, carriage.item, tier, p)]
+    rooms += [r for r in dealt.staying if r.tier not in free]
+    moved = (t for n, c in enumerate(dealt.carriages) for t in carried(problem, c, orders.get(n, ())))
+    return Attempt(plan_of(dealt, rooms, moved))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import accumulate
 
 from ....mapping.tiers.plan import Room, TierPlan, Transfer
+from ....mapping.tiers.problem import TierProblem
 from .model import Flow, TierModel
 from .ways import Gap, Way
 
@@ -48,6 +50,19 @@ class Job:
         """Bytes that have crossed a link."""
         return self.crossed[link][-1][1] if self.crossed[link] else 0.0
 
+    def gather(self, few: float) -> None:
+        """Have bytes that cross alone, and are no more than a solver's rounding, cross with those behind them."""
+        later: list[tuple[int, float]] = []
+        for link in reversed(range(len(self.crossed))):
+            kept: list[tuple[int, float]] = []
+            entries = self.crossed[link]
+            for n, (p, crossed) in enumerate(entries[:-1]):
+                before = kept[-1][1] if kept else 0.0
+                sent_on = max((c for q, c in later if q < entries[n + 1][0]), default=0.0)
+                if crossed - before > few or sent_on > before:
+                    kept.append((p, crossed))
+            self.crossed[link] = later = [*kept, *entries[-1:]]
+
     def steps(self, link: int) -> dict[int, float]:
         """Bytes that cross a link, by positions since the step before."""
         found: dict[int, float] = {}
@@ -58,14 +73,118 @@ class Job:
         return found
 
 
-def plan_of(model: TierModel, values: Sequence[float]) -> TierPlan:
-    """The plan of a solution.
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of an item somewhere, or over a link, from one position to another, counted on through the periods."""
+
+    low: int
+    high: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class Carriage:
+    """One item on its way, or a part of it: how many bytes cross each link when, whichever these are.
+
+    Attributes:
+        links: names of the links of its way.
+        passed: by tier of the way, whether nothing of it stays there when it has moved on.
+    """
+
+    item: str
+    way: Way
+    links: tuple[str, ...]
+    job: Job
+
+    @property
+    def passed(self) -> list[bool]:
+        final, way = len(self.links), self.way
+        return [i < final and not (tier in way.kept and way.route.index(tier) == i) for i, tier in enumerate(way.route)]
+
+    def crossings(self, order: Sequence[Span] = ()) -> list[list[Piece]]:
+        """By link, which bytes cross it when, if they move in this order; else from first to last."""
+        order = order or ((self.job.low, self.job.low + self.job.total),)
+        return [list(_pieces(self.job, i, order)) for i in range(len(self.links))]
+
+    def places(self, order: Sequence[Span] = ()) -> list[list[Piece]]:
+        """By tier of its way, which bytes are there from when to when; where copies begin there are none."""
+        job, crossings = self.job, self.crossings(order)
+        whole = Piece(job.low, job.low + job.total, job.start + 1, job.end - 1)
+        found: list[list[Piece]] = []
+        for i, passed in enumerate(self.passed):
+            arrivals = crossings[i - 1] if i else [whole] if self.way.moved else []
+            departures = crossings[i] if passed else [whole]
+            both = ((a, d, max(a.low, d.low), min(a.high, d.high)) for a in arrivals for d in departures)
+            found.append([Piece(low, high, a.first, d.last) for a, d, low, high in both if low < high])
+        return found
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """What a solution comes to, but for which bytes of an item move first.
+
+    Attributes:
+        choices: of the steps, by name.
+        staying: rooms of what steps touch, and of copies that stay.
+        carriages: all that moves.
+    """
+
+    problem: TierProblem
+    choices: tuple[str, ...]
+    staying: tuple[Room, ...]
+    carriages: tuple[Carriage, ...]
+
+    def plan(self) -> TierPlan:
+        """The plan in which items move from their first byte to the last, without addresses."""
+        rooms, transfers = list(self.staying), list[Transfer]()
+        for carriage in self.carriages:
+            for tier, pieces in zip(carriage.way.route, carriage.places(), strict=True):
+                rooms += [r for p in pieces for r in rooms_of(self.problem, carriage.item, tier, p)]
+            transfers += carried(self.problem, carriage)
+        return plan_of(self, rooms, transfers)
+
+
+def plan_of(dealt: Dealt, rooms: Iterable[Room], transfers: Iterable[Transfer]) -> TierPlan:
+    """A plan of rooms and transfers, each once and in order."""
+    placed = sorted(set(rooms), key=lambda r: (r.first, r.item, r.tier, r.low, r.last))
+    moved = sorted(set(transfers), key=lambda t: (t.position, t.item, t.link, t.low))
+    return TierPlan(dealt.problem.name, dealt.choices, tuple(placed), tuple(moved))
+
+
+def carried(problem: TierProblem, carriage: Carriage, order: Sequence[Span] = ()) -> Iterator[Transfer]:
+    """Transfers of a carriage."""
+    for link, pieces in zip(carriage.links, carriage.crossings(order), strict=True):
+        for p in pieces:
+            yield Transfer(carriage.item, link, p.first % problem.positions, p.low, p.high)
+
+
+def rooms_of(problem: TierProblem, item: str, tier: str, piece: Piece, address: int | None = None) -> list[Room]:
+    """Rooms of a piece in a tier: two where it lasts into the next period, and none at home."""
+    if piece.low >= piece.high or tier == problem.items[item].home:
+        return []
+    spans = within_period(piece.first, piece.last, problem.positions)
+    return [Room(item, tier, piece.low, piece.high, a, b, address) for a, b in spans]
+
+
+def within_period(first: int, last: int, positions: int) -> list[tuple[int, int]]:
+    """Positions of a period that some positions, counted on through the periods, are."""
+    if last < first:
+        return []
+    if last - first + 1 >= positions:
+        return [(0, positions - 1)]
+    a, b = first % positions, last % positions
+    return [(a, b)] if a <= b else [(a, positions - 1), (0, b)]
+
+
+def dealt(model: TierModel, values: Sequence[float]) -> Dealt:
+    """What moves and what stays by a solution.
 
     Raises:
         Unserved: the flows of several gaps serve them together, but not each of them.
     """
     extraction = _Extraction(model, values)
-    extraction.moves()
+    carriages = extraction.moves()
     extraction.copies()
     names = []
     for s, (step, bits) in enumerate(zip(model.steps, model.chosen, strict=True)):
@@ -74,30 +193,24 @@ def plan_of(model: TierModel, values: Sequence[float]) -> TierPlan:
         p = model.problem.position(s)
         for item, tier in choice.touches.items():
             extraction.room(item, tier, (0, model.problem.items[item].nbytes), p, p)
-    rooms = sorted(set(extraction.rooms), key=lambda r: (r.first, r.item, r.tier, r.low, r.last))
-    transfers = sorted(set(extraction.transfers), key=lambda t: (t.position, t.item, t.link, t.low))
-    return TierPlan(model.problem.name, tuple(names), tuple(rooms), tuple(transfers))
+    staying = tuple(dict.fromkeys(extraction.rooms))
+    return Dealt(model.problem, tuple(names), staying, tuple(carriages))
 
 
 class _Extraction:
     def __init__(self, model: TierModel, values: Sequence[float]) -> None:
         self.model, self.values, self.positions = model, values, model.positions
         self.rooms: list[Room] = []
-        self.transfers: list[Transfer] = []
-        self.slack = 64 + 4 * TINY * model.unit * 64
+        self.few = 4 * TINY * model.unit * 64
+        """Bytes that may be a solver's rounding."""
+        self.slack = 64 + self.few
         """Bytes of a flow that are rounding."""
         self.shares = self._shares()
         self.spans = [self._spans(g, gap) for g, gap in enumerate(model.gaps)]
 
     def room(self, item: str, tier: str, span: Span, first: int, last: int) -> None:
         """Room from one position to another, counted on through the periods."""
-        if span[0] >= span[1] or last < first or tier == self.model.problem.items[item].home:
-            return
-        count = self.positions
-        ends = [(0, count - 1)] if last - first + 1 >= count else [(first % count, last % count)]
-        if ends[0][0] > ends[0][1]:
-            ends = [(ends[0][0], count - 1), (0, ends[0][1])]
-        self.rooms += [Room(item, tier, *span, a, b) for a, b in ends]
+        self.rooms += rooms_of(self.model.problem, item, tier, Piece(*span, first, last))
 
     # -- which bytes go which way -------------------------------------------------------------------------------------
 
@@ -166,15 +279,20 @@ class _Extraction:
 
     # -- what moves ---------------------------------------------------------------------------------------------------
 
-    def moves(self) -> None:
+    def moves(self) -> list[Carriage]:
+        """All that moves, each job of a flow once."""
+        found: list[Carriage] = []
         unserved: list[tuple[int, Way]] = []
         for flow in self.model.flows:
             jobs, failed = self._dealt(flow)
             unserved += [(g, flow.way) for g in failed]
             for job in jobs:
-                self._emit(flow.way, job)
+                job.gather(self.few)
+            links = tuple(link.name for link in self.model.network.hops(flow.way))
+            found += [Carriage(self.model.gaps[job.gap].item.name, flow.way, links, job) for job in jobs]
         if unserved:
             raise Unserved(unserved)
+        return found
 
     def _dealt(self, flow: Flow) -> tuple[list[Job], list[int]]:
         """The jobs of a flow, served, and gaps that it does not serve."""
@@ -259,32 +377,18 @@ class _Extraction:
                 job.crossed[i].append((job.end - 1, float(job.total)))
         return True
 
-    def _emit(self, way: Way, job: Job) -> None:
-        """Transfers of a job, and rooms on its way."""
-        name = self.model.gaps[job.gap].item.name
-        crossings = [_pieces(job, i) for i in range(len(job.crossed))]
-        for link, pieces in zip(self.model.network.hops(way), crossings, strict=True):
-            for p, low, high in pieces:
-                self.transfers.append(Transfer(name, link.name, p % self.positions, low, high))
-        whole = (job.low, job.low + job.total)
-        for i, tier in enumerate(way.route):
-            arrivals = crossings[i - 1] if i else [(job.start + 1, *whole)] if way.moved else []
-            stays = i == len(crossings) or (tier in way.kept and way.route.index(tier) == i)
-            departures = [(job.end - 1, *whole)] if stays else crossings[i]
-            for first, a, b in arrivals:
-                for last, c, d in departures:
-                    self.room(name, tier, (max(a, c), min(b, d)), first, last)
 
-
-def _pieces(job: Job, link: int) -> list[tuple[int, int, int]]:
-    """Position and bytes of what crosses a link, in whole bytes."""
-    found = []
+def _pieces(job: Job, link: int, order: Sequence[Span]) -> Iterator[Piece]:
+    """What crosses a link of a job when, in whole bytes, in an order of its bytes."""
+    ends = list(accumulate(high - low for low, high in order))
     done = 0
     for p, crossed in job.crossed[link]:
-        if round(crossed) > done:
-            found.append((p, job.low + done, job.low + round(crossed)))
-            done = round(crossed)
-    return found
+        for (low, high), end in zip(order, ends, strict=True):
+            begin = end - (high - low)
+            a, b = max(done, begin), min(round(crossed), end)
+            if a < b:
+                yield Piece(low + a - begin, low + b - begin, p, p)
+        done = max(done, round(crossed))
 
 
 def _alike(a: Job, b: Job, slack: float) -> bool:

@@ -9,7 +9,7 @@ step before) and must arrive for (before the step after). Flows are dealt out to
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ....errors import BadInput, DoesNotFit
 from ....mapping.tiers.problem import Choice, TierProblem
@@ -58,6 +58,19 @@ class Flow:
     """By tier of the way: position to the variable of bytes that lie there when it ends."""
 
 
+@dataclass(frozen=True)
+class Within:
+    """What there is room for beside addresses that were found.
+
+    Attributes:
+        most: of a gap's flow of its own, bytes that have come to a tier of its way after a position.
+        less: bytes of tiers that cannot be used.
+    """
+
+    most: Mapping[tuple[int, Way], Mapping[tuple[int, int], int]] = field(default_factory=dict)
+    less: Mapping[str, int] = field(default_factory=dict)
+
+
 class TierModel:
     """Variables and rows of a problem.
 
@@ -66,6 +79,7 @@ class TierModel:
         alone: (gap, way) pairs that get a flow of their own.
         margin: bytes by which tiers count as smaller where something moves, for the rounding of flows.
         pinned: (item, tier) to whether it keeps a copy there over all gaps it can.
+        within: what addresses leave room for.
     """
 
     def __init__(
@@ -75,8 +89,10 @@ class TierModel:
         alone: Collection[tuple[int, Way]] = (),
         margin: int = 64,
         pinned: Mapping[tuple[str, str], bool] | None = None,
+        within: Within | None = None,
     ) -> None:
-        self.problem, self.alone, self.margin = problem, alone, margin
+        self.within = within or Within()
+        self.problem, self.alone, self.margin = problem, {*alone, *self.within.most}, margin
         self.pinned = dict(pinned or {})
         self.network = Network(problem)
         self.program = MixedProgram()
@@ -336,6 +352,9 @@ class TierModel:
             if p in needed:
                 program.at_most([*needed[p], *([(stock[-1][before], -1.0)] if before in stock[-1] else [])])
             self._flow_room(way, home, p, sent, stock)
+        if len(jobs) == 1:
+            for (i, p), nbytes in self.within.most.get((jobs[0][0], way), {}).items():
+                program.at_most([(s[p], 1.0) for s in stock[i:] if p in s], nbytes / self.unit)
         last = self.positions - 1
         if self.problem.periodic and last in stock[0]:
             program.equal([*((s[last], 1.0) for s in stock), *((v, -a) for v, a in spanning)])
@@ -381,12 +400,23 @@ class TierModel:
             assert free is not None
             needed = [self._touching(c, tier) for c in self.steps[p // self.problem.stride].choices]
             spare = max(0, free - max((n for n in needed if n <= free), default=free))
-            self.program.at_most(terms, (free - min(self.margin, spare, free // MARGIN)) / self.unit)
+            less = max(min(self.margin, free // MARGIN), self.within.less.get(tier, 0))
+            self.program.at_most(terms, (free - min(less, spare)) / self.unit)
 
     def _touching(self, choice: Choice, tier: str) -> int:
         items = self.problem.items
         names = [n for n, t in choice.touches.items() if t == tier and items[n].home != tier]
         return sum(items[n].nbytes for n in names) + choice.workspace.get(tier, 0)
+
+    def waiting(self) -> dict[int, float]:
+        """By variable, what lies in tiers that may fill and has come, or is on its way."""
+        return {
+            v: 1.0
+            for flow in self.flows
+            for i, (tier, stock) in enumerate(zip(flow.way.route, flow.stock, strict=True))
+            if i and self.free[tier] is not None
+            for v in stock.values()
+        }
 
     # -- costs --------------------------------------------------------------------------------------------------------
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ....errors import AccelsimError, BadInput, DoesNotFit, MappingError
 from ....mapping.tiers.check import check_tier_plan
 from ....mapping.tiers.plan import Ledger, TierClaim, TierPlan
 from ....mapping.tiers.problem import TierProblem
 from ..solver import SolverOptions
-from .extract import Unserved, plan_of
-from .model import LATENCY, Aim, TierModel
+from .extract import TINY, Dealt, Unserved, dealt
+from .model import LATENCY, Aim, TierModel, Within
 from .program import MixedSolution
 from .simulated import claimed_seconds
 from .ways import Way
@@ -48,16 +49,50 @@ def place(
         DoesNotFit: items at home, or every choice of a step, need more than a tier has.
         BadInput: no aim, or pinned copies that cannot be.
     """
+    return placed(problem, aims=aims, options=options, pinned=pinned).plan
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A plan with what it was made of."""
+
+    plan: TierPlan
+    dealt: Dealt
+    model: TierModel
+    values: Sequence[float]
+
+
+def placed(
+    problem: TierProblem,
+    *,
+    aims: Sequence[Aim],
+    options: SolverOptions,
+    pinned: Mapping[tuple[str, str], bool] | None,
+    before: Placed | None = None,
+    within: Within | None = None,
+) -> Placed:
+    """As `place`.
+
+    Args:
+        problem, aims, options, pinned: the same.
+        before: of a plan whose choices and copies are kept, so that what moves when is all that changes; of all plans
+            that cost least, one in which bytes wait least in tiers that may fill.
+        within: what addresses leave room for.
+
+    Raises:
+        DoesNotFit, BadInput: as `place`; and nothing can move so.
+    """
     started = time.perf_counter()
     if not aims:
         raise BadInput("a placement needs an objective")
     alone: set[tuple[int, Way]] = set()
     margin = 64 + max((i.nbytes for i in problem.items.values()), default=0) // 250_000
     for _ in range(ROUNDS):
-        model = TierModel(problem, alone=alone, margin=margin, pinned=pinned)
-        found = _solved(model, aims, options)
+        model = TierModel(problem, alone=alone, margin=margin, pinned=pinned, within=within)
+        found = _solved(model, aims, options, _kept(before, model))
         try:
-            plan = plan_of(model, found.values)
+            moving = dealt(model, found.values)
+            plan = moving.plan()
             ledger = check_tier_plan(problem, plan)
         except Unserved as failed:
             if alone.issuperset(failed.jobs):
@@ -67,10 +102,24 @@ def place(
         except MappingError:
             margin *= 8
             continue
-        if aims[0].seconds:
-            ledger = replace(ledger, seconds=claimed_seconds(problem, plan, ledger.seconds))
-        return replace(plan, claim=_claim(aims[0], ledger, problem, found, options, time.perf_counter() - started))
+        ledger = _as_it_runs(aims[0], problem, plan, ledger)
+        claim = _claim(aims[0], ledger, problem, found, options, time.perf_counter() - started)
+        return Placed(replace(plan, claim=claim), moving, model, found.values)
     raise AccelsimError(f"placement {problem.name}: no flow could be dealt out in whole bytes after {ROUNDS} tries")
+
+
+def claimed(problem: TierProblem, plan: TierPlan, aim: Aim) -> float:
+    """What may be claimed of a plan, which is checked.
+
+    Raises:
+        MappingError: the replay finds faults.
+    """
+    return cost_of(aim, _as_it_runs(aim, problem, plan, check_tier_plan(problem, plan)), problem)
+
+
+def _as_it_runs(aim: Aim, problem: TierProblem, plan: TierPlan, ledger: Ledger) -> Ledger:
+    """With no more seconds than the plan's Program takes, where seconds count."""
+    return replace(ledger, seconds=claimed_seconds(problem, plan, ledger.seconds)) if aim.seconds else ledger
 
 
 def cost_of(aim: Aim, ledger: Ledger, problem: TierProblem) -> float:
@@ -90,14 +139,29 @@ class _Found:
     stopped: bool
 
 
-def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _Found:
+def _kept(before: Placed | None, model: TierModel) -> dict[int, float]:
+    """Choices and copies of another model of the problem, and ways that are not taken there, as values of this one."""
+    if before is None:
+        return {}
+    pairs = [pair for row in zip(before.model.chosen, model.chosen, strict=True) for pair in zip(*row, strict=True)]
+    pairs += [(before.model.held[key], v) for key, v in model.held.items()]
+    found = {v: float(round(before.values[u])) for u, v in pairs if model.program.binary[v]}
+    for old, new in zip(before.model.parts, model.parts, strict=True):
+        found |= {v: 0.0 for way, v in new.items() if before.values[old[way]] <= TINY}
+    return found
+
+
+def _solved(
+    model: TierModel, aims: Sequence[Aim], options: SolverOptions, kept: Mapping[int, float]
+) -> _Found:
     first: _Found | None = None
     values: Sequence[float] = ()
+    fixed = partial(model.program.solve, options=options, upper=kept, lower=kept)
     for aim in aims:
         cost = model.cost(aim)
         scale = max(cost.values(), default=1.0)
         scaled = {v: c / scale for v, c in cost.items()}
-        found = _minimum(model, scaled, options)
+        found = fixed(scaled) if kept else _minimum(model, scaled, options)
         if found.values is None:
             if first is not None:
                 break
@@ -111,6 +175,9 @@ def _solved(model: TierModel, aims: Sequence[Aim], options: SolverOptions) -> _F
         model.program.at_most(scaled.items(), found.value * (1 + 1e-7) + 1e-9)
         if found.interrupted:
             break
+    if kept and not found.interrupted:
+        least = fixed(model.waiting())
+        values = values if least.values is None else least.values
     assert first is not None
     return replace(first, values=values)
 
