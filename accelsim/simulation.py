@@ -178,16 +178,7 @@ def simulate(
     from .mapping.unlike import unlike
     from .mapping.validate import validate
     from .report import make_report
-    from .report.cautions import (
-        bank_waits,
-        crowded_ports,
-        cut_short,
-        idle_components,
-        missed_claim,
-        moved_bytes,
-        one_by_one,
-        unmade,
-    )
+    from .report.cautions import cautions, moved_bytes, one_by_one
 
     _check_arguments(arch, workload, kernel)
     _check_points(workload)
@@ -199,10 +190,9 @@ def simulate(
     if problems:
         raise SpecError(problems)
     given = unlike(mapping, workload, arch) if mapping is not None else []
-    by_default = False
+    chosen = auto_mapper(arch) if mapper == "auto" else mapper
+    by_default = mapping is None and mapper == "auto" and chosen == "tile"
     if mapping is None:
-        chosen = auto_mapper(arch) if mapper == "auto" else mapper
-        by_default = mapper == "auto" and chosen == "tile"
         search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
         if watch is not None and _takes(chosen, "watch"):
             search = partial(search, watch=watch)  # type: ignore[call-arg]
@@ -216,14 +206,6 @@ def simulate(
             f"the replay of the Mapping and its simulation count different bytes, please report it: "
             f"{dict(replayed.traffic_bytes)} and {counted}"
         )
-    notes = (
-        *given,
-        *cut_short(mapping),
-        *missed_claim(arch, mapping, trace),
-        *crowded_ports(arch, trace),
-        *bank_waits(trace),
-        *unmade(workload, replayed.macs),
-        *(one_by_one(arch, workload, trace) if by_default and tables else ()),
-        *idle_components(arch, mapping, trace),
-    )
+    alone = one_by_one(arch, workload, trace) if by_default and tables else []
+    notes = (*given, *cautions(arch, workload, mapping, trace, replayed.macs), *alone)
     return make_report(arch, workload, mapping, program, trace, notes=notes, tables=tables)

@@ -20,6 +20,28 @@ WORTH_TELLING = 0.1
 _DIRECTIONS: tuple[Direction, Direction] = ("read", "write")
 
 
+def cautions(
+    arch: Architecture, workload: Workload, mapping: Mapping, trace: Trace, macs: MappingABC[str, int]
+) -> list[str]:
+    """All that a reader must know of any run.
+
+    Args:
+        arch: the machine.
+        workload: what ran.
+        mapping: how.
+        trace: of the run.
+        macs: multiply-accumulates that the Mapping does, by Einsum.
+    """
+    return [
+        *cut_short(mapping),
+        *missed_claim(arch, mapping, trace),
+        *crowded_ports(arch, trace),
+        *bank_waits(trace),
+        *unmade(workload, macs),
+        *idle_components(arch, mapping, trace),
+    ]
+
+
 def moved_bytes(trace: Trace) -> dict[tuple[str, str], int]:
     """Bytes that transfers between memories read and write, by (memory, direction), and by (link, ``transfer``)."""
     found: dict[tuple[str, str], int] = defaultdict(int)
