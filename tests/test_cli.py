@@ -254,6 +254,25 @@ def test_ctrl_c_while_the_command_is_imported_is_told_in_one_line() -> None:
     assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("run", "gpt2 on edge_npu"), ("elasticity --jobs 0 --parameter memories.dram.bandwidth", "3/3")],
+)
+def test_a_terminal_shows_what_is_being_done(command: str, told: str) -> None:
+    """On standard error alone. That nothing is shown where it is no terminal, tests elsewhere see."""
+    shown, error = os.openpty()
+    name, *options = command.split()
+    ended = subprocess.run(
+        [sys.executable, "-m", "accelsim", name, "edge_npu", "gpt2", "--seq", "8", "--json", *options],
+        stdout=subprocess.PIPE, stderr=error, text=True,
+    )  # fmt: skip
+    os.close(error)
+    assert json.loads(ended.stdout)
+    assert told in os.read(shown, 2**16).decode()
+    os.close(shown)
+
+
 def _finished(folder: Path) -> int:
     try:
         study = package.Study.load(folder)

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import BadInput
 from . import options
+from .working import working
 
 if TYPE_CHECKING:
     from ..study.calibrate import Calibration
@@ -40,7 +41,8 @@ def calibrate(
     name = f"{spec.build().name}_calibrated"
     used = [r for r in rows if r.fit]
     simulated, roofline = Predictor(spec), Roofline(spec)
-    found = fit(used, simulated)
+    with working(f"{spec.name} fitted to {len(used)} rows"):
+        found = fit(used, simulated)
     told = {
         "machine": spec.name,
         "constants": asdict(found.constants),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from . import options, options_of_sweep
 from .cells import console, table
+from .working import working
 
 if TYPE_CHECKING:
     from ..study import Outcome, Point
@@ -81,14 +82,21 @@ def _run(function: Evaluate, points: Sequence[Point], jobs: int) -> list[Outcome
     from ..study import WorkerPool
     from ..study.outcome import evaluated
 
-    if jobs < 1:
-        return [evaluated(function, point) for point in points]
-    pool = WorkerPool(jobs)
-    try:
-        futures = [pool.submit(evaluated, function, point) for point in points]
-        outcomes = [future.result() for future in futures]
-    except BaseException:
-        pool.kill()
-        raise
-    pool.shutdown()
-    return outcomes
+    with working("points", total=len(points)) as advance:
+        if jobs < 1:
+            return [_told_of(evaluated(function, point), advance) for point in points]
+        pool = WorkerPool(jobs)
+        try:
+            futures = [pool.submit(evaluated, function, point) for point in points]
+            outcomes = [_told_of(future.result(), advance) for future in futures]
+        except BaseException:
+            pool.kill()
+            raise
+        pool.shutdown()
+        return outcomes
+
+
+def _told_of(outcome: Outcome, advance: Callable[[], None]) -> Outcome:
+    """The outcome of a point that is done."""
+    advance()
+    return outcome

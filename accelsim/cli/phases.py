@@ -11,6 +11,7 @@ import typer
 from ..errors import BadInput
 from . import options
 from .run import RECORDED_FOR_PAGE
+from .working import working
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
@@ -63,7 +64,8 @@ def phases(
         if mappings["plan"].phases is None:
             raise BadInput(f"{plan}: a Mapping without `phases` (accelsim run --mapping replays it)")
     else:
-        mappings = _styles(workload, built, style, orchestration, longest)
+        with working(f"{model} on {arch}"):
+            mappings = _styles(workload, built, style, orchestration, longest)
     runs = {name: simulate(built, workload, mapping=m) for name, m in mappings.items()}
     best = min(runs, key=lambda name: runs[name].latency_s)
     if save_plan is not None:

@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..files import writable_folder, write_text
 from . import options
 from .cascade import CascadeRef
+from .working import working
 
 if TYPE_CHECKING:
     from ..arch.units import Quantity
@@ -75,12 +76,13 @@ def pipeline(
     budget, timing = _limits(
         fabric, given, {"latency": latency, "recurrence": recurrence}, on_chip=on_chip, bandwidth=bandwidth, clock=clock
     )
-    if fabric is not None and order is None and inside is None:
-        plan = fastest_pipeline(workload, budget, timing=timing, most_kernels=kernels)
-    else:
-        plan = plan_pipeline(
-            workload, budget, timing=timing, order=_names(order), inside=_names(inside), most_kernels=kernels
-        )
+    with working(cascade if arch is None else f"{cascade} on {arch}"):
+        if fabric is not None and order is None and inside is None:
+            plan = fastest_pipeline(workload, budget, timing=timing, most_kernels=kernels)
+        else:
+            plan = plan_pipeline(
+                workload, budget, timing=timing, order=_names(order), inside=_names(inside), most_kernels=kernels
+            )
     if save is not None:
         _save(plan, save)
     told = {**described(plan), **(costs(plan, fabric) if fabric is not None else {})}

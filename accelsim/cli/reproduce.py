@@ -11,6 +11,7 @@ import typer
 from ..errors import BadInput
 from . import INTERRUPTED, completion
 from .errors import fail
+from .working import working
 
 if TYPE_CHECKING:
     from ..experiments.loader import Comparison
@@ -61,7 +62,8 @@ def reproduce(
         if experiment.figure is None:
             raise BadInput(f"experiment '{name}' draws no figure (its experiment.py has no function figure)")
         writable_file(figure)
-    comparison = experiment.run()
+    with working(name):
+        comparison = experiment.run()
     if figure is not None and experiment.figure is not None:
         from ..experiments.page import comparison_html
 

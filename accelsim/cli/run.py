@@ -13,6 +13,7 @@ import typer
 
 from ..errors import BadInput, SpecError
 from . import completion, options, outputs
+from .working import working
 
 if TYPE_CHECKING:
     from ..arch.architecture import Architecture
@@ -117,7 +118,7 @@ def run(
 
     fixed = load_constraints(constraints) if constraints is not None else None
     replayed = load_mapping(mapping) if mapping is not None else None
-    with _named(mapping or constraints):
+    with _named(mapping or constraints), working(f"{model} on {arch}"):
         if rewrite:
             workload, replayed = _rewritten(built, workload, objective, seed, fixed, save_cascade)
         report = simulate(

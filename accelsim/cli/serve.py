@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .working import working
+
 if TYPE_CHECKING:
     from ..serving.llm.result import ServingResult
 
@@ -28,7 +30,8 @@ def serve(
     if html is not None:
         writable_file(html, (scenario,))
     wanted = load_scenario(scenario)
-    result = simulate_serving(wanted if seed is None else replace(wanted, seed=seed))
+    with working(str(scenario)):
+        result = simulate_serving(wanted if seed is None else replace(wanted, seed=seed))
     if html is not None:
         from ..serving.llm.page import serving_html
 

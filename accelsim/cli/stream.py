@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import BadInput
+from .working import working
 
 if TYPE_CHECKING:
     from ..engine.trace import Trace
@@ -34,7 +35,8 @@ def run_stream(file: str, *, html: Path | None, perfetto: Path | None, size_fifo
     if size_fifos:
         from ..mappers.pipeline import full_rate_depths, trade_off
 
-        sizing, curve = full_rate_depths(graph), trade_off(graph, most_evaluations=MOST_EVALUATIONS)
+        with working(f"depths of the FIFOs of {graph.name}"):
+            sizing, curve = full_rate_depths(graph), trade_off(graph, most_evaluations=MOST_EVALUATIONS)
         graph = sizing.graph
     result = run_graph(graph)
     listed, note = _listed(graph, result)
