@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -259,18 +260,25 @@ def test_ctrl_c_while_the_command_is_imported_is_told_in_one_line() -> None:
     ("command", "told"),
     [("run", "gpt2 on edge_npu"), ("elasticity --jobs 0 --parameter memories.dram.bandwidth", "3/3")],
 )
-def test_a_terminal_shows_what_is_being_done(command: str, told: str) -> None:
+def test_a_terminal_shows_what_is_being_done(command: str, told: str, tmp_path: Path) -> None:
     """On standard error alone. That nothing is shown where it is no terminal, tests elsewhere see."""
     shown, error = os.openpty()
     name, *options = command.split()
-    ended = subprocess.run(
-        [sys.executable, "-m", "accelsim", name, "edge_npu", "gpt2", "--seq", "8", "--json", *options],
-        stdout=subprocess.PIPE, stderr=error, text=True,
-    )  # fmt: skip
+    answer = tmp_path / "answer.json"
+    with answer.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "accelsim", name, "edge_npu", "gpt2", "--seq", "8", "--json", *options],
+            stdout=out, stderr=error,
+        )  # fmt: skip
     os.close(error)
-    assert json.loads(ended.stdout)
-    assert told in os.read(shown, 2**16).decode()
+    lines = b""
+    with contextlib.suppress(OSError):  # the end, where nobody writes to a pseudo-terminal any more
+        while piece := os.read(shown, 2**12):
+            lines += piece
     os.close(shown)
+    assert process.wait() == 0
+    assert json.loads(answer.read_text())
+    assert told in lines.decode()
 
 
 def _finished(folder: Path) -> int:
