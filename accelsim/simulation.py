@@ -111,6 +111,14 @@ def limited(mapper: str, budget_s: float) -> Mapper:
     return partial(load_mapper(mapper), budget_s=budget_s)  # type: ignore[call-arg]
 
 
+def copying(mapper: str, search: Mapper) -> Mapper:
+    """A mapper that may copy tensors within the on-chip memory. Raises BadInput for one that plans no copies."""
+    if not _takes(mapper, "copies"):
+        able = [name for name in mapper_names() if _takes(name, "copies")]
+        raise BadInput(f"mapper {mapper!r} plans no copies within a memory; those that do: {', '.join(able)}")
+    return partial(search, copies=True)  # type: ignore[call-arg]
+
+
 def _takes(mapper: str, option: str) -> bool:
     return option in signature(load_mapper(mapper)).parameters
 
@@ -148,6 +156,7 @@ def simulate(
     budget_s: float | None = None,
     watch: Callable[[float, float], None] | None = None,
     tables: bool = True,
+    copies: bool = False,
 ) -> Report:
     """Map a Workload onto a machine, run it, and report.
 
@@ -165,10 +174,11 @@ def simulate(
         watch: told by a mapper that can do so, while it works, of cycles of the machine's clock and joules of action
             that the run will take at least. What it raises ends the simulation.
         tables: whether the Report has rows of operators and tensors, and a provenance.
+        copies: a mapper that can plan so may copy tensors within the on-chip memory.
 
     Raises:
-        BadInput: there is no such mapper, objective or kernel, the mapper has no limit of time, names stand in place of
-            the machine and the model, or an Einsum has more points than can be counted.
+        BadInput: there is no such mapper, objective or kernel, the mapper has no limit of time, or plans no copies,
+            names stand in place of the machine and the model, or an Einsum has more points than can be counted.
         SpecError: the Mapping or the constraints name what is not there; all such places at once.
         DoesNotFit: a memory is too small.
         MappingError: the Mapping cannot work, or constraints cannot be honoured.
@@ -194,6 +204,8 @@ def simulate(
     by_default = mapping is None and mapper == "auto" and chosen == "tile"
     if mapping is None:
         search = load_mapper(chosen) if budget_s is None else limited(chosen, budget_s)
+        if copies:
+            search = copying(chosen, search)
         if watch is not None and _takes(chosen, "watch"):
             search = partial(search, watch=watch)  # type: ignore[call-arg]
         mapping = search(workload, arch, objective=objective, seed=seed, constraints=constraints)

@@ -39,6 +39,9 @@ TimeLimit = Annotated[
     typer.Option(metavar="SECONDS", help="End the search of a mapper that can stop early; as Ctrl-C does, its best "
                  "mapping so far is run, and its gap told."),
 ]  # fmt: skip
+Copies = Annotated[
+    bool, typer.Option("--copies", help="Tensors may be copied within the on-chip memory; with --mapper ilp.")
+]
 Replayed = Annotated[Path | None, typer.Option(metavar="FILE", help="Replay this mapping.")]
 Fixed = Annotated[Path | None, typer.Option(metavar="FILE", help="Fix parts of the mapping.")]
 SaveMapping = Annotated[
@@ -82,6 +85,7 @@ def run(
     objective: options.Objective = "latency",
     seed: options.Seed = 0,
     time_limit: TimeLimit = None,
+    copies: Copies = False,
     mapping: Replayed = None,
     constraints: Fixed = None,
     save_mapping: SaveMapping = None,
@@ -104,7 +108,7 @@ def run(
         raise BadInput("--size-fifos goes with a stream graph, and this is a machine and a model")
     from ..files import writable_files
 
-    _check_search(mapper, time_limit, mapping, constraints, rewrite, save_cascade)
+    _check_search(mapper, time_limit, copies, mapping, constraints, rewrite, save_cascade)
     options.check_phase(phase, seq, context)
     writable_files(save_mapping, save_cascade, html, perfetto, inputs=(arch, model, mapping, constraints))
     built, workload = _loaded(
@@ -131,6 +135,7 @@ def run(
             record=RECORDED_FOR_PAGE if html is not None else 0,
             seed=seed,
             budget_s=time_limit,
+            copies=copies,
         )
     outputs.write(report, save_mapping, html, perfetto)
     fluid = {"fluid_bound": outputs.fluid_bound_of(report)} if room else {}
@@ -168,6 +173,7 @@ def _named(file: Path | None) -> Iterator[None]:
 def _check_search(
     mapper: str,
     time_limit: float | None,
+    copies: bool,
     mapping: Path | None,
     constraints: Path | None,
     rewrite: bool,
@@ -178,6 +184,8 @@ def _check_search(
         raise BadInput("--mapping replays every decision and --constraints fixes some: give one of them")
     if time_limit is not None and (mapping is not None or rewrite):
         raise BadInput("--time-limit is of a mapper's search: it does not go with --mapping or --rewrite")
+    if copies and (mapping is not None or rewrite):
+        raise BadInput("--copies is of a mapper's search: it does not go with --mapping or --rewrite")
     if rewrite and mapper != "cascade":
         raise BadInput(f"--rewrite goes with --mapper cascade, not {mapper}")
     if rewrite and mapping is not None:

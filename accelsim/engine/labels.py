@@ -12,7 +12,7 @@ class ActorLabel:
     Attributes:
         operator: name of the Einsum it works for.
         component: the unit, memory or link whose time it takes.
-        role: ``compute``, ``load`` (towards the units) or ``store`` (away from them).
+        role: ``compute``, ``load`` (towards the units), ``store`` (away from them) or ``copy`` (within a memory).
         tensor: what it moves; empty for compute.
     """
 

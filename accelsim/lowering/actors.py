@@ -146,7 +146,7 @@ class Actors:
         """One actor per port that the Move passes; while one passes on a tile the one before takes the next."""
         move = part.move
         src, dst = (move.dst, move.src) if reload else (move.src, move.dst)
-        role = "load" if reload or not move.store else "store"
+        role = "copy" if move.is_copy else "load" if reload or not move.store else "store"
         chain: list[Actor] = []
         for port in self.route(src, dst).ports:
             label = ActorLabel(part.leaf.einsum.name, port.component, role, move.tensor)

@@ -31,14 +31,14 @@ class Barriers:
                 for n in range(len(part.move.due) + 1):
                     self.ending_below[part.move.due[:n]].append(i)
         self.ends: dict[tuple[Position, int], list[Actor]] = {}
+        self.joined: set[tuple[int, int, int, bool]] = set()
 
     def make(self) -> None:
         """All of them."""
-        joined: set[tuple[int, int, int, bool]] = set()
         for i, part in enumerate(self.parts):
             if self.chain[i] and not part.move.store:
                 for gate in gates(self.root, part.move.issue):
-                    self._gate(gate, self.chain[i][0], part.depth, joined)
+                    self.gate(gate, self.chain[i][0], part.depth)
         loads: dict[Position, list[Part]] = defaultdict(list)
         for i, part in enumerate(self.parts):
             if self.chain[i] and not part.move.store:
@@ -49,17 +49,18 @@ class Barriers:
             held = [gates(self.root, p.move.issue) for p in loads[leaf.at]]
             if mine not in held:  # otherwise the tile that it waits for has waited
                 for gate in mine:
-                    self._gate(gate, self.of_op[leaf.at], len(leaf.levels), joined)
+                    self.gate(gate, self.of_op[leaf.at], len(leaf.levels))
 
-    def _gate(self, gate: Gate, waiting: Actor, depth: int, joined: set[tuple[int, int, int, bool]]) -> None:
+    def gate(self, gate: Gate, waiting: Actor, depth: int) -> None:
+        """Have an actor at a loop depth wait for what a gate names."""
         if depth < gate.depth:
             where = format_position(waiting.leaf.at)
             raise MappingError(f"a move for {where} is issued inside a loop outside of which it is due")
         for ending in self._ends(gate.after, gate.depth):
             key = (ending.index, waiting.index, gate.depth, gate.back)
-            if key in joined:
+            if key in self.joined:
                 continue
-            joined.add(key)
+            self.joined.add(key)
             fifo = self.actors.builder.fifo(
                 ending.index,
                 waiting.index,

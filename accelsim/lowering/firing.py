@@ -118,6 +118,8 @@ class Firings:
         part = actor.part
         assert part is not None
         move, operator = part.move, part.leaf.einsum.name
+        if move.is_copy:
+            nbytes = self.actors.workload.tensors[move.tensor].nbytes
         if nbytes is None:
             uses, around = part.uses(place, self.names), part.depth - 1
             along = part.slides_along(self.names)

@@ -17,6 +17,7 @@ from ..ir import Workload
 from ..mapping.tree import Mapping
 from .actors import Actors
 from .barriers import Barriers
+from .copies import Copies
 from .firing import Firings
 from .joins import Joins
 
@@ -62,7 +63,9 @@ def _lowered(arch: Architecture, workload: Workload, mapping: Mapping) -> Progra
     firings = Firings(actors)
     actors.make()
     Joins(actors, firings).make()
-    Barriers(actors).make()
+    barriers = Barriers(actors)
+    barriers.make()
+    Copies(actors, firings, barriers).make()
     for actor in actors.all:
         actors.builder.schedule(actor.index, firings.schedule(actor))
     return exact_ticks(actors.builder.build())

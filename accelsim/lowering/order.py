@@ -89,7 +89,7 @@ def tied_children(mapping: Mapping) -> dict[Position, tuple[bool, ...]]:
     """
     seqs = {at: len(node.children) for at, node in walk(mapping.root) if isinstance(node, Seq)}
     tied = {at: [False] * max(1, n - 1) for at, n in seqs.items()}
-    cuts = {move.issue if move.store else move.due for move in mapping.moves}
+    cuts = {move.issue if move.store else move.due for move in mapping.moves if not move.is_copy}
     for at, row in tied.items():
         if any(at[:i] in cuts for i in range(len(at) + 1)):
             row[:] = [True] * len(row)

@@ -468,6 +468,8 @@ def parts_of(mapping: Mapping, leaves: list[Leaf], names: Names) -> list[Part]:
     parts: list[Part] = []
     shared = [stay for stay in mapping.stays if stay.share is not WHOLE and stay.share != WHOLE]
     for move in mapping.moves:
+        if move.is_copy:
+            continue  # it serves no Op: see `copies`
         cut = move.issue if move.store else move.due
         serves = names.writes if move.store else names.reads
         find(mapping.root, cut)

@@ -35,7 +35,8 @@ def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
     """The servers that a transfer from one memory to another occupies one after the other, tile by tile.
 
     The port of an on-chip buffer that is no slower than another server on the way hides behind that one: bytes are
-    written as they come (cut-through), through a port of its own beside the one that feeds the units.
+    written as they come (cut-through), through a port of its own beside the one that feeds the units. Within a memory
+    of one port a transfer is read, then written.
     """
     for name in (src, dst):
         if name not in arch.memories:
@@ -55,6 +56,8 @@ def ports_between(arch: Architecture, src: str, dst: str) -> tuple[Port, ...]:
         for i, (component, server, hides) in enumerate(found)
         if not hides or all(server.rate < other.rate for j, (_, other, _) in enumerate(found) if j != i)
     ] or [(component, server) for component, server, _ in found[:1]]
+    if src == dst and len({server.name for _, server, _ in found}) == 1:
+        slow = [(component, server) for component, server, _ in found]
     return tuple(Port(server.name, component, server, i == 0) for i, (component, server) in enumerate(slow))
 
 
@@ -79,7 +82,7 @@ class Route:
 
 
 def route(arch: Architecture, src: str, dst: str) -> Route:
-    """The way from one memory to another that is its parent, its child, or joined to it by a link."""
+    """The way from one memory to another that is its parent, its child, or joined to it by a link; or to itself."""
     return _route(Same(arch), src, dst)
 
 

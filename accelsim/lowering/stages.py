@@ -161,6 +161,7 @@ def _ways(
     src = arch.units[producer.op.unit].feeds(0)[-1]
     feeds = arch.units[consumer.op.unit].feeds(len(consumer.einsum.inputs))
     read = zip(consumer.einsum.inputs, feeds, strict=False)
+    moves = [m for m in moves if not m.is_copy]
     for dst in dict.fromkeys(m for a, m in read if names.storage(a.tensor) == tensor):
         loaded = any(m.tensor == tensor and not m.store and m.dst == dst and within(consumer.at, m.due) for m in moves)
         yield (src,) if loaded or dst == src else way_between(arch, src, dst)

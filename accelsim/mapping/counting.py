@@ -59,6 +59,8 @@ def tally(scope: Scope, move: Move) -> Tally:
     A store inside loops over ranks that its Einsum reduces stores a partial result in every visit but the last to a
     tile, and reloads it in every visit but the first.
     """
+    if move.is_copy:
+        return _copied(scope, move)
     cut = move.issue if move.store else move.due
     depth = len(scope.tree.loops[cut])
     uses = [
@@ -86,6 +88,14 @@ def tally(scope: Scope, move: Move) -> Tally:
     once = visits - 1
     held = move.buffers * (2 if once else 1) * largest  # partial results come back through as many again
     return Tally(tiles, nbytes, largest, held, tiles // visits * once, nbytes // visits * once)
+
+
+def _copied(scope: Scope, move: Move) -> Tally:
+    """A copy moves all of its tensor, once in each iteration of the Repeats around."""
+    around = (scope.tree.nodes[at] for at in scope.tree.loops[move.due])
+    tiles = prod(node.count for node in around if isinstance(node, Iterate))
+    nbytes = scope.workload.tensors[move.tensor].nbytes
+    return Tally(tiles, tiles * nbytes, nbytes, 0)
 
 
 def _piece(scope: Scope, use: Use, pieces: Position) -> int:

@@ -70,7 +70,7 @@ def way_between(arch: Architecture, src: str, dst: str) -> tuple[str, ...]:
 def crossings(scope: Scope, arch: Architecture) -> Iterator[tuple[Position, Place, Place, str, str]]:
     """(Pipe, maker, reader, memory written to, memory read from) where these differ and no Move joins them."""
     for tensor, readers in scope.readers.items():
-        loads = [m for m in scope.mapping.moves if m.tensor == tensor and not m.store]
+        loads = [m for m in scope.mapping.moves if m.tensor == tensor and not m.store and not m.is_copy]
         for maker in scope.writers.get(tensor, ()):
             src = arch.units[maker.op.unit].feeds(0)[-1]
             for reader in readers:

@@ -81,7 +81,7 @@ def resident_tensors(mapping: Mapping, workload: Workload, arch: Architecture) -
     They stay in an on-chip memory from the start of the root on, and no Move brings them there. A result is made during
     the run: it is among them where no Move takes it away again, so that it is there at the end.
     """
-    loaded = {(move.tensor, move.dst) for move in mapping.moves if not move.store}
+    loaded = {(move.tensor, move.dst) for move in mapping.moves if not move.store and not move.is_copy}
     results = {name for name, tensor in workload.tensors.items() if tensor.role is Role.OUTPUT}
     loaded |= {(move.tensor, move.src) for move in mapping.moves if move.store and move.tensor in results}
     return tuple(sorted({

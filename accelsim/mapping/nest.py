@@ -165,6 +165,8 @@ def _move(move: Move, nbytes: int | None = None) -> str:
     if move.ring:
         buffers = f"{move.buffers} place{several} {'in rings' if move.store else 'of pieces'}"
     of = "" if nbytes is None else f" of {nbytes:,} bytes"
+    if move.is_copy:
+        return f"copy {move.tensor} within {move.dst}, to where it stays from {format_position(move.due)} on" + of
     when = ""
     if move.issue != move.due:
         when = f", done by the end of {format_position(move.due)}" if move.store else (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..arch.architecture import Architecture
 from ..ir import Access, Role
+from .copies import copied_from
 from .counting import access_bytes, stepped_dimension
 from .scope import Place, Scope, overlap, within, within_loops
 from .spills import moved_part, spill_problems
@@ -156,7 +157,7 @@ class Presence:
                 if stay.memory == memory and self._lasts(stay, by, at) and self.scope.holds(stay, place):
                     yield Source(stay, by)
             for load in self.loads.get(name, ()):
-                if load.dst == memory and within(at, load.due) and load not in seen:
+                if load.dst == memory and within(at, load.due) and load not in seen and not load.is_copy:
                     yield from self._sources(names, load.src, load.due, load.issue, place, (*seen, load))
 
     def _lasts(self, stay: Stay, begin: Position, end: Position) -> bool:
@@ -200,10 +201,17 @@ class Presence:
             return True
         for load in self._fills(source):
             if load not in seen:
-                further = self._sources(names, load.src, load.due, load.issue, place)
+                further = self._before(names, load, place)
                 if any(self._standing(names, s, place, (*seen, load)) for s in further):
                     return True
         return False
+
+    def _before(self, names: tuple[str, ...], load: Move, place: Place) -> Iterator[Source]:
+        """Where a load finds its tensor: of a copy, where that lay until then."""
+        if not load.is_copy:
+            yield from self._sources(names, load.src, load.due, load.issue, place)
+        elif (stay := copied_from(self.scope, load)) is not None:
+            yield Source(stay, load.due)
 
     def _fills(self, source: Source) -> Iterator[Move]:
         """Loads that bring a tensor into a Stay in time."""
@@ -225,7 +233,7 @@ class Presence:
             return True
         for load in self._fills(source):
             if load not in seen:
-                further = self._sources((need.tensor,), load.src, load.due, load.issue, place)
+                further = self._before((need.tensor,), load, place)
                 if any(self._arrived(need, s, place, (*seen, load)) for s in further):
                     return True
         return False

@@ -10,6 +10,7 @@ from ..arch.architecture import Architecture
 from ..errors import DoesNotFit, MappingError
 from ..ir import Workload, count_operations
 from .capacity import Content, Peak, collisions, contents, overfull, peaks
+from .copies import overwritten
 from .counting import Tally, points, tally
 from .handing import Passage, passages
 from .phases import Phases
@@ -71,7 +72,7 @@ def replay(mapping: MappingValue, workload: Workload, arch: Architecture) -> Rep
     full = overfull(arch, highest)
     if full:
         raise DoesNotFit("\n".join(full))
-    _raise(collisions(scope, arch))
+    _raise([*collisions(scope, arch), *overwritten(scope)])
     return _result(scope, arch, tallies, passages(scope, arch), highest)
 
 

@@ -10,6 +10,7 @@ from ..ir import Access, Affine, Einsum
 from ..text.names import nearest
 from .capacity import covered, stays_at
 from .checks import Checks
+from .copies import uncopied
 from .counting import slid
 from .halo import Uncuttable
 from .registers import holder
@@ -160,6 +161,10 @@ class TableChecks(Checks):
         if move.buffers < 1:
             self.report(where, f"{move.buffers} buffers", "at least 1")
         if not all(known):
+            return
+        if move.is_copy:
+            if wrong := uncopied(self.scope, move):
+                self.report(where, *wrong)
             return
         if frozenset((move.src, move.dst)) not in self.joined:
             near = sorted(next(iter(p - {move.src})) for p in self.joined if move.src in p)

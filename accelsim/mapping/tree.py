@@ -86,6 +86,10 @@ Details that follow from these:
   at the Op that makes them, which leaves no partial results. What next comes into a ring then waits until they left.
 - A load into a ring may come `after` such results, named by their tensor: its tile of one iteration of the loops around
   `due` waits until those of the iteration two before have all been made. Else what is needed later takes their places.
+- A Move from a memory to itself is a copy: it takes a tensor, whole, from the address of the Stay that ends when `due`
+  begins to that of the Stay that begins there; the two may overlap. `due`, which is `issue`, is a later child of a Seq,
+  in no Loop. Copies into one position are made one after the other, in the order of the table, when everything before
+  it has ended and before anything in it begins: none may write where another tensor lies that stays.
 - Gathered rows are moved under the name of their table.
 - A tile of a tensor is the box that an access touches; accesses that loops shift alike share one box where it is
   smaller, others add up, at most to the whole tensor.
@@ -197,7 +201,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class Move:
-    """`tensor` goes from `src` to `dst`: a load is cut at `due`, a store at `issue`."""
+    """`tensor` goes from `src` to `dst`: a load is cut at `due`, a store at `issue`. A copy stays in one memory."""
 
     tensor: str
     src: str
@@ -210,6 +214,11 @@ class Move:
     pieces: Position | None = None
     ring: bool = False
     after: str = ""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it moves its tensor within a memory."""
+        return self.src == self.dst
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class _Nest:
         for move in scope.mapping.moves:
             cut = move.issue if move.store else move.due
             mine = move.tensor == written if move.store else move.tensor in reads
-            if mine and place.at[: len(cut)] == cut:
+            if mine and not move.is_copy and place.at[: len(cut)] == cut:
                 elements = tally(scope, move).largest * 8 // scope.workload.tensors[move.tensor].bits
                 into[cut][move.src if move.store else move.dst][move.tensor] = elements
         level = 0

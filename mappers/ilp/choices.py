@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from .choice_copies import with_copies
 from .packing import Buffer, pack
 from .solver import DEFAULT, NO_SOLVER, Program, Solution, SolverOptions, solve
 
@@ -73,21 +74,29 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ChoiceProblem:
-    """Steps with their choices, of which one has nothing resident, and tensors that may stay in `capacity` bytes."""
+    """Steps with their choices, of which one has nothing resident, and tensors that may stay in `capacity` bytes.
+
+    `copy` is what a byte costs that is copied within the memory between two steps; None where nothing may be.
+    """
 
     choices: tuple[tuple[Choice, ...], ...]
     candidates: Mapping[str, Candidate]
     capacity: int
+    copy: float | None = None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A tensor lies in the memory from one step to another, both included; `load` says that it is loaded first."""
+    """A tensor lies in the memory from one step to another, both included; `load` says that it is loaded first.
+
+    One that is `copied` lay there before, at another address.
+    """
 
     tensor: str
     first: int
     last: int
     load: bool
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ class Decision:
         stores: (tensor, step) that are stored whole behind a step.
         room_at: by step, bytes of the largest hole that is left.
         value: what it costs; `bound`: no decision costs less; `proven`: the two are one, up to the gap allowed.
+        copies: (tensor, step) of the intervals that are copied, in the order in which that is done.
     """
 
     picks: tuple[int, ...]
@@ -113,15 +123,18 @@ class Decision:
     proven: bool
     solver: str
     interrupted: bool = False
+    copies: tuple[tuple[str, int], ...] = ()
 
 
 def decide(problem: ChoiceProblem, options: SolverOptions = DEFAULT) -> Decision:
     """The decision that costs least, with addresses.
 
     Where the solver stops early it is the best one found, at worst the one that keeps nothing; where what it keeps has
-    no addresses the solver is given a smaller memory, and the decision is not called proven.
+    no addresses the solver is given a smaller memory, and the decision is not called proven. Where tensors may be
+    copied all that fits has addresses; what costs less of the two is taken.
     """
     bound = 0.0
+    moved: Decision | None = None
     ends = None if options.seconds is None else time.perf_counter() + options.seconds
     for number, percent in enumerate(SLACKS):
         capacity = problem.capacity - problem.capacity * percent // 100
@@ -134,8 +147,12 @@ def decide(problem: ChoiceProblem, options: SolverOptions = DEFAULT) -> Decision
         addresses = _addresses(problem, picks, intervals)
         if addresses is not None:
             break
+        if not number and problem.copy is not None:
+            moved, first = _copied(problem, picks, kept), solution
     assert addresses is not None  # with nothing resident there is nothing to place
     found = decision_of(problem, picks, kept, dict(zip(intervals, addresses, strict=True)))
+    if moved is not None and moved.value < found.value:
+        found, solution, number = moved, first, 0
     bound = min(bound, found.value)
     proven = solution.chosen is not None and not solution.interrupted and not number
     proven = proven and found.value - bound <= (options.gap + ROUNDING) * abs(found.value)
@@ -300,6 +317,7 @@ def _value(
     for interval in intervals:
         tensor = problem.candidates[interval.tensor]
         total += tensor.nbytes * tensor.load if interval.load else 0.0
+        total += tensor.nbytes * (problem.copy or 0.0) if interval.copied else 0.0
     for name, step in stores:
         tensor = problem.candidates[name]
         total += tensor.store * sum(t.nbytes for t in tensor.touches if t.step == step)
@@ -315,6 +333,32 @@ def _addresses(problem: ChoiceProblem, picks: Sequence[int], intervals: Sequence
             buffers.append(Buffer(f"room {step}", step, step + 1, choices[pick].room))
     found = pack(buffers, problem.capacity, nodes=PACKING_NODES).addresses
     return None if found is None else tuple(found.get(str(i), 0) for i in range(len(intervals)))
+
+
+def _copied(problem: ChoiceProblem, picks: Sequence[int], kept: Collection[tuple[str, int]]) -> Decision | None:
+    """The decision with addresses and copies, or None where those found can be in no order."""
+    sizes = {name: tensor.nbytes for name, tensor in problem.candidates.items()}
+    chosen = [choices[pick] for choices, pick in zip(problem.choices, picks, strict=True)]
+    steps = {(name, problem.candidates[name].touches[number].step) for name, number in kept}
+    plan = with_copies(sizes, problem.capacity, [c.resident for c in chosen], [c.room for c in chosen], steps)
+    if plan is None:
+        return None
+    address = {(r.tensor, r.first): r.address or 0 for r in plan.residences}
+    address |= {(c.tensor, c.step): c.address for c in plan.copies}
+    intervals: list[Interval] = []
+    for whole in _intervals(problem, picks, kept):
+        begins = [c.step for c in plan.copies if c.tensor == whole.tensor and whole.first < c.step <= whole.last]
+        ends = [*(step - 1 for step in begins), whole.last]
+        for first, last in zip([whole.first, *begins], ends, strict=True):
+            copied = first > whole.first
+            intervals.append(Interval(whole.tensor, first, last, whole.load and not copied, copied))
+    places = tuple(address.get((x.tensor, x.first), 0) for x in intervals)
+    stores = _stores(problem, picks, kept)
+    value, rooms = _value(problem, picks, intervals, stores), _holes(problem, intervals, places)
+    copies = tuple((c.tensor, c.step) for c in plan.copies)
+    return Decision(
+        tuple(picks), tuple(intervals), places, stores, rooms, value, 0.0, False, NO_SOLVER, copies=copies
+    )
 
 
 def _holes(problem: ChoiceProblem, intervals: Sequence[Interval], addresses: Sequence[int | None]) -> tuple[int, ...]:

@@ -42,13 +42,14 @@ less is better."""
 
 @dataclass(frozen=True)
 class Held:
-    """A tensor lies in the buffer from one item of a scope to another."""
+    """A tensor lies in the buffer from one item of a scope to another; one that is `copied` lay there before."""
 
     tensor: str
     first: int
     last: int
     address: int | None
     load: bool
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,17 @@ class ResidentNetwork(Network):
         constraints: Constraints,
         decider: Decider,
         ends: float = inf,
+        *,
+        copies: bool = False,
     ) -> None:
         self.decider = decider
+        self.copies = copies
+        """Whether tensors may be copied within the buffer."""
         self.ends = ends
         """When there is no more time, as `perf_counter` has it; then OutOfTime is raised."""
         self.held: dict[Path, list[Held]] = {}
         self.stored: dict[Path, set[tuple[str, int]]] = {}
+        self.copied: dict[Path, list[tuple[str, int]]] = {}
         self.decisions: dict[Run, Decision] = {}
         super().__init__(workload, arch, aim, constraints)
 
@@ -188,7 +194,8 @@ class ResidentNetwork(Network):
             found = self._ways_to_run(item, run.start + step, sorted(names), candidates)
             choices.append(tuple(choice for choice, _ in found))
             plans.append([plan for _, plan in found])
-        return ChoiceProblem(tuple(choices), candidates, self._capacity()), plans
+        copy = self._per_byte(route(self.arch, self.buffer, self.buffer)) if self.copies and self.buffer else None
+        return ChoiceProblem(tuple(choices), candidates, self._capacity(), copy), plans
 
     def _ways_to_run(
         self, einsum: Einsum, item: int, names: Sequence[str], candidates: Mapping[str, Candidate]
@@ -255,9 +262,10 @@ class ResidentNetwork(Network):
         held = self.held.setdefault(run.path, [])
         for interval, address in zip(decision.intervals, decision.addresses, strict=True):
             first, last = run.start + interval.first, run.start + interval.last
-            held.append(Held(interval.tensor, first, last, address, interval.load))
+            held.append(Held(interval.tensor, first, last, address, interval.load, interval.copied))
             for i in range(first, last + 1):
                 self.staying.setdefault((run.path, i), []).append(interval.tensor)
+        self.copied.setdefault(run.path, []).extend((n, run.start + step) for n, step in decision.copies)
         self.stored.setdefault(run.path, set()).update((n, run.start + step) for n, step in decision.stores)
         items = self.flow.scopes[run.path].items
         for step, pick in enumerate(decision.picks):
@@ -293,6 +301,8 @@ class ResidentNetwork(Network):
             if held.load:
                 at = first[held.first]
                 self.moves.append(Move(held.tensor, self.tiers.near, self.buffer, at, at, 1))
+        for name, item in self.copied.get(path, ()):
+            self.moves.append(Move(name, self.buffer, self.buffer, first[item], first[item], 1))
         for name, item in sorted(self.stored.get(path, ()), key=lambda s: (s[1], s[0])):
             at = first[item]
             self.moves.append(Move(name, self.buffer, self.tiers.near, at, at, 1, store=True))
@@ -334,13 +344,17 @@ class ResidentNetwork(Network):
         return next((d.solver for d in self.decisions.values() if d.solver != NO_SOLVER), NO_SOLVER)
 
     def expected(self, path: Path) -> tuple[float, float]:
-        """Cycles and joules of one run of a scope, tensors that are loaded or stored whole included."""
+        """Cycles and joules of one run of a scope, tensors that are loaded, stored or copied whole included."""
         cycles, joules = super().expected(path)
         for load, nbytes in ((True, self._loaded(path)), (False, self._stored(path))):
             if nbytes:
                 way = self._way(load=load)
                 cycles += nbytes * sum(way.cycles_per_byte.values())
                 joules += nbytes * way.joules_per_byte
+        if moved := sum(self.flow.lives[n].tensor.nbytes for n, _ in self.copied.get(path, ())):
+            way = route(self.arch, self.buffer, self.buffer)
+            cycles += moved * sum(way.cycles_per_byte.values())
+            joules += moved * way.joules_per_byte
         return cycles, joules
 
     def _loaded(self, path: Path) -> int:

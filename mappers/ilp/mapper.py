@@ -40,6 +40,7 @@ def map_workload(
     constraints: Constraints | None = None,
     options: SolverOptions = OPTIONS,
     budget_s: float | None = None,
+    copies: bool = False,
 ) -> Mapping:
     """Map a Workload so that what lies in the on-chip memory when is the best there is for the nests looked at.
 
@@ -52,6 +53,8 @@ def map_workload(
         options: of the solver, per run of Einsums without a Repeat.
         budget_s: seconds after which the search ends; None for none. The tile mapper's Mapping, which comes first, is
             not cut short.
+        copies: tensors may be copied within the buffer between Einsums, so that what they leave is one hole; the
+            Mapping has such copies where that costs less than to leave room, or to load again.
 
     Returns:
         The Mapping; its Claim is the latency of its Program, or the energy that the model expects, with the machine
@@ -65,8 +68,9 @@ def map_workload(
         SolverMissing: there is no solver; the message names the extra to install.
     """
     return plan_workload(
-        workload, arch, objective=objective, seed=seed, constraints=constraints, options=options, budget_s=budget_s
-    ).mapping
+        workload, arch, objective=objective, seed=seed, constraints=constraints, options=options, budget_s=budget_s,
+        copies=copies,
+    ).mapping  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def plan_workload(
     constraints: Constraints | None = None,
     options: SolverOptions = OPTIONS,
     budget_s: float | None = None,
+    copies: bool = False,
 ) -> MachinePlan:
     """As `map_workload`, with what the model says of the Mapping. Arguments and what is raised are the same."""
     started = time.perf_counter()
@@ -125,7 +130,7 @@ def plan_workload(
     try:
         for ordered in reordered(workload, capacity):
             try:
-                network = ResidentNetwork(ordered, arch, aim, fixed, decider, ends)
+                network = ResidentNetwork(ordered, arch, aim, fixed, decider, ends, copies=copies)
             except ConstraintError:
                 continue  # the tile mapper has kept to it
             if least is None or network.model_value < least.model_value:
