@@ -285,7 +285,7 @@ def test_limit_of_time(small: Workload) -> None:
 SLOW = """
 import sys, time
 import accelsim.mappers.ilp.mapper as mapper
-from accelsim.cli.app import main
+from accelsim.cli import main
 
 def wait(*problem, **options):
     print("deciding", flush=True)
