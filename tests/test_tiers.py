@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from accelsim import load_model
 from accelsim.arch.architecture import Architecture
 from accelsim.arch.loader import load_spec
 from accelsim.engine import compiled
@@ -73,3 +74,15 @@ def test_too_small_for_all_tiers_names_the_shortfall(llama: Workload) -> None:
     arch = load_spec("sn40l").with_values({"memories.hbm.capacity": "8 GiB", "memories.ddr.capacity": "64 GiB"}).build()
     with pytest.raises(DoesNotFit, match=r"memory ddr: [\d,]+ bytes are needed at once and it holds 68,719,476,736"):
         map_workload(llama, arch)
+
+
+def test_what_does_not_fit_says_what_to_do() -> None:
+    """Caches stay next to the chip, weights alone go further: the message says so, and what would help."""
+    arch = load_spec("sn40l").with_values({"memories.hbm.capacity": "2 GiB"})
+    told = r"layer.k_cache .*; weights alone go on to ddr: take a smaller batch, .* give hbm more \(`--set memories.hbm"
+    with pytest.raises(DoesNotFit, match=told):
+        map_workload(load_model("llama-3-8b", phase="decode", batch=64, context=8192), arch.build())
+    with pytest.raises(DoesNotFit, match=r"memory ddr: .*; give ddr more \(`--set memories.ddr.capacity="):
+        map_workload(load_model("llama-3-8b", seq=16), arch.with_values({"memories.ddr.capacity": "8 GiB"}).build())
+    with pytest.raises(DoesNotFit, match=r"memory dram: .*, or give dram a memory behind it \(its `parent`\)"):
+        map_workload(load_model("llama-3-8b", seq=16), load_spec("edge_npu").build())

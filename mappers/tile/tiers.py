@@ -15,6 +15,8 @@ from ...errors import DoesNotFit
 from ...ir import Repeat, Role
 from .flow import Flow, Life
 
+LESS = "take a smaller batch, context or width of numbers (`--precision`)"
+"""What is always worth a try where something does not fit."""
 STAGING_BUFFERS = 2
 """A streamed tensor is double buffered in the near tier."""
 
@@ -52,7 +54,8 @@ def place(flow: Flow, arch: Architecture, near: str) -> Tiers:
     far = memory.parent
     largest = max(flow.lives.values(), key=lambda x: x.tensor.nbytes * x.copies)
     if far is None:
-        raise _short(near, total, memory.capacity, largest)
+        advice = f"{LESS}, or give {near} a memory behind it (its `parent`), to which weights can go"
+        raise _short(near, total, memory.capacity, largest, advice)
     fixed = total
     split: dict[tuple[str, ...], int] = {}
     moved = 0
@@ -75,9 +78,14 @@ def place(flow: Flow, arch: Architecture, near: str) -> Tiers:
         # One streamed tensor at a time passes through the near tier; the first taken is the largest.
         fixed -= kept[name].tensor.nbytes if len(streamed) > 1 else 0
     if fixed > memory.capacity:
-        raise _short(near, fixed, memory.capacity, largest)
+        advice = (
+            f"weights alone go on to {far}: {LESS}, give {near} more (`--set memories.{near}.capacity=...`), or place "
+            f"caches and activations over both with accelsim.mappers.offload (docs/memory.md)"
+        )
+        raise _short(near, fixed, memory.capacity, largest, advice)
     if moved > arch.memories[far].capacity:
-        raise _short(far, moved, arch.memories[far].capacity, largest)
+        advice = f"give {far} more (`--set memories.{far}.capacity=...`), or weights fewer bits (`--precision`)"
+        raise _short(far, moved, arch.memories[far].capacity, largest, advice)
     return Tiers(near, far, split, frozenset(streamed))
 
 
@@ -128,11 +136,11 @@ def _peak_of_activations(flow: Flow) -> int:
     return peak(())
 
 
-def _short(memory: str, needed: int, capacity: int, largest: Life) -> DoesNotFit:
+def _short(memory: str, needed: int, capacity: int, largest: Life, advice: str) -> DoesNotFit:
     tensor = largest.tensor
     times = f" x {largest.copies}" if largest.copies > 1 else ""
     return DoesNotFit(
         f"memory {memory}: {needed:,} bytes are needed at once and it holds {capacity:,}, "
         f"{needed - capacity:,} too few; "
-        f"the largest tensor is {tensor.name} with {tensor.nbytes:,} bytes{times}"
+        f"the largest tensor is {tensor.name} with {tensor.nbytes:,} bytes{times}; {advice}"
     )
