@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from support.steps import step_of
 
-from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.engine.compiled import CompiledSession
 from accelsim.engine.program import Platform, Program, Server
 from accelsim.errors import BadInput, DoesNotFit
@@ -79,11 +79,7 @@ PLATFORM = Platform((Server("gpu"), Server("way")))
 
 
 def program(server: int, ticks: int) -> Program:
-    b = ProgramBuilder()
-    for s in PLATFORM.servers:
-        b.server(s)
-    b.actor("work", server=server, schedule=[Run(Phase(work=ticks))])
-    return b.build()
+    return step_of(PLATFORM, server, ticks)
 
 
 def sessions(*blocks: int) -> Sessions:

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.steps import step_of
 
-from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.engine.compiled import CompiledSession
 from accelsim.engine.program import Platform, Program, Server
 from accelsim.engine.reference import ReferenceSession
@@ -29,13 +28,8 @@ TICK_HZ = Fraction(1_000_000_000)
 PLATFORM = Platform((Server("replica 0"), Server("replica 1"), Server("link")))
 
 
-@cache
 def program(server: int, ticks: int) -> Program:
-    b = ProgramBuilder()
-    for s in PLATFORM.servers:
-        b.server(s)
-    b.actor("work", server=server, schedule=[Run(Phase(work=ticks))])
-    return b.build()
+    return step_of(PLATFORM, server, ticks)
 
 
 def step_program(replica: int, shape: Shape) -> Program:

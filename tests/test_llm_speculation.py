@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.steps import step_of
 
-from accelsim.engine.builder import Phase, ProgramBuilder, Run
 from accelsim.engine.compiled import CompiledSession
 from accelsim.engine.program import Platform, Program, Server
 from accelsim.errors import BadInput
@@ -31,13 +30,8 @@ TICK_HZ = Fraction(1_000_000_000)
 PLATFORM = Platform((*(Server(f"replica {i}") for i in range(4)), Server("link")))
 
 
-@cache
 def program(server: int, ticks: int) -> Program:
-    b = ProgramBuilder()
-    for s in PLATFORM.servers:
-        b.server(s)
-    b.actor("work", server=server, schedule=[Run(Phase(work=ticks))])
-    return b.build()
+    return step_of(PLATFORM, server, ticks)
 
 
 def driver(replicas: int, blocks: int, prefill: int = 0, draft: Draft | None = None) -> Batching:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
-from support.onnx_graphs import check, evaluate_import, graph, node, reference, save
+from support.onnx_graphs import check, evaluate_import, graph, node, one, reference, save
 
 from accelsim.errors import BadInput
 from accelsim.ir import Role
@@ -28,14 +28,6 @@ PROPERTY = settings(
 
 def array(*shape: int) -> np.ndarray[Any, Any]:
     return RNG.standard_normal(shape).astype(np.float32)
-
-
-def one(op_type: str, x: Any, folder: Path, *constants: Any, opset: int = 18, **attributes: Any) -> Any:
-    """Check one operator of the input x and of constants."""
-    names = [f"c{i}" if c is not None else "" for i, c in enumerate(constants)]
-    held = {n: c for n, c in zip(names, constants, strict=True) if n}
-    model = graph([node(op_type, ["x", *names], ["y"], **attributes)], {"x": x.shape}, ["y"], held, opset=opset)
-    return check(model, {"x": x}, folder)
 
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {

@@ -107,3 +107,11 @@ def check(
         else:
             np.testing.assert_allclose(got[name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
     return imported
+
+
+def one(op_type: str, x: Any, folder: Path, *constants: Any, opset: int = 18, **attributes: Any) -> Any:
+    """Check one operator of the input x and of constants."""
+    names = [f"c{i}" if c is not None else "" for i, c in enumerate(constants)]
+    held = {n: c for n, c in zip(names, constants, strict=True) if n}
+    model = graph([node(op_type, ["x", *names], ["y"], **attributes)], {"x": x.shape}, ["y"], held, opset=opset)
+    return check(model, {"x": x}, folder)
