@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAV = [
     {"Overview": "index.md"},
     {"Tutorial": "tutorial.md"},
-    {"How-to": [{"Sweeps, searches and studies": "sweeps.md"}, {"Add a component": "howto/component.md"},
-                {"Add a mapper": "howto/mapper.md"}, {"Add an importer": "howto/importer.md"}]},
+    {"How-to": [{"Sweeps, searches and studies": "sweeps.md"}, {"DRAM, and computing in it": "memory.md"},
+                {"Add a component": "howto/component.md"}, {"Add a mapper": "howto/mapper.md"},
+                {"Add an importer": "howto/importer.md"}]},
     {"Explanation": [{"How accelsim is built": "architecture.md"},
                      {"How far results are from measurements": "accuracy.md"}]},
     {"Reference": [{"Machine files": "reference/machines.md"}, {"Commands": "reference/commands.md"},

@@ -32,6 +32,17 @@ def test_every_key_command_preset_and_experiment_is_there(site: Path) -> None:
     assert "simulate" in pages["python"]
 
 
+def test_every_page_is_in_the_navigation_and_every_guide_in_the_readme() -> None:
+    def pages(entry: object) -> list[str]:
+        entries = entry if isinstance(entry, list) else entry.values() if isinstance(entry, dict) else ()
+        return [entry] if isinstance(entry, str) else [page for e in entries for page in pages(e)]
+
+    navigated = set(pages(runpy.run_path(str(ROOT / "docs" / "build.py"))["NAV"]))
+    assert {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")} <= navigated
+    readme = (ROOT / "README.md").read_text()
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if f"(docs/{p.name}" not in readme] == []
+
+
 def test_nothing_is_fetched(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()

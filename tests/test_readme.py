@@ -63,7 +63,8 @@ def test_the_machine_is_valid(tmp_path: Path, number: int, shown: str) -> None:
     assert accelsim("run", file, "onnx:squeezenet", "--bits", 8).code == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/tutorial.md", "docs/accuracy.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/tutorial.md", "docs/accuracy.md",
+                                  "docs/memory.md", "docs/sweeps.md"])  # fmt: skip
 def test_links_and_paths_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

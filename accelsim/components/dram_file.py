@@ -20,7 +20,7 @@ _NANOSECONDS = re.compile(r"([0-9]{1,32}(?:\.[0-9]{1,32})?)ns")
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Requests:
     """Requests: byte addresses, which of them write, and the clock cycles at which they come."""
 
     addresses: NDArray[np.int64]
@@ -28,7 +28,7 @@ class Trace:
     times: NDArray[np.int64]
 
 
-def parse_trace(text: str, name: str, clock_s: float) -> Trace:
+def parse_trace(text: str, name: str, clock_s: float) -> Requests:
     """The requests of a trace file.
 
     A line has an address (decimal, or hexadecimal with 0x), R or W (READ and WRITE too), and a time: in cycles of the
@@ -70,7 +70,7 @@ def parse_trace(text: str, name: str, clock_s: float) -> Trace:
         raise SpecError(problems)
     if not addresses:
         raise BadInput(f"{name}: no requests (write `address R|W time` on each line)")
-    return Trace(np.array(addresses, np.int64), np.array(writes, bool), np.array(times, np.int64))
+    return Requests(np.array(addresses, np.int64), np.array(writes, bool), np.array(times, np.int64))
 
 
 def _short(text: str) -> str:
