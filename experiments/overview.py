@@ -11,9 +11,9 @@ from ..errors import AccelsimError
 from ..report.page import Cell, Column, Link, Page
 from ..study.batches import workers
 from ..study.pool import WorkerDied
-from .loader import Comparison, Row, load_experiment
+from .loader import Comparison, load_experiment
+from .page import COLUMNS, cells
 
-COLUMNS = ("quantity", "where", "published", "accelsim", "unit", "error", "tolerance", "source", "note")
 OVERVIEW = "Errors are over rows that have a tolerance; published and accelsim are those of the row with the largest."
 
 
@@ -96,15 +96,15 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         if outcome.comparison is None:
             lines.append(f"It did not run: {outcome.message}")
         else:
-            lines += _table(COLUMNS, [_cells(row) for row in outcome.comparison.rows])
+            lines += _table(COLUMNS, [cells(row) for row in outcome.comparison.rows])
     return "\n".join(lines) + "\n"
 
 
 def _table(names: Sequence[str], rows: Sequence[Iterable[object]]) -> list[str]:
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for row in rows:
-        cells = ("" if cell is None else _text(cell) for cell in row)
-        lines.append(f"| {' | '.join(cells)} |")
+        texts = ("" if cell is None else _text(cell) for cell in row)
+        lines.append(f"| {' | '.join(texts)} |")
     return lines
 
 
@@ -112,12 +112,6 @@ def _text(cell: object) -> str:
     if isinstance(cell, float):
         return f"{cell:.6g}"
     return str(cell).replace("|", "\\|").replace("\n", " ")
-
-
-def _cells(row: Row) -> list[str | float | None]:
-    error = "" if row.error is None else f"{row.error:+.2%}"
-    tolerance = "unreachable" if row.tolerance is None else f"{row.tolerance:.2%}"
-    return [row.quantity, row.where, row.published, row.accelsim, row.unit, error, tolerance, row.source, row.note]
 
 
 def summary_of(outcomes: Sequence[Outcome]) -> str:
@@ -143,5 +137,5 @@ def page(outcomes: Sequence[Outcome]) -> str:
             continue
         rows = outcome.comparison.rows
         wrong = frozenset(i for i, row in enumerate(rows) if row.ok is False)
-        made.table([Column(name) for name in COLUMNS], [_cells(row) for row in rows], marked=wrong)
+        made.table([Column(name) for name in COLUMNS], [cells(row) for row in rows], marked=wrong)
     return made.render()

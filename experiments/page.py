@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from ..report.page import Column, Figure, Page
-from .loader import Comparison
+from ..report.page import Cell, Column, Figure, Page
+from .loader import Comparison, Row
 
 COLUMNS = ("quantity", "where", "published", "accelsim", "unit", "error", "tolerance", "source", "note")
+"""Of a table of rows."""
+
+
+def cells(row: Row) -> list[Cell]:
+    """A row under COLUMNS."""
+    error = "" if row.error is None else f"{row.error:+.2%}"
+    tolerance = "unreachable" if row.tolerance is None else f"{row.tolerance:.2%}"
+    return [row.quantity, row.where, row.published, row.accelsim, row.unit, error, tolerance, row.source, row.note]
 
 
 def comparison_html(comparison: Comparison, summary: str, figure: Figure) -> str:
@@ -22,9 +30,5 @@ def comparison_html(comparison: Comparison, summary: str, figure: Figure) -> str
     page.section("Figure")
     page.figure(figure, title=summary, height=480)
     page.section("Rows")
-    cells = [[row.quantity, row.where, row.published, row.accelsim, row.unit,
-              "" if row.error is None else f"{row.error:+.2%}",
-              "unreachable" if row.tolerance is None else f"{row.tolerance:.2%}",
-              row.source, row.note] for row in comparison.rows]
-    page.table([Column(name) for name in COLUMNS], cells, marked=missed)
+    page.table([Column(name) for name in COLUMNS], [cells(row) for row in comparison.rows], marked=missed)
     return page.render()

@@ -113,6 +113,11 @@ class Access:
     def ranks(self) -> frozenset[str]:
         return frozenset(r for i in self.indices for r in i.ranks)
 
+    @property
+    def plain(self) -> bool:
+        """Whether every index is one rank, without a step or an offset."""
+        return all(len(i.terms) == 1 and i.terms[0][1] == 1 and not i.offset for i in self.indices)
+
     def __str__(self) -> str:
         text = f"{quoted(self.tensor)}[{','.join(str(i) for i in self.indices)}]"
         return text if self.pad is None else f"pad({text}, {self.pad!r})"

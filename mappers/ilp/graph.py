@@ -174,8 +174,7 @@ def _follows(unrolled: _Unrolled, row: Sequence[Step], step: Step, readers: Mapp
 
 
 def _point_by_point(einsum: Einsum, access: Access) -> bool:
-    plain = all(len(i.terms) == 1 and i.terms[0][1] == 1 and not i.offset for i in access.indices)
-    return plain and access.indices == einsum.output.indices
+    return access.plain and access.indices == einsum.output.indices
 
 
 def _over(row: Sequence[Step], sizes: Mapping[str, int], roles: Mapping[str, Role]) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import BadInput
-from ...ir import Access, Einsum, Role, View, Workload
+from ...ir import Einsum, Role, View, Workload
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Chain:
         if self.workload.tensors[before].role is Role.OUTPUT:
             return False
         points = [a for a in einsum.inputs if a.tensor == before]
-        if any(a.indices != einsum.output.indices or not _plain(a) for a in points) or not points:
+        if any(a.indices != einsum.output.indices or not a.plain for a in points) or not points:
             return False
         others = [self.workload.storage(a.tensor) for a in einsum.inputs if a.tensor != before]
         return fuse_residual or all(self.workload.tensors[x].role is Role.WEIGHT for x in others)
@@ -76,7 +76,3 @@ class Chain:
         standing = [n for n in names if self.workload.tensors[n].role in (Role.WEIGHT, Role.STATE)]
         reads = [n for n in names if n not in inside and n not in standing]
         return Group(row, tuple(standing), tuple(reads), self.workload.storage(row[-1].output.tensor))
-
-
-def _plain(access: Access) -> bool:
-    return all(len(i.terms) == 1 and i.terms[0][1] == 1 and not i.offset for i in access.indices)

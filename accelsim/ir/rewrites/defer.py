@@ -57,14 +57,9 @@ def reduction(draft: Draft, target: Einsum) -> Ring:
     """The ring of an Einsum that reduces, alone writes its tensor, and writes it whole. Raises NotApplicable."""
     if not target.reduced_ranks or target.iterative:
         raise NotApplicable(f"'{target.name}' is no reduction")
-    if draft.producer(target.output.tensor) is None or not plain(target.output):
+    if draft.producer(target.output.tensor) is None or not target.output.plain:
         raise NotApplicable(f"'{target.name}' writes a part of '{target.output.tensor}'")
     return ring_of(target.reduce)
-
-
-def plain(access: Access) -> bool:
-    """Whether every index is a rank of its own."""
-    return all(len(i.terms) == 1 and i.terms[0][1] == 1 and not i.offset for i in access.indices)
 
 
 def focus_in(term: Term, value: str, target: Einsum) -> Leaf:

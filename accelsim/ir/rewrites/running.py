@@ -21,7 +21,7 @@ from math import isfinite
 from ..builder import affine
 from ..einsum import Access, Affine, Const, Einsum
 from ..workload import Workload
-from .defer import focus_in, missing, plain, reduction, scaled
+from .defer import focus_in, missing, reduction, scaled
 from .facts import ASSOCIATIVE, SUMS, first_step, shift_is_safe
 from .normal import Monomial, Normal, Poly, Shifted, shifted
 from .terms import Draft, Leaf, NotApplicable, Op, Term, ranks_of, term_of
@@ -58,7 +58,7 @@ def running(workload: Workload, einsum: str, rank: str) -> Workload:
     lead = draft.einsum(einsum)
     if lead.reduce not in ASSOCIATIVE or rank not in lead.reduced_ranks or lead.iterative:
         raise NotApplicable(f"'{einsum}' does not reduce '{rank}' in an order that is free")
-    if draft.producer(lead.output.tensor) is None or not plain(lead.output):
+    if draft.producer(lead.output.tensor) is None or not lead.output.plain:
         raise NotApplicable(f"'{einsum}' writes a part of '{lead.output.tensor}'")
     sums: list[_Sum] = []
     reasons = []
