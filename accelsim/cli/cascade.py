@@ -95,7 +95,7 @@ def described(workload: Workload, buffers_bytes: list[int]) -> dict[str, Any]:
         "cascade": workload.name,
         "einsums": [str(e) for e, _ in workload.einsums()],
         "passes": max(p.count for p in over),
-        "ranks": [_rank(workload, p, asdict(live_footprint(workload, p))) for p in over],
+        "ranks": [_rank(p, asdict(live_footprint(workload, p))) for p in over],
         "operations": dict(workload.operations().counts),
         "compulsory_bytes": {"read": read, "write": written},
         "fusion": [{**asdict(level), "intensity": level.intensity} for level in fusion_levels(workload)],
@@ -110,7 +110,7 @@ def described(workload: Workload, buffers_bytes: list[int]) -> dict[str, Any]:
     return told
 
 
-def _rank(workload: Workload, over: RankPasses, live: dict[str, Any]) -> dict[str, Any]:
+def _rank(over: RankPasses, live: dict[str, Any]) -> dict[str, Any]:
     forms = [list(form) for form in over.family.forms]
     return {
         "rank": over.rank, "size": over.family.size, "forms": forms, "passes": over.count,

@@ -27,14 +27,14 @@ class Command(NamedTuple):
 def violations(device: DramDevice, commands: Iterable[Command], *, refresh: bool = True) -> Iterator[str]:
     """Sentences on what the commands of one channel break, in order of time."""
     ordered = sorted(commands)
-    yield from _rows(device, ordered)
+    yield from _rows(ordered)
     yield from _pairs(device, ordered)
     yield from _windows(device, ordered)
     if refresh and device.timing.tREFI:
         yield from _refreshes(device, ordered)
 
 
-def _rows(device: DramDevice, commands: list[Command]) -> Iterator[str]:
+def _rows(commands: list[Command]) -> Iterator[str]:
     """Rows are opened before they are read, and closed before another is opened or the device is refreshed."""
     rows: dict[int, int] = {}
     for c in commands:

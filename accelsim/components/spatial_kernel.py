@@ -73,7 +73,7 @@ def macs_of(u: IntArray, points: int) -> int:
 
 
 @_jit
-def port_cycles(u: IntArray, ports: IntArray, port: int, amount: int) -> int:
+def port_cycles(ports: IntArray, port: int, amount: int) -> int:
     return -(-amount * ports[port, 1] // ports[port, 0]) if port >= 0 else 0
 
 
@@ -86,7 +86,7 @@ def network_cycles(u: IntArray, o: int, amount: int) -> int:
 @_jit
 def alone(u: IntArray, ports: IntArray, o: int, amount: int) -> int:
     """Cycles in which bytes of one operand alone pass the network and its memory's port."""
-    return max(network_cycles(u, o, amount), port_cycles(u, ports, u[U_PORT + o], amount))
+    return max(network_cycles(u, o, amount), port_cycles(ports, u[U_PORT + o], amount))
 
 
 @_jit
@@ -99,7 +99,7 @@ def moving(u: IntArray, ports: IntArray, reads: int, weights: int, writes: int, 
         amount += weights if u[U_PORT + 1] == port else 0
         amount += writes if u[U_PORT + 2] == port else 0
         amount += partial if u[U_PARTIAL] == port else 0
-        cycles = max(cycles, port_cycles(u, ports, port, amount))
+        cycles = max(cycles, port_cycles(ports, port, amount))
     return cycles
 
 

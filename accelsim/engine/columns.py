@@ -163,10 +163,8 @@ L_NEXT = 1  # index at which the snapshot is replaced
 L_VALID = 2
 L_NOW = 3
 L_FIRED = 4  # firings at the last cut of this level
-L_SLOTS = 5  # words in the snapshot of the slots
-L_SHOT_FIRED = 6  # firings at the snapshot
-L_PLACE = 7  # anchor's instruction at the snapshot
-L_COLUMNS = 8
+L_PLACE = 5  # anchor's instruction at the snapshot
+L_COLUMNS = 6
 TOO_LARGE = 2  # in L_VALID: the snapshot has no room for its slots
 
 # classes of heap entries, in the order within a tick

@@ -201,7 +201,7 @@ def match(n: c.Net, level: int) -> int:
         if used < 0:
             return 0
     for x in range(sc[scope, c.X_SERVERS], sc[scope, c.X_SERVERS_END]):
-        if not match_server(n, level, n.members[x], passed):
+        if not match_server(n, level, n.members[x]):
             return 0
     for x in range(sc[scope, c.X_POOLS], sc[scope, c.X_POOLS_END]):
         k = n.members[x]
@@ -322,7 +322,7 @@ def reference_time(n: c.Net, actors: IntArray, s: int, now: int) -> int:
 
 
 @jit
-def match_server(n: c.Net, level: int, s: int, passed: int) -> bool:
+def match_server(n: c.Net, level: int, s: int) -> bool:
     old, new = n.shot_servers[level, s], n.servers[s]
     shift = n.shift[n.actors.shape[0] + s]
     if shift == 0:

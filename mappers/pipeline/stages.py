@@ -251,7 +251,7 @@ class _Builder:
             inner = inners[part.name] = prod(n for r, n in e.sizes.items() if r in part.ranks and r not in streamed)
             more = [a for a in start.inputs if a.tensor in self.made] if start and part.is_last else []
             sources = [a for a in (*part.reads, *more) if a.tensor in self.made]
-            held = sum(self._held(a, e, mine) for a in sources)
+            held = sum(self._held(a, mine) for a in sources)
             if part.is_last and e.reduced_ranks:
                 held += self._partials(e, nest)
             resident = tuple(dict.fromkeys(a.tensor for a in part.reads
@@ -262,9 +262,9 @@ class _Builder:
             self.stages.append(Stage(own, e.name, kind, mine, inner, costs, resident, held, steps))
             for a in part.reads:
                 if a.tensor in self.made and not (e.iterative and a.tensor == e.output.tensor):
-                    self._link(a, own, e, mine)
+                    self._link(a, own, mine)
             for a in more:
-                self._link(a, own, e, mine, held_over=e.iterative)
+                self._link(a, own, mine, held_over=e.iterative)
             for name in part.inside:
                 inside = {r for r, _ in nests[name]}
                 take = pattern(mine, {r: "any" if r in inside else "first" for r, _ in mine})
@@ -296,9 +296,9 @@ class _Builder:
     def _sink(self, tensor: str) -> None:
         made = self.made[tensor]
         bits = self._width(tensor, made) * self._bits(tensor)
-        self.links.append(Link(made.stage, "", tensor, self._put(tensor, made, made.access), Rate(), bits))
+        self.links.append(Link(made.stage, "", tensor, self._put(made, made.access), Rate(), bits))
 
-    def _put(self, tensor: str, made: _Made, access: Access) -> Rate:
+    def _put(self, made: _Made, access: Access) -> Rate:
         """Tokens that the producer puts per firing for a reader that accesses its result so."""
         carried = made.access.ranks
         only_end = made.iterative and not any(
@@ -324,9 +324,9 @@ class _Builder:
                 width *= n // prod(made.sizes[r] for r, _ in self._axes(index))
         return width
 
-    def _link(self, a: Access, reader: str, e: Einsum, nest: tuple[tuple[str, int], ...], held_over: str = "") -> None:
+    def _link(self, a: Access, reader: str, nest: tuple[tuple[str, int], ...], held_over: str = "") -> None:
         made = self.made[a.tensor]
-        put = self._put(a.tensor, made, a)
+        put = self._put(made, a)
         moves, tokens = self._take(a, made, nest)
         if held_over:
             moves[held_over] = "first"
@@ -363,7 +363,7 @@ class _Builder:
                 tokens *= size
         return moves, tokens
 
-    def _held(self, a: Access, e: Einsum, nest: tuple[tuple[str, int], ...]) -> int:
+    def _held(self, a: Access, nest: tuple[tuple[str, int], ...]) -> int:
         """Bytes of the tokens that a reader keeps to read them again."""
         made = self.made[a.tensor]
         moves, tokens = self._take(a, made, nest)

@@ -100,7 +100,7 @@ def stack_of(site: Site, x: str, stack: Stack, used: dict[str, int], run: Callab
 
 def _layer(site: Site, hidden: int, x: str, prefix: str, layer: Layer) -> str:
     here = _site_of(site, prefix, layer)
-    return layer_of(here, x, layer, hidden, partial(_attend, here, layer=layer, hidden=hidden))
+    return layer_of(here, x, layer, partial(_attend, here, layer=layer, hidden=hidden))
 
 
 def _site_of(site: Site, prefix: str, layer: Layer) -> Site:
@@ -117,7 +117,7 @@ def _attend(site: Site, y: str, layer: Layer, hidden: int) -> str:
     return latent_attention(site, y, layer.attention, hidden)
 
 
-def layer_of(site: Site, x: str, layer: Layer, hidden: int, attend: Callable[[str], str]) -> str:
+def layer_of(site: Site, x: str, layer: Layer, attend: Callable[[str], str]) -> str:
     """A layer on x (batch, tokens, hidden); `attend` makes the attention of a normalised x, without the residual."""
     b = site.b
 

@@ -113,7 +113,7 @@ def _layer(site: Site, x: str, layer: Layer, hidden: int, groups: tuple[Group, .
     assert isinstance(spec, Attention)  # checked above
     if part == "attention":
         return _attend(site, x, spec, groups)
-    return layer_of(site, x, layer, hidden, lambda y: _attention(site, y, spec, hidden, groups, part))
+    return layer_of(site, x, layer, lambda y: _attention(site, y, spec, hidden, groups, part))
 
 
 def _attention(

@@ -10,7 +10,7 @@ def walks(read: Read, rank: str) -> int | None:
     return next((d for d, ranks in enumerate(read.dims) if ranks and ranks[0] == rank), None)
 
 
-def hands_on(maker: Task, maker_outer: str, reader: Task, reader_outer: str, read: Read) -> bool:
+def hands_on(maker: Task, maker_outer: str, reader_outer: str, read: Read) -> bool:
     """Whether a tensor can pass between two tasks piece by piece.
 
     Both walk along the same dimension of it in their outermost loop: the maker completes it in that order, and the

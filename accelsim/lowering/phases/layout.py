@@ -247,7 +247,7 @@ def _stream(
     maker: Task, made_outer: str, made_time: Timing, task: Task, outer: str, time: Timing, read: Read, latency: int
 ) -> Stream:
     wait = made_time.latency + latency
-    if not hands_on(maker, made_outer, task, outer, read):
+    if not hands_on(maker, made_outer, outer, read):
         return Stream(maker.name, task.name, read.tensor, 1, 0, wait, read.nbytes, 1)
     tokens = lcm(made_time.firings, time.firings)
     rows = maker.sizes[made_outer]

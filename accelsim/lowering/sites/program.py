@@ -45,7 +45,7 @@ def program_of(problem: SiteProblem, chosen: Sequence[int]) -> Program:
             _Part(s, builder.actor(f"{task.name} {way.site} {s.name}", server=servers[s.resource], label=s.resource))
             for s in way.stages
         ]
-        _inside(builder, problem, way, own)
+        _inside(builder, problem, own)
         before = [parts[b][i] for b in task.after for i in _way(problem, chosen, b).last]
         waited |= set(task.after)
         for part, waits in zip(own, way.waiting, strict=True):
@@ -68,7 +68,7 @@ def _way(problem: SiteProblem, chosen: Sequence[int], name: str) -> Way:
     return next(t.ways[c] for t, c in zip(problem.tasks, chosen, strict=True) if t.name == name)
 
 
-def _inside(builder: ProgramBuilder, problem: SiteProblem, way: Way, own: list[_Part]) -> None:
+def _inside(builder: ProgramBuilder, problem: SiteProblem, own: list[_Part]) -> None:
     for part in own:
         for i in part.stage.after:
             _whole(builder, problem, own[i], part)
