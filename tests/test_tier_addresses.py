@@ -70,11 +70,12 @@ def roomy(rooms: list[Room], transfers: tuple[Transfer, ...] = (), *, periodic: 
     return address_faults(problem, plan, [s.choices[0] for s in problem.steps])
 
 
-def test_what_is_whole_lies_in_one_piece_and_nothing_moves() -> None:
+def test_what_is_used_lies_in_one_piece_and_nothing_moves() -> None:
     low, high = Room("a", "near", 0, 200, 0, 9, 0), Room("a", "near", 200, 400, 0, 9, 200)
     assert not roomy([low, high])
-    assert "position 0: a is whole in near, and lies in pieces" in roomy([low, replace(high, address=500)])
-    assert not roomy([low, replace(high, high=399, address=500)])  # a part of it passes
+    apart = [low, replace(high, address=500)]
+    assert roomy(apart) == [f"position {p}: a is used in near, and lies in pieces" for p in (1, 7)]
+    assert not roomy([replace(r, first=2, last=6) for r in apart])  # it passes
     assert "position 0: a at 100 of near overlaps a" in roomy([low, replace(high, high=399, address=100)])
     assert "position 0: a lies in near at two addresses" in roomy([low, replace(low, low=100, address=600)])
     later = [replace(low, last=3), replace(low, first=4, address=300)]

@@ -17,10 +17,10 @@ Spans = list[tuple[int, int, int]]
 def address_faults(problem: TierProblem, plan: TierPlan, chosen: Sequence[Choice]) -> list[str]:
     """What is wrong with the addresses of a plan's rooms; nothing where none have any.
 
-    An item that is in a tier whole lies there in one piece; of one that is there in part, on its way, bytes may lie
-    apart. No byte moves within a tier: it has one address from one position to the next, and from the last to the
-    first where steps run periodically, unless a transfer brings it again. What is at home in a tier takes its end. A
-    step's workspace is one free range.
+    An item lies in one piece where a step reads or writes it; elsewhere its bytes may lie apart. No byte moves within
+    a tier: it has one address from one position to the next, and from the last to the first where steps run
+    periodically, unless a transfer brings it again. What is at home in a tier takes its end. A step's workspace is one
+    free range.
 
     Args:
         problem: what it is a plan of.
@@ -90,9 +90,10 @@ class _Tier:
                     mine[-1] = mine[-1][0], max(mine[-1][1], high), base
                 else:
                     mine.append((low, high, base))
-            whole = sum(high - low for low, high, _ in mine) >= self.problem.items[item].nbytes
-            if whole and len(mine) > 1:
-                self.wrong.append(f"position {position}: {item} is whole in {self.tier}, and lies in pieces")
+        step, place = divmod(position + 1, self.problem.stride)
+        for item, tier in ({} if place else self.chosen[step - 1].touches).items():
+            if tier == self.tier and len(found.get(item, ())) > 1:
+                self.wrong.append(f"position {position}: {item} is used in {tier}, and lies in pieces")
         return found
 
     def _unmoved(self, position: int, before: dict[str, Spans], now: dict[str, Spans]) -> None:

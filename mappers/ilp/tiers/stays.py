@@ -1,13 +1,14 @@
 """Where items lie in one tier: an address for all that stays, and the order in which bytes come there.
 
-What stays, or comes to stay, lies in one piece. Which of its bytes come first is free: those for which there is room
-first. What passes through a tier may lie in pieces, wherever there is room while they pass.
+What stays, or comes to stay, is laid out in one piece. Which of its bytes come first is free: those for which there is
+room first. What passes through a tier may lie in pieces, wherever there is room while they pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, pairwise
 from math import inf
 
@@ -18,7 +19,11 @@ from .extract import Carriage, Dealt, Piece, Span, rooms_of, within_period
 TRIES, FEWEST = 25, 3
 """Times that first fit is tried from each order, at most and at least: what went beyond the tier is taken first the
 next time."""
-EFFORT = 500_000
+AHEAD = 4
+"""Positions, or places in an order, by which a stay comes earlier for each time that it was hindered."""
+CUTS = 3
+"""Positions from which the beginnings of stays are counted."""
+EFFORT = 2_000_000
 """Those times, and the square of the number of stays."""
 
 
@@ -100,6 +105,15 @@ class Stay:
         """Positions."""
         return len({p for a, b in self.spans for p in range(a, b + 1)})
 
+    def begin(self, positions: int) -> int:
+        """Where it begins; what wraps, towards the end of the period before."""
+        if not self.wraps:
+            return self.first
+        found = positions
+        for a, b in sorted(self.spans, key=lambda s: -s[1]):
+            found = min(found, a) if b >= found - 1 else found
+        return found
+
     @property
     def first(self) -> int:
         return min(a for a, _ in self.spans)
@@ -136,7 +150,13 @@ class Layout:
 
 
 def laid(
-    dealt: Dealt, tier: str, free: int, orders: Mapping[int, Sequence[Span]], before: Sequence[tuple[str, int]] = ()
+    dealt: Dealt,
+    tier: str,
+    free: int,
+    orders: Mapping[int, Sequence[Span]],
+    before: Sequence[tuple[str, int]] = (),
+    *,
+    leaps: bool = False,
 ) -> Layout:
     """Addresses of all that stays in a tier, and how what comes to stay does so: later where it had no room yet.
 
@@ -146,6 +166,7 @@ def laid(
         free: its bytes beside what is at home there.
         orders: by carriage, those that are settled.
         before: the order of an earlier layout, which is tried first.
+        leaps: what was hindered is taken first of all the next time, and not just somewhat earlier.
 
     Returns:
         The best layout that was found, without what passes; where it goes beyond the tier there is none.
@@ -153,33 +174,67 @@ def laid(
     stays = stays_of(dealt, tier, orders)
     best: Layout | None = None
     tries = max(FEWEST, min(TRIES, EFFORT // max(1, len(stays) ** 2)))
-    rank = {name: n for n, name in enumerate(before)}
-    for key in (*([lambda s: (rank.get((s.item, s.last), len(rank)),)] if before else []), *KEYS):
-        order = sorted(range(len(stays)), key=lambda k: key(stays[k]))
+    keys = KEYS if leaps else _keys(stays, dealt.problem.positions)
+    for key in (*([_as_before(before, dealt.problem.positions)] if before else []), *keys):
+        hindrances = [0] * len(stays)
+        order = sorted(range(len(stays)), key=lambda k: key(stays[k], 0))
         for _ in range(tries):
             found, hindered = _first_fit(dealt.problem, tier, [stays[k] for k in order], free)
             if best is None or _worth(found) < _worth(best):
                 best = found
             if not hindered:
                 return found
-            forward = {order[n] for n in hindered}
-            order.sort(key=lambda k: k not in forward)
+            late = {order[n] for n in hindered}
+            for k in late:
+                hindrances[k] += 1
+            if leaps:
+                order.sort(key=lambda k: k not in late)
+            else:
+                order.sort(key=lambda k: key(stays[k], hindrances[k]))
     assert best is not None
     return best
 
 
-def _worth(layout: Layout) -> tuple[int, float]:
-    return (layout.reach if layout.beyond else 0), layout.late
+Key = Callable[[Stay, int], tuple[int, ...]]
+"""Of a stay, and of how often it was hindered."""
 
 
-KEYS: tuple[Callable[[Stay], tuple[int, ...]], ...] = (
-    lambda s: (-s.length, -s.nbytes) if s.wraps else (1, s.first, -s.nbytes),
-    lambda s: (-s.length, -s.nbytes) if s.wraps else (1, -s.nbytes, s.first),
-    lambda s: (-s.length, -s.nbytes),
-    lambda s: (-s.length, -s.nbytes) if s.wraps else (1, -s.last, -s.nbytes),
+def _as_before(before: Sequence[tuple[str, int]], positions: int) -> Key:
+    """As an earlier layout took stays."""
+    rank = {name: n for n, name in enumerate(before)}
+    return lambda s, n: (s.length < positions, rank.get((s.item, s.last), len(rank)) - AHEAD * n)
+
+
+def _keys(stays: Sequence[Stay], positions: int) -> Iterator[Key]:
+    """By when stays begin, counted from where fewest are; by size, and length. What is always there comes first, and
+    what was hindered earlier than others."""
+    live = [0] * positions
+    for stay in stays:
+        for p in {p for a, b in stay.spans for p in range(a, b + 1)}:
+            live[p] += 1
+    cuts = sorted(range(positions), key=lambda p: (live[p], p))[:CUTS]
+    for cut in dict.fromkeys([0, *cuts]):
+        yield partial(_since_cut, cut, positions)
+    yield lambda s, n: (s.length < positions, -n, -s.nbytes, s.first)
+    yield lambda s, n: (-s.length, -n, -s.nbytes)
+
+
+def _since_cut(cut: int, positions: int, stay: Stay, hindered: int) -> tuple[int, ...]:
+    return stay.length < positions, (stay.begin(positions) - cut) % positions - AHEAD * hindered, -stay.nbytes
+
+
+KEYS: tuple[Key, ...] = (
+    lambda s, n: (-s.length, -s.nbytes) if s.wraps else (1, s.first, -s.nbytes),
+    lambda s, n: (-s.length, -s.nbytes) if s.wraps else (1, -s.nbytes, s.first),
+    lambda s, n: (-s.length, -s.nbytes),
+    lambda s, n: (-s.length, -s.nbytes) if s.wraps else (1, -s.last, -s.nbytes),
 )
-"""Orders in which first fit takes stays: those over the end of a period by length, the others by start, size, length
-or end."""
+"""What is there over the end of a period by its length, the others by start, size, length or end."""
+
+
+def _worth(layout: Layout) -> tuple[int, int, float]:
+    return len(layout.beyond), (layout.reach if layout.beyond else 0), layout.late
+
 
 
 # -- what stays ------------------------------------------------------------------------------------------------------
@@ -317,8 +372,8 @@ def _candidates(stay: Stay, near: Sequence[Box], free: int) -> list[int]:
 
 def _fits(problem: TierProblem, stay: Stay, address: int, near: Sequence[Box]) -> list[Settled] | None:
     """How all that comes to a stay does so, if that can lie at an address."""
-    base = address - stay.low
-    over = [b for b in near if b.start < address + stay.nbytes and address < b.end]
+    base, end = address - stay.low, address + stay.nbytes
+    over = [b for b in near if b.start < end and address < b.end]
     for r in stay.rooms:
         low, high = base + r.low, base + r.high
         if any(b.first <= r.last and r.first <= b.last and b.start < high and low < b.end for b in over):
