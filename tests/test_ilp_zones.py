@@ -79,17 +79,40 @@ def test_other_costs_known_plans_and_limits_of_time() -> None:
 
 @pytest.mark.parametrize("seed", [2, 4, 5, 9])
 def test_few_layouts_prove_long_orders(seed: int) -> None:
-    """Where addresses cost bytes (4 and 9), windows that had to be passed at more are put together to show it."""
+    """Also where addresses cost bytes (4 and 9)."""
     problem = random_graph(200, 2, 10, seed)
     states = all_states(problem, int(peak_bytes(problem, range(200)) * 0.6))
     search = Search(states, float("inf"), float("inf"), max(FEW))
-    windows = len(search.windows)
     search.look(FEW)
     assert search.over
     assert search.bound == replayed(problem, Found(search.best, search.bound))
-    dearer = seed in (4, 9)
-    assert (search.bound > states.least) is dearer
-    assert (len(search.windows) < windows) is dearer
+    assert (search.bound > states.least) is (seed in (4, 9))
+
+
+DEARER = [(0.5, 3), (0.5, 11), (0.5, 23), (0.6, 8), (0.6, 13), (0.6, 38)]
+"""Shares of the peak and seeds of graphs of 60 operators in which addresses cost bytes; found by search."""
+
+
+@pytest.mark.parametrize("width", [3, 12, 40, 120])
+def test_merged_layouts_give_bounds(width: int) -> None:
+    """Back and ahead, where those of either way meet, whether a plan is known or not."""
+    raised = 0
+    for share, seed in DEARER:
+        problem = random_graph(60, 2, 9, seed)
+        states = all_states(problem, max(problem.largest_working_set, int(peak_bytes(problem, range(60)) * share)))
+        value = replayed(problem, with_addresses(states, width=5000))
+        for most in (float("inf"), value, value + 3000):
+            search = Search(states, most * (1 + 1e-6), float("inf"), 5000)
+            search.widths = [width] * len(search.ends)
+            bounds = [states.least]
+            for back in (True, False, True, False):
+                search._sweep(back=back)
+                bounds.append(search.bound)
+            assert bounds == sorted(bounds) and bounds[-1] <= value
+            raised += states.least < bounds[-1]
+            least = [(paid + ahead).min() for paid, ahead in zip(search.paid, search.ahead, strict=True)]
+            assert max(least) <= value  # a plan is known at every boundary
+    assert (raised > 0) is (width >= 40)
 
 
 @pytest.mark.parametrize("room", [2, 100])

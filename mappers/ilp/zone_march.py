@@ -7,7 +7,7 @@ the plan may cost more from there on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,8 @@ NARROW, WIDEN = 100, 5
 BACK = 2
 """Windows before one that is not passed, at most, that are run again with more layouts."""
 CLOSE = 1e-9
+DEAREST = 2
+"""Times that plans may cost more, of windows."""
 DEARER = 2
 """Times that this is by which plans may cost more, each time that more layouts do not help."""
 
@@ -38,12 +40,17 @@ class March:
     """From the first step to the last.
 
     Attributes:
+        ahead: by boundary and state, what it costs to the end at least.
         ends: of windows.
+        width: layouts that go on, at most.
+        met: by boundary, layouts found backward, one of which a plan has.
         dear: windows behind which plans had to cost more.
     """
 
-    def __init__(self, zones: Zones, ahead: Sequence[Floats], ends: Sequence[int], width: int) -> None:
-        self.zones, self.ahead, self.ends, self.width = zones, ahead, ends, width
+    def __init__(
+        self, zones: Zones, ahead: Sequence[Floats], ends: Sequence[int], width: int, met: Mapping[int, Layouts]
+    ) -> None:
+        self.zones, self.ahead, self.ends, self.width, self.met = zones, ahead, ends, width, met
         self.dear: list[int] = []
 
     def plan(self, bound: float, most: float, margin: float) -> Arrangement | None:
@@ -64,7 +71,7 @@ class March:
         behind = [self.zones.copied()] * (count + 1)
         records: list[Record] = [[] for _ in range(count)]
         while window < count:
-            found = self._through(window, behind[window], widths[window], limit)
+            found = self._through(window, behind[window], widths[window], min(limit * (1 + CLOSE), most))
             if found is not None:
                 records[window], behind[window + 1] = found
                 if window in self.dear[-1:]:
@@ -76,7 +83,7 @@ class March:
             if widths[again] < most_of[again]:
                 widths[again] = min(most_of[again], WIDEN * widths[again])
             else:
-                if limit >= most:
+                if limit >= most or len(self.dear) > DEAREST * count:
                     return None
                 limit, step = min(most, limit + step), DEARER * step
                 self.dear.append(window)
@@ -92,7 +99,9 @@ class March:
         zones.width = width
         for step in range(self.ends[window - 1] if window else 0, self.ends[window]):
             ahead = self.ahead[step + 1]
-            zones.advance(step, False, ahead, np.zeros(len(ahead)), limit * (1 + CLOSE))
+            zones.advance(step, False, ahead, np.zeros(len(ahead)), limit)
+            if step + 1 in self.met:
+                zones.meet(self.met[step + 1], step + 1, limit)
             if not zones.rows:
                 return None
             here, rows = zones.here, zones.rows

@@ -1,21 +1,24 @@
 """What is kept and where, decided together: the plan that costs least with addresses, or a bound that knows of them.
 
-Backward in time, windows of steps say what each state (`states`) costs to the end at least: inside a window what is
-kept has addresses, at its ends it may lie anywhere. Windows end where little is kept, so that little is lost there.
-Forward, layouts go from window to window by what they have paid and what their states cost to the end at least
-(`zone_march`). Both are done with few layouts first, then with more; where plans had to cost more than the bound,
-windows are put together. At last, none beyond a limit is left out, which rises until there is a plan (Korf, Depth-first
-iterative-deepening, 1985). Where all layouts have room, the first plan costs least; where not, the best go on, and
-what is known of the others is still a bound.
+Backward in time, layouts (`zones`) say what each state (`states`) costs to the end at least; of more than there is room
+for, those that cost most are merged. Forward, the best layouts go from window to window by what they have paid and what
+their states cost to the end at least (`zone_march`); at some boundaries each meets the layouts found backward, and goes
+on where it goes with one of them. Around windows in which a plan had to cost more than the bound more layouts go on the
+next time. Where no better bound comes of that, layouts are merged forward, too, and those of either way meet. At last,
+none beyond a limit is left out, which rises until there is a plan (Korf, Depth-first iterative-deepening, 1985). Where
+all layouts have room, the first plan costs least; where not, the best go on, and what is known of the others is still a
+bound.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +29,28 @@ from .zone_march import March, path
 from .zone_plan import traced
 from .zones import Late, Zones, bits
 
+if TYPE_CHECKING:
+    from .zones_kernel import Layouts
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SHORT, LONG = 15, 50
 """Steps of a window: it ends where least is kept."""
-LONGEST = 150
-"""Steps of windows that are put together."""
+EVERY = 4
+"""Steps from one boundary at which layouts are kept for the other way to the next."""
+FIRST, WIDER = 100, 4
+"""Layouts that go on in a window, at first, and times that there are more where a plan cost more than the bound."""
+MORE = 4
+"""Times that more layouts go on, at most, where a plan is looked for."""
 MARGIN = 1 / 32
 """By which a limit is beyond the bound, at first, in mean costs of loading a tensor."""
-WIDER, FARTHER = 2, 4
-"""Times that this is, when a window, and when all steps, are looked at again."""
+FARTHER = 4
+"""Times that this is when all steps are looked at again."""
 ROUNDS = 8
 """Limits that are tried with as many layouts."""
-NARROW, FEW, MANY = (100,), (500, 2_000), (6_000,)
-"""Layouts that go on: of the first look at a window, and of each look at all steps, back and ahead."""
+FEW, MANY = (400, 1_600), (6_400,)
+"""Layouts that go on in a window, at most, as long as little time was spent, and later."""
 WIDTH = 20_000
 """Layouts that go on when all within a limit are followed."""
 CLOSE = 1e-9
@@ -75,23 +85,15 @@ def with_addresses(states: States, *, enough: float = inf, ends: float = inf, wi
     return Found(search.best, search.bound)
 
 
-@dataclass
-class Window:
-    """Steps from `begin` to before `end`; whether looking at it with more layouts would bring nothing."""
-
-    begin: int
-    end: int
-    settled: bool = False
-
-
 class Search:
     """With so many layouts at a boundary.
 
     Attributes:
-        ahead: by boundary and state, the least cost to the end as far as it is known.
+        paid, ahead: by boundary and state, what plans of less than `most` cost from the start and to the end, at least.
         bound: on what a plan costs.
         best: of the plans found that cost less than `most`.
-        windows: by step.
+        ends, widths: of windows, between boundaries where little is kept: their ends, and layouts that go on in each.
+        behind, met: by boundary, layouts found forward and backward, one of which every plan of less than `most` has.
     """
 
     def __init__(self, states: States, most: float, ends: float, width: int) -> None:
@@ -99,11 +101,15 @@ class Search:
         self.most = min(most * (1 - CLOSE), states.along.price(range(len(states.along.lives.gaps))) + 1.0)
         self.zones, self.width = Zones(states, width, ends), width
         self.ahead = [values.copy() for values in states.ahead]
+        self.paid = [values.copy() for values in states.paid]
         self.bound = states.least
         self.best: Arrangement | None = None
         loads = [g.nbytes * states.along.cost.load for g in states.along.lives.gaps]
         self.margin = MARGIN * float(np.mean(loads)) if loads else 0.0
-        self.windows = self._cut()
+        self.ends = self._cut()
+        self.widths = [min(FIRST, width)] * len(self.ends)
+        self.behind: dict[int, Layouts] = {}
+        self.met: dict[int, Layouts] = {}
 
     @property
     def over(self) -> bool:
@@ -114,10 +120,31 @@ class Search:
         if not self.zones.fits:
             return
         with suppress(Late):
-            for width in sorted({min(width, self.width) for width in widths}):
-                if not self.over:
-                    self._look_back(width)
-                    self._march(width)
+            if self.best is None:  # what costs more than a plan need not be looked at
+                self._march(MORE * min(widths))
+            for most in sorted({min(width, self.width) for width in widths}):
+                while not self.over and self._look(most):
+                    pass
+
+    def _look(self, most: int) -> bool:
+        """Back for a bound, and ahead for a plan; then more layouts where the plan cost more than the bound.
+
+        Returns:
+            Whether there are windows in which more layouts than before may go on next time.
+        """
+        bound = self.bound
+        self._sweep(back=True)
+        if self.over:
+            return False
+        dear = self._march(MORE * most)
+        if not self.over and self.bound == bound:
+            self._sweep(back=False)
+        near = {j for k in dear for j in (k - 1, k, k + 1) if 0 <= j < len(self.ends)}
+        wider = {k: min(most, WIDER * self.widths[k]) for k in near or range(len(self.ends))}
+        more = any(width > self.widths[k] for k, width in wider.items())
+        for k, width in wider.items():
+            self.widths[k] = max(self.widths[k], width)
+        return more
 
     def look_ahead(self) -> None:
         """Find the plan that costs least, the bound being raised to where there is none, if there is time."""
@@ -130,13 +157,12 @@ class Search:
         """There is a plan of such a cost: only others that cost less matter."""
         self.most = min(self.most, value * (1 - CLOSE))
 
-    def _cut(self) -> list[Window]:
+    def _cut(self) -> list[int]:
         held = [bits(kept) for kept in self.zones.kept]
-        found, end = list[Window](), len(self.states.layers)
+        found, end = list[int](), len(self.states.layers)
         while end > 0:
-            begin = 0 if end <= LONG else min(range(end - LONG, end - SHORT + 1), key=lambda b: self._held(held[b], b))
-            found.append(Window(begin, end))
-            end = begin
+            found.append(end)
+            end = 0 if end <= LONG else min(range(end - LONG, end - SHORT + 1), key=lambda b: self._held(held[b], b))
         return found[::-1]
 
     def _held(self, held: Ints, boundary: int) -> tuple[int, int]:
@@ -144,87 +170,58 @@ class Search:
         near = self.states.paid[boundary] + self.ahead[boundary] <= self.bound + self.margin
         return int(held[near].max(initial=0)), boundary
 
-    def _look_back(self, width: int) -> None:
-        """Raise `ahead` and the bound, window by window from the end."""
-        for window in reversed(self.windows):
-            if self.over:
-                break
-            if not window.settled:
-                self._look_at(window, width)
-            for step in range(window.end - 1, window.begin - 1, -1):
-                self.ahead[step] = np.maximum(self.ahead[step], self._back(step, self.ahead[step + 1]))
-        self.bound = max(self.bound, min(self.most, float(self.ahead[0][0])))
+    def _sweep(self, *, back: bool) -> None:
+        """Raise `ahead`, or `paid`, and the bound; keep layouts for the other way.
 
-    def _back(self, step: int, values: Floats) -> Floats:
-        """What states before a step cost to the end, by what those behind it do."""
+        What costs `most` or more is left out, and so no plan that costs less passes what is not found.
+        """
+        zones, count = self.zones, len(self.states.layers)
+        own, other = (self.ahead, self.paid) if back else (self.paid, self.ahead)
+        steps = range(count - 1, -1, -1) if back else range(count)
+        facing, mine = (self.behind, self.met) if back else (self.met, self.behind)
+        near, limit = count if back else 0, self.most
+        mine.clear()
+        zones.begin(own[near], np.full(1, self.bound), limit)
+        for step in steps:
+            far = step if back else step + 1
+            zones.width = self.widths[bisect_right(self.ends, step)]
+            own[far] = np.maximum(own[far], self._through(step, own[near], back=back))
+            zones.advance(step, back, other[far], own[far], limit, relaxed=True)
+            if far in facing:
+                zones.meet(facing[far], far, limit)
+            if zones.full:
+                return
+            if not zones.rows:
+                self._close()
+                return
+            found = np.full(len(own[far]), inf)
+            np.minimum.at(found, zones.here.state[: zones.rows], zones.here.value[: zones.rows])
+            own[far] = np.maximum(own[far], found)
+            if far % EVERY == 0 or far in self.ends:
+                mine[far] = zones.copied()
+            near = far
+        self.bound = max(self.bound, float(zones.here.rank[: zones.rows].min()))
+
+    def _through(self, step: int, values: Floats, *, back: bool) -> Floats:
+        """What states on the far side of a step cost, by what those on the near side do."""
         from .states_kernel import relax
 
         layer = self.states.layers[step]
-        found = np.full(len(self.ahead[step]), inf)
-        relax(layer.target, layer.source, layer.cost, values, found)
+        source, target = (layer.target, layer.source) if back else (layer.source, layer.target)
+        found = np.full(len(self.ahead[step if back else step + 1]), inf)
+        relax(source, target, layer.cost, values, found)
         return found
 
-    def _look_at(self, window: Window, width: int) -> None:
-        """Raise `ahead` in a window: with few layouts, to see if it costs anything; with more, to see how much."""
-        begin, end, zones = window.begin, window.end, self.zones
-        for zones.width in sorted({min(width, few) for few in (*NARROW, *FEW, *MANY, WIDTH)}):
-            found, least = self._window(begin, end, min(self.bound, self.most) * (1 + CLOSE))
-            self._raise(begin, end, found)
-            if least < inf or not zones.full:
-                break
-        self.bound = max(self.bound, min(least, zones.least))
-        window.settled, margin = least <= self.bound * (1 + CLOSE), self.margin
-        if zones.full or window.settled:
-            return
-        zones.width = width
-        for _ in range(ROUNDS):
-            if self.over:
-                return
-            limit = min(self.bound + margin, self.most)
-            found, least = self._window(begin, end, limit * (1 + CLOSE))
-            self._raise(begin, end, found)
-            self.bound = max(self.bound, min(least, zones.least))
-            window.settled = least <= zones.least
-            if window.settled or zones.full:
-                break
-            margin *= WIDER
+    def _march(self, most: int) -> list[int]:
+        """Find a plan, with so many layouts at most; windows behind which it had to cost more than the bound."""
+        march = March(self.zones, self.ahead, self.ends, min(self.width, most), self.met)
+        self._keep(march.plan(self.bound, self.most, self.margin))
+        return march.dear
 
-    def _raise(self, begin: int, end: int, found: Sequence[Floats]) -> None:
-        for step, values in zip(range(end - 1, begin - 1, -1), found, strict=True):
-            self.ahead[step] = np.maximum(self.ahead[step], values)
-
-    def _window(self, begin: int, end: int, limit: float) -> tuple[list[Floats], float]:
-        """Costs to the end from step `end` - 1 back to `begin`, and the least of plans through layouts found there."""
-        states, zones = self.states, self.zones
-        values = self.ahead[end]
-        zones.begin(values, states.paid[end] + values, limit)
-        exact: list[Floats] = []
-        loose: list[Floats] = []
-        for step in range(end - 1, begin - 1, -1):
-            known = self.ahead[step]
-            values = np.maximum(self._back(step, values), known)
-            zones.advance(step, True, states.paid[step], known, limit)
-            found = np.full(len(known), inf)
-            np.minimum.at(found, zones.here.state[: zones.rows], zones.here.value[: zones.rows])
-            exact.append(found)
-            loose.append(values)
-        steps = range(end - 1, begin - 1, -1)
-        costs = [
-            np.maximum(values, np.minimum(found, zones.least - states.paid[step]))
-            for step, values, found in zip(steps, loose, exact, strict=True)
-        ]
-        return costs, float(zones.here.rank[: zones.rows].min(initial=inf))
-
-    def _march(self, width: int) -> None:
-        """Find a plan; put windows together where it had to cost more."""
-        if self.over:
-            return
-        march = March(self.zones, self.ahead, [window.end for window in self.windows], width)
-        try:
-            found = march.plan(self.bound, self.most, self.margin)
-        finally:
-            self._joined(march.dear)
-        self._keep(found)
+    def _close(self) -> None:
+        """No plan costs less than what is known."""
+        mine = self.best is not None and self.best.value * (1 - CLOSE) <= self.most
+        self.bound = self.best.value if self.best is not None and mine else self.most
 
     def _keep(self, found: Arrangement | None) -> None:
         if found is not None and found.value <= self.most:
@@ -232,15 +229,8 @@ class Search:
             if self.over:
                 self.bound = found.value
 
-    def _joined(self, dear: Sequence[int]) -> None:
-        """Put windows together with those before them."""
-        for k in sorted(set(dear), reverse=True):
-            if k and self.windows[k].end - self.windows[k - 1].begin <= LONGEST:
-                self.windows[k - 1 : k + 1] = [Window(self.windows[k - 1].begin, self.windows[k].end)]
-
     def _look_ahead(self) -> None:
         """Find plans, the bound being raised to where there is none."""
-        self._look_back(self.width)
         self.zones.width, step = self.width, 0.0
         for _ in range(ROUNDS):
             limit = min(self.bound + step, self.most)

@@ -2,8 +2,9 @@
 
 Between two steps there is a layout for each way in which what is kept may lie (`zones_kernel`), with what has been
 paid. It comes from one at the step before, or behind, along an edge of `states`. Those that no plan of some cost can
-have are left out, and so are those that another allows for no more; of more than there is room for the best go on, and
-what is known of the others is the least that a plan through them costs.
+have are left out, and so are those that another allows for no more. Of more than there is room for the best go on, and
+what is known of the others is the least that a plan through them costs; or they are merged into such as allow what any
+of them does, so that what is known is a bound (Bergman et al., Discrete Optimization with Decision Diagrams, 2016).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from .states import SLOTS, States
 
 if TYPE_CHECKING:
-    from .zones_kernel import Layouts, Scratch
+    from .zones_kernel import Given, Layouts, Scratch
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -32,6 +34,8 @@ TIMES = 6
 """That the pool may be full at a step; the layouts that then are not expanded are those that cost most."""
 WORK = 20
 """Layouts looked at in a step, in those that go on."""
+ANY = 1 << 60
+"""As many as there are."""
 AT_ONCE = 200
 """Layouts that are expanded between two looks at the clock."""
 HORIZON = 40
@@ -70,8 +74,9 @@ class Zones:
 
     def __init__(self, states: States, width: int, ends: float = inf) -> None:
         from . import zones_kernel as kernel
+        from . import zones_merging as merging
 
-        self.kernel, self.states, self.width, self.ends = kernel, states, width, ends
+        self.kernel, self.merging, self.states, self.width, self.ends = kernel, merging, states, width, ends
         self.kept = [np.zeros(1, np.int64), *(_kept(layer.keys) for layer in states.layers)]
         along, of = states.along, states.slots.of
         self.touched: list[Ints] = []
@@ -134,8 +139,25 @@ class Zones:
 
     def copied(self) -> Layouts:
         """The layouts that there are, in arrays of their own."""
-        parts: Iterable[NDArray[Any]] = self.here
-        return self.kernel.Layouts(*(values[: self.rows].copy() for values in parts))
+        return _rows(self.here, np.arange(self.rows))
+
+    def meet(self, other: Layouts, boundary: int, limit: float) -> None:
+        """Leave out layouts that go with none of the other side for so much, of which there are no others.
+
+        What plans through a layout cost is raised to what the best of them brings it to.
+        """
+        other = _rows(other, np.lexsort((other.value, other.state)))
+        first = np.searchsorted(other.state, np.arange(len(self.kept[boundary]) + 1)).astype(np.int64)
+        capacity, size = self.states.along.capacity, self.states.slots.size[boundary - 1]
+        self.merging.match(self.here, self.rows, other, first, capacity, size, limit, self._scratch)
+        ranks = self.here.rank[: self.rows]
+        there = np.flatnonzero(ranks <= limit)
+        if len(there) < self.rows:
+            self.least = min(self.least, float(ranks[ranks > limit].min()))
+            self.rows = len(there)
+            parts: Iterable[NDArray[Any]] = self.here
+            for values in parts:
+                values[: self.rows] = values[there]
 
     def resume(self, layouts: Layouts) -> None:
         """Where those were, of which nothing is left out."""
@@ -144,7 +166,9 @@ class Zones:
         for values, room in parts:
             room[: self.rows] = values
 
-    def advance(self, step: int, back: bool, ahead: Floats, floor: Floats, limit: float) -> None:
+    def advance(
+        self, step: int, back: bool, ahead: Floats, floor: Floats, limit: float, *, relaxed: bool = False
+    ) -> None:
         """To the other side of a step.
 
         Args:
@@ -153,6 +177,7 @@ class Zones:
             ahead: by state on the other side, what is added to what is paid to compare layouts.
             floor: likewise, what a layout costs at least.
             limit: beyond which layouts are left out.
+            relaxed: of more than there is room for none is left out: those that cost most are merged.
 
         Raises:
             Late: the limit of time has passed.
@@ -166,7 +191,8 @@ class Zones:
         table = self._table[: 1 << min(WORK * self.width, 2 * len(pool.state)).bit_length()]
         self.kernel.link(pool, 0, table)
         row = count = times = 0
-        self._scratch.work[0] = WORK * self.width
+        stuck, narrow = -1, partial(self._merged, given) if relaxed else self._narrowed
+        self._scratch.work[0] = ANY if relaxed else WORK * self.width
         while row < self.rows:
             if time.perf_counter() > self.ends:
                 raise Late
@@ -175,36 +201,75 @@ class Zones:
                 given, self.here, row, until, pool, count, table, self._scratch, limit, least
             )  # fmt: skip
             if row < until and self._scratch.work[0] > 0:
-                times += 1
-                count = self._narrowed(count, pool, least)
+                times = times + 1 if row == stuck or not relaxed else 1
+                stuck = row
+                count = narrow(count, pool, least)
                 self.kernel.link(pool, count, table)
             if row < until and (times == TIMES or self._scratch.work[0] <= 0):  # costs do not fall on the way
                 least[0] = min(least[0], self.here.rank[row : self.rows].min())
                 self.full = True
                 break
-        self.rows, self.least = self._narrowed(count, self.here, least), float(least[0])
+        self.rows, self.least = narrow(count, self.here, least), float(least[0])
 
     def _narrowed(self, count: int, to: Layouts, least: Floats) -> int:
         """Put the best layouts of the pool elsewhere: half by what plans through them cost, half by their order.
 
         Neighbours that leave together leave one hole. What costs least so far may have no place for what comes.
         """
-        pool = self._pool
-        there = np.flatnonzero(pool.gone[:count] == 0)
-        there = there[np.lexsort((pool.tight[there], pool.uneven[there], pool.rank[there]))]
+        there = self._sorted(np.flatnonzero(self._pool.gone[:count] == 0))
         if len(there) > self.width:
             self.full = True
-            half = self.width // 2
+            pool, half = self._pool, self.width // 2
             rest = there[half:]
             rest = rest[np.lexsort((pool.tight[rest], pool.rank[rest], pool.uneven[rest]))]
             left = rest[self.width - half :]
             least[0] = min(least[0], pool.rank[left].min())
-            there = np.sort(np.concatenate([there[:half], rest[: self.width - half]]))
-            there = there[np.lexsort((pool.tight[there], pool.uneven[there], pool.rank[there]))]
-        parts: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(pool, to, strict=True)
+            there = self._sorted(np.sort(np.concatenate([there[:half], rest[: self.width - half]])))
+        return self._put(there, to)
+
+    def _merged(self, given: Given, count: int, to: Layouts, least: Floats) -> int:
+        """Put all layouts of the pool elsewhere, but let those that cost most allow more until there is room.
+
+        Of a state and order they become a few; where that is not enough, blocks that leave first lie anywhere.
+        """
+        pool, half = self._pool, self.width // 2
+        there = self._sorted(np.flatnonzero(pool.gone[:count] == 0))
+        if len(there) > self.width:
+            done, rest, room = [there[:half]], there[half:], self.width - half
+            while True:
+                rest = rest[np.argsort(pool.mark[rest], kind="stable")]
+                self.merging.merge(pool, rest, max(1, room // self.merging.orders(pool, rest)))
+                rest = rest[pool.gone[rest] == 0]
+                rest = rest[np.argsort(pool.rank[rest], kind="stable")]
+                if len(rest) <= room or not pool.blocks[rest].any():
+                    break
+                spare = max(0, room - len(np.unique(pool.state[rest]))) // 2
+                done.append(rest[:spare])
+                rest, room = rest[spare:], room - spare
+                self.merging.forget(given, pool, rest, self._scratch)
+            room = len(self.here.state) - sum(map(len, done))  # states may be more than the width
+            if len(rest) > room:
+                self.full, least[0] = True, min(least[0], pool.rank[rest[room:]].min())
+            there = self._sorted(np.sort(np.concatenate([*done, rest[:room]])))
+        return self._put(there, to)
+
+    def _sorted(self, rows: Ints) -> Ints:
+        """Layouts of the pool, the best first."""
+        pool = self._pool
+        return rows[np.lexsort((pool.tight[rows], pool.uneven[rows], pool.rank[rows]))]
+
+    def _put(self, rows: Ints, to: Layouts) -> int:
+        """Put layouts of the pool elsewhere; how many there are."""
+        parts: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(self._pool, to, strict=True)
         for values, room in parts:
-            room[: len(there)] = values[there]
-        return len(there)
+            room[: len(rows)] = values[rows]
+        return len(rows)
+
+
+def _rows(layouts: Layouts, rows: Ints) -> Layouts:
+    """Some of them."""
+    parts: Iterable[NDArray[Any]] = layouts
+    return type(layouts)(*(values[rows] for values in parts))
 
 
 def _kept(keys: Ints) -> Ints:

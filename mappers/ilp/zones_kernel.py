@@ -161,6 +161,12 @@ def _projected(g: Given, w: Scratch, level: int, kept: int) -> tuple[int, int]:
             least = _apart(d, level, 0, b) + _apart(d, level, a, top) - g.capacity[0]
             w.done[_at(i, j)] = max(d[level, _at(a, b)], least)
     w.done[_at(0, m + 1)] = g.capacity[0]
+    return m, _turned(g, w, m)
+
+
+@_jit
+def _turned(g: Given, w: Scratch, m: int) -> int:
+    """Turn the layout that is done upside down where that is the way that it is kept; whether it was."""
     if m == 1:
         over = w.done[_at(0, 1)] > w.done[_at(1, 2)] - g.size[w.slots[0]]
     else:
@@ -177,7 +183,7 @@ def _projected(g: Given, w: Scratch, level: int, kept: int) -> tuple[int, int]:
             w.done[k] = w.turned[k]
         for i in range(m // 2):
             w.slots[i], w.slots[m - 1 - i] = w.slots[m - 1 - i], w.slots[i]
-    return m, int(over)
+    return int(over)
 
 
 @_jit
@@ -208,12 +214,19 @@ def _same(p: Layouts, row: int, w: Scratch, m: int) -> bool:
 
 
 @_jit
-def _kept(p: Layouts, count: int, table: Ints, w: Scratch, m: int, state: int, value: float) -> int:
-    """Where in the table the layout that is done belongs, -1 where another is as good; those that are worse go."""
+def _mark(w: Scratch, m: int, state: int) -> int:
+    """Hash of a state and the order of the layout that is done."""
     mark = state + 1
     for i in range(m):
         mark = (mark * 1000003) ^ (w.slots[i] + 17)
         mark ^= (mark >> 23) & 0xFFFFFFFFFF
+    return mark
+
+
+@_jit
+def _kept(p: Layouts, count: int, table: Ints, w: Scratch, m: int, state: int, value: float, rank: float) -> int:
+    """Where in the table the layout that is done belongs, -1 where another is as good; those that are worse go."""
+    mark = _mark(w, m, state)
     at = (mark ^ (mark >> 31)) & (len(table) - 1)
     pairs, tight = _at(m, m + 1) + 1, 0
     for k in range(pairs):
@@ -223,11 +236,12 @@ def _kept(p: Layouts, count: int, table: Ints, w: Scratch, m: int, state: int, v
         if p.mark[row] == mark and p.gone[row] == 0 and p.state[row] == state and _same(p, row, w, m):
             less, more = p.value[row] <= value, p.value[row] >= value
             if less and p.tight[row] <= tight and _wider(p, row, w, pairs):
+                p.rank[row] = min(p.rank[row], rank)
                 return -1
             if more and p.tight[row] >= tight and _narrower(p, row, w, pairs):
-                p.gone[row] = 1
+                p.gone[row], rank = 1, min(p.rank[row], rank)
         row = p.next[row]
-    p.mark[count], p.tight[count] = mark, tight
+    p.mark[count], p.tight[count], p.rank[count] = mark, tight, rank
     return at
 
 
@@ -252,15 +266,15 @@ def _ended(
     for e in range(g.first[state], g.first[state + 1]):
         to = g.target[e]
         value = max(s.value[row] + g.cost[e], g.floor[to])
-        rank = value + g.ahead[to]
+        rank = max(s.rank[row], value + g.ahead[to])
         if rank > limit:
             least[0] = min(least[0], rank)
             continue
         m, over = _projected(g, w, level, g.far[to])
-        at = _kept(p, count, table, w, m, to, value)
+        at = _kept(p, count, table, w, m, to, value, rank)
         if at < 0:
             continue
-        p.state[count], p.value[count], p.rank[count], p.blocks[count] = to, value, rank, m
+        p.state[count], p.value[count], p.blocks[count] = to, value, m
         for i in range(m):
             p.slot[count, i] = w.slots[i]
         for k in range(_at(m, m + 1) + 1):
@@ -348,7 +362,7 @@ def _beyond(g: Given, s: Layouts, row: int, limit: float) -> tuple[float, int]:
     state, best, kept = s.state[row], np.inf, 0
     for e in range(g.first[state], g.first[state + 1]):
         to = g.target[e]
-        rank = max(s.value[row] + g.cost[e], g.floor[to]) + g.ahead[to]
+        rank = max(s.rank[row], max(s.value[row] + g.cost[e], g.floor[to]) + g.ahead[to])
         best = min(best, rank)
         if rank <= limit:
             kept |= g.far[to]
