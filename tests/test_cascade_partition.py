@@ -55,3 +55,17 @@ def test_hopeless_groups_take_no_room_of_good_ones() -> None:
     asked = _asked(pairs)
     found = best_cuts(single, pairs | long, (asked, asked), len(pairs) // 2)
     assert dict(found.groups) == {key: f"{key[0]}-{key[1]}" for key in pairs}
+
+
+def test_an_item_leaves_the_group_that_it_came_to_first() -> None:
+    """Of four items the first two gain most together, then the others; it is less to take the last three together."""
+    number = 2 * LONG
+    single = [10.0] * number
+    costs: dict[Key, float] = {}
+    for i in range(0, number, 4):
+        costs |= {(i, i + 2): 12.0, (i + 2, i + 4): 13.0, (i + 1, i + 4): 14.0}
+    hopeless = {(i, j): float(j - i) for i in range(LONG) for j in range(i + 5, min(LONG, i + 20) + 1)}
+    asked = _asked(costs)
+    found = best_cuts(single, costs | hopeless, (asked, asked), len(costs))
+    assert list(found.groups) == [(i + 1, i + 4) for i in range(0, number, 4)]
+    assert found.cost == pytest.approx(24.0 * number / 4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,7 +19,8 @@ SLACK = 0.01
 
 
 LONG = 24
-"""Of runs of more items, groups that come about by merging neighbours are looked at, and a few more."""
+"""Of runs of more items, groups that come about by merging neighbours are looked at, those near the best of these, and
+a few more."""
 FURTHER = 12
 """Those with most to gain by their bounds."""
 
@@ -97,7 +99,14 @@ def best_cuts(
     if len(single) > LONG:
         _merge(single, values, look)
         hopes = {key: values.pop(key) for key, (_, level) in list(values.items()) if not level}
-        refine()  # what is foreseen first, lest those of which little is known take all that may be costed
+        # What is foreseen first, lest those of which little is known take all that may be costed.
+        _, least, _, chosen = refine()
+        while near := hopes.keys() & _near(chosen, len(single)):
+            values.update((key, hopes.pop(key)) for key in sorted(near))
+            _, cost, _, chosen = refine()
+            if cost >= least:
+                break
+            least = cost
         likely = sorted(hopes, key=lambda key: hopes[key][0] - sum(single[key[0] : key[1]]))
         values.update((key, hopes[key]) for key in likely[:FURTHER])
     value, surely, done, sure = refine()
@@ -128,6 +137,17 @@ def _merge(
             continue
         costs[key] = values[key][0]
         parts[-k : 2 - k] = [key]
+
+
+def _near(groups: Sequence[tuple[int, int]], items: int) -> set[tuple[int, int]]:
+    """Groups and items of a partition, longer or shorter by an item at either end, and neighbours together: merging
+    alone leaves an item with the group to which it came first."""
+    ends = {i for group in groups for i in group}
+    inside = {i for first, last in groups for i in range(first, last)}
+    cuts = sorted(ends | {i for i in range(items + 1) if i not in inside})
+    parts = list(pairwise(cuts))
+    near = {(first + a, last + b) for first, last in parts for a in (-1, 0, 1) for b in (-1, 0, 1)}
+    return near | {(a[0], b[1]) for a, b in pairwise(parts)}
 
 
 def _cut(single: Sequence[float], costs: Mapping[tuple[int, int], float]) -> tuple[float, list[tuple[int, int]]]:
