@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import cast
 
 from ... import load_model
 from ...arch.loader import load_architecture
@@ -18,7 +19,7 @@ from ...mappers.ilp.tiers.search import place
 from ...mappers.ilp.variants import Chip, with_variants
 from ...mapping.tiers.problem import TierProblem
 from ..loader import ANOTHER_ROUTE, SHOWN, Row, table
-from .graphs import planned, random_graph
+from .graphs import Reads, planned, random_graph
 from .mapping import Machine, all_off_chip, greedy, problem
 
 BELOW = "edge_npu"
@@ -108,15 +109,24 @@ def _below_rows() -> Iterator[Row]:
             yield Row("off-chip bytes", where, None, moved, "bytes", None, SHOWN, note)
 
 
+def _read(row: Mapping[str, str]) -> str:
+    """Which results the operators of a row read."""
+    if row["reads"] == "skips":
+        return f"read the last result and some one of {row['reach']}"
+    if row["reads"] == "near":
+        return f"read up to {row['fan']} results, {row['reach']} back on average"
+    return f"read up to {row['fan']} of {row['reach']} results"
+
+
 def _random_rows(*, proven: bool) -> Iterator[Row]:
     """Random graphs with addresses beside the least bytes without: those proven equal, or those with a gap."""
     for r in table(__package__, "graphs.csv"):
         if (r["proven"] == "yes") is not proven:
             continue
-        wanted = random_graph(int(r["operators"]), int(r["fan"]), int(r["reach"]))
+        reads = cast(Reads, r["reads"])
+        wanted = random_graph(int(r["operators"]), int(r["fan"]), int(r["reach"]), reads=reads)
         found, moved = planned(wanted, float(r["share"]), SECONDS, copies=r["copies"] == "yes")
-        reads = f"read up to {r['fan']} of {r['reach']} results"
-        where = f"{r['operators']} operators that {reads}, memory of {float(r['share']):.0%} of the peak"
+        where = f"{r['operators']} operators that {_read(r)}, memory of {float(r['share']):.0%} of the peak"
         note = "beside a bound that knows nothing of fragmentation"
         if r["copies"] == "yes":
             where += ", with copies"
