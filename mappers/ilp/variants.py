@@ -19,7 +19,7 @@ from ...errors import BadInput
 from ...ir import Access, Einsum, Repeat, Role, Workload
 from ...mapping.tiers.problem import Choice, Item, Link, Step, Tier, TierProblem
 from .graph import Graph
-from .problem import GraphProblem, Operator
+from .problem import GraphProblem
 from .tiers.machine import link_of, macs_per_second, tier_of
 
 NEAR, FAR, LOAD, STORE = "near", "far", "load", "store"
@@ -279,7 +279,7 @@ def with_variants(workload: Workload, graph: Graph, chip: Chip, *, longest: int 
         for name, ends in ((LOAD, (FAR, NEAR)), (STORE, (NEAR, FAR)))
     ]
     steps = tuple(
-        Step(op.name, tuple(found) or (_impossible(op, chip),))
+        Step(op.name, tuple(found) or (_impossible(chip),))
         for op, found in zip(problem.operators, choices, strict=True)
     )
     touched = {n for s in steps for c in s.choices for n in c.touches}
@@ -289,7 +289,7 @@ def with_variants(workload: Workload, graph: Graph, chip: Chip, *, longest: int 
     )  # fmt: skip
 
 
-def _impossible(op: Operator, chip: Chip) -> Choice:
+def _impossible(chip: Chip) -> Choice:
     """What an operator needs that no variant brings below the memory's size: the message is the solver's."""
     return Choice("no variant", 0.0, workspace={NEAR: chip.capacity + 1})
 
@@ -319,21 +319,18 @@ def _choices(problem: GraphProblem, chain: Chain, chip: Chip, *, crowded: bool) 
     streamed = [n for n in names if chain.is_weight(n)]
     free = [n for n in names if n not in streamed]
     weights = [frozenset(streamed), frozenset[str]()] if streamed else [frozenset[str]()]
-    cuts: dict[tuple[tuple[int, int], frozenset[str]], Cut] = {}
     for passing in weights:
         for mask in product((False, True), repeat=len(free)):
             off_chip = passing | {n for n, off in zip(free, mask, strict=True) if off}
             held = sum(size[n] for n in names if n not in off_chip)
             if held > chip.capacity:
                 continue
-            found = _fitting(chain, off_chip, chip.capacity - held, cuts)
+            found = _fitting(chain, off_chip, chip.capacity - held)
             for cut in _front(found, 1 if crowded else POINTS):
                 yield _choice(chain, cut, off_chip, chip)
 
 
-def _fitting(
-    chain: Chain, off_chip: frozenset[str], room: int, cuts: dict[tuple[tuple[int, int], frozenset[str]], Cut]
-) -> list[Cut]:
+def _fitting(chain: Chain, off_chip: frozenset[str], room: int) -> list[Cut]:
     """Cuts that fit, from whole on: rows alone, and patches; finer ones than needed only add to what is done again."""
     shape = chain.workload.tensors[chain.result].shape
     sides = sorted(shape, reverse=True)

@@ -56,7 +56,7 @@ class Network(Plans):
         waited for."""
         self.stays, self.moves, self.further, self.saved, self._obstacles = [], [], further, 0.0, []
         self._home_stays()
-        root = self._seq((), (), streaming=False)
+        root = self._seq((), ())
         return MappingValue(self.workload.name, self.arch.name, root, tuple(self.stays), tuple(self.moves))
 
     def _home_stays(self) -> None:
@@ -74,8 +74,8 @@ class Network(Plans):
             if near < life.copies:
                 self.stays.append(Stay(name, self.tiers.far, (), (), iterations=(near, life.copies - near)))
 
-    def _seq(self, path: Path, at: Position, *, streaming: bool) -> Seq:
-        """The Seq of a scope; `streaming` when its weights come from the far tier."""
+    def _seq(self, path: Path, at: Position) -> Seq:
+        """The Seq of a scope."""
         scope = self.flow.scopes[path]
         nodes: list[Node] = []
         children: list[Child] = []
@@ -95,7 +95,7 @@ class Network(Plans):
                 if count:
                     here = (*at, len(nodes))
                     children.append(Child(here, i))
-                    body = self._seq(inner, (*here, BODY), streaming=far)
+                    body = self._seq(inner, (*here, BODY))
                     nodes.append(Iterate(item.name, count, body, start))
                     if far:
                         self._stream(inner, here)

@@ -114,7 +114,7 @@ def claimed(problem: TierProblem, plan: TierPlan, aim: Aim) -> float:
     Raises:
         MappingError: the replay finds faults.
     """
-    return cost_of(aim, _as_it_runs(aim, problem, plan, check_tier_plan(problem, plan)), problem)
+    return cost_of(aim, _as_it_runs(aim, problem, plan, check_tier_plan(problem, plan)))
 
 
 def _as_it_runs(aim: Aim, problem: TierProblem, plan: TierPlan, ledger: Ledger) -> Ledger:
@@ -122,7 +122,7 @@ def _as_it_runs(aim: Aim, problem: TierProblem, plan: TierPlan, ledger: Ledger) 
     return replace(ledger, seconds=claimed_seconds(problem, plan, ledger.seconds)) if aim.seconds else ledger
 
 
-def cost_of(aim: Aim, ledger: Ledger, problem: TierProblem) -> float:
+def cost_of(aim: Aim, ledger: Ledger) -> float:
     """What a plan costs by a recount."""
     counted = sum(n for x, n in ledger.link_bytes.items() if aim.links is None or x in aim.links)
     return aim.seconds * ledger.seconds + aim.joules * ledger.joules + aim.nbytes * counted
@@ -195,7 +195,7 @@ def _minimum(model: TierModel, cost: Mapping[int, float], options: SolverOptions
 def _claim(
     aim: Aim, ledger: Ledger, problem: TierProblem, found: _Found, options: SolverOptions, seconds: float
 ) -> TierClaim:
-    value = cost_of(aim, ledger, problem)
+    value = cost_of(aim, ledger)
     bound = min(value, found.bound)
     gap = (value - bound) / value if value else 0.0
     proven = found.proven and gap <= max(options.gap, ROUNDING)
